@@ -1,0 +1,1 @@
+"""Packaged denoisers, one folder each: config.toml, weights.safetensors, card.md, certificate.json."""

@@ -1,0 +1,36 @@
+"""Image reconstruction with learned priors and guarantees.
+
+The subpackages load on first use, so that ``recon --help`` does not wait for torch:
+``recon.operators``, ``recon.priors``, ``recon.solvers``, ``recon.certificates``, ``recon.imaging``,
+``recon.report`` and ``recon.pipeline``.
+"""
+
+import importlib
+from types import ModuleType
+
+from recon._version import __version__
+
+_SUBMODULES = (
+    "certificates",
+    "errors",
+    "evidence",
+    "imaging",
+    "operators",
+    "pipeline",
+    "priors",
+    "report",
+    "solvers",
+    "types",
+)
+
+__all__ = ["__version__", *_SUBMODULES]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"recon.{name}")
+    raise AttributeError(f"module 'recon' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,109 @@
+"""What an operator may know about itself beyond ``A`` and ``A_adjoint``.
+
+Each ability is a Protocol of its own; solvers and certificates ask for what they need and fall back to a
+measurement or to an iteration where an operator does not have it. Nothing here is to be subclassed.
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from recon.evidence import Constant, Proved
+from recon.types import Map
+
+
+@dataclass(frozen=True)
+class Space:
+    """The trailing shape of a tensor that an operator takes or gives; batch and channels stand before it.
+
+    Attributes:
+        shape: ``(height, width)`` for an image.
+        is_complex: Whether the entries are complex numbers.
+    """
+
+    shape: tuple[int, ...]
+    is_complex: bool = False
+
+    def random(
+        self,
+        *leading: int,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> Tensor:
+        """Standard normal entries, shape ``(*leading, *shape)``; ``dtype`` is the real one, as in float32."""
+        if self.is_complex:
+            dtype = dtype.to_complex()
+        drawn = torch.randn(*leading, *self.shape, generator=generator, dtype=dtype)
+        return drawn.to(device)
+
+    def zeros(self, *leading: int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Tensor:
+        """The zero of the space, shape ``(*leading, *shape)``."""
+        return torch.zeros(*leading, *self.shape, dtype=dtype.to_complex() if self.is_complex else dtype, device=device)
+
+
+@dataclass(frozen=True)
+class OperatorProperties:
+    """The constants of a pair (A, A_adjoint).
+
+    Attributes:
+        norm: ||A||, or an upper bound of it when it is proved (``how`` says which).
+        adjoint_gap: ||A_adjoint - A^T|| / ||A||.
+        gram_min: A lower bound of the smallest eigenvalue of A^T A; zero is always proved.
+    """
+
+    norm: Constant
+    adjoint_gap: Constant
+    gram_min: Constant = Proved(0.0, "A^T A is positive semidefinite")
+
+
+@runtime_checkable
+class Characterised(Protocol):
+    """An operator that knows its spaces and its constants."""
+
+    @property
+    def domain(self) -> Space: ...
+
+    @property
+    def range(self) -> Space: ...
+
+    @property
+    def properties(self) -> OperatorProperties: ...
+
+
+@runtime_checkable
+class HasDataGradient(Protocol):
+    """An operator with a faster way to x -> A^T (A x - y) than A followed by A^T."""
+
+    def data_gradient(self, measurement: Tensor) -> Map: ...
+
+
+@runtime_checkable
+class HasDataResolvent(Protocol):
+    """An operator with a closed form of z -> (Id + s A^T A)^-1 (z + s A^T y), the resolvent of its data term."""
+
+    def data_resolvent(self, measurement: Tensor, stepsize: float) -> Map: ...
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A constant kept in double precision, cast and moved once for each dtype and device that it meets.
+
+    So an operator follows its input: float32 or float64, on any device, with no ``.to()`` of its own.
+    """
+
+    master: Tensor
+    _copies: dict[tuple[torch.dtype, torch.device], Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    def like(self, x: Tensor) -> Tensor:
+        """The constant in the precision and on the device of ``x`` (complex stays complex, real stays real)."""
+        dtype = x.dtype.to_complex() if self.master.is_complex() else x.dtype.to_real()
+        key = (dtype, x.device)
+        if key not in self._copies:
+            self._copies[key] = self.master.to(device=x.device, dtype=dtype)
+        return self._copies[key]
+
+
+EXACT_ADJOINT = Proved(0.0, "the adjoint is exact by construction")

@@ -1,0 +1,80 @@
+"""A prior is a resolvent: a firmly nonexpansive map J = (Id + Q)/2, and what is known of it."""
+
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+from recon.evidence import Assumed, Constant, Evidence, Fact, Proved
+from recon.types import Map
+
+
+@dataclass(frozen=True)
+class ResolventProperties:
+    """What is known of a map J that is used as a resolvent.
+
+    Attributes:
+        lipschitz_Q: The Lipschitz constant of Q = 2J - Id; J is firmly nonexpansive if and only if it is at most 1.
+        proximity: Why J is the proximity operator of a convex function; ``None`` where it is not known to be one.
+        attains: Why 0 in A^T(A x - y) + M x / s has a solution for every linear A, where J is the resolvent of M;
+            ``None`` where that is not known.
+        error: A bound of ||J(x) - exact J(x)|| / ||x||: zero for a closed form, positive for an inner iteration.
+    """
+
+    lipschitz_Q: Constant
+    proximity: Fact | None = None
+    attains: Fact | None = None
+    error: Constant = Proved(0.0, "evaluated in closed form")
+
+
+@final
+@dataclass(frozen=True)
+class Resolvent:
+    """A map with its name and its properties; calling it applies the map."""
+
+    apply: Map
+    properties: ResolventProperties
+    name: str
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.apply(x)
+
+
+def proximity_operator(apply: Map, name: str, *, attains: Fact | None, error: Constant | None = None) -> Resolvent:
+    """The resolvent that is the proximity operator of a convex function, hence firmly nonexpansive (Moreau 1965).
+
+    Args:
+        apply: The map x -> prox(x).
+        name: What a certificate calls it.
+        attains: See :class:`ResolventProperties`.
+        error: See :class:`ResolventProperties`; left out for a closed form.
+    """
+    how = "a proximity operator of a convex function is firmly nonexpansive"
+    properties = ResolventProperties(
+        lipschitz_Q=Proved(1.0, how),
+        proximity=Fact(Evidence.PROVED, f"{name} is the proximity operator of a convex function"),
+        attains=attains,
+    )
+    if error is not None:
+        properties = ResolventProperties(properties.lipschitz_Q, properties.proximity, attains, error)
+    return Resolvent(apply, properties, name)
+
+
+def properties_of(resolvent: Map) -> ResolventProperties:
+    """What is known of a map: its own ``properties``, or nothing but the assumption that it is a resolvent."""
+    known = getattr(resolvent, "properties", None)
+    if isinstance(known, ResolventProperties):
+        return known
+    return ResolventProperties(
+        lipschitz_Q=Assumed(1.0, "the map was handed over as a resolvent"),
+        error=Assumed(0.0, "the map was handed over as exact"),
+    )
+
+
+def name_of(resolvent: Map) -> str:
+    """What to call a map in a message or a certificate."""
+    for attribute in ("name", "__name__"):
+        name = getattr(resolvent, attribute, None)
+        if isinstance(name, str):
+            return name
+    return type(resolvent).__name__

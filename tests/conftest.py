@@ -1,0 +1,34 @@
+"""Strict numerics for every test: one thread, no shared random state, warnings are errors."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_and_a_fixed_seed() -> None:
+    torch.set_num_threads(1)  # FFT tests on two cores take seconds with torch's default threads
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The large data folder beside the checkout, which only some machines have."""
+    folder = REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the large test data is not at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundled_data() -> Path:
+    """The small real inputs of the repository."""
+    return REPOSITORY / "data"
