@@ -10,7 +10,8 @@ from types import ModuleType
 
 from recon._version import __version__
 
-_SUBMODULES = (
+__all__ = [
+    "__version__",
     "certificates",
     "errors",
     "evidence",
@@ -21,13 +22,11 @@ _SUBMODULES = (
     "report",
     "solvers",
     "types",
-)
-
-__all__ = ["__version__", *_SUBMODULES]
+]
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name in _SUBMODULES:
+    if name in __all__:
         return importlib.import_module(f"recon.{name}")
     raise AttributeError(f"module 'recon' has no attribute {name!r}")
 

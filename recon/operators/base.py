@@ -44,6 +44,10 @@ class Space:
         return torch.zeros(*leading, *self.shape, dtype=dtype.to_complex() if self.is_complex else dtype, device=device)
 
 
+EXACT_ADJOINT = Proved(0.0, "the adjoint is exact by construction")
+SEMIDEFINITE = Proved(0.0, "A^T A is positive semidefinite")
+
+
 @dataclass(frozen=True)
 class OperatorProperties:
     """The constants of a pair (A, A_adjoint).
@@ -56,7 +60,7 @@ class OperatorProperties:
 
     norm: Constant
     adjoint_gap: Constant
-    gram_min: Constant = Proved(0.0, "A^T A is positive semidefinite")
+    gram_min: Constant = SEMIDEFINITE
 
 
 @runtime_checkable
@@ -104,6 +108,3 @@ class Buffer:
         if key not in self._copies:
             self._copies[key] = self.master.to(device=x.device, dtype=dtype)
         return self._copies[key]
-
-
-EXACT_ADJOINT = Proved(0.0, "the adjoint is exact by construction")

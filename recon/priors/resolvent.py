@@ -9,6 +9,9 @@ from recon.evidence import Assumed, Constant, Evidence, Fact, Proved
 from recon.types import Map
 
 
+CLOSED_FORM = Proved(0.0, "evaluated in closed form")
+
+
 @dataclass(frozen=True)
 class ResolventProperties:
     """What is known of a map J that is used as a resolvent.
@@ -24,7 +27,7 @@ class ResolventProperties:
     lipschitz_Q: Constant
     proximity: Fact | None = None
     attains: Fact | None = None
-    error: Constant = Proved(0.0, "evaluated in closed form")
+    error: Constant = CLOSED_FORM
 
 
 @final
@@ -40,7 +43,7 @@ class Resolvent:
         return self.apply(x)
 
 
-def proximity_operator(apply: Map, name: str, *, attains: Fact | None, error: Constant | None = None) -> Resolvent:
+def proximity_operator(apply: Map, name: str, *, attains: Fact | None, error: Constant = CLOSED_FORM) -> Resolvent:
     """The resolvent that is the proximity operator of a convex function, hence firmly nonexpansive (Moreau 1965).
 
     Args:
@@ -54,9 +57,8 @@ def proximity_operator(apply: Map, name: str, *, attains: Fact | None, error: Co
         lipschitz_Q=Proved(1.0, how),
         proximity=Fact(Evidence.PROVED, f"{name} is the proximity operator of a convex function"),
         attains=attains,
+        error=error,
     )
-    if error is not None:
-        properties = ResolventProperties(properties.lipschitz_Q, properties.proximity, attains, error)
     return Resolvent(apply, properties, name)
 
 
