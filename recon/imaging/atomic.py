@@ -1,0 +1,114 @@
+"""Outputs that are there whole or not at all."""
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from recon.errors import OutputError
+
+
+def check_output(path: str | Path, *, overwrite: bool = False, inputs: Iterable[str | Path] = ()) -> Path:
+    """Say now, before any work is done, whether ``path`` may be written; return it with its links followed.
+
+    Raises :class:`OutputError` when the folder is missing or not writable, when the file exists and
+    ``overwrite`` is false, when it is not a regular file, and when it is one of the ``inputs``, with or
+    without ``overwrite``, because a measurement is never replaced by what was made of it.
+    """
+    given = Path(path)
+    try:
+        target = given.resolve()
+        folder = target.parent
+        if not given.name or target.is_dir():
+            raise OutputError(f"{given}: the output is a folder; expected the name of a file.")
+        if not folder.exists():
+            raise OutputError(f"{given}: there is no folder {given.parent} to write in; create it first.")
+        if not folder.is_dir():
+            raise OutputError(f"{given}: {given.parent} is not a folder, so nothing can be written in it.")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise OutputError(f"{given}: the folder {given.parent} is not writable.")
+        if any(_same_file(target, Path(other)) for other in inputs):
+            raise OutputError(
+                f"{given}: the output is one of the inputs; expected another name, because inputs are kept."
+            )
+        if target.exists():
+            if not stat.S_ISREG(target.stat().st_mode):
+                raise OutputError(f"{given}: the output is not a regular file, so it cannot be replaced.")
+            if not overwrite:
+                raise OutputError(f"{given}: the file exists; expected a new name, or an explicit overwrite.")
+    except (OSError, ValueError, RuntimeError) as error:
+        raise OutputError(f"{_printable(given)}: the output cannot be written ({_reason(error)}).") from error
+    return target
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path, *, overwrite: bool = False, inputs: Iterable[str | Path] = ()) -> Iterator[Path]:
+    """Yield a temporary file beside ``path`` that takes its place, whole and on disk, when the block ends well.
+
+    The temporary name keeps the suffix of ``path``. If the block raises, the temporary file is removed and
+    ``path`` is as it was. An ``OSError`` in the block (a full disk) becomes an :class:`OutputError`.
+    Without ``overwrite``, a file that appeared under ``path`` in the meantime is not replaced either.
+    """
+    target = check_output(path, overwrite=overwrite, inputs=inputs)
+    temporary = target.with_name(f".recon-{secrets.token_hex(8)}{target.suffix}")
+    try:
+        # created by hand, not by tempfile, so that the user's umask decides who may read the output
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        yield temporary
+        _flush(temporary)
+        _rename(temporary, target, overwrite)
+        _flush(target.parent)
+    except FileExistsError as error:
+        raise OutputError(f"{path}: the file exists; expected a new name, or an explicit overwrite.") from error
+    except OSError as error:
+        raise OutputError(
+            f"{path}: the output could not be written ({_reason(error)}); nothing was left behind."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _rename(temporary: Path, target: Path, overwrite: bool) -> None:
+    if not overwrite:
+        try:
+            os.link(temporary, target)  # unlike rename, it fails where the name has been taken meanwhile
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            if target.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        else:
+            return
+    temporary.replace(target)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # some file systems refuse it for folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _same_file(target: Path, other: Path) -> bool:
+    try:
+        return target.samefile(other)
+    except OSError:
+        return False
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno).lower()
+    return str(error) or type(error).__name__
+
+
+def _printable(path: Path) -> str:
+    return str(path).encode("ascii", "backslashreplace").decode().replace("\x00", "\\0")
