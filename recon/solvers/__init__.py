@@ -1,1 +1,26 @@
-"""TODO"""
+"""Fixed-point algorithms, each a pure (init, step), and the one driver that runs them all."""
+
+from recon.solvers.algorithm import Algorithm, State, iterate
+from recon.solvers.condat_vu import condat_vu
+from recon.solvers.douglas_rachford import davis_yin, douglas_rachford
+from recon.solvers.driver import Callback, solve
+from recon.solvers.fista import fista
+from recon.solvers.forward_backward import forward_backward, tseng
+from recon.solvers.solution import Progress, Solution, Status
+
+__all__ = [
+    "Algorithm",
+    "Callback",
+    "Progress",
+    "Solution",
+    "State",
+    "Status",
+    "condat_vu",
+    "davis_yin",
+    "douglas_rachford",
+    "fista",
+    "forward_backward",
+    "iterate",
+    "solve",
+    "tseng",
+]

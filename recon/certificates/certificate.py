@@ -1,0 +1,131 @@
+"""A certificate: a theorem, its conditions, and for each the reason to believe that it holds."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, final
+
+from recon.evidence import Constant, Evidence, Fact, weakest
+
+
+@final
+@dataclass(frozen=True)
+class Condition:
+    """One condition of a theorem: whether it holds, and on what evidence.
+
+    Build it with :func:`at_most`, :func:`below`, :func:`positive` or :func:`stated`: they take the evidence from the
+    constants themselves, so that a measured number cannot end up as a proved condition.
+
+    Attributes:
+        name: The condition in words.
+        value: The number that was compared; ``nan`` where the condition is a statement.
+        bound: What it was compared with.
+        holds: Whether the condition holds.
+        evidence: The weakest evidence among the numbers that entered.
+        how: The reasons, for a person.
+    """
+
+    name: str
+    value: float
+    bound: float
+    holds: bool
+    evidence: Evidence
+    how: str
+
+
+def at_most(name: str, constant: Constant, bound: float) -> Condition:
+    """The condition ``constant <= bound``."""
+    return Condition(name, constant.value, bound, constant.value <= bound, constant.evidence, constant.how)
+
+
+def below(name: str, value: float, limit: Constant) -> Condition:
+    """The condition ``0 < value < limit`` for a number of the user's choice."""
+    return Condition(name, value, limit.value, 0 < value < limit.value, limit.evidence, limit.how)
+
+
+def positive(name: str, constant: Constant) -> Condition:
+    """The condition ``constant > 0``."""
+    return Condition(name, constant.value, 0.0, constant.value > 0, constant.evidence, constant.how)
+
+
+def stated(name: str, fact: Fact | None, otherwise: str) -> Condition:
+    """A condition that is a statement; ``otherwise`` says why it does not hold where there is no fact."""
+    if fact is None:
+        return Condition(name, math.nan, math.nan, False, Evidence.ASSUMED, otherwise)
+    return Condition(name, math.nan, math.nan, True, fact.evidence, fact.how)
+
+
+@final
+@dataclass(frozen=True)
+class Certificate:
+    """What is guaranteed about a run, known before the first step.
+
+    Attributes:
+        theorem: The theorem, with its source.
+        conclusion: What it says about the run.
+        conditions: All of its conditions.
+    """
+
+    theorem: str
+    conclusion: str
+    conditions: tuple[Condition, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every condition holds, on whatever evidence."""
+        return all(condition.holds for condition in self.conditions)
+
+    @property
+    def evidence(self) -> Evidence:
+        """The weakest evidence among the conditions."""
+        return weakest(*(condition.evidence for condition in self.conditions))
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The conditions that do not hold."""
+        return tuple(condition.name for condition in self.conditions if not condition.holds)
+
+    @property
+    def sentence(self) -> str:
+        """The verdict, for a person."""
+        if not self.holds:
+            return f"No guarantee: {'; '.join(self.missing)}: not established."
+        reason = {
+            Evidence.PROVED: "Proved",
+            Evidence.MEASURED: "Holds as far as measured, which is not a proof",
+            Evidence.ASSUMED: "Holds under assumptions that nobody has checked",
+        }[self.evidence]
+        return f"{reason}: {self.conclusion}."
+
+    def to_json(self) -> dict[str, Any]:
+        """The certificate as plain values, without NaN or infinity."""
+        return {
+            "theorem": self.theorem,
+            "conclusion": self.conclusion,
+            "holds": self.holds,
+            "evidence": self.evidence.value,
+            "missing": list(self.missing),
+            "conditions": [
+                {
+                    "name": c.name,
+                    "value": _finite(c.value),
+                    "bound": _finite(c.bound),
+                    "holds": c.holds,
+                    "evidence": c.evidence.value,
+                    "how": c.how,
+                }
+                for c in self.conditions
+            ],
+        }
+
+    def __str__(self) -> str:
+        lines = [self.sentence, f"  theorem: {self.theorem}"]
+        width = max((len(c.name) for c in self.conditions), default=0)
+        for c in self.conditions:
+            mark = "yes" if c.holds else "NO "
+            numbers = "" if math.isnan(c.value) else f"{c.value:.4g} against {c.bound:.4g}; "
+            lines.append(f"  {mark}  {c.name:<{width}}  {c.evidence.value:<8}  {numbers}{c.how}")
+        return "\n".join(lines)
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None

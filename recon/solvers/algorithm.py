@@ -1,0 +1,63 @@
+"""An algorithm is two pure functions; pausing, resuming and batching need no machinery."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from torch import Tensor
+
+from recon.errors import UsageError
+
+
+class State(Protocol):
+    """What an algorithm carries from step to step: a NamedTuple with the image ``x`` among its fields.
+
+    Every tensor in it has the batch in dimension 0, so that a finished item can be frozen while the others go on.
+    """
+
+    @property
+    def x(self) -> Tensor: ...
+
+
+S = TypeVar("S", bound=State)
+
+
+@dataclass(frozen=True)
+class Algorithm(Generic[S]):
+    """A fixed-point iteration.
+
+    Attributes:
+        name: What messages and records call it.
+        init: The state that stands for a starting image.
+        step: One iteration: pure, so the same state always gives the same next state.
+        variables: The tensors of the state whose change is the fixed-point residual.
+    """
+
+    name: str
+    init: Callable[[Tensor], S]
+    step: Callable[[S], S]
+    variables: Callable[[S], tuple[Tensor, ...]]
+
+
+def iterate(algorithm: Algorithm[S], x0: Tensor) -> Iterator[S]:
+    """The states of an algorithm, endlessly: ``islice(iterate(algorithm, x0), 50)`` are the first fifty.
+
+    The starting state comes first.
+    """
+    state = algorithm.init(x0)
+    while True:
+        yield state
+        state = algorithm.step(state)
+
+
+def check_stepsize(solver: str, stepsize: float, name: str = "stepsize") -> None:
+    """Refuse a step size that is not a positive finite number."""
+    if not (stepsize > 0 and math.isfinite(stepsize)):
+        raise UsageError(f"{solver}: {name}={stepsize!r}; expected a positive finite number.")
+
+
+def check_relaxation(solver: str, relaxation: float) -> None:
+    """Refuse a relaxation outside (0, 2), where no iteration of a nonexpansive map is averaged."""
+    if not 0 < relaxation < 2:
+        raise UsageError(f"{solver}: relaxation={relaxation!r}; expected a number between 0 and 2, both excluded.")

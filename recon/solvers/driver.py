@@ -1,0 +1,183 @@
+"""The one loop that runs every algorithm."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recon.certificates.certificate import Certificate
+from recon.errors import UsageError
+from recon.solvers.algorithm import Algorithm, S
+from recon.solvers.solution import Progress, Solution, Status
+
+GROWTH = 1e3
+"""A step this many times the shortest one so far is divergence: steps of an averaged map never grow."""
+
+LATE_GROWTH = 1e2
+"""The same when the budget runs out, for a divergence too slow to reach ``GROWTH``."""
+
+PLATEAU = 10.0
+"""A small residual does not count as convergence while the steps are this many times the shortest one."""
+
+ROUNDING = 1e-7
+"""Steps shorter than this fraction of the variable are rounding, and their growth means nothing."""
+
+Callback = Callable[[Progress, Tensor], bool | None]
+"""Called at each look with the progress and the images; returning True stops the run."""
+
+
+@torch.no_grad()
+def solve(  # noqa: PLR0913  each is an independent choice of the caller
+    algorithm: Algorithm[S],
+    x0: Tensor | None = None,
+    *,
+    tolerance: float = 1e-5,
+    max_steps: int = 1000,
+    check_every: int = 10,
+    callback: Callback | None = None,
+    certificate: Certificate | None = None,
+    state: S | None = None,
+) -> Solution:
+    """Run an algorithm until each batch item converges, diverges or runs out of steps.
+
+    An item has converged when its relative fixed-point residual ||v+ - v|| / ||v+|| is at most ``tolerance``; its
+    state is then frozen while the others go on. The residual is looked at after the first step, then every
+    ``check_every`` steps: one transfer from the device a look, none in between. Divergence is told by steps that
+    grow, overflow and NaN by values that are not finite; neither ever counts as convergence, and the image returned
+    is then the last one that was seen to be finite. ``KeyboardInterrupt`` ends the run as interrupted.
+
+    Args:
+        algorithm: What to run.
+        x0: The starting images, (batch, ...).
+        tolerance: The relative residual at which to stop; 0 runs the whole budget unless a step changes nothing.
+        max_steps: The budget.
+        check_every: The number of steps between two looks.
+        callback: Called at each look; see :data:`Callback`.
+        certificate: Handed on to the solution; it takes no part in the run.
+        state: Where to go on from, instead of ``x0``: the ``state`` of an earlier solution.
+
+    Returns:
+        The solution, whatever the outcome: a bad outcome is a value, and raising is the caller's choice.
+
+    Raises:
+        UsageError: Neither or both of ``x0`` and ``state``, or a budget or tolerance that is not valid.
+    """
+    _check(x0, state, tolerance, max_steps, check_every)
+    current = algorithm.init(x0) if state is None else state  # type: ignore[arg-type]
+    referee = _Referee(current.x.shape[0], tolerance)
+    sound, step = current, 0
+    try:
+        while step < max_steps and referee.active:
+            following = _choose(referee.active, algorithm.step(current), current)
+            step += 1
+            if step % check_every and step not in (1, max_steps):
+                current = following
+                continue
+            broken = referee.look(step, algorithm.variables(current), algorithm.variables(following))
+            current = sound = _choose(broken, sound, following)
+            if callback is not None and callback(referee.history[-1], current.x):
+                referee.end_active(Status.INTERRUPTED, step)
+    except KeyboardInterrupt:
+        referee.end_active(Status.INTERRUPTED, step)
+    referee.run_out(step)
+    return Solution(
+        current.x, tuple(referee.status), tuple(referee.steps), tuple(referee.history), certificate, current
+    )
+
+
+def _check(x0: Tensor | None, state: Any, tolerance: float, max_steps: int, check_every: int) -> None:
+    if (x0 is None) == (state is None):
+        raise UsageError("solve: expected either x0 or state, because a run starts from exactly one of them.")
+    if not tolerance >= 0:
+        raise UsageError(f"solve: tolerance={tolerance!r}; expected a number that is not negative.")
+    if max_steps < 1 or check_every < 1:
+        raise UsageError(f"solve: max_steps={max_steps}, check_every={check_every}; expected at least 1 each.")
+
+
+def _choose(items: list[int], first: S, second: S) -> S:
+    """The state that is ``first`` at the batch items named and ``second`` at the others."""
+    batch = second.x.shape[0]
+    if len(items) == batch:
+        return first
+    if not items:
+        return second
+    mask = torch.zeros(batch, dtype=torch.bool)
+    mask[items] = True
+    mask = mask.to(second.x.device)
+
+    def choose(a: Any, b: Any) -> Any:
+        return torch.where(mask.view(-1, *[1] * (b.ndim - 1)), a, b) if isinstance(b, Tensor) else a
+
+    return type(second)(*map(choose, first, second))  # type: ignore[call-overload, no-any-return]
+
+
+def _lengths(tensors: tuple[Tensor, ...]) -> Tensor:
+    """The Euclidean norm of each batch item over several tensors, shape (batch,).
+
+    Accumulated in double precision: the square of a float32 number beyond 1.8e19 is infinite in float32, and a
+    residual divided by such a norm would read zero.
+    """
+    parts = [torch.view_as_real(t) if t.is_complex() else t for t in tensors]
+    norms = [torch.linalg.vector_norm(part.flatten(1), dim=1, dtype=torch.float64) for part in parts]
+    return torch.linalg.vector_norm(torch.stack(norms), dim=0)
+
+
+class _Referee:
+    """Decides, look by look, how each batch item ends."""
+
+    def __init__(self, batch: int, tolerance: float) -> None:
+        self.tolerance = tolerance
+        self.status: list[Status | None] = [None] * batch
+        self.steps = [0] * batch
+        self.history: list[Progress] = []
+        self.shortest = [math.inf] * batch
+        self.latest = [0.0] * batch
+        self.residuals = [math.inf] * batch
+
+    @property
+    def active(self) -> list[int]:
+        """The items still running."""
+        return [item for item, status in enumerate(self.status) if status is None]
+
+    def look(self, step: int, before: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> list[int]:
+        """Judge every running item; returns those whose values are no longer finite."""
+        changes = tuple(b - a for a, b in zip(before, after, strict=True))
+        lengths, sizes = torch.stack([_lengths(changes), _lengths(after)]).tolist()
+        broken = []
+        for item in self.active:
+            self.status[item] = self._verdict(item, lengths[item], sizes[item])
+            self.steps[item] = step
+            if not math.isfinite(lengths[item] + sizes[item]):
+                broken.append(item)
+        self.history.append(Progress(step, tuple(self.residuals)))
+        return broken
+
+    def _verdict(self, item: int, length: float, size: float) -> Status | None:
+        grown = self._grown(item)
+        if not math.isfinite(length + size):
+            return Status.DIVERGED if grown > 1 else Status.NOT_FINITE
+        self.residuals[item] = length / size if length else 0.0
+        self.latest[item] = length
+        self.shortest[item] = min(self.shortest[item], max(length, ROUNDING * size))
+        if self._grown(item) > GROWTH:
+            return Status.DIVERGED
+        if length <= self.tolerance * size and self._grown(item) <= PLATEAU:
+            return Status.CONVERGED
+        return None
+
+    def _grown(self, item: int) -> float:
+        """The latest step against the shortest one."""
+        return self.latest[item] / self.shortest[item] if self.shortest[item] else 0.0
+
+    def end_active(self, status: Status, step: int) -> None:
+        for item in self.active:
+            self.status[item], self.steps[item] = status, step
+
+    def run_out(self, step: int) -> None:
+        """The budget has run out for whoever is still running."""
+        for item in self.active:
+            diverges = self._grown(item) > LATE_GROWTH
+            self.status[item] = Status.DIVERGED if diverges else Status.OUT_OF_STEPS
+            self.steps[item] = step

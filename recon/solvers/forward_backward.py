@@ -1,0 +1,71 @@
+"""Forward-backward splitting, and Tseng's variant for maps that are monotone but not cocoercive."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from recon.solvers.algorithm import Algorithm, check_relaxation, check_stepsize
+from recon.types import Map
+
+
+class Iterate(NamedTuple):
+    """The state of an algorithm whose only variable is the image."""
+
+    x: Tensor
+
+
+def _variables(state: Iterate) -> tuple[Tensor, ...]:
+    return (state.x,)
+
+
+def forward_backward(gradient: Map, resolvent: Map, stepsize: float, relaxation: float = 1.0) -> Algorithm[Iterate]:
+    """The iteration ``x+ = x + r (J(x - s B x) - x)``, whose fixed points are the zeros of ``B + M / s``.
+
+    Here ``J`` is the resolvent of ``M`` and ``B`` is cocoercive: the gradient of a smooth convex function, or
+    ``x -> K(Hx - y)`` with a surrogate K. The step size weighs the prior against the data: it is no mere speed
+    knob. Conditions: :func:`recon.certificates.certify_forward_backward` and, with a surrogate,
+    :func:`recon.certificates.certify_mismatched_forward_backward`.
+
+    Args:
+        gradient: The map B, image to image.
+        resolvent: The map J, image to image.
+        stepsize: s > 0.
+        relaxation: r in (0, 2).
+
+    Raises:
+        UsageError: The step size or the relaxation is outside its range.
+    """
+    check_stepsize("forward_backward", stepsize)
+    check_relaxation("forward_backward", relaxation)
+
+    def step(state: Iterate) -> Iterate:
+        x = state.x
+        moved = resolvent(torch.add(x, gradient(x), alpha=-stepsize))
+        return Iterate(moved if relaxation == 1 else torch.lerp(x, moved, relaxation))
+
+    return Algorithm("forward-backward", Iterate, step, _variables)
+
+
+def tseng(operator: Map, resolvent: Map, stepsize: float) -> Algorithm[Iterate]:
+    """The forward-backward-forward iteration ``z = J(x - s B x), x+ = z - s (B z - B x)`` (Tseng 2000).
+
+    It needs B to be monotone and Lipschitz only, at the price of two applications of B a step. Conditions:
+    :func:`recon.certificates.certify_tseng`.
+
+    Args:
+        operator: The map B, image to image.
+        resolvent: The map J, image to image.
+        stepsize: s > 0.
+
+    Raises:
+        UsageError: The step size is not positive.
+    """
+    check_stepsize("tseng", stepsize)
+
+    def step(state: Iterate) -> Iterate:
+        forward = operator(state.x)
+        z = resolvent(torch.add(state.x, forward, alpha=-stepsize))
+        return Iterate(torch.add(z, operator(z) - forward, alpha=-stepsize))
+
+    return Algorithm("Tseng's forward-backward-forward", Iterate, step, _variables)
