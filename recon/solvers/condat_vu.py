@@ -20,7 +20,7 @@ def _variables(state: PrimalDual) -> tuple[Tensor, ...]:
     return (state.x, state.u)
 
 
-def condat_vu(  # noqa: PLR0913  the problem has six parts
+def condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
     gradient: Map | None,
     resolvent: Map,
     dual_operator: LinearOperator,

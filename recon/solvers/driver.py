@@ -70,20 +70,25 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
     sound, step = current, 0
     try:
         while step < max_steps and referee.active:
-            following = _choose(referee.active, algorithm.step(current), current)
+            following = _hold(referee.finished, current, algorithm.step(current))
             step += 1
             if step % check_every and step not in (1, max_steps):
                 current = following
                 continue
             broken = referee.look(step, algorithm.variables(current), algorithm.variables(following))
-            current = sound = _choose(broken, sound, following)
+            current = sound = _hold(broken, sound, following)
             if callback is not None and callback(referee.history[-1], current.x):
                 referee.end_active(Status.INTERRUPTED, step)
     except KeyboardInterrupt:
         referee.end_active(Status.INTERRUPTED, step)
     referee.run_out(step)
     return Solution(
-        current.x, tuple(referee.status), tuple(referee.steps), tuple(referee.history), certificate, current
+        x=current.x,
+        status=tuple(status for status in referee.status if status is not None),
+        steps=tuple(referee.steps),
+        history=tuple(referee.history),
+        certificate=certificate,
+        state=current,
     )
 
 
@@ -96,21 +101,21 @@ def _check(x0: Tensor | None, state: Any, tolerance: float, max_steps: int, chec
         raise UsageError(f"solve: max_steps={max_steps}, check_every={check_every}; expected at least 1 each.")
 
 
-def _choose(items: list[int], first: S, second: S) -> S:
-    """The state that is ``first`` at the batch items named and ``second`` at the others."""
-    batch = second.x.shape[0]
-    if len(items) == batch:
-        return first
+def _hold(items: list[int], old: S, new: S) -> S:
+    """The new state, with the batch items named held at the old one."""
+    batch = new.x.shape[0]
     if not items:
-        return second
+        return new
+    if len(items) == batch:
+        return old
     mask = torch.zeros(batch, dtype=torch.bool)
     mask[items] = True
-    mask = mask.to(second.x.device)
+    mask = mask.to(new.x.device)
 
-    def choose(a: Any, b: Any) -> Any:
-        return torch.where(mask.view(-1, *[1] * (b.ndim - 1)), a, b) if isinstance(b, Tensor) else a
+    def hold(a: Any, b: Any) -> Any:
+        return torch.where(mask.view(-1, *[1] * (b.ndim - 1)), a, b) if isinstance(b, Tensor) else b
 
-    return type(second)(*map(choose, first, second))  # type: ignore[call-overload, no-any-return]
+    return type(new)(*map(hold, old, new))  # type: ignore[call-overload]
 
 
 def _lengths(tensors: tuple[Tensor, ...]) -> Tensor:
@@ -121,7 +126,8 @@ def _lengths(tensors: tuple[Tensor, ...]) -> Tensor:
     """
     parts = [torch.view_as_real(t) if t.is_complex() else t for t in tensors]
     norms = [torch.linalg.vector_norm(part.flatten(1), dim=1, dtype=torch.float64) for part in parts]
-    return torch.linalg.vector_norm(torch.stack(norms), dim=0)
+    total: Tensor = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+    return total
 
 
 class _Referee:
@@ -141,6 +147,11 @@ class _Referee:
         """The items still running."""
         return [item for item, status in enumerate(self.status) if status is None]
 
+    @property
+    def finished(self) -> list[int]:
+        """The items that have ended."""
+        return [item for item, status in enumerate(self.status) if status is not None]
+
     def look(self, step: int, before: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> list[int]:
         """Judge every running item; returns those whose values are no longer finite."""
         changes = tuple(b - a for a, b in zip(before, after, strict=True))
@@ -158,7 +169,7 @@ class _Referee:
         grown = self._grown(item)
         if not math.isfinite(length + size):
             return Status.DIVERGED if grown > 1 else Status.NOT_FINITE
-        self.residuals[item] = length / size if length else 0.0
+        self.residuals[item] = length / size if size else length and math.inf
         self.latest[item] = length
         self.shortest[item] = min(self.shortest[item], max(length, ROUNDING * size))
         if self._grown(item) > GROWTH:
