@@ -1,0 +1,182 @@
+"""Is the adjoint the adjoint? Measured as an operator norm, because one dot product misses an 8 % mismatch."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from recon.errors import GuaranteeError, UsageError
+from recon.evidence import Measured
+from recon.operators.base import Characterised, OperatorProperties
+from recon.operators.spectral import Effort, map_norm
+from recon.types import LinearOperator, Map
+
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
+"""The gap up to which a pair counts as exact: rounding stays below, the mildest mismatch in use is 5e-2."""
+
+_EFFORT = Effort(tolerance=1e-2, applications=40)
+_SUBSPACE = 12
+
+
+def transpose(linear: Map, example: Tensor) -> Map | None:
+    """The exact transpose of a linear map, by automatic differentiation; ``None`` where it is not differentiable.
+
+    Args:
+        linear: The map.
+        example: A tensor of the shape, dtype and device that it takes.
+    """
+    with torch.enable_grad():
+        x = torch.zeros_like(example, requires_grad=True)
+        y = linear(x)
+    if not y.requires_grad:
+        return None
+    return lambda v: torch.autograd.grad(y, x, v, retain_graph=True)[0]
+
+
+def exact_adjoint(operator: LinearOperator, example: Tensor) -> Map:
+    """The adjoint of ``A`` by automatic differentiation, else ``A_adjoint`` on its word."""
+    return transpose(operator.A, example) or operator.A_adjoint
+
+
+def adjoint_gap(
+    operator: LinearOperator, example: Tensor | None = None, *, surrogate: Map | None = None, seed: int = 0
+) -> Measured:
+    """The relative distance ||K - A^T|| / ||A|| in the operator norm, as a lower bound.
+
+    ``K`` is ``A_adjoint``, or the surrogate. Lanczos runs on D^T D, D = K - A^T, with the exact transposes had by
+    automatic differentiation. Where a map is not differentiable, the largest singular value of the bilinear form
+    <x, K y> - <A x, y> on the subspaces that A and K span from random vectors is taken instead.
+
+    Args:
+        operator: The operator.
+        example: A tensor that ``A`` takes; may be left out for an operator that knows its domain.
+        surrogate: A map from measurements to images to compare with the adjoint, instead of ``A_adjoint``.
+        seed: Of the random vectors.
+
+    Raises:
+        UsageError: The two maps do not fit each other's shapes, or the example is missing.
+    """
+    x = example_of(operator, example)
+    K = operator.A_adjoint if surrogate is None else surrogate
+    with torch.no_grad():
+        y = torch.zeros_like(operator.A(x))
+        back = K(y)
+    if back.shape != x.shape:
+        raise UsageError(
+            f"adjoint_gap: the back-projection of a measurement has shape {tuple(back.shape)}; expected the image's, "
+            f"{tuple(x.shape)}."
+        )
+    forward_transpose, back_transpose = transpose(operator.A, x), transpose(K, y)
+    if forward_transpose is None or back_transpose is None:
+        return _gap_on_subspaces(operator.A, K, x, y, seed)
+    effort = Effort(_EFFORT.tolerance, _EFFORT.applications, seed)
+    size = map_norm(operator.A, forward_transpose, x, effort)
+    gap = map_norm(lambda v: K(v) - forward_transpose(v), lambda v: back_transpose(v) - operator.A(v), y, effort)
+    return Measured(_ratio(gap.value, size.value), f"||K - A^T|| / ||A|| by {gap.how}")
+
+
+def check_adjoint(operator: LinearOperator, example: Tensor | None = None, *, seed: int = 0) -> Measured:
+    """The adjoint gap of a pair that is claimed to be exact.
+
+    Raises:
+        GuaranteeError: ``A_adjoint`` is not the adjoint of ``A``.
+    """
+    gap = adjoint_gap(operator, example, seed=seed)
+    tolerance = TOLERANCE[example_of(operator, example).dtype.to_real()]
+    if not gap.value <= tolerance:
+        raise GuaranteeError(
+            f"{type(operator).__name__}: A_adjoint differs from the adjoint of A by {100 * gap.value:.2g} % of ||A||; "
+            f"expected at most {100 * tolerance:.0e} %, because the solvers' guarantees rest on it: correct it, or "
+            "declare it as a surrogate."
+        )
+    return gap
+
+
+def properties_of(operator: LinearOperator, example: Tensor | None = None, *, seed: int = 0) -> OperatorProperties:
+    """What an operator knows of itself; what it does not know is measured.
+
+    Args:
+        operator: The operator.
+        example: A tensor that ``A`` takes; may be left out for an operator that knows its domain.
+        seed: Of the random vectors.
+    """
+    if isinstance(operator, Characterised):
+        return operator.properties
+    x = example_of(operator, example)
+    norm = map_norm(operator.A, exact_adjoint(operator, x), x, Effort(seed=seed))
+    return OperatorProperties(norm=norm, adjoint_gap=adjoint_gap(operator, x, seed=seed))
+
+
+def example_of(operator: LinearOperator, example: Tensor | None = None) -> Tensor:
+    """A tensor that ``A`` takes: the example, else a float32 image of one channel from the operator's domain.
+
+    Raises:
+        UsageError: There is no example and the operator does not know its domain.
+    """
+    if example is not None:
+        return example[:1]
+    if isinstance(operator, Characterised):
+        return operator.domain.zeros(1, 1)
+    raise UsageError(
+        f"{type(operator).__name__} does not say what images it takes; expected an example tensor of shape "
+        "(batch, channels, height, width)."
+    )
+
+
+def _ratio(gap: float, size: float) -> float:
+    return gap / size if size else (math.inf if gap else 0.0)
+
+
+def _gap_on_subspaces(forward: Map, back: Map, x: Tensor, y: Tensor, seed: int) -> Measured:
+    generator = torch.Generator().manual_seed(seed)
+    images, measurements = _grow(forward, back, x, y, generator)
+    with torch.no_grad():
+        projected = [forward(image) for image in images]
+        backed = [back(measurement) for measurement in measurements]
+    form = torch.tensor(
+        [
+            [_inner(image, b) - _inner(p, measurement) for measurement, b in zip(measurements, backed, strict=True)]
+            for image, p in zip(images, projected, strict=True)
+        ],
+        dtype=torch.float64,
+    )
+    size = max(math.sqrt(_inner(p, p)) for p in projected)
+    how = f"the bilinear form on random Krylov subspaces of dimension {len(images)}: a lower bound"
+    return Measured(_ratio(float(torch.linalg.matrix_norm(form, 2)), size), f"||K - A^T|| / ||A|| by {how}")
+
+
+def _grow(
+    forward: Map, back: Map, x: Tensor, y: Tensor, generator: torch.Generator
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Orthonormal images and measurements, alternately the image of each other and fresh noise."""
+    images: list[Tensor] = []
+    measurements: list[Tensor] = []
+    with torch.no_grad():
+        for k in range(_SUBSPACE):
+            fresh = k % 3 == 0 or not measurements
+            _append(images, _noise(x, generator) if fresh else back(measurements[-1]), generator)
+            _append(measurements, _noise(y, generator) if k % 3 == 2 else forward(images[-1]), generator)
+    return images, measurements
+
+
+def _append(basis: list[Tensor], vector: Tensor, generator: torch.Generator) -> None:
+    if len(basis) >= vector.numel():
+        return
+    for candidate in (vector, _noise(vector, generator)):
+        rest = candidate
+        for _ in range(2):
+            for member in basis:
+                rest = rest - _inner(member, rest) * member
+        length = math.sqrt(_inner(rest, rest))
+        if length > 1e-3 * math.sqrt(_inner(candidate, candidate)):
+            basis.append(rest / length)
+            return
+
+
+def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=generator, dtype=like.dtype).to(like.device)
+
+
+def _inner(u: Tensor, v: Tensor) -> float:
+    """The real inner product."""
+    return float((u.conj() * v).real.sum()) if u.is_complex() else float((u * v).sum())

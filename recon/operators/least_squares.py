@@ -1,0 +1,95 @@
+"""The data term: the map x -> A^T(Ax - y), or K(Ax - y) with a surrogate K of the adjoint."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from recon.errors import UsageError
+from recon.operators.base import HasDataGradient, HasDataResolvent
+from recon.types import LinearOperator, Map
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    """The map ``x -> K(A x - y) + shift x``: the gradient of ||Ax - y||^2 / 2 where K is the adjoint.
+
+    With a surrogate it is the gradient of nothing, and knows so: ``is_gradient`` is False, and ``value`` and
+    ``resolvent`` refuse. A positive shift adds ``shift ||x||^2 / 2``, the remedy that makes a mismatched map monotone
+    (Dong, Hansen, Hochstenbach, Riis 2019).
+
+    Attributes:
+        operator: A, with its adjoint.
+        measurement: y, (batch, ...).
+        surrogate: K, measurements to images; ``None`` for the adjoint.
+        shift: Not negative.
+
+    Raises:
+        UsageError: The shift is negative.
+    """
+
+    operator: LinearOperator
+    measurement: Tensor
+    surrogate: Map | None = None
+    shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.shift >= 0:
+            raise UsageError(f"LeastSquares: shift={self.shift!r}; expected a number that is not negative.")
+
+    @property
+    def is_gradient(self) -> bool:
+        """Whether the map is the gradient of a function."""
+        return self.surrogate is None
+
+    @cached_property
+    def _map(self) -> Map:
+        if self.surrogate is None and isinstance(self.operator, HasDataGradient):
+            return self.operator.data_gradient(self.measurement)
+        back = self.operator.A_adjoint if self.surrogate is None else self.surrogate
+        return lambda x: back(self.operator.A(x) - self.measurement)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        image = self._map(x)
+        return image if self.shift == 0 else image.add(x, alpha=self.shift)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """``A x - y``, of the measurement's shape."""
+        return self.operator.A(x) - self.measurement
+
+    def value(self, x: Tensor) -> Tensor:
+        """``||Ax - y||^2 / 2 + shift ||x||^2 / 2`` of each batch item, shape (batch,).
+
+        Raises:
+            UsageError: There is a surrogate.
+        """
+        self._refuse_surrogate("value")
+        return (_squared_norm(self.residual(x)) + self.shift * _squared_norm(x)) / 2
+
+    def resolvent(self, stepsize: float) -> Map:
+        """The map ``z -> (Id + s A^T A)^-1 (z + s A^T y)``, in closed form.
+
+        Raises:
+            UsageError: There is a surrogate or a shift, or the operator has no closed form.
+        """
+        self._refuse_surrogate("resolvent")
+        if self.shift or not isinstance(self.operator, HasDataResolvent):
+            raise UsageError(
+                f"LeastSquares.resolvent: {type(self.operator).__name__} with shift={self.shift:g} has no closed form; "
+                "use a solver that takes the gradient instead, such as forward_backward."
+            )
+        return self.operator.data_resolvent(self.measurement, stepsize)
+
+    def _refuse_surrogate(self, what: str) -> None:
+        if self.surrogate is not None:
+            raise UsageError(
+                f"LeastSquares.{what}: the map K(Ax - y) with a surrogate K is the gradient of no function; "
+                "expected surrogate=None."
+            )
+
+
+def _squared_norm(x: Tensor) -> Tensor:
+    """The squared norm of each batch item, in double precision."""
+    parts = torch.view_as_real(x) if x.is_complex() else x
+    return parts.flatten(1).double().square().sum(1)
