@@ -1,1 +1,22 @@
-"""TODO"""
+"""Files to pixels with units, and back."""
+
+from recon.imaging.atomic import check_output, replacing
+from recon.imaging.decoded import MAX_PIXELS
+from recon.imaging.files import Written, output_paths, read, write
+from recon.imaging.image import Grid, Image, ValueRange, from_array, to_tensor, with_tensor
+
+__all__ = [
+    "MAX_PIXELS",
+    "Grid",
+    "Image",
+    "ValueRange",
+    "Written",
+    "check_output",
+    "from_array",
+    "output_paths",
+    "read",
+    "replacing",
+    "to_tensor",
+    "with_tensor",
+    "write",
+]

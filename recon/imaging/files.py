@@ -1,0 +1,331 @@
+"""Files to images and back; the format is what the content says, not the name."""
+
+import contextlib
+import logging
+import os
+import stat
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from recon.errors import InputError, OutputError, ReconError
+from recon.imaging import dicom, dicom_write, npy, raster, tiff
+from recon.imaging.atomic import check_output, replacing
+from recon.imaging.decoded import MAX_PIXELS, Decoded, RefusedError
+from recon.imaging.image import Array, Image, ValueRange, default_range
+
+MAX_BYTES = 2**32
+"""How long a file may be."""
+
+KNOWN = "PNG, JPEG, TIFF, NPY or DICOM"
+_SUFFIXES = {
+    ".png": "png",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".npy": "npy",
+    ".dcm": "dicom",
+    ".dicom": "dicom",
+}
+_MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x93NUMPY", "npy"),
+    (b"II*\0", "tiff"),
+    (b"MM\0*", "tiff"),
+    (b"II+\0", "tiff"),
+    (b"MM\0+", "tiff"),
+)
+_FOREIGN = (
+    (b"GIF8", "GIF"),
+    (b"BM", "BMP"),
+    (b"RIFF", "WebP or other RIFF"),
+    (b"%PDF", "PDF"),
+    (b"PK\x03\x04", "ZIP or NPZ"),
+    (b"\x1f\x8b", "gzip"),
+    (b"\x89HDF", "HDF5 or MATLAB 7.3"),
+    (b"MATLAB 5.0", "MATLAB"),
+    (b"NRRD", "NRRD"),
+    (b"ObjectType", "MetaImage"),
+    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (b"8BPS", "Photoshop"),
+    (b"SIMPLE  =", "FITS"),
+    (b"\x5c\x01\0\0", "NIfTI"),
+)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written.
+
+    Attributes:
+        paths: The files: one, or one a frame.
+        clipped: How many values did not fit into the file's range and were clipped, those of ``image`` included.
+        notes: What a reader of the files must know, a sentence each.
+    """
+
+    paths: tuple[Path, ...]
+    clipped: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def read(
+    path: str | Path, *, value_range: ValueRange | tuple[float, float] | None = None, max_pixels: int = MAX_PIXELS
+) -> Image:
+    """The image in a PNG, JPEG, TIFF, NPY or single DICOM file.
+
+    Args:
+        path: The file; its content decides the format.
+        value_range: What becomes [0, 1], in the file's units; by default as in
+            :func:`recon.imaging.image.default_range`.
+        max_pixels: How many values the file may declare.
+
+    Raises:
+        InputError: whatever is wrong with the file, in one sentence.
+    """
+    name = Path(path)
+    try:
+        data = _content(name)
+        kind = _kind(data)
+        with _silence():
+            decoded = _decode(kind, data, max_pixels)
+            _check_finite(decoded.pixels)
+    except RefusedError as refusal:
+        raise InputError(f"{_printable(name)}: {refusal}") from None
+    except (OSError, ValueError) as error:
+        reason = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else "not a valid name"
+        raise InputError(f"{_printable(name)}: the file cannot be opened ({reason}).") from None
+    notes = decoded.notes
+    expected = _SUFFIXES.get(name.suffix.lower())
+    if expected not in (None, kind):
+        notes = (
+            f"The name ends in {name.suffix}, the content is {kind.upper()}: it was read as {kind.upper()}.",
+            *notes,
+        )
+    return Image(
+        np.ascontiguousarray(decoded.pixels),
+        _range_of(decoded, value_range),
+        decoded.grid,
+        decoded.alpha,
+        decoded.spacing,
+        notes,
+        source=decoded.source,
+    )
+
+
+def write(image: Image, path: str | Path, *, overwrite: bool = False, inputs: Iterable[str | Path] = ()) -> Written:
+    """Write an image in the format that the suffix of ``path`` names, each file whole or not at all.
+
+    TIFF and NPY hold the values in units. PNG and JPEG hold them as they are where they are 8- or 16-bit
+    integers, else ``value_range`` mapped to black and white. DICOM is written as a derived image of the
+    DICOM file that the pixels came from. Where a file holds one frame only (PNG, JPEG, DICOM), several
+    frames become ``NAME_0001.png`` and so on.
+
+    Args:
+        image: What to write; unchanged, its pixels come back identical to the bit (but for JPEG).
+        path: The file to make.
+        overwrite: Whether existing files may be replaced.
+        inputs: Files that are never replaced.
+
+    Raises:
+        OutputError: it cannot be written there, or not in that format, in one sentence.
+    """
+    name = Path(path)
+    kind = _SUFFIXES.get(name.suffix.lower(), image.source.format if not name.suffix else "")
+    encode = _ENCODERS.get(kind)
+    if encode is None:
+        raise OutputError(f"{_printable(name)}: the suffix '{name.suffix}' names no format; expected {KNOWN}.")
+    paths = output_paths(image, name)
+    held = tuple(inputs)
+    for target in paths:
+        check_output(target, overwrite=overwrite, inputs=held)
+    with _silence():
+        try:
+            clipped, notes = encode(image, paths, _Guard(overwrite, held))
+        except RefusedError as refusal:
+            raise OutputError(f"{_printable(name)}: {refusal}") from None
+    return Written(paths, image.clipped + clipped, notes)
+
+
+def output_paths(image: Image, path: str | Path) -> tuple[Path, ...]:
+    """The files that :func:`write` would make for ``path``."""
+    name = Path(path)
+    kind = _SUFFIXES.get(name.suffix.lower(), image.source.format)
+    if image.frames == 1 or kind in ("tiff", "npy"):
+        return (name,)
+    digits = max(4, len(str(image.frames)))
+    return tuple(
+        name.with_name(f"{name.stem}_{number:0{digits}}{name.suffix}") for number in range(1, image.frames + 1)
+    )
+
+
+@dataclass(frozen=True)
+class _Guard:
+    overwrite: bool
+    inputs: tuple[str | Path, ...]
+
+    def __call__(self, path: Path) -> contextlib.AbstractContextManager[Path]:
+        return replacing(path, overwrite=self.overwrite, inputs=self.inputs)
+
+
+def _content(path: Path) -> bytes:
+    # without O_NONBLOCK, opening a named pipe waits for a writer
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0))
+    with open(descriptor, "rb") as handle:  # noqa: PTH123 - a descriptor
+        found = os.fstat(descriptor)
+        if stat.S_ISDIR(found.st_mode):
+            raise RefusedError("it is a folder; expected a file.")
+        if not stat.S_ISREG(found.st_mode):
+            raise RefusedError("it is a pipe, a device or a socket; expected a regular file.")
+        if found.st_size == 0:
+            raise RefusedError(f"the file is empty; expected {KNOWN}.")
+        if found.st_size > MAX_BYTES:
+            raise RefusedError(
+                f"the file has {found.st_size} bytes; expected at most {MAX_BYTES}, to bound the memory."
+            )
+        return handle.read(MAX_BYTES)
+
+
+def _kind(data: bytes) -> str:
+    if data[128:132] == b"DICM":  # first: the 128 bytes before may be a TIFF's
+        return "dicom"
+    for magic, kind in _MAGIC:
+        if data.startswith(magic):
+            return kind
+    # DICOM without preamble: a first element of group 2 or 8, in either byte order
+    if data[:4] in (b"\2\0\0\0", b"\2\0\1\0", b"\2\0\2\0") or data[:2] == b"\x08\0" or data[:3] == b"\0\x08\0":
+        return "dicom"
+    found = next((f"a {kind} file" for magic, kind in _FOREIGN if data.startswith(magic)), "none of these")
+    raise RefusedError(f"the content is {found}; expected {KNOWN}.")
+
+
+def _decode(kind: str, data: bytes, limit: int) -> Decoded:
+    decoders = {
+        "png": raster.decode_png,
+        "jpeg": raster.decode_jpeg,
+        "tiff": tiff.decode_tiff,
+        "npy": npy.decode_npy,
+        "dicom": dicom.decode_dicom,
+    }
+    try:
+        return decoders[kind](data, limit)
+    except (RefusedError, ReconError):
+        raise
+    except MemoryError:
+        raise RefusedError("there is not enough memory to read it.") from None
+    except Exception as error:  # damaged files raise anything in the libraries below
+        # the message is theirs, and may quote a patient's name out of a DICOM file
+        raise RefusedError(f"the {kind.upper()} file is cut off or damaged ({type(error).__name__}).") from error
+
+
+def _check_finite(pixels: Array) -> None:
+    if pixels.dtype.kind not in "fc":
+        return
+    bad = pixels.size - int(np.count_nonzero(np.isfinite(pixels)))
+    if bad:
+        raise RefusedError(f"{bad} of its {pixels.size} pixel values are NaN or infinite; expected finite numbers.")
+
+
+def _range_of(decoded: Decoded, wanted: ValueRange | tuple[float, float] | None) -> ValueRange:
+    if isinstance(wanted, ValueRange):
+        return ValueRange(wanted.low, wanted.high, wanted.units or decoded.units)
+    if wanted is not None:
+        return ValueRange(*wanted, decoded.units)
+    return decoded.value_range or default_range(decoded.pixels, decoded.units)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep the warnings and logs of the libraries below from the user: they are noise, or quote the file."""
+    loggers = [logging.getLogger(name) for name in ("pydicom", "tifffile", "PIL")]
+    before = [logger.disabled for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.disabled = True
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, disabled in zip(loggers, before, strict=True):
+            logger.disabled = disabled
+
+
+def _printable(path: Path) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in str(path))
+
+
+def _encode_raster(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tuple[int, tuple[str, ...]]:
+    if image.pixels.dtype.kind == "c" or image.channels not in (1, 3):
+        raise RefusedError(
+            f"{image.channels} channels of {image.pixels.dtype} do not fit; expected grey or RGB numbers."
+        )
+    jpeg = _SUFFIXES.get(paths[0].suffix.lower(), image.source.format) == "jpeg"
+    largest = 255 if jpeg else 65535
+    pixels, clipped = image.pixels, 0
+    notes: tuple[str, ...] = ()
+    if pixels.dtype != np.uint8 and (jpeg or pixels.dtype != np.uint16):
+        unit = (pixels.astype(np.float64) - image.value_range.low) / image.value_range.width
+        clipped = int(np.count_nonzero((unit < 0) | (unit > 1)))
+        pixels = np.rint(np.clip(unit, 0, 1) * largest).astype(np.uint8 if jpeg else np.uint16)
+        low, high, units = image.value_range.low, image.value_range.high, image.units
+        notes = (f"Black is {low:g} {units}".rstrip() + f" and white is {high:g} {units}".rstrip() + ".",)
+    if jpeg:
+        notes = (*notes, "JPEG keeps an approximation of the pixels.")
+    elif image.alpha is not None:
+        pixels = np.concatenate([pixels, image.alpha.astype(pixels.dtype)], axis=1)
+    encode = raster.encode_jpeg if jpeg else raster.encode_png
+    for frame, path in zip(pixels, paths, strict=True):
+        with guard(path) as temporary:
+            encode(temporary, np.ascontiguousarray(frame.transpose(1, 2, 0)), image.source.profile)
+    return clipped, notes
+
+
+def _encode_tiff(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tuple[int, tuple[str, ...]]:
+    inverted = image.source.format == "tiff" and image.grid is not None and image.grid.slope == (-1.0,)
+    pixels = _compact(image)
+    if inverted and image.grid is not None:
+        pixels = image.grid.stored(pixels)[0].astype(pixels.dtype)
+    if image.alpha is not None:
+        pixels = np.concatenate([pixels, image.alpha.astype(pixels.dtype)], axis=1)
+    with guard(paths[0]) as temporary:
+        array = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
+        tiff.encode_tiff(temporary, array, inverted, image.alpha is not None, image.source.profile)
+    return 0, ()
+
+
+def _encode_npy(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tuple[int, tuple[str, ...]]:
+    layout = image.source.layout if image.source.format in ("npy", "memory") else "HW"
+    with guard(paths[0]) as temporary:
+        npy.encode_npy(temporary, _compact(image), layout)
+    return 0, ("The opacity does not fit into NPY and was left out.",) if image.alpha is not None else ()
+
+
+def _encode_dicom(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tuple[int, tuple[str, ...]]:
+    if image.source.format != "dicom":
+        raise RefusedError("a DICOM image is derived from another; the input is none, so expected PNG, TIFF or NPY.")
+    for path, data in zip(paths, dicom_write.derived(image), strict=True):
+        with guard(path) as temporary:
+            temporary.write_bytes(data)
+    return 0, dicom_write.notes(image)
+
+
+def _compact(image: Image) -> Array:
+    """Rescaled DICOM integers as 16 bit where the file's whole range fits."""
+    grid, pixels = image.grid, image.pixels
+    if grid is None or grid.is_plain or pixels.dtype != np.int32:
+        return pixels
+    ends = grid.values(np.array([grid.low, grid.high]).reshape(2, 1, 1, 1)) if len(grid.slope) == 1 else pixels
+    return pixels.astype(np.int16) if ends.min() >= -(2**15) and ends.max() < 2**15 else pixels
+
+
+_ENCODERS = {
+    "png": _encode_raster,
+    "jpeg": _encode_raster,
+    "tiff": _encode_tiff,
+    "npy": _encode_npy,
+    "dicom": _encode_dicom,
+}

@@ -1,0 +1,92 @@
+"""PNG and JPEG, by pillow where it keeps every bit."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageOps
+
+from recon.imaging import png
+from recon.imaging.decoded import Decoded, RefusedError, check_size
+from recon.imaging.image import Array, Source, integer_grid
+
+JPEG_QUALITY = 95
+_PLAIN_MODES = {"L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA", "1": "L", "CMYK": "RGB", "YCbCr": "RGB"}
+
+
+def decode_png(data: bytes, limit: int) -> Decoded:
+    """PNG with 1 to 16 bits: grey, RGB, palette (as RGB), each with or without opacity."""
+    width, height, depth, *_ = png.header(data)
+    check_size((height, width), limit)
+    notes: tuple[str, ...] = ()
+    if depth == 16:
+        pixels = png.decode16(data, limit)
+        with _open(data, "PNG") as opened:
+            profile = opened.info.get("icc_profile")
+            if "transparency" in opened.info:
+                notes = ("The transparent colour of the PNG was left out.",)
+    else:
+        with _open(data, "PNG") as opened:
+            check_size((opened.height, opened.width, len(opened.getbands())), limit)
+            profile = opened.info.get("icc_profile")
+            if getattr(opened, "n_frames", 1) > 1:
+                notes = ("The file is an animation: its first frame was read.",)
+            pixels = _as_array(_with_opacity(opened))
+    return _decoded(pixels, "png", profile, notes)
+
+
+def decode_jpeg(data: bytes, limit: int) -> Decoded:
+    """JPEG with 8 bits, turned as its EXIF header asks; CMYK becomes RGB."""
+    with _open(data, "JPEG") as opened:
+        check_size((opened.height, opened.width, len(opened.getbands())), limit)
+        profile = opened.info.get("icc_profile")
+        notes: tuple[str, ...] = ()
+        if opened.mode not in ("L", "RGB"):
+            notes, profile = (f"The {opened.mode} colours of the JPEG were turned into RGB.",), None
+        upright = ImageOps.exif_transpose(opened)
+        return _decoded(_as_array(upright), "jpeg", profile, notes)
+
+
+def encode_png(path: Path, pixels: Array, profile: bytes | None) -> None:
+    """Write 8- or 16-bit pixels of shape (height, width, channels)."""
+    path.write_bytes(png.encode(pixels, profile))
+
+
+def encode_jpeg(path: Path, pixels: Array, profile: bytes | None) -> None:
+    """Write 8-bit pixels of shape (height, width, 1 or 3), with full colour resolution."""
+    image = Pillow.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    image.save(path, "JPEG", quality=JPEG_QUALITY, subsampling=0, icc_profile=profile)
+
+
+def _open(data: bytes, kind: str) -> Pillow.Image:
+    try:
+        return Pillow.open(io.BytesIO(data), formats=[kind])
+    except Pillow.DecompressionBombError:
+        raise RefusedError("it declares too many pixels for pillow, which bounds the memory.") from None
+
+
+def _with_opacity(opened: Pillow.Image) -> Pillow.Image:
+    if "transparency" in opened.info:
+        return opened.convert("LA" if opened.mode in ("1", "L") else "RGBA")
+    return opened.convert("RGB") if opened.mode == "P" else opened
+
+
+def _as_array(opened: Pillow.Image) -> Array:
+    if opened.mode not in _PLAIN_MODES:
+        raise RefusedError(f"its pixels are of pillow's type {opened.mode}; expected grey or RGB.")
+    array = np.array(opened.convert(_PLAIN_MODES[opened.mode]))
+    return array[..., None] if array.ndim == 2 else array
+
+
+def _decoded(pixels: Array, kind: str, profile: bytes | None, notes: tuple[str, ...]) -> Decoded:
+    channels = pixels.shape[2]
+    planes = pixels.transpose(2, 0, 1)[None]
+    colours = 3 if channels >= 3 else 1
+    return Decoded(
+        planes[:, :colours],
+        Source(kind, "HWC", str(pixels.dtype), profile),
+        integer_grid(pixels.dtype),
+        alpha=planes[:, colours:] if channels in (2, 4) else None,
+        notes=notes,
+    )
