@@ -1,0 +1,36 @@
+"""Options that several sub-commands share."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from . import terminal
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _set_debug(_context: click.Context, _option: click.Parameter, value: bool) -> None:
+    terminal.settings.debug |= value
+
+
+def _quieter(_context: click.Context, _option: click.Parameter, value: bool) -> None:
+    terminal.settings.verbosity -= value
+
+
+def _louder(_context: click.Context, _option: click.Parameter, value: int) -> None:
+    terminal.settings.verbosity += value
+
+
+def debug_option(command: Command) -> Command:
+    """``--debug``."""
+    return click.option(
+        "--debug", is_flag=True, expose_value=False, is_eager=True, callback=_set_debug, help="Show tracebacks."
+    )(command)
+
+
+def talk_options(command: Command) -> Command:
+    """``-q``, ``-v`` and ``--debug``."""
+    quiet = click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_quieter, help="Errors only.")
+    loud = click.option("-v", "--verbose", count=True, expose_value=False, callback=_louder, help="Say more.")
+    return quiet(loud(debug_option(command)))

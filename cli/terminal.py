@@ -1,0 +1,90 @@
+"""What a person sees: lines and a progress line on stderr, results on stdout."""
+
+import json
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+REDRAW_SECONDS = 0.1
+
+
+@dataclass
+class Settings:
+    """How much is said: the options -q, -v and --debug, wherever they stand on the command line."""
+
+    verbosity: int = 0
+    debug: bool = False
+
+
+settings = Settings()
+
+
+def say(line: str) -> None:
+    """One line on stderr, unless -q."""
+    if settings.verbosity >= 0:
+        click.echo(f"recon: {line}", err=True)
+
+
+def detail(line: str) -> None:
+    """One line on stderr, with -v only."""
+    if settings.verbosity > 0:
+        click.echo(f"recon: {line}", err=True)
+
+
+def result(text: str) -> None:
+    """What was asked for, on stdout."""
+    click.echo(text)
+
+
+def result_json(document: object) -> None:
+    """What was asked for, as one JSON document on stdout."""
+    click.echo(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell; the first one to the left, numbers to the right."""
+    lines = [list(header), *map(list, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]).rstrip()
+        for line in lines
+    )
+
+
+def warnings_as_lines() -> None:
+    """Python's warnings become lines like any other, without the source line that raised them."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        say(str(message))
+
+    warnings.showwarning = show  # type: ignore[assignment]
+
+
+class ProgressLine:
+    """A line on a terminal that is redrawn at most ten times a second; nothing where stderr is no terminal."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.shown = False
+        self.last = 0.0
+        self.wanted = settings.verbosity >= 0 and sys.stderr.isatty()
+
+    def update(self, step: int, steps: int, residual: float) -> None:
+        now = time.monotonic()
+        if not self.wanted or now - self.last < REDRAW_SECONDS:
+            return
+        self.last, self.shown = now, True
+        text = f"{self.label}: step {step} of at most {steps}, residual {residual:.1e}"
+        width = shutil.get_terminal_size().columns - 1
+        click.echo(f"\r\033[K{text[:width]}", err=True, nl=False)
+
+    def close(self) -> None:
+        if self.shown:
+            click.echo("\r\033[K", err=True, nl=False)
+            self.shown = False

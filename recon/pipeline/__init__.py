@@ -1,0 +1,1 @@
+"""The chain: read, operator, prior, method, certificate, solve, write."""

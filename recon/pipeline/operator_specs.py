@@ -1,0 +1,216 @@
+"""From a specification to an operator.
+
+What a specification leaves open is the size of the image: :func:`read_operator` reads files and checks options once
+and gives an :class:`OperatorFamily`, from which the operator is built for each image size.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recon import operators
+from recon.errors import ConsistencyError, InputError, UsageError
+from recon.imaging import read_image
+from recon.pipeline import options
+from recon.pipeline.device import Say
+from recon.pipeline.python_specs import load_callable
+from recon.pipeline.spec import Spec, unknown_name
+from recon.types import LinearOperator
+
+Shape = tuple[int, int]
+
+LARGEST_KERNEL = 4095
+"""Pixels along a side of a parametric PSF: beyond any image that fits in memory with it."""
+
+
+@dataclass(frozen=True)
+class OperatorFamily:
+    """An operator for every image size.
+
+    Attributes:
+        spec: Where it comes from.
+        on: Image (height, width) to operator.
+        image_shape: Measurement (height, width) to image (height, width).
+        files: The files that were read for it.
+        is_complex: Whether images are complex.
+    """
+
+    spec: Spec
+    on: Callable[[Shape], LinearOperator]
+    image_shape: Callable[[Shape], Shape] = lambda measured: measured
+    files: tuple[Path, ...] = ()
+    is_complex: bool = False
+
+
+def read_operator(spec: Spec, say: Say = lambda line: None) -> OperatorFamily:
+    """The operators that a specification describes, one for each image size.
+
+    Args:
+        spec: The specification.
+        say: Where remarks go, such as that a PSF was normalised.
+
+    Raises:
+        UsageError: An unknown name or key, or a value outside its range.
+        InputError: A file that it names cannot be read or is not what it should be.
+    """
+    if spec.name not in _READERS:
+        raise unknown_name(spec.name, _READERS, "operator")
+    return _READERS[spec.name](spec, say)
+
+
+def operator_from_spec(spec: Spec, image_shape: Shape) -> LinearOperator:
+    """The operator that a specification describes, on images of ``image_shape`` (height, width)."""
+    return read_operator(spec).on(image_shape)
+
+
+def _identity(spec: Spec, say: Say) -> OperatorFamily:
+    options.expect_keys(spec, ())
+    return OperatorFamily(spec, operators.Identity)
+
+
+_KERNELS = ("psf", "gaussian", "motion", "defocus", "box")
+
+
+def _blur(spec: Spec, say: Say) -> OperatorFamily:
+    options.expect_keys(spec, (*_KERNELS, "angle", "boundary", "normalise"))
+    boundary = options.choice(spec, "boundary", ("circular", "valid"), "circular")
+    kind = options.one_of(spec, _KERNELS)
+    if "angle" in spec.options and kind != "motion":
+        raise UsageError(f"{spec}: angle belongs to motion=LENGTH; {kind} has no direction.")
+    if "normalise" in spec.options and kind != "psf":
+        raise UsageError(f"{spec}: normalise belongs to psf=FILE; the PSF of {kind} sums to 1 by its formula.")
+    psf = _psf_from_file(spec, say) if kind == "psf" else _parametric_psf(spec, kind)
+    height, width = psf.shape
+
+    def image_shape(measured: Shape) -> Shape:
+        return measured if boundary == "circular" else (measured[0] + height - 1, measured[1] + width - 1)
+
+    files = (options.file(spec, "psf"),) if kind == "psf" else ()
+    return OperatorFamily(spec, lambda shape: operators.Blur(psf, shape, boundary), image_shape, files)
+
+
+def _parametric_psf(spec: Spec, kind: str) -> Tensor:
+    if kind == "gaussian":
+        return operators.gaussian_psf(options.positive(spec, "gaussian", high=500))
+    if kind == "defocus":
+        return operators.defocus_psf(options.positive(spec, "defocus", high=LARGEST_KERNEL // 2))
+    if kind == "box":
+        return operators.box_psf(options.integer(spec, "box", low=1, high=LARGEST_KERNEL))
+    angle = options.number(spec, "angle", 0.0, low=-360, high=360)
+    return operators.motion_psf(options.positive(spec, "motion", high=LARGEST_KERNEL), angle)
+
+
+def _psf_from_file(spec: Spec, say: Say) -> Tensor:
+    path = options.file(spec, "psf")
+    psf = torch.from_numpy(_plane(path, "PSF").astype(np.float64))
+    total, negative = float(psf.sum()), int((psf < 0).sum())
+    if not options.truth(spec, "normalise", True):
+        return psf
+    if total <= 1e-12 * float(psf.abs().sum()):
+        raise InputError(
+            f"{path}: the PSF sums to {total:g}; expected a positive sum, because it is divided by it "
+            "(normalise=false keeps it as it is)."
+        )
+    if negative:
+        say(f"{path}: the PSF has {negative} negative values, which no exposure gives; they are kept")
+    if abs(total - 1) > 1e-6:
+        say(f"{path}: the PSF sums to {total:g} and was normalised to 1 (normalise=false keeps it as it is)")
+    return psf / total
+
+
+def _inpaint(spec: Spec, say: Say) -> OperatorFamily:
+    mask, path = _mask(spec)
+    return _at_one_size(spec, operators.Inpainting(mask), mask.shape, path)
+
+
+def _mri(spec: Spec, say: Say) -> OperatorFamily:
+    mask, path = _mask(spec)
+    return _at_one_size(spec, operators.CartesianMRI(mask), mask.shape, path, is_complex=True)
+
+
+def _mask(spec: Spec) -> tuple[Tensor, Path]:
+    options.expect_keys(spec, ("mask",))
+    path = options.file(spec, "mask")
+    mask = torch.from_numpy(_plane(path, "mask") != 0)
+    if not bool(mask.any()):
+        raise InputError(f"{path}: the mask is zero everywhere; expected at least one pixel that is measured.")
+    return mask, path
+
+
+def _at_one_size(
+    spec: Spec, operator: LinearOperator, sides: Sequence[int], mask: Path, is_complex: bool = False
+) -> OperatorFamily:
+    """The family of an operator whose mask decides the size of the image."""
+
+    def check(shape: Shape) -> Shape:
+        if shape != tuple(sides):
+            raise ConsistencyError(
+                f"{mask}: the mask is {sides[0]} x {sides[1]} pixels, the image {shape[0]} x {shape[1]}; "
+                "expected the same size."
+            )
+        return shape
+
+    def on(shape: Shape) -> LinearOperator:
+        check(shape)
+        return operator
+
+    return OperatorFamily(spec, on, check, (mask,), is_complex)
+
+
+def _plane(path: Path, what: str) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
+    """The single grey plane of a PSF or a mask."""
+    pixels = read_image(path).pixels
+    if pixels.shape[0] != 1:
+        raise InputError(f"{path}: the {what} has {pixels.shape[0]} frames; expected a single one.")
+    if pixels.shape[1] != 1 and bool((pixels != pixels[:, :1]).any()):
+        raise InputError(f"{path}: the {what} is a colour image; expected a single channel of grey values.")
+    if np.iscomplexobj(pixels):
+        raise InputError(f"{path}: the {what} is complex; expected real numbers.")
+    plane: np.ndarray[tuple[int, int], np.dtype[np.float64]] = pixels[0, 0].astype(np.float64)
+    return plane
+
+
+def _downsample(spec: Spec, say: Say) -> OperatorFamily:
+    options.expect_keys(spec, ("factor",))
+    factor = options.integer(spec, "factor", low=1, high=64)
+
+    def on(shape: Shape) -> LinearOperator:
+        return operators.Downsampling(shape, factor)
+
+    return OperatorFamily(spec, on, lambda measured: (measured[0] * factor, measured[1] * factor))
+
+
+def _python(spec: Spec, say: Say) -> OperatorFamily:
+    path, make = load_callable(spec)
+
+    def on(shape: Shape) -> LinearOperator:
+        try:
+            made = make(shape)
+        except Exception as error:  # the user's own code may raise anything
+            raise UsageError(f"{spec}: calling it with the image's shape {shape} raised {error!r}.") from error
+        if not isinstance(made, LinearOperator):
+            raise UsageError(
+                f"{spec}: it returned a {type(made).__name__}; expected an operator with the methods A and A_adjoint."
+            )
+        return made
+
+    return OperatorFamily(spec, on, files=(path,))
+
+
+def _ct(spec: Spec, say: Say) -> OperatorFamily:
+    raise UsageError(f"{spec}: projectors for CT are not in this version; python:FILE.py:CALLABLE takes your own.")
+
+
+_READERS: dict[str, Callable[[Spec, Say], OperatorFamily]] = {
+    "identity": _identity,
+    "blur": _blur,
+    "inpaint": _inpaint,
+    "downsample": _downsample,
+    "mri": _mri,
+    "python": _python,
+    "ct": _ct,
+}
