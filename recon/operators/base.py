@@ -91,6 +91,16 @@ class HasDataResolvent(Protocol):
     def data_resolvent(self, measurement: Tensor, stepsize: float) -> Map: ...
 
 
+@runtime_checkable
+class HasSymbol(Protocol):
+    """An operator that the two-dimensional DFT diagonalises: a circular convolution."""
+
+    @property
+    def symbol(self) -> Tensor:
+        """Its eigenvalues on the half spectrum of ``torch.fft.rfft2``, complex128, (height, width // 2 + 1)."""
+        ...
+
+
 @dataclass(frozen=True)
 class Buffer:
     """A constant kept in double precision, cast and moved once for each dtype and device that it meets.

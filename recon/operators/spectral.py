@@ -189,8 +189,9 @@ class _Lanczos:
 
     def ritz_vector(self) -> Tensor:
         weights = self.weights[:, self.pick].to(self.basis)
-        vector: Tensor = weights @ self.basis[: self.size]
-        return vector / vector.norm()
+        vector = weights @ self.basis[: self.size]
+        unit: Tensor = vector / vector.norm()
+        return unit
 
     def _restart(self) -> None:
         """Keep the Ritz vectors of the wanted half of the spectrum (thick restart)."""

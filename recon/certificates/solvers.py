@@ -1,0 +1,280 @@
+"""One function a theorem: what is guaranteed of a solver, from the constants of its parts.
+
+Notation: B is the data map, L its Lipschitz constant, M the monotone operator whose resolvent is the prior's J, s the
+step size, r the relaxation. Each docstring carries its theorem in full.
+"""
+
+from operator import neg
+
+from recon.certificates.certificate import Certificate, Condition, at_most, below, positive, stated
+from recon.certificates.conditions import (
+    cautious,
+    evaluated_exactly,
+    exact_adjoint,
+    firmly_nonexpansive,
+    inverse,
+    lipschitz,
+    solvable,
+)
+from recon.evidence import Fact, Proved, derive
+from recon.operators import OperatorProperties
+from recon.operators.mismatch import Mismatch
+from recon.priors import ResolventProperties
+
+_TSENG = "Tseng's forward-backward-forward splitting (Tseng 2000)"
+_MISMATCHED_CONCLUSION = (
+    "the iterates converge to a zero of K(Ax - y) + shift x + M x / s, which is not the matched solution"
+)
+
+
+def certify_forward_backward(
+    operator: OperatorProperties, prior: ResolventProperties, stepsize: float, relaxation: float = 1.0
+) -> Certificate:
+    """Forward-backward with an exact adjoint.
+
+    *Theorem* (Bauschke, Combettes, 2nd ed., Theorem 26.14 and Proposition 4.46). Let B = A^T(A . - y), L = ||A||^2,
+    0 < s < 2/L, J firmly nonexpansive and zer(B + M/s) not empty. Then x -> J(x - s B x) is averaged with constant
+    2/(4 - s L), and for a relaxation in (0, 2 - s L/2) the iterates converge to a zero of B + M/s.
+    """
+    constant = lipschitz(operator)
+    limit = derive(lambda value: 2 - stepsize * value / 2, constant, how="2 - s L / 2")
+    return Certificate(
+        theorem="forward-backward splitting (Bauschke and Combettes 2017, Theorem 26.14)",
+        conclusion=_conclusion(prior, "the iterates converge to"),
+        conditions=(
+            exact_adjoint(operator),
+            below("step size below 2 / ||A||^2", stepsize, inverse(2, constant, constant.how)),
+            below("relaxation below 2 - s L / 2", relaxation, limit),
+            firmly_nonexpansive(prior),
+            evaluated_exactly(prior),
+            solvable(prior),
+        ),
+    )
+
+
+def certify_mismatched_forward_backward(
+    pair: Mismatch, prior: ResolventProperties, stepsize: float, relaxation: float = 1.0
+) -> Certificate:
+    """Forward-backward with a declared surrogate of the adjoint.
+
+    *Theorem* (Chouzenoux, Pesquet, Riddell, Savanier, Trousset 2021, section 3). Let B = K(A . - y) + k Id be
+    eta-cocoercive, 0 < s < 2 eta, J firmly nonexpansive and zer(B + M/s) not empty. Then x -> J(x - s B x) is averaged
+    with constant 2 eta/(4 eta - s), and for a relaxation in (0, 2 - s/(2 eta)) the iterates converge to a zero of
+    B + M/s. That zero is not the minimiser that the exact adjoint would give.
+    """
+    eta = pair.cocoercivity
+    limit = derive(lambda value: 2 - stepsize / (2 * value) if value else 0.0, eta, how="2 - s / (2 eta)")
+    return Certificate(
+        theorem="forward-backward splitting with a cocoercive surrogate (Chouzenoux et al. 2021)",
+        conclusion=_MISMATCHED_CONCLUSION,
+        conditions=(
+            positive("K A + shift Id is cocoercive", eta),
+            below("step size below 2 eta", stepsize, derive(lambda value: 2 * value, eta, how=f"2 eta; {eta.how}")),
+            below("relaxation below 2 - s / (2 eta)", relaxation, limit),
+            firmly_nonexpansive(prior),
+            evaluated_exactly(prior),
+            _mismatched_solvable(pair, prior),
+        ),
+    )
+
+
+def certify_tseng(operator: OperatorProperties, prior: ResolventProperties, stepsize: float) -> Certificate:
+    """Tseng's forward-backward-forward with an exact adjoint.
+
+    *Theorem* (Tseng 2000; Bauschke, Combettes, 2nd ed., Theorem 26.17). Let B be monotone and L-Lipschitz, 0 < s < 1/L,
+    J firmly nonexpansive and zer(B + M/s) not empty. Then the iterates converge to a zero of B + M/s.
+    """
+    constant = lipschitz(operator)
+    return Certificate(
+        theorem=_TSENG,
+        conclusion=_conclusion(prior, "the iterates converge to"),
+        conditions=(
+            exact_adjoint(operator),
+            below("step size below 1 / ||A||^2", stepsize, inverse(1, constant, constant.how)),
+            firmly_nonexpansive(prior),
+            evaluated_exactly(prior),
+            solvable(prior),
+        ),
+    )
+
+
+def certify_mismatched_tseng(pair: Mismatch, prior: ResolventProperties, stepsize: float) -> Certificate:
+    """Tseng's forward-backward-forward with a declared surrogate that leaves the data map monotone.
+
+    The theorem of :func:`certify_tseng` with B = K(A . - y) + k Id: it asks for monotonicity,
+    lambda_min(B + B^T) >= 0, where plain forward-backward asks for cocoercivity.
+    """
+    lowest, norm = pair.symmetric_part_min, cautious(pair.norm)
+    return Certificate(
+        theorem=_TSENG,
+        conclusion=_MISMATCHED_CONCLUSION,
+        conditions=(
+            at_most("K A + shift Id is monotone: -lambda_min(sym)", derive(neg, lowest, how=lowest.how), 0.0),
+            below("step size below 1 / ||K A + shift Id||", stepsize, inverse(1, norm, norm.how)),
+            firmly_nonexpansive(prior),
+            evaluated_exactly(prior),
+            _mismatched_solvable(pair, prior),
+        ),
+    )
+
+
+def certify_douglas_rachford(
+    operator: OperatorProperties, prior: ResolventProperties, relaxation: float = 1.0
+) -> Certificate:
+    """Douglas-Rachford with the exact resolvent of the data term.
+
+    *Theorem* (Lions, Mercier 1979; Bauschke, Combettes, 2nd ed., Theorem 26.11). Let R be the resolvent of s B with B
+    maximally monotone, J firmly nonexpansive, zer(B + M/s) not empty and 0 < r < 2. Then the governing sequence
+    converges, and its shadow J z converges to a zero of B + M/s, for every s > 0.
+    """
+    return Certificate(
+        theorem="Douglas-Rachford splitting (Lions and Mercier 1979)",
+        conclusion=_conclusion(prior, "the iterates converge to"),
+        conditions=(
+            exact_adjoint(operator),
+            below("relaxation below 2", relaxation, Proved(2.0, "the governing map is firmly nonexpansive")),
+            firmly_nonexpansive(prior),
+            evaluated_exactly(prior),
+            solvable(prior),
+        ),
+    )
+
+
+def certify_davis_yin(
+    operator: OperatorProperties,
+    prior: ResolventProperties,
+    constraint: ResolventProperties,
+    stepsize: float,
+    relaxation: float = 1.0,
+) -> Certificate:
+    """The three-operator splitting.
+
+    *Theorem* (Davis, Yin 2017, Theorem 2.1). Let B be (1/L)-cocoercive, 0 < s < 2/L, J and P firmly nonexpansive and
+    zer(B + M/s + C/s) not empty. Then the map is averaged with constant 2/(4 - s L), and for a relaxation in
+    (0, 2 - s L/2) the images converge to a zero of B + M/s + C/s.
+    """
+    constant = lipschitz(operator)
+    limit = derive(lambda value: 2 - stepsize * value / 2, constant, how="2 - s L / 2")
+    return Certificate(
+        theorem="three-operator splitting (Davis and Yin 2017, Theorem 2.1)",
+        conclusion="the images converge to a zero of A^T(Ax - y) + M x / s + C x, C the constraint's normal cone",
+        conditions=(
+            exact_adjoint(operator),
+            below("step size below 2 / ||A||^2", stepsize, inverse(2, constant, constant.how)),
+            below("relaxation below 2 - s L / 2", relaxation, limit),
+            firmly_nonexpansive(prior),
+            firmly_nonexpansive(constraint, "the constraint"),
+            evaluated_exactly(prior),
+            evaluated_exactly(constraint, "the constraint"),
+            solvable(constraint),
+        ),
+    )
+
+
+def certify_condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
+    operator: OperatorProperties | None,
+    prior: ResolventProperties,
+    dual_operator: OperatorProperties,
+    dual_prior: ResolventProperties,
+    stepsize: float,
+    dual_stepsize: float,
+    relaxation: float = 1.0,
+    attains: Fact | None = None,
+) -> Certificate:
+    """The primal-dual splitting.
+
+    *Theorem* (Condat 2013, Theorem 3.1; Vu 2013, Theorem 3.1). Let B be (1/L)-cocoercive, the resolvents J and R firmly
+    nonexpansive, 1/s - t ||D||^2 >= L/2 with D the dual operator and s, t the two step sizes, the relaxation in
+    (0, 2 - (L/2) / (1/s - t ||D||^2)), and let the primal-dual inclusion have a solution. Then (x, u) converges to one.
+    Without B the condition is s t ||D||^2 <= 1 in finite dimension, and the relaxation may be anything in (0, 2).
+
+    Args:
+        operator: Of the data map, ``None`` where the primal-dual runs without one.
+        prior: Of the primal resolvent.
+        dual_operator: Of D.
+        dual_prior: Of the dual resolvent.
+        stepsize: s.
+        dual_stepsize: t.
+        relaxation: r.
+        attains: Why the primal-dual inclusion has a solution.
+    """
+    constant = Proved(0.0, "there is no smooth term") if operator is None else lipschitz(operator)
+    norm = cautious(dual_operator.norm)
+    room = derive(lambda size: 1 / stepsize - dual_stepsize * size**2, norm, how=f"1/s - t ||D||^2; {norm.how}")
+    limit = derive(_relaxation_limit, room, constant, how="2 - (L/2)/(1/s - t ||D||^2)")
+    need = derive(lambda value, free: value / 2 - free, constant, room, how=f"{constant.how}; {room.how}")
+    data = () if operator is None else (exact_adjoint(operator),)
+    return Certificate(
+        theorem="primal-dual splitting (Condat 2013, Vu 2013)",
+        conclusion=_conclusion(dual_prior, "the iterates converge to", "the primal-dual inclusion"),
+        conditions=(
+            *data,
+            exact_adjoint(dual_operator, "the dual operator's A_adjoint"),
+            at_most("L/2 - (1/s - t ||D||^2) not positive", need, 0.0),
+            below("relaxation below 2 - (L/2) / (1/s - t ||D||^2)", relaxation, limit),
+            firmly_nonexpansive(prior, "the primal prior"),
+            firmly_nonexpansive(dual_prior, "the dual prior"),
+            evaluated_exactly(prior, "the primal prior"),
+            evaluated_exactly(dual_prior, "the dual prior"),
+            stated("a solution exists", attains, "not known for this combination"),
+        ),
+    )
+
+
+def certify_fista(operator: OperatorProperties, prior: ResolventProperties, stepsize: float) -> Certificate:
+    """Accelerated forward-backward.
+
+    *Theorem* (Chambolle, Dossal 2015, Theorem 4.1). Let f = ||A . - y||^2 / 2, J the proximity operator of a convex g,
+    0 < s <= 1/||A||^2 and let f + g/s have a minimiser. With the momentum (k - 1)/(k + a), a > 2, the iterates converge
+    to a minimiser, and the values decrease as O(1/k^2). A resolvent that is not a proximity operator has no energy,
+    and the theorem says nothing.
+    """
+    constant = lipschitz(operator)
+    needed = derive(lambda value: stepsize * value, constant, how=constant.how)
+    return Certificate(
+        theorem="FISTA with converging iterates (Chambolle and Dossal 2015)",
+        conclusion=_conclusion(prior, "the iterates converge, the values as 1/k^2, to"),
+        conditions=(
+            exact_adjoint(operator),
+            at_most("s ||A||^2 at most 1", needed, 1.0),
+            stated("the prior is a proximity operator", prior.proximity, "the prior is not known to be one"),
+            evaluated_exactly(prior),
+            solvable(prior),
+        ),
+    )
+
+
+def _conclusion(prior: ResolventProperties, verb: str, inclusion: str = "A^T(Ax - y) + M x / s") -> str:
+    if prior.proximity is None:
+        return f"{verb} a zero of {inclusion}"
+    if inclusion.startswith("the"):
+        return f"{verb} a minimiser, with a dual solution"
+    return f"{verb} a minimiser of ||Ax - y||^2 / 2 + g(x) / s"
+
+
+def _relaxation_limit(room: float, lipschitz_constant: float) -> float:
+    if room <= 0:
+        return 2.0 if lipschitz_constant == 0 and room == 0 else 0.0
+    return 2 - lipschitz_constant / (2 * room)
+
+
+def _mismatched_solvable(pair: Mismatch, prior: ResolventProperties) -> Condition:
+    """A strongly monotone sum has exactly one zero; so has a resolvent that contracts."""
+    fact: Fact | None = None
+    if pair.symmetric_part_min.value > 0:
+        fact = Fact(pair.symmetric_part_min.evidence, "K A + shift Id is strongly monotone")
+    elif prior.lipschitz_Q.value < 1 and pair.symmetric_part_min.value >= 0:
+        fact = Fact(prior.lipschitz_Q.evidence, "the prior's operator is strongly monotone")
+    return stated("a solution exists", fact, "not known: K A has a null space and the prior does not contract")
+
+
+__all__ = [
+    "certify_condat_vu",
+    "certify_davis_yin",
+    "certify_douglas_rachford",
+    "certify_fista",
+    "certify_forward_backward",
+    "certify_mismatched_forward_backward",
+    "certify_mismatched_tseng",
+    "certify_tseng",
+]
