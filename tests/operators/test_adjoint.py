@@ -1,0 +1,121 @@
+"""The adjoint gap: exact pairs read as exact, planted mismatches are found at their size."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from recon.errors import GuaranteeError, UsageError
+from recon.operators import Identity, adjoint_gap, check_adjoint, properties_of
+from recon.operators.adjoint import transpose
+
+
+class Pair:
+    """A forward map with whatever it calls its adjoint."""
+
+    def __init__(self, forward, back):
+        self.A, self.A_adjoint = forward, back
+
+
+def matrix_pair(matrix, back):
+    return Pair(lambda x: x @ matrix.T, lambda y: y @ back.T)
+
+
+def box(size):
+    kernel = torch.full((1, 1, size, size), 1 / size**2)
+    return lambda x: functional.conv2d(x, kernel, padding=size // 2)
+
+
+def through_numpy(linear):
+    """The same map, hidden from automatic differentiation."""
+    return lambda x: torch.from_numpy(linear(x).detach().numpy().copy())
+
+
+@pytest.mark.parametrize("relative", [1e-3, 0.08, 0.5])
+def test_a_mismatch_is_found_at_its_size(relative):
+    matrix = torch.randn(40, 30, dtype=torch.float64)
+    direction = torch.outer(torch.randn(30, dtype=torch.float64), torch.randn(40, dtype=torch.float64))
+    norm = torch.linalg.matrix_norm
+    back = matrix.T + relative * norm(matrix, 2) / norm(direction, 2) * direction
+    gap = adjoint_gap(matrix_pair(matrix, back), torch.zeros(1, 30, dtype=torch.float64))
+    assert gap.value == pytest.approx(relative, rel=2e-2)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.float64, 1e-13)])
+def test_an_exact_pair_reads_as_exact(dtype, bound):
+    matrix = torch.randn(40, 30, dtype=dtype)
+    assert adjoint_gap(matrix_pair(matrix, matrix.T), torch.zeros(1, 30, dtype=dtype)).value < bound
+
+
+def test_a_complex_pair_needs_the_conjugate():
+    matrix = torch.randn(12, 9, dtype=torch.complex128)
+    example = torch.zeros(1, 9, dtype=torch.complex128)
+    assert adjoint_gap(matrix_pair(matrix, matrix.conj().T), example).value < 1e-12
+    assert adjoint_gap(matrix_pair(matrix, matrix.T), example).value > 0.5
+
+
+def test_the_gap_of_a_wider_box_is_the_dense_one():
+    example = torch.zeros(1, 1, 12, 12)
+    pair = Pair(box(5), box(9))
+    basis = torch.eye(144).reshape(144, 1, 12, 12)
+    forward, back = (f(basis).reshape(144, 144).T for f in (pair.A, pair.A_adjoint))
+    dense = torch.linalg.matrix_norm(back - forward.T, 2) / torch.linalg.matrix_norm(forward, 2)
+    assert adjoint_gap(pair, example).value == pytest.approx(dense.item(), rel=1e-2)
+
+
+def test_a_map_that_hides_from_autograd_is_still_caught():
+    example = torch.zeros(1, 1, 16, 16)
+    wrong = Pair(through_numpy(box(5)), through_numpy(box(9)))
+    right = Pair(through_numpy(box(5)), through_numpy(box(5)))
+    assert adjoint_gap(wrong, example).value > 0.1
+    assert adjoint_gap(right, example).value < 1e-6
+
+
+def test_check_adjoint_refuses_by_name_with_the_gap():
+    with pytest.raises(GuaranteeError, match=r"Pair: A_adjoint differs from the adjoint of A by \d.* surrogate\."):
+        check_adjoint(Pair(box(5), box(9)), torch.zeros(1, 1, 16, 16))
+    assert check_adjoint(Pair(box(5), box(5)), torch.zeros(1, 1, 16, 16)).value < 1e-6
+
+
+def test_a_scaled_adjoint_is_not_an_adjoint():
+    matrix = torch.randn(10, 10, dtype=torch.float64)
+    gap = adjoint_gap(matrix_pair(matrix, 1.05 * matrix.T), torch.zeros(1, 10, dtype=torch.float64))
+    assert gap.value == pytest.approx(0.05, rel=1e-3)
+
+
+def test_a_surrogate_is_compared_with_the_true_adjoint():
+    matrix = torch.randn(10, 8, dtype=torch.float64)
+    operator = matrix_pair(matrix, matrix.T)
+    gap = adjoint_gap(operator, torch.zeros(1, 8, dtype=torch.float64), surrogate=lambda y: 2 * operator.A_adjoint(y))
+    assert gap.value == pytest.approx(1, rel=1e-3)
+
+
+def test_zero_operators_have_no_gap_unless_the_back_projector_is_not_zero():
+    zero = torch.zeros(4, 4)
+    assert adjoint_gap(matrix_pair(zero, zero), torch.zeros(1, 4)).value == 0
+    assert adjoint_gap(matrix_pair(zero, torch.eye(4)), torch.zeros(1, 4)).value == math.inf
+
+
+def test_transpose_is_the_transpose():
+    matrix = torch.randn(7, 5)
+    found = transpose(lambda x: x @ matrix.T, torch.zeros(5))
+    assert torch.allclose(found(torch.eye(7)[0]), matrix[0])
+
+
+def test_properties_are_measured_where_an_operator_does_not_know_them():
+    matrix = torch.randn(30, 20, dtype=torch.float64)
+    found = properties_of(matrix_pair(matrix, matrix.T), torch.zeros(1, 20, dtype=torch.float64))
+    assert found.norm.value == pytest.approx(torch.linalg.matrix_norm(matrix, 2).item(), rel=1e-3)
+    assert found.norm.evidence == found.adjoint_gap.evidence == "measured"
+    assert properties_of(Identity((4, 4))).norm.evidence == "proved"
+
+
+def test_an_operator_without_a_domain_asks_for_an_example():
+    with pytest.raises(UsageError, match="Pair does not say what images it takes"):
+        adjoint_gap(Pair(box(3), box(3)))
+
+
+def test_a_back_projector_of_the_wrong_shape_is_refused():
+    with pytest.raises(UsageError, match=r"\(1, 1, 8, 8\).*\(1, 1, 16, 16\)"):
+        adjoint_gap(Pair(box(3), lambda y: y[..., :8, :8]), torch.zeros(1, 1, 16, 16))
