@@ -23,6 +23,7 @@ class Decoded:
     value_range: ValueRange | None = None
     units: str = ""
     spacing: tuple[float, float] | None = None
+    padding: Array | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -112,6 +112,7 @@ def read(
         decoded.grid,
         decoded.alpha,
         decoded.spacing,
+        decoded.padding,
         notes,
         source=decoded.source,
     )

@@ -127,6 +127,7 @@ class Image:
         grid: The values that the file's integers can hold; ``None`` for floating point.
         alpha: The opacity, shape (frames, 1, height, width), kept aside and put back.
         spacing: The distance of rows and of columns in mm.
+        padding: Where the file says that there is no image, shape as ``pixels``: black for solvers, put back after.
         notes: What a reader had to say about the file, a sentence each; no patient data.
         clipped: How many values :meth:`with_tensor` had to clip to what the file can hold.
         source: What the writer of the same format needs.
@@ -137,6 +138,7 @@ class Image:
     grid: Grid | None = None
     alpha: Array | None = None
     spacing: tuple[float, float] | None = None
+    padding: Array | None = None
     notes: tuple[str, ...] = ()
     clipped: int = 0
     source: Source = Source()
@@ -189,6 +191,8 @@ def to_tensor(image: Image, dtype: torch.dtype = torch.float32) -> Tensor:
     """
     kind = np.complex128 if np.iscomplexobj(image.pixels) else np.float64
     scaled = (image.pixels.astype(kind) - image.value_range.low) / image.value_range.width
+    if image.padding is not None:
+        scaled[image.padding] = 0.0
     return torch.from_numpy(scaled).to(dtype.to_complex() if np.iscomplexobj(scaled) else dtype)
 
 
@@ -197,8 +201,8 @@ def with_tensor(image: Image, tensor: Tensor) -> Image:
 
     Integer files keep their type: values are rounded to the nearest that the file can hold, and those
     beyond are clipped and counted in :attr:`Image.clipped`. In float32 the way there and back is the
-    identity for 8 and 16 bit. Height and width may differ from the image's (then spacing and alpha,
-    which no longer fit, are dropped); frames may differ too.
+    identity for 8 and 16 bit. Height and width may differ from the image's (then spacing,
+    padding and alpha, which no longer fit, are dropped); frames may differ too.
 
     Raises:
         OutputError: the tensor holds values that are not finite, which no file is written with.
@@ -224,12 +228,15 @@ def with_tensor(image: Image, tensor: Tensor) -> Image:
         stored, clipped = grid.stored(values)
         pixels = grid.values(stored).astype(image.pixels.dtype)
     same = pixels.shape[2:] == image.pixels.shape[2:] and len(pixels) == len(image.pixels)
+    if image.padding is not None and pixels.shape == image.pixels.shape:
+        pixels[image.padding] = image.pixels[image.padding]
     return replace(
         image,
         pixels=pixels,
         grid=grid,
         alpha=image.alpha if same else None,
         spacing=image.spacing if same else None,
+        padding=image.padding if same else None,
         clipped=clipped,
     )
 
@@ -277,10 +284,10 @@ def default_range(pixels: Array, units: str = "") -> ValueRange:
     return robust_range(pixels, units)
 
 
-def robust_range(pixels: Array, units: str = "") -> ValueRange:
-    """The percentiles 0.1 and 99.9, or [0, 1] for floating point that lies about it."""
+def robust_range(pixels: Array, units: str = "", about_one: bool = True) -> ValueRange:
+    """The percentiles 0.1 and 99.9, or with ``about_one`` [0, 1] for floating point that lies about it."""
     low, high = (float(number) for number in np.percentile(pixels.astype(np.float64), ROBUST_PERCENTILES))
-    if pixels.dtype.kind == "f" and not units and low >= -0.25 and 0.25 <= high <= 1.25:
+    if about_one and pixels.dtype.kind == "f" and not units and low >= -0.25 and 0.25 <= high <= 1.25:
         return ValueRange(0.0, 1.0, units)
     if not low < high:
         low, high = float(pixels.min()), float(pixels.max())
