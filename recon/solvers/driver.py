@@ -42,11 +42,12 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
 ) -> Solution:
     """Run an algorithm until each batch item converges, diverges or runs out of steps.
 
-    An item has converged when its relative fixed-point residual ||v+ - v|| / ||v+|| is at most ``tolerance``; its
-    state is then frozen while the others go on. The residual is looked at after the first step, then every
-    ``check_every`` steps: one transfer from the device a look, none in between. Divergence is told by steps that
-    grow, overflow and NaN by values that are not finite; neither ever counts as convergence, and the image returned
-    is then the last one that was seen to be finite. ``KeyboardInterrupt`` ends the run as interrupted.
+    An item has converged when its relative fixed-point residual ||v+ - v|| / max(||v+||, ||v1||), with v1 the variable
+    after the first step, is at most ``tolerance``; its state is then frozen while the others go on. The residual is
+    looked at after the first step, then every ``check_every`` steps: one transfer from the device a look, none in
+    between. Divergence is told by steps that grow, overflow and NaN by values that are not finite; neither ever counts
+    as convergence, and the image returned is then the last one that was seen to be finite. ``KeyboardInterrupt`` ends
+    the run as interrupted.
 
     Args:
         algorithm: What to run.
@@ -118,16 +119,25 @@ def _hold(items: list[int], old: S, new: S) -> S:
     return type(new)(*map(hold, old, new))  # type: ignore[call-overload]
 
 
-def _lengths(tensors: tuple[Tensor, ...]) -> Tensor:
-    """The Euclidean norm of each batch item over several tensors, shape (batch,).
-
-    Accumulated in double precision: the square of a float32 number beyond 1.8e19 is infinite in float32, and a
-    residual divided by such a norm would read zero.
-    """
+def _lengths(tensors: tuple[Tensor, ...], dtype: torch.dtype | None = None) -> Tensor:
+    """The Euclidean norm of each batch item over several tensors, shape (batch,), accumulated in ``dtype``."""
     parts = [torch.view_as_real(t) if t.is_complex() else t for t in tensors]
-    norms = [torch.linalg.vector_norm(part.flatten(1), dim=1, dtype=torch.float64) for part in parts]
+    norms = [torch.linalg.vector_norm(part.flatten(1), dim=1, dtype=dtype).double() for part in parts]
     total: Tensor = torch.linalg.vector_norm(torch.stack(norms), dim=0)
     return total
+
+
+def _changes_and_sizes(before: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> tuple[list[float], list[float]]:
+    """The norms of ``after - before`` and of ``after``, an entry a batch item.
+
+    The square of a float32 number beyond 1.8e19 is infinite, and a residual divided by such a norm would read zero:
+    what overflows is computed again in double precision, at three times the cost.
+    """
+    changes = tuple(b - a for a, b in zip(before, after, strict=True))
+    norms: list[list[float]] = torch.stack([_lengths(changes), _lengths(after)]).tolist()
+    if not all(map(math.isfinite, norms[0] + norms[1])):
+        norms = torch.stack([_lengths(changes, torch.float64), _lengths(after, torch.float64)]).tolist()
+    return norms[0], norms[1]
 
 
 class _Referee:
@@ -141,6 +151,7 @@ class _Referee:
         self.shortest = [math.inf] * batch
         self.latest = [0.0] * batch
         self.residuals = [math.inf] * batch
+        self.reference = [0.0] * batch
 
     @property
     def active(self) -> list[int]:
@@ -154,8 +165,7 @@ class _Referee:
 
     def look(self, step: int, before: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> list[int]:
         """Judge every running item; returns those whose values are no longer finite."""
-        changes = tuple(b - a for a, b in zip(before, after, strict=True))
-        lengths, sizes = torch.stack([_lengths(changes), _lengths(after)]).tolist()
+        lengths, sizes = _changes_and_sizes(before, after)
         broken = []
         for item in self.active:
             self.status[item] = self._verdict(item, lengths[item], sizes[item])
@@ -169,12 +179,14 @@ class _Referee:
         grown = self._grown(item)
         if not math.isfinite(length + size):
             return Status.DIVERGED if grown > 1 else Status.NOT_FINITE
-        self.residuals[item] = length / size if size else length and math.inf
+        self.reference[item] = self.reference[item] or size  # lest a limit of zero never be reached
+        scale = max(size, self.reference[item])
+        self.residuals[item] = length / scale if scale else 0.0
         self.latest[item] = length
         self.shortest[item] = min(self.shortest[item], max(length, ROUNDING * size))
         if self._grown(item) > GROWTH:
             return Status.DIVERGED
-        if length <= self.tolerance * size and self._grown(item) <= PLATEAU:
+        if self.residuals[item] <= self.tolerance and self._grown(item) <= PLATEAU:
             return Status.CONVERGED
         return None
 

@@ -39,7 +39,7 @@ class Progress:
 
     Attributes:
         step: The number of steps taken.
-        residuals: The relative fixed-point residual of each batch item, ||v+ - v|| / ||v+||.
+        residuals: The relative fixed-point residual of each batch item, as :func:`solve` defines it.
     """
 
     step: int
