@@ -1,0 +1,44 @@
+# Needs git, make and Python 3.11 or later; everything else is installed into .venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= out
+
+.PHONY: demo test lint bench clean
+.DELETE_ON_ERROR:
+
+$(VENV)/package: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "recon needs Python 3.11 or later")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/dev: $(VENV)/package
+	$(BIN)/python -m pip install --quiet --group dev
+	touch $@
+
+# The main job on real input: a photograph blurred by a measured camera shake, and a CT slice.
+demo: $(VENV)/package
+	mkdir -p $(OUT)
+	$(BIN)/recon simulate data/camera.png -o $(OUT)/camera-blurred.png --overwrite \
+		--operator blur:psf=data/kernels/levin09_1.npy --noise 0.01
+	$(BIN)/recon solve $(OUT)/camera-blurred.png -o $(OUT)/camera-restored.png --overwrite \
+		--operator blur:psf=data/kernels/levin09_1.npy --noise 0.01 --figure $(OUT)/camera.png
+	@echo "Before and after: $(OUT)/camera.png"
+
+test: $(VENV)/dev lint
+	$(BIN)/python -m pytest -n 2 -q
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/dev
+	$(BIN)/python -m pip install --quiet --group bench
+	for benchmark in tests/benchmarks/[a-z]*.py; do $(BIN)/python $$benchmark || exit 1; done
+
+clean:
+	rm -rf $(VENV) $(OUT) build dist *.egg-info
