@@ -1,5 +1,50 @@
 """Resolvents: closed-form proximity operators, and networks that are resolvents."""
 
+from recon.priors.calculus import conjugate, scaled
+from recon.priors.closed_forms import box, identity, l2_ball, soft_threshold, tikhonov
+from recon.priors.finite_differences import FiniteDifferences
+from recon.priors.prior import (
+    Prior,
+    box_prior,
+    l1_prior,
+    no_prior,
+    tikhonov_prior,
+    total_variation_prior,
+    wavelet_prior,
+)
 from recon.priors.resolvent import Resolvent, ResolventProperties, name_of, properties_of, proximity_operator
+from recon.priors.split import Split
+from recon.priors.total_variation import total_variation, total_variation_split, total_variation_value
+from recon.priors.wavelet_transform import WaveletTransform, orthonormal_wavelet
+from recon.priors.wavelets import wavelet_l1_value, wavelet_shrinkage
 
-__all__ = ["Resolvent", "ResolventProperties", "name_of", "properties_of", "proximity_operator"]
+__all__ = [
+    "FiniteDifferences",
+    "Prior",
+    "Resolvent",
+    "ResolventProperties",
+    "Split",
+    "WaveletTransform",
+    "box",
+    "box_prior",
+    "conjugate",
+    "identity",
+    "l1_prior",
+    "l2_ball",
+    "name_of",
+    "no_prior",
+    "orthonormal_wavelet",
+    "properties_of",
+    "proximity_operator",
+    "scaled",
+    "soft_threshold",
+    "tikhonov",
+    "tikhonov_prior",
+    "total_variation",
+    "total_variation_prior",
+    "total_variation_split",
+    "total_variation_value",
+    "wavelet_l1_value",
+    "wavelet_prior",
+    "wavelet_shrinkage",
+]

@@ -8,7 +8,6 @@ from torch import Tensor
 from recon.evidence import Assumed, Constant, Evidence, Fact, Proved
 from recon.types import Map
 
-
 CLOSED_FORM = Proved(0.0, "evaluated in closed form")
 
 

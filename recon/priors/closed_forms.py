@@ -1,0 +1,126 @@
+"""Proximity operators that are evaluated in closed form; each binds its weight."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from recon.errors import UsageError
+from recon.evidence import Evidence, Fact, Proved
+from recon.priors.resolvent import Resolvent, ResolventProperties, proximity_operator
+
+ATTAINS_LEAST_SQUARES = Fact(Evidence.PROVED, "least squares attains its minimum in finite dimension")
+ATTAINS_SEMINORM = Fact(
+    Evidence.PROVED,
+    "a convex quadratic plus a seminorm is constant in each of its directions of recession, so it attains its minimum "
+    "(Rockafellar 1970, Theorem 27.1)",
+)
+
+
+def check_weight(name: str, weight: float) -> None:
+    """Refuse a weight that is not a finite number of at least zero."""
+    if not (weight >= 0 and math.isfinite(weight)):
+        raise UsageError(
+            f"{name}: weight={weight!r}; expected a finite number of at least 0, because a negative multiple of a "
+            "penalty is not convex and has no proximity operator."
+        )
+
+
+def identity() -> Resolvent:
+    """``J(x) = x``, the proximity operator of zero: no prior at all."""
+    return proximity_operator(lambda x: x, "identity", attains=ATTAINS_LEAST_SQUARES)
+
+
+def box(low: float = 0.0, high: float = 1.0) -> Resolvent:
+    """The projection on ``{x : low <= x <= high}``, entry by entry; a bound may be infinite.
+
+    Raises:
+        UsageError: The bounds are not numbers with ``low <= high``; or, when called, the image is complex.
+    """
+    if not (low <= high and low < math.inf and high > -math.inf):
+        raise UsageError(f"box: low={low!r} and high={high!r}; expected two numbers with low <= high.")
+    name = f"box({low:g}, {high:g})"
+
+    def project(x: Tensor) -> Tensor:
+        if x.is_complex():
+            raise UsageError(f"{name}: the image is complex ({x.dtype}); expected real numbers, which have an order.")
+        return x.clamp(low, high)
+
+    attains = Fact(
+        Evidence.PROVED,
+        "a convex quadratic that is bounded below attains its minimum on a polyhedron (Frank, Wolfe 1956)",
+    )
+    return proximity_operator(project, name, attains=attains)
+
+
+def tikhonov(weight: float) -> Resolvent:
+    """``J(x) = x / (1 + w)``, the proximity operator of ``w/2 ||x||^2``.
+
+    Here ``Q = (1 - w)/(1 + w) Id``: a contraction for every w > 0, so that solutions are unique.
+
+    Raises:
+        UsageError: The weight is negative or not finite.
+    """
+    check_weight("tikhonov", weight)
+    name = f"tikhonov({weight:g})"
+    properties = ResolventProperties(
+        lipschitz_Q=Proved(abs(1 - weight) / (1 + weight), "Q = (1 - w)/(1 + w) Id"),
+        proximity=Fact(Evidence.PROVED, f"{name} is the proximity operator of w/2 ||x||^2"),
+        attains=Fact(Evidence.PROVED, "a strongly convex function attains its minimum")
+        if weight
+        else ATTAINS_LEAST_SQUARES,
+    )
+    return Resolvent(lambda x: x / (1 + weight), properties, name)
+
+
+def soft_threshold(weight: float) -> Resolvent:
+    """``J(x) = x - x min(1, w/|x|)``, entry by entry: the proximity operator of ``w ||x||_1``, real or complex.
+
+    Raises:
+        UsageError: The weight is negative or not finite.
+    """
+    check_weight("soft_threshold", weight)
+    attains = (
+        Fact(Evidence.PROVED, "a convex quadratic plus a multiple of the l1 norm is coercive")
+        if weight
+        else ATTAINS_LEAST_SQUARES
+    )
+    return proximity_operator(lambda x: shrink(x, weight), f"soft_threshold({weight:g})", attains=attains)
+
+
+def shrink(x: Tensor, weight: float) -> Tensor:
+    """Each entry moved towards zero by ``weight``, and to zero where it is smaller than that."""
+    if not x.is_complex():
+        return x - x.clamp(-weight, weight)
+    modulus = x.abs().clamp(min=max(weight, torch.finfo(x.dtype).tiny))
+    return x * (1 - weight / modulus)
+
+
+def l2_ball(center: Tensor, radius: float) -> Resolvent:
+    """The projection on ``{x : ||x - center|| <= radius}``, the norm being that of each batch item.
+
+    Args:
+        center: The shape of the image or measurement; a batch of one serves every item.
+        radius: At least zero, on the scale of the norm: ``noise_level * sqrt(number of entries)`` for white noise.
+
+    Raises:
+        UsageError: The radius is negative or not finite; or, when called, the shapes differ.
+    """
+    if not (radius >= 0 and math.isfinite(radius)):
+        raise UsageError(f"l2_ball: radius={radius!r}; expected a finite number of at least 0.")
+
+    def project(x: Tensor) -> Tensor:
+        if x.shape[1:] != center.shape[1:] or center.shape[0] not in (1, x.shape[0]):
+            raise UsageError(
+                f"l2_ball: the point has shape {tuple(x.shape)} and the center {tuple(center.shape)}; expected the "
+                "same shape, or a center with a batch of one."
+            )
+        offset = x - center.to(x)
+        square = torch.view_as_real(offset).square() if offset.is_complex() else offset.square()
+        distance = square.flatten(1).sum(1).sqrt().view(-1, *[1] * (x.ndim - 1))
+        inside = distance <= radius
+        shrunk = center.to(x) + offset * (radius / distance.masked_fill(inside, 1))
+        return torch.where(inside, x, shrunk)
+
+    attains = Fact(Evidence.PROVED, "a continuous function attains its minimum on a compact set")
+    return proximity_operator(project, f"l2_ball(radius={radius:g})", attains=attains)

@@ -1,0 +1,100 @@
+"""A prior as the solvers want it: the family of its resolvents, with its splitting and its energy where they exist."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from recon.priors.closed_forms import box, check_weight, identity, soft_threshold, tikhonov
+from recon.priors.finite_differences import ANY_SIZE
+from recon.priors.resolvent import Resolvent
+from recon.priors.split import Split
+from recon.priors.total_variation import total_variation, total_variation_split, total_variation_value
+from recon.priors.wavelets import LEVELS, WAVELET, wavelet_l1_value, wavelet_shrinkage
+
+
+@final
+@dataclass(frozen=True)
+class Prior:
+    """The family ``s -> J_s`` of the resolvents of ``s A``.
+
+    Attributes:
+        name: What a report calls it.
+        resolvent: From a step size ``s > 0`` to ``J_s``. Where A is the subdifferential of ``w g`` it is the proximity
+            operator of ``s w g``; a learned prior is one resolvent, whatever s.
+        split: The penalty as ``g(L x)``, for primal-dual methods; ``None`` where there is no such form.
+        value: The penalty ``w g`` of each batch item, shape ``(batch,)``; ``None`` where there is none, as for a
+            learned prior, which is not the gradient of any energy.
+    """
+
+    name: str
+    resolvent: Callable[[float], Resolvent]
+    split: Split | None = None
+    value: Callable[[Tensor], Tensor] | None = None
+
+
+def no_prior() -> Prior:
+    """The zero penalty: plain least squares."""
+    return Prior("none", lambda stepsize: identity(), value=lambda x: x.new_zeros(x.shape[0], dtype=x.dtype.to_real()))
+
+
+def box_prior(low: float = 0.0, high: float = 1.0) -> Prior:
+    """The indicator of ``{x : low <= x <= high}``: zero inside, infinite outside."""
+    projection = box(low, high)
+
+    def value(x: Tensor) -> Tensor:
+        outside = ((x < low) | (x > high) | x.isnan()).flatten(1).any(1)
+        return torch.where(outside, torch.inf, 0.0).to(x.dtype)
+
+    return Prior("box", lambda stepsize: projection, value=value)
+
+
+def tikhonov_prior(weight: float) -> Prior:
+    """``w/2 ||x||^2``."""
+    check_weight("tikhonov", weight)
+    return Prior(
+        "tikhonov", lambda stepsize: tikhonov(stepsize * weight), value=lambda x: weight / 2 * _sum(x.abs() ** 2)
+    )
+
+
+def l1_prior(weight: float) -> Prior:
+    """``w ||x||_1``."""
+    check_weight("l1", weight)
+    return Prior("l1", lambda stepsize: soft_threshold(stepsize * weight), value=lambda x: weight * _sum(x.abs()))
+
+
+def wavelet_prior(weight: float, wavelet: str = WAVELET, levels: int = LEVELS, shifts: int = 1) -> Prior:
+    """``w ||W_detail x||_1``; with more than one shift a proximal average, which has no simple value.
+
+    See :func:`recon.priors.wavelet_shrinkage`.
+    """
+    wavelet_shrinkage(weight, wavelet, levels, shifts)  # refuses what is wrong now, not at the first step
+    return Prior(
+        "wavelet",
+        lambda stepsize: wavelet_shrinkage(stepsize * weight, wavelet, levels, shifts),
+        value=(lambda x: weight * wavelet_l1_value(x, wavelet, levels)) if shifts == 1 else None,
+    )
+
+
+def total_variation_prior(  # noqa: PLR0913, PLR0917  the options of total_variation, and the size
+    weight: float,
+    isotropic: bool = True,
+    accuracy: float = 1e-4,
+    max_steps: int = 10_000,
+    joint: bool = False,
+    image_shape: tuple[int, int] = ANY_SIZE,
+) -> Prior:
+    """``w TV``, with its splitting; see :func:`recon.priors.total_variation`."""
+    total_variation(weight, isotropic, accuracy, max_steps, joint)  # refuses what is wrong now, not at the first step
+    return Prior(
+        "total variation",
+        lambda stepsize: total_variation(stepsize * weight, isotropic, accuracy, max_steps, joint),
+        split=total_variation_split(weight, isotropic, image_shape, joint),
+        value=lambda x: weight * total_variation_value(x, isotropic, joint),
+    )
+
+
+def _sum(x: Tensor) -> Tensor:
+    return x.flatten(1).sum(1)
