@@ -222,15 +222,17 @@ def _padding(dataset: Any, stored: Array) -> Array | None:
     value = dataset.get("PixelPaddingValue")
     if not isinstance(value, int):
         return None
-    # files disagree about the sign of the value, so its bits are compared
-    mask = (1 << int(dataset.BitsAllocated)) - 1
     limit = dataset.get("PixelPaddingRangeLimit")
-    if isinstance(limit, int):
-        low, high = sorted((value, limit))
-        found = (stored >= low) & (stored <= high)
-    else:
-        found = (stored.astype(np.int64) & mask) == (value & mask)
+    low, high = sorted(_as_stored(dataset, number) for number in (value, limit if isinstance(limit, int) else value))
+    found = (stored >= low) & (stored <= high)
     return found if found.any() else None
+
+
+def _as_stored(dataset: Any, value: int) -> int:
+    """A padding value with the sign of the pixels: files write -2000 as 63536."""
+    size = 1 << int(dataset.BitsAllocated)
+    value %= size
+    return value - size if bool(dataset.PixelRepresentation) and value >= size // 2 else value
 
 
 def _spacing(dataset: Any) -> tuple[float, float] | None:

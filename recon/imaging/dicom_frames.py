@@ -184,18 +184,7 @@ def _from_enhanced(header: Any, frame: int) -> Any:
     if anatomy is not None and anatomy.get("FrameLaterality"):
         dataset.ImageLaterality = anatomy.FrameLaterality
     if not all(dataset.get(keyword) for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")):
-        # without a place in the patient, a secondary capture is the image that may be written
-        dataset.SOPClassUID, dataset.ConversionType = _SECONDARY_CAPTURE, "WSD"
-        for keyword in (
-            "MRAcquisitionType",
-            "MagneticFieldStrength",
-            "FrameOfReferenceUID",
-            "PositionReferenceIndicator",
-        ):
-            if keyword in dataset:
-                del dataset[keyword]
-        _fill(dataset, "PatientOrientation")
-        return dataset
+        return _as_secondary_capture(dataset)
     dataset.SOPClassUID = _CLASSIC[str(header.SOPClassUID)]
     _fill(dataset, "Manufacturer", "AcquisitionNumber", "PositionReferenceIndicator")
     if header.get("AcquisitionDateTime"):
@@ -211,6 +200,16 @@ def _from_enhanced(header: Any, frame: int) -> Any:
         rescale = functional_group(header, frame, "PixelValueTransformationSequence")
         if rescale is not None and rescale.get("RescaleType", "HU") != "HU":
             dataset.RescaleType = rescale.RescaleType
+    return dataset
+
+
+def _as_secondary_capture(dataset: Any) -> Any:
+    """The image that may be written without a place in the patient."""
+    dataset.SOPClassUID, dataset.ConversionType = _SECONDARY_CAPTURE, "WSD"
+    for keyword in ("MRAcquisitionType", "MagneticFieldStrength", "FrameOfReferenceUID", "PositionReferenceIndicator"):
+        if keyword in dataset:
+            del dataset[keyword]
+    _fill(dataset, "PatientOrientation")
     return dataset
 
 
