@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from recon.errors import UsageError
 from recon.pipeline.spec import Spec, parse_spec, portable, spec_from_table, unknown_name
@@ -49,6 +50,8 @@ class SolveConfig:
         noise: The standard deviation of the noise; ``None``: estimated where something depends on it.
         stepsize: The step size; ``None``: from the operator's norm, inside the interval of the theorem.
         surrogate: An operator whose adjoint is used in place of the true one.
+        shift: Added to the mismatched data map as a multiple of the identity, to make it monotone; ``None``: nothing,
+            ``"auto"``: as much as that takes.
         iterations: The budget of steps.
         tolerance: The relative residual at which to stop.
         range: The grey values, in the file's units, that become 0 and 1; ``None``: from the file.
@@ -65,6 +68,7 @@ class SolveConfig:
     noise: Noise | None = None
     stepsize: float | None = None
     surrogate: Spec | None = None
+    shift: float | Literal["auto"] | None = None
     iterations: int = 1000
     tolerance: float = 1e-5
     range: tuple[float, float] | None = None
@@ -83,6 +87,10 @@ class SolveConfig:
             raise UsageError(f"tolerance is {self.tolerance!r}; expected a number from 0 to below 1.")
         if self.stepsize is not None and not (self.stepsize > 0 and math.isfinite(self.stepsize)):
             raise UsageError(f"stepsize is {self.stepsize!r}; expected a positive finite number.")
+        if isinstance(self.shift, float) and not (self.shift >= 0 and math.isfinite(self.shift)):
+            raise UsageError(f"shift is {self.shift!r}; expected auto, or a finite number of at least 0.")
+        if self.shift is not None and self.surrogate is None:
+            raise UsageError(f"shift is {self.shift!r} without a surrogate; the exact adjoint needs no shift.")
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"seed is {self.seed}; expected a whole number from 0 to below 2^63.")
         if not _DEVICE.fullmatch(self.device):
@@ -230,6 +238,8 @@ def _convert(key: str, value: object, folder: str) -> object:  # noqa: PLR0911  
         return _spec(key, value, folder)
     if key == "noise":
         return parse_noise(value if isinstance(value, str) else repr(value))
+    if key == "shift":
+        return "auto" if value == "auto" else _number(key, value)
     if key == "range":
         return parse_range(value) if isinstance(value, str) else _check_range(_numbers(key, value, 2), value)
     if key == "shape":
@@ -237,7 +247,7 @@ def _convert(key: str, value: object, folder: str) -> object:  # noqa: PLR0911  
             return parse_shape(value)
         return _check_shape(_numbers(key, value, 2), value)
     if key in ("stepsize", "tolerance"):
-        return _numbers(key, [value], 1)[0]
+        return _number(key, value)
     kind = _KINDS[key]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise UsageError(f"{key} is {value!r}; expected {_WORDS[kind]}.")
@@ -257,9 +267,18 @@ def _spec(key: str, value: object, folder: str) -> Spec:
     raise UsageError(f"{key} is {value!r}; expected a specification as text or as a table.")
 
 
+def _number(key: str, value: object) -> float:
+    try:
+        if isinstance(value, str):
+            return float(value)
+    except ValueError:
+        pass
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise UsageError(f"{key} is {value!r}; expected a number.")
+    return float(value)
+
+
 def _numbers(key: str, value: object, count: int) -> list[float]:
-    items = value if isinstance(value, list | tuple) else []
-    if len(items) != count or not all(isinstance(x, int | float) and not isinstance(x, bool) for x in items):
-        shown = value[0] if count == 1 and isinstance(value, list) else value
-        raise UsageError(f"{key} is {shown!r}; expected {'a number' if count == 1 else f'{count} numbers'}.")
-    return [float(x) for x in items]
+    if not isinstance(value, list | tuple) or len(value) != count:
+        raise UsageError(f"{key} is {value!r}; expected {count} numbers.")
+    return [_number(key, item) for item in value]

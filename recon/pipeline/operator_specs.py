@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recon import operators
+from recon import imaging, operators
 from recon.errors import ConsistencyError, InputError, UsageError
-from recon.imaging import read_image
 from recon.pipeline import options
 from recon.pipeline.device import Say
 from recon.pipeline.python_specs import load_callable
@@ -163,7 +162,7 @@ def _at_one_size(
 
 def _plane(path: Path, what: str) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
     """The single grey plane of a PSF or a mask."""
-    pixels = read_image(path).pixels
+    pixels = imaging.read(path).pixels
     if pixels.shape[0] != 1:
         raise InputError(f"{path}: the {what} has {pixels.shape[0]} frames; expected a single one.")
     if pixels.shape[1] != 1 and bool((pixels != pixels[:, :1]).any()):

@@ -1,0 +1,193 @@
+"""``recon solve``: from a measurement to an image, with a certificate."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from . import terminal
+from .common import talk_options
+
+if TYPE_CHECKING:
+    from recon.pipeline.config import SolveConfig
+    from recon.pipeline.run import Run, Target
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+OPERATOR_HELP = (
+    "What the instrument does: identity, blur:psf=FILE, blur:gaussian=1.6, blur:motion=15,angle=30, blur:defocus=3, "
+    "blur:box=5 (boundary=circular|valid), inpaint:mask=FILE, downsample:factor=2, mri:mask=FILE, "
+    "python:FILE.py:CALLABLE, or a TOML file."
+)
+PRIOR_HELP = (
+    "none, box, tikhonov:weight=W, l1:weight=W, tv:weight=W, wavelet:weight=W, deepinv:CLASS, python:FILE.py:CALLABLE, "
+    "or a TOML file. Default: tv, its weight matched to the noise."
+)
+
+
+METHOD_HELP = (
+    "forward_backward, tseng, douglas_rachford, davis_yin, condat_vu or fista. Default: what operator and prior allow."
+)
+_PROBLEM_OPTIONS = (
+    click.option("--prior", metavar="SPEC", help=PRIOR_HELP),
+    click.option(
+        "--noise", metavar="SIGMA", help="Noise level, of the 0..1 range, or in units: 12HU. Default: estimated."
+    ),
+    click.option("--method", metavar="NAME", help=METHOD_HELP),
+    click.option("--stepsize", type=float, metavar="G", help="Default: inside the theorem's interval."),
+    click.option("--surrogate", metavar="SPEC", help="An operator whose adjoint replaces the true one."),
+    click.option("--shift", metavar="KAPPA|auto", help="Makes the map of a surrogate monotone."),
+    click.option("--iterations", type=int, metavar="N", help="Budget of steps.  [default: 1000]"),
+    click.option("--tolerance", type=float, metavar="T", help="Relative residual to stop at.  [default: 1e-5]"),
+    click.option("--require-certificate", is_flag=True, default=None, help="Refuse to run without a guarantee."),
+    click.option("--seed", type=int, metavar="N", help="Of whatever is random.  [default: 0]"),
+    click.option("--deterministic", is_flag=True, default=None, help="Refuse what depends on thread order."),
+    click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.  [default: auto]"),
+)
+
+
+def problem_options(command: Command) -> Command:
+    """The options that say what is solved and how; those of solve and evaluate."""
+    for option in reversed(_PROBLEM_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command("solve")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("-o", "--output", metavar="OUT", help="The image to write; a folder for several inputs.")
+@click.option("--operator", metavar="SPEC", help=OPERATOR_HELP)
+@problem_options
+@click.option("--range", "value_range", metavar="LO:HI", help="Grey values, in the file's units, that become 0 and 1.")
+@click.option("--shape", metavar="H,W", help="The image's size, where the operator does not know it.")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE.toml", help="Options as TOML.")
+@click.option(
+    "--figure", type=click.Path(path_type=Path), metavar="FILE.png", help="Before, after, residual, convergence."
+)
+@click.option("--overwrite", is_flag=True, help="Replace existing outputs (never an input).")
+@click.option("--keep-interrupted", is_flag=True, help="On Ctrl-C, write the last iterate.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and the certificate; run and write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="The run record (or the plan) on stdout.")
+@talk_options
+def command(inputs: tuple[str, ...], **given: Any) -> None:
+    """Reconstruct INPUT (files, folders or globs) and write OUT with its record OUT.run.json.
+
+    For example: recon solve blurred.png -o sharp.png --operator blur:psf=kernel.npy --noise 0.01
+    """
+    from recon.pipeline.batch import expand_inputs, name_outputs
+    from recon.pipeline.config import read_config
+
+    own = ("output", "config_file", "figure", "overwrite", "keep_interrupted", "dry_run", "as_json", "value_range")
+    options = {key: value for key, value in given.items() if key not in own}
+    config = read_config(given["config_file"], {**options, "range": given["value_range"]})
+    if given["output"] is None and not given["dry_run"]:
+        raise click.UsageError(
+            "Missing option '-o'; expected the name of the image to write.", click.get_current_context()
+        )
+    files = expand_inputs(inputs)
+    outputs = [None] * len(files) if given["output"] is None else name_outputs(files, given["output"])
+    if given["figure"] is not None and len(files) > 1:
+        raise click.UsageError(
+            f"--figure is of one image, and {len(files)} inputs are given.", click.get_current_context()
+        )
+    if given["dry_run"]:
+        _show_plans(files, outputs, config, given)
+    elif len(files) == 1:
+        _report(_solve_one(files[0], outputs[0], config, given), given["as_json"])
+    else:
+        _solve_many(files, outputs, config, given)
+
+
+def _target(output: Path, given: dict[str, Any]) -> "Target":
+    from recon.pipeline.run import Target
+
+    return Target(output, given["figure"], given["overwrite"])
+
+
+def _solve_one(file: Path, output: Path, config: "SolveConfig", given: dict[str, Any]) -> "Run":
+    from recon.pipeline.plan import make_plan
+    from recon.pipeline.run import check_target, execute, read_image, write_run
+    from recon.solvers import Status
+
+    target = _target(output, given)
+    check_target(target, (file,))
+    terminal.detail(f"{file}: reading")
+    image = read_image(file, config, terminal.say)
+    plan = make_plan(config, image, terminal.say)
+    terminal.detail(f"{file}: {plan.method.name}, {plan.problem.prior.spec}, on {plan.problem.device}")
+    progress = terminal.ProgressLine(file.name)
+    try:
+        result = execute(plan, progress.update)
+    finally:
+        progress.close()
+    if result.status is Status.INTERRUPTED and not given["keep_interrupted"]:
+        raise KeyboardInterrupt(f"after {result.steps} steps; nothing was written")
+    run = write_run(result, file, target, terminal.say)
+    if result.status is Status.INTERRUPTED:
+        raise KeyboardInterrupt(f"after {result.steps} steps; the last iterate is in {output}")
+    return run
+
+
+def _report(run: "Run", as_json: bool) -> None:
+    if as_json:
+        terminal.result_json(run.document)
+        return
+    result = run.result
+    terminal.result(f"{', '.join(map(str, run.paths))}: {result.status.value} after {result.steps} steps, "
+                    f"{result.seconds:.1f} s")  # fmt: skip
+    terminal.result(f"record: {run.record}")
+    terminal.result(str(result.plan.method.certificate))
+
+
+def _solve_many(files: list[Path], outputs: list[Path], config: "SolveConfig", given: dict[str, Any]) -> None:
+    from recon.errors import BatchError, ReconError
+
+    _make_folder(outputs[0].parent)
+    rows, documents, failed = [], [], 0
+    for file, output in zip(files, outputs, strict=True):
+        try:
+            run = _solve_one(file, output, config, given)
+        except ReconError as error:
+            failed += 1
+            terminal.say(str(error))
+            rows.append([file.name, "failed", "", "", str(error)])
+            documents.append({"input": len(rows), "status": "failed", "error": str(error)})
+            continue
+        result = run.result
+        rows.append([file.name, result.status.value, str(result.steps), f"{result.seconds:.1f}", str(output)])
+        documents.append(run.document)
+    if given["as_json"]:
+        terminal.result_json(documents)
+    else:
+        terminal.result(terminal.table(["input", "status", "steps", "seconds", "output"], rows))
+    if failed:
+        raise BatchError(f"{failed} of {len(files)} inputs failed; the others are written, as the table says.")
+
+
+def _make_folder(folder: Path) -> None:
+    from recon.errors import OutputError
+
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: the folder cannot be made ({error.strerror}).") from error
+
+
+def _show_plans(files: list[Path], outputs: list[Any], config: "SolveConfig", given: dict[str, Any]) -> None:
+    from recon.pipeline.plan import make_plan
+    from recon.pipeline.record import record_path
+    from recon.pipeline.run import check_target, read_image
+
+    plans = []
+    for file, output in zip(files, outputs, strict=True):
+        if output is not None and output.parent.is_dir():
+            check_target(_target(output, given), (file,))
+        plan = make_plan(config, read_image(file, config, terminal.say), terminal.say)
+        writes = [str(path) for path in (output, output and record_path(output), given["figure"]) if path]
+        plans.append({**plan.to_json(), "certificate": plan.method.certificate.to_json(), "outputs": writes})
+        if not given["as_json"]:
+            terminal.result(plan.describe())
+            terminal.result(f"\nwould write: {', '.join(writes) or 'nothing, as -o is not given'}")
+    if given["as_json"]:
+        terminal.result_json(plans[0] if len(plans) == 1 else plans)

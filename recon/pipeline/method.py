@@ -1,0 +1,267 @@
+"""Which algorithm, with which steps, and what is guaranteed of it: all before the first step."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from recon import certificates as proofs
+from recon import operators, priors, solvers
+from recon.certificates import Certificate
+from recon.errors import GuaranteeError, UsageError
+from recon.evidence import Constant
+from recon.operators import LeastSquares, Mismatch, OperatorProperties
+from recon.operators.base import HasDataResolvent
+from recon.priors import Prior
+from recon.types import LinearOperator
+
+INSIDE = 0.995
+"""The part of a theorem's open interval of step sizes that is used: 1.99 / ||A||^2 of 2 / ||A||^2."""
+
+DUAL_BALANCE = 0.9
+"""Condat-Vu: the primal step size, as a part of 2 / ||A||^2; what that leaves free goes to the dual step."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The operator, its constants, and the surrogate where there is one.
+
+    Attributes:
+        operator: A.
+        properties: Its constants.
+        gap: ||K - A^T|| / ||A||, as measured before the first step.
+        surrogate: The operator whose adjoint is K, or ``None``.
+        mismatch: The constants of K A + shift Id, or ``None``.
+    """
+
+    operator: LinearOperator
+    properties: OperatorProperties
+    gap: Constant
+    surrogate: LinearOperator | None = None
+    mismatch: Mismatch | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """An algorithm with its steps and its certificate.
+
+    Attributes:
+        name: One of :data:`recon.pipeline.config.METHODS`.
+        stepsize: The primal step size; ``None`` where there is none.
+        dual_stepsize: The dual one; ``None`` where there is none.
+        interval: Step sizes under which the theorem holds, both ends excluded; ``None`` where any will do.
+        certificate: What is guaranteed.
+        algorithm: Measurement to algorithm.
+    """
+
+    name: str
+    stepsize: float | None
+    dual_stepsize: float | None
+    interval: tuple[float, float] | None
+    certificate: Certificate
+    algorithm: Callable[[Tensor], solvers.Algorithm[Any]]
+
+
+def examine(
+    operator: LinearOperator,
+    surrogate: LinearOperator | None,
+    example: Tensor,
+    *,
+    shift: float | str | None = None,
+    seed: int = 0,
+) -> Pair:
+    """Measure a pair of maps; refuse an adjoint that is none, unless a surrogate was declared.
+
+    Args:
+        operator: A.
+        surrogate: An operator whose adjoint is K, or ``None``.
+        example: A zero image, (1, 1, height, width).
+        shift: As in :class:`recon.pipeline.config.SolveConfig`.
+        seed: Of the measurement.
+
+    Raises:
+        GuaranteeError: ``A_adjoint`` is not the adjoint, and no surrogate was declared.
+    """
+    if surrogate is None:
+        gap = operators.check_adjoint(operator, example, seed=seed)
+        return Pair(operator, operators.properties_of(operator, example, seed=seed), gap)
+    mismatch = operators.mismatch_of(operator, surrogate, example)
+    kappa = operators.shift_for(mismatch) if shift == "auto" else float(shift or 0.0)
+    if kappa:
+        mismatch = operators.mismatch_of(operator, surrogate, example, shift=kappa)
+    properties = operators.properties_of(operator, example, seed=seed)
+    return Pair(operator, properties, mismatch.adjoint_gap, surrogate, mismatch)
+
+
+def choose_method(pair: Pair, prior: Prior, name: str | None = None, stepsize: float | None = None) -> Method:
+    """The method that was asked for, or the one that follows from the operator and the prior.
+
+    By default: with a surrogate, forward-backward; for a penalty g(Lx), Condat-Vu, which needs no inner iteration;
+    for another proximity operator, FISTA; for anything else, forward-backward.
+
+    Args:
+        pair: The operator, as examined.
+        prior: The prior.
+        name: The method; ``None``: the default.
+        stepsize: The primal step size; ``None``: inside the theorem's interval.
+
+    Raises:
+        UsageError: The method does not fit the operator or the prior.
+    """
+    chosen = name or _default(pair, prior)
+    if pair.mismatch is not None:
+        if chosen not in _MISMATCHED:
+            raise UsageError(
+                f"method is {chosen!r} with a surrogate; expected {' or '.join(_MISMATCHED)}, because the others need "
+                "the exact adjoint."
+            )
+        return _MISMATCHED[chosen](pair, pair.mismatch, prior, stepsize)
+    return _MATCHED[chosen](pair, prior, stepsize)
+
+
+def _default(pair: Pair, prior: Prior) -> str:
+    if pair.mismatch is not None:
+        return "forward_backward"
+    if prior.split is not None:
+        return "condat_vu"
+    return "forward_backward" if prior.resolvent(1.0).properties.proximity is None else "fista"
+
+
+def _squared_norm(properties: OperatorProperties) -> float:
+    """||A||^2 from above, as far as is known."""
+    square = (properties.norm.value + properties.norm.error) ** 2
+    if square == 0:
+        raise GuaranteeError("The operator is zero: its norm is 0, so the measurement says nothing about the image.")
+    return square
+
+
+def _forward_backward(pair: Pair, prior: Prior, stepsize: float | None) -> Method:
+    limit = 2 / _squared_norm(pair.properties)
+    s = stepsize or INSIDE * limit
+    resolvent = prior.resolvent(s)
+    certificate = proofs.certify_forward_backward(pair.properties, resolvent.properties, s)
+    return Method(
+        "forward_backward", s, None, (0.0, limit), certificate,
+        lambda y: solvers.forward_backward(LeastSquares(pair.operator, y), resolvent, s),
+    )  # fmt: skip
+
+
+def _tseng(pair: Pair, prior: Prior, stepsize: float | None) -> Method:
+    limit = 1 / _squared_norm(pair.properties)
+    s = stepsize or INSIDE * limit
+    resolvent = prior.resolvent(s)
+    certificate = proofs.certify_tseng(pair.properties, resolvent.properties, s)
+    return Method(
+        "tseng", s, None, (0.0, limit), certificate,
+        lambda y: solvers.tseng(LeastSquares(pair.operator, y), resolvent, s),
+    )  # fmt: skip
+
+
+def _fista(pair: Pair, prior: Prior, stepsize: float | None) -> Method:
+    limit = 1 / _squared_norm(pair.properties)
+    s = stepsize or limit
+    resolvent = prior.resolvent(s)
+    certificate = proofs.certify_fista(pair.properties, resolvent.properties, s)
+    return Method(
+        "fista", s, None, (0.0, limit), certificate,
+        lambda y: solvers.fista(LeastSquares(pair.operator, y), resolvent, s),
+    )  # fmt: skip
+
+
+def _douglas_rachford(pair: Pair, prior: Prior, stepsize: float | None) -> Method:
+    if not isinstance(pair.operator, HasDataResolvent):
+        raise UsageError(
+            f"method is 'douglas_rachford', and {type(pair.operator).__name__} has no closed form of the resolvent of "
+            "its data term; expected a method that takes the gradient, such as forward_backward."
+        )
+    s = stepsize or 1 / _squared_norm(pair.properties)
+    resolvent = prior.resolvent(s)
+    certificate = proofs.certify_douglas_rachford(pair.properties, resolvent.properties)
+    return Method(
+        "douglas_rachford", s, None, None, certificate,
+        lambda y: solvers.douglas_rachford(LeastSquares(pair.operator, y).resolvent(s), resolvent),
+    )  # fmt: skip
+
+
+def _davis_yin(pair: Pair, prior: Prior, stepsize: float | None) -> Method:
+    limit = 2 / _squared_norm(pair.properties)
+    s = stepsize or INSIDE * limit
+    resolvent, constraint = prior.resolvent(s), priors.box(0.0, 1.0)
+    certificate = proofs.certify_davis_yin(pair.properties, resolvent.properties, constraint.properties, s)
+    return Method(
+        "davis_yin", s, None, (0.0, limit), certificate,
+        lambda y: solvers.davis_yin(LeastSquares(pair.operator, y), resolvent, constraint, s),
+    )  # fmt: skip
+
+
+def _condat_vu(pair: Pair, prior: Prior, stepsize: float | None) -> Method:
+    split = prior.split
+    if split is None:
+        raise UsageError(
+            f"method is 'condat_vu', and the prior {prior.name!r} is not a penalty g(Lx) with a closed form of g; "
+            "expected tv, or another method, such as forward_backward."
+        )
+    limit = 2 / _squared_norm(pair.properties)
+    s = stepsize or DUAL_BALANCE * limit
+    dual = operators.properties_of(split.operator)
+    # the dual step that the theorem leaves: 1/s - t ||L||^2 >= ||A||^2 / 2, kept off the edge for the rounding
+    t = INSIDE * max(1 / s - 1 / limit, 0.0) / dual.norm.value**2
+    primal, dual_resolvent = priors.identity(), split.conjugate_resolvent(t)
+    certificate = proofs.certify_condat_vu(
+        pair.properties, primal.properties, dual, dual_resolvent.properties, s, t,
+        attains=prior.resolvent(1.0).properties.attains,
+    )  # fmt: skip
+    return Method(
+        "condat_vu", s, t, (0.0, limit), certificate,
+        lambda y: solvers.condat_vu(LeastSquares(pair.operator, y), primal, split.operator, dual_resolvent, s, t),
+    )  # fmt: skip
+
+
+def _mismatched_forward_backward(pair: Pair, mismatch: Mismatch, prior: Prior, stepsize: float | None) -> Method:
+    limit = 2 * mismatch.cocoercivity.value
+    s = stepsize or INSIDE * (limit if 0 < limit < math.inf else 2 / _norm_of(mismatch))
+    resolvent = prior.resolvent(s)
+    certificate = proofs.certify_mismatched_forward_backward(mismatch, resolvent.properties, s)
+    return Method(
+        "forward_backward", s, None, (0.0, limit), certificate,
+        lambda y: solvers.forward_backward(_mismatched_data(pair, mismatch, y), resolvent, s),
+    )  # fmt: skip
+
+
+def _mismatched_tseng(pair: Pair, mismatch: Mismatch, prior: Prior, stepsize: float | None) -> Method:
+    limit = 1 / _norm_of(mismatch)
+    s = stepsize or INSIDE * limit
+    resolvent = prior.resolvent(s)
+    certificate = proofs.certify_mismatched_tseng(mismatch, resolvent.properties, s)
+    return Method(
+        "tseng", s, None, (0.0, limit), certificate,
+        lambda y: solvers.tseng(_mismatched_data(pair, mismatch, y), resolvent, s),
+    )  # fmt: skip
+
+
+def _mismatched_data(pair: Pair, mismatch: Mismatch, measurement: Tensor) -> LeastSquares:
+    assert pair.surrogate is not None  # noqa: S101  a mismatch is of a surrogate
+    return LeastSquares(pair.operator, measurement, pair.surrogate.A_adjoint, mismatch.shift)
+
+
+def _norm_of(mismatch: Mismatch) -> float:
+    size = mismatch.norm.value + mismatch.norm.error
+    if size == 0:
+        raise GuaranteeError("The surrogate undoes the operator to zero: ||K A|| is 0, so no step can be taken.")
+    return size
+
+
+_MATCHED: dict[str, Callable[[Pair, Prior, float | None], Method]] = {
+    "forward_backward": _forward_backward,
+    "tseng": _tseng,
+    "fista": _fista,
+    "douglas_rachford": _douglas_rachford,
+    "davis_yin": _davis_yin,
+    "condat_vu": _condat_vu,
+}
+_MISMATCHED: dict[str, Callable[[Pair, Mismatch, Prior, float | None], Method]] = {
+    "forward_backward": _mismatched_forward_backward,
+    "tseng": _mismatched_tseng,
+}

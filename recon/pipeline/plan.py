@@ -1,0 +1,126 @@
+"""Everything that is known of a run before its first step."""
+
+from dataclasses import dataclass
+
+from recon.errors import GuaranteeError
+from recon.evidence import Evidence
+from recon.imaging import Image
+from recon.pipeline.config import SolveConfig
+from recon.pipeline.device import Say
+from recon.pipeline.method import Method, Pair, choose_method, examine
+from recon.pipeline.problem import Problem, build_problem
+
+WORKING_COPIES = {
+    "forward_backward": 8,
+    "tseng": 10,
+    "fista": 10,
+    "douglas_rachford": 10,
+    "davis_yin": 12,
+    "condat_vu": 20,
+}
+"""Images of the result's size that a method holds at its peak, the operator's spectra and the driver included."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A problem, the constants of its operator, and the method with its certificate."""
+
+    problem: Problem
+    pair: Pair
+    method: Method
+
+    @property
+    def memory_bytes(self) -> int:
+        """About how much memory the run takes beyond the program itself."""
+        measurement, (height, width) = self.problem.measurement, self.problem.image_shape
+        image = measurement[..., 0, 0].numel() * height * width * measurement.element_size()
+        return image * WORKING_COPIES[self.method.name]
+
+    def to_json(self) -> dict[str, object]:
+        """What was chosen and what is known, as plain values."""
+        problem, method = self.problem, self.method
+        value_range = problem.image.value_range
+        return {
+            "operator": str(problem.family.spec),
+            "prior": str(problem.prior.spec),
+            "method": method.name,
+            "stepsize": method.stepsize,
+            "stepsize_interval": None if method.interval is None else list(method.interval),
+            "dual_stepsize": method.dual_stepsize,
+            "shift": 0.0 if self.pair.mismatch is None else self.pair.mismatch.shift,
+            "noise": problem.noise,
+            "range": {"low": value_range.low, "high": value_range.high, "units": value_range.units},
+            "measurement_shape": list(problem.measurement.shape),
+            "image_shape": list(problem.image_shape),
+            "device": str(problem.device),
+            "operator_norm": self.pair.properties.norm.value,
+            "adjoint_gap": self.pair.gap.value,
+            "memory_bytes": self.memory_bytes,
+        }
+
+    def describe(self) -> str:
+        """The plan for a person, one line each."""
+        problem, method, pair = self.problem, self.method, self.pair
+        frames, channels, height, width = problem.measurement.shape
+        value_range = problem.image.value_range
+        verdict = "is the adjoint" if pair.mismatch is None else "is a surrogate, not the adjoint"
+        lines = [
+            ("input", f"{frames} frame(s) of {channels} channel(s), {height} x {width} pixels"),
+            ("grey values", f"{value_range.low:g}..{value_range.high:g} {value_range.units}".strip() + " become 0..1"),
+            ("operator", f"{problem.family.spec}, on images of {problem.image_shape[0]} x {problem.image_shape[1]}"),
+            ("  norm", str(pair.properties.norm)),
+            ("  adjoint", f"{verdict}: gap {pair.gap}"),
+            *self._mismatch_lines(),
+            ("prior", str(problem.prior.spec)),
+            ("noise", "not needed" if problem.noise is None else f"{problem.noise:.4g} of the range"),
+            ("method", f"{method.name}, at most {problem.config.iterations} steps"),
+            ("  step size", self._steps()),
+            ("device", str(problem.device)),
+            ("memory", f"about {self.memory_bytes / 2**20:.0f} MiB beside the program itself"),
+        ]
+        width = max(len(name) for name, _ in lines)
+        return "\n".join([*(f"{name:<{width}}  {text}" for name, text in lines), "", str(method.certificate)])
+
+    def _mismatch_lines(self) -> list[tuple[str, str]]:
+        mismatch = self.pair.mismatch
+        if mismatch is None:
+            return []
+        return [
+            ("surrogate", str(self.problem.config.surrogate)),
+            ("  shift", f"{mismatch.shift:.4g}"),
+            ("  min sym", str(mismatch.symmetric_part_min)),
+            ("  cocoercive", str(mismatch.cocoercivity)),
+        ]
+
+    def _steps(self) -> str:
+        method = self.method
+        dual = "" if method.dual_stepsize is None else f", dual {method.dual_stepsize:.4g}"
+        within = "any positive" if method.interval is None else f"in ({method.interval[0]:g}, {method.interval[1]:.4g})"
+        return f"{method.stepsize:.4g}{dual}; expected {within}"
+
+
+def make_plan(config: SolveConfig, image: Image, say: Say) -> Plan:
+    """Read, examine, choose and certify: nothing is run, and nothing is written.
+
+    Raises:
+        UsageError, InputError, ConsistencyError, DeviceError: What does not fit, by name.
+        GuaranteeError: The adjoint is none, or a certificate is required and absent.
+    """
+    problem = build_problem(config, image, say)
+    pair = examine(problem.operator, problem.surrogate, problem.example, shift=config.shift, seed=config.seed)
+    plan = Plan(problem, pair, choose_method(pair, problem.prior.prior, config.method, config.stepsize))
+    if config.require_certificate:
+        _require(plan)
+    return plan
+
+
+def _require(plan: Plan) -> None:
+    certificate = plan.method.certificate
+    if not certificate.holds:
+        raise GuaranteeError(f"A certificate is required, and {plan.method.name} has none: {certificate.sentence}")
+    if certificate.evidence is Evidence.ASSUMED:
+        assumed = [c.name for c in certificate.conditions if c.evidence is Evidence.ASSUMED]
+        raise GuaranteeError(
+            f"A certificate is required, and that of {plan.method.name} rests on assumptions: {'; '.join(assumed)}; "
+            "expected conditions that are proved or at least measured."
+        )

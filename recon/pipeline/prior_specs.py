@@ -1,0 +1,207 @@
+"""From a specification to a prior."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recon import priors
+from recon.errors import UsageError
+from recon.evidence import Assumed
+from recon.pipeline import options
+from recon.pipeline.python_specs import load_callable
+from recon.pipeline.spec import Spec, unknown_name
+from recon.pipeline.weights import tv_weight, wavelet_weight
+from recon.priors import Prior, Resolvent, ResolventProperties
+from recon.types import Map
+
+
+@dataclass(frozen=True)
+class ChosenPrior:
+    """A prior with the specification that gives it again, weights filled in.
+
+    Attributes:
+        spec: The specification, with every value that was matched to the noise.
+        prior: The prior.
+        files: The files that were read for it.
+        note: What a user should know of the choice, or nothing.
+    """
+
+    spec: Spec
+    prior: Prior
+    files: tuple[Path, ...] = ()
+    note: str = ""
+
+
+def read_prior(spec: Spec, noise: float | None = None, channels: int = 1) -> ChosenPrior:
+    """The prior that a specification describes.
+
+    Args:
+        spec: The specification.
+        noise: The standard deviation of the noise on the [0, 1] scale, to which a weight that is left out is matched.
+        channels: Of the images.
+
+    Raises:
+        UsageError: An unknown name or key, a value outside its range, or neither a weight nor a noise level.
+    """
+    if spec.name not in _READERS:
+        raise unknown_name(spec.name, _READERS, "prior")
+    return _READERS[spec.name](spec, noise, channels)
+
+
+def prior_from_spec(spec: Spec, noise: float | None = None, channels: int = 1) -> Prior:
+    """The prior that a specification describes; see :func:`read_prior`."""
+    return read_prior(spec, noise, channels).prior
+
+
+def needs_noise(spec: Spec) -> bool:
+    """Whether something that the specification leaves out is matched to the noise."""
+    if spec.name == "deepinv":
+        return "sigma" not in spec.options
+    return spec.name in ("tv", "wavelet") and "weight" not in spec.options
+
+
+def _none(spec: Spec, noise: float | None, channels: int) -> ChosenPrior:
+    options.expect_keys(spec, ())
+    return ChosenPrior(spec, priors.no_prior())
+
+
+def _box(spec: Spec, noise: float | None, channels: int) -> ChosenPrior:
+    options.expect_keys(spec, ("low", "high"))
+    low = options.number(spec, "low", 0.0, low=-1e6, high=1e6)
+    high = options.number(spec, "high", 1.0, low=-1e6, high=1e6)
+    if not low < high:
+        raise UsageError(f"{spec}: low is {low:g} and high is {high:g}; expected low below high.")
+    return ChosenPrior(spec, priors.box_prior(low, high))
+
+
+def _tikhonov(spec: Spec, noise: float | None, channels: int) -> ChosenPrior:
+    options.expect_keys(spec, ("weight",))
+    weight = options.number(spec, "weight", low=0, high=1e6)
+    return ChosenPrior(spec, priors.tikhonov_prior(weight))
+
+
+def _l1(spec: Spec, noise: float | None, channels: int) -> ChosenPrior:
+    options.expect_keys(spec, ("weight",))
+    weight = options.number(spec, "weight", low=0, high=1e6)
+    return ChosenPrior(spec, priors.l1_prior(weight))
+
+
+def _tv(spec: Spec, noise: float | None, channels: int) -> ChosenPrior:
+    options.expect_keys(spec, ("weight", "isotropic", "joint"))
+    spec, weight = _weight(spec, noise, tv_weight)
+    isotropic = options.truth(spec, "isotropic", True)
+    joint = options.truth(spec, "joint", False)
+    return ChosenPrior(spec, priors.total_variation_prior(weight, isotropic, joint=joint))
+
+
+def _wavelet(spec: Spec, noise: float | None, channels: int) -> ChosenPrior:
+    options.expect_keys(spec, ("weight", "wavelet", "levels", "shifts"))
+    spec, weight = _weight(spec, noise, wavelet_weight)
+    wavelet = spec.options.get("wavelet", priors.wavelets.WAVELET)
+    levels = options.integer(spec, "levels", priors.wavelets.LEVELS, low=1, high=12)
+    shifts = options.integer(spec, "shifts", 1, low=1, high=64)
+    return ChosenPrior(spec, priors.wavelet_prior(weight, wavelet, levels, shifts))
+
+
+def _weight(spec: Spec, noise: float | None, matched: Callable[[float], float]) -> tuple[Spec, float]:
+    if "weight" in spec.options:
+        return spec, options.number(spec, "weight", low=0, high=1e6)
+    if noise is None:
+        raise UsageError(
+            f"{spec}: neither a weight nor a noise level is given; expected {spec.name}:weight=W or --noise SIGMA."
+        )
+    weight = float(f"{matched(noise):.3g}")  # so that the record's text gives the very same weight
+    return replace(spec, options={**spec.options, "weight": repr(weight)}), weight
+
+
+def _deepinv(spec: Spec, noise: float | None, channels: int) -> ChosenPrior:
+    options.expect_keys(spec, ("sigma",), value="CLASS")
+    sigma = noise if "sigma" not in spec.options else options.positive(spec, "sigma")
+    if sigma is None:
+        raise UsageError(
+            f"{spec}: a denoiser needs a noise level; expected {spec.name}:CLASS,sigma=S or --noise SIGMA."
+        )
+    model, untrained = _deepinv_model(spec, channels)
+    name = f"deepinv {type(model).__name__}"
+    properties = ResolventProperties(
+        lipschitz_Q=Assumed(1.0, f"{name} is taken to be firmly nonexpansive"),
+        error=Assumed(0.0, f"{name} is taken to be exact"),
+    )
+
+    def denoise(x: torch.Tensor) -> torch.Tensor:
+        model.to(x.device)
+        with torch.no_grad():
+            denoised: torch.Tensor = model(x, sigma)
+        return denoised
+
+    resolvent = Resolvent(denoise, properties, name)
+    note = f"{name} has no trained weights here, as nothing is ever downloaded: its output means little"
+    chosen = replace(spec, options={**spec.options, "sigma": repr(sigma)})
+    return ChosenPrior(chosen, Prior(name, lambda gamma: resolvent), note=note if untrained else "")
+
+
+def _deepinv_model(spec: Spec, channels: int) -> tuple[torch.nn.Module, bool]:
+    """An instance of the class, on the CPU, without weights from anywhere; and whether it wants some."""
+    import deepinv  # noqa: PLC0415  costs seconds
+
+    classes = {
+        name: found
+        for name, found in vars(deepinv.models).items()
+        if inspect.isclass(found) and issubclass(found, torch.nn.Module)
+    }
+    if spec.value not in classes:
+        raise unknown_name(spec.value or "", classes, "denoiser in deepinv.models")
+    parameters = inspect.signature(classes[spec.value]).parameters
+    wanted = {"pretrained": None, "in_channels": channels, "out_channels": channels}
+    arguments: dict[str, Any] = {key: value for key, value in wanted.items() if key in parameters}
+    try:
+        model: torch.nn.Module = classes[spec.value](**arguments).eval()
+    except Exception as error:  # whatever a class of another library may raise
+        raise UsageError(f"{spec}: deepinv's {spec.value} cannot be made from its defaults ({error}).") from error
+    return model, "pretrained" in parameters
+
+
+def _python(spec: Spec, noise: float | None, channels: int) -> ChosenPrior:
+    path, make = load_callable(spec)
+    try:
+        made = make()
+    except Exception as error:  # the user's own code may raise anything
+        raise UsageError(f"{spec}: calling it raised {error!r}.") from error
+    if isinstance(made, Prior):
+        return ChosenPrior(spec, made, (path,))
+    if not callable(made):
+        raise UsageError(
+            f"{spec}: it returned a {type(made).__name__}; expected a Prior, a Resolvent or a map from image to image."
+        )
+    resolvent: Map = made
+    wrapped = resolvent if isinstance(resolvent, Resolvent) else _assumed(resolvent)
+    return ChosenPrior(spec, Prior(wrapped.name, lambda gamma: wrapped), (path,))
+
+
+def _assumed(resolvent: Map) -> Resolvent:
+    return Resolvent(resolvent, priors.properties_of(resolvent), priors.name_of(resolvent))
+
+
+def _model(spec: Spec, noise: float | None, channels: int) -> ChosenPrior:
+    raise UsageError(
+        f"{spec}: no learned denoiser is in this version; known: {', '.join(_CLOSED_FORMS)}, deepinv:CLASS."
+    )
+
+
+_CLOSED_FORMS = ("none", "box", "tikhonov", "l1", "tv", "wavelet")
+_READERS: dict[str, Callable[[Spec, float | None, int], ChosenPrior]] = {
+    "none": _none,
+    "box": _box,
+    "tikhonov": _tikhonov,
+    "l1": _l1,
+    "tv": _tv,
+    "wavelet": _wavelet,
+    "deepinv": _deepinv,
+    "python": _python,
+    "model": _model,
+    "folder": _model,
+}

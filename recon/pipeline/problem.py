@@ -1,0 +1,160 @@
+"""From a configuration and an image to the problem that is to be solved."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from skimage.restoration import estimate_sigma
+from torch import Tensor
+
+from recon.errors import ConsistencyError, UsageError
+from recon.imaging import Image, to_tensor
+from recon.pipeline.config import Noise, SolveConfig
+from recon.pipeline.device import Say, choose_device
+from recon.pipeline.operator_specs import OperatorFamily, Shape, read_operator
+from recon.pipeline.prior_specs import ChosenPrior, needs_noise, read_prior
+from recon.pipeline.spec import Spec
+from recon.types import LinearOperator
+
+DEFAULT_PRIOR = Spec("tv")
+
+_ESTIMABLE = ("identity", "blur", "downsample")
+"""Operators whose measurement is an image with the noise added pixel by pixel."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be solved, on the [0, 1] scale and on its device.
+
+    Attributes:
+        config: What was asked for.
+        image: The measurement as it was read, with its units.
+        measurement: The same as a tensor, (frames, channels, height, width).
+        family: Where the operator comes from.
+        operator: The operator.
+        image_shape: (height, width) of the result.
+        surrogate: The operator whose adjoint is used instead, or ``None``, and where it comes from.
+        surrogate_family: Where the surrogate comes from.
+        prior: The prior and its specification.
+        noise: The standard deviation of the noise; ``None`` where nothing needed it.
+        device: Where it is solved.
+    """
+
+    config: SolveConfig
+    image: Image
+    measurement: Tensor
+    family: OperatorFamily
+    operator: LinearOperator
+    image_shape: Shape
+    surrogate: LinearOperator | None
+    surrogate_family: OperatorFamily | None
+    prior: ChosenPrior
+    noise: float | None
+    device: torch.device
+
+    @property
+    def example(self) -> Tensor:
+        """A zero image of one frame and one channel, of the result's size."""
+        kind = self.measurement.dtype.to_complex() if self.family.is_complex else self.measurement.dtype
+        return torch.zeros(1, 1, *self.image_shape, dtype=kind, device=self.device)
+
+
+def build_problem(config: SolveConfig, image: Image, say: Say, precision: torch.dtype = torch.float32) -> Problem:
+    """Read what the configuration names, and see that it fits the image.
+
+    Raises:
+        UsageError: A specification is not valid, or the noise is missing where it is needed.
+        ConsistencyError: The operator's measurement does not have the image's size.
+    """
+    device = choose_device(config.device, say)
+    family = read_operator(config.operator, say)
+    measured = (image.height, image.width)
+    shape = config.shape or family.image_shape(measured)
+    operator = family.on(shape)
+    surrogate_family = None if config.surrogate is None else read_operator(config.surrogate, say)
+    surrogate = None if surrogate_family is None else surrogate_family.on(shape)
+    noise = _noise(config, image, family, say)
+    prior = read_prior(config.prior or DEFAULT_PRIOR, noise, image.channels)
+    if prior.note:
+        say(prior.note)
+    measurement = to_tensor(image, precision).to(device)
+    if family.is_complex:
+        measurement = measurement.to(precision.to_complex())
+    problem = Problem(
+        config, image, measurement, family, operator, shape, surrogate, surrogate_family, prior, noise, device
+    )
+    _check_sizes(problem)
+    return problem
+
+
+def on_unit_scale(noise: Noise, image: Image) -> float:
+    """A noise level on the [0, 1] scale of an image.
+
+    Raises:
+        UsageError: Its unit is not the image's.
+    """
+    if not noise.unit:
+        return noise.sigma
+    if noise.unit.casefold() != image.units.casefold():
+        has = f"is in {image.units}" if image.units else "has no units"
+        raise UsageError(
+            f"noise is {noise}; the image {has}, so expected a number on the scale where its range "
+            f"{image.value_range.low:g}:{image.value_range.high:g} is 0:1."
+        )
+    return noise.sigma / image.value_range.width
+
+
+def _noise(config: SolveConfig, image: Image, family: OperatorFamily, say: Say) -> float | None:
+    if config.noise is not None:
+        return on_unit_scale(config.noise, image)
+    if not needs_noise(config.prior or DEFAULT_PRIOR):
+        return None
+    if family.spec.name not in _ESTIMABLE:
+        raise UsageError(
+            f"The noise level is not given and cannot be read off the measurement of {family.spec.name!r}; "
+            "expected --noise SIGMA, or a prior with its weight, as in --prior tv:weight=0.001."
+        )
+    estimate = _estimate(image)
+    say(f"noise level estimated from the measurement: {estimate:.3g} of the range (--noise SIGMA states it)")
+    return estimate
+
+
+def _estimate(image: Image) -> float:
+    """The median over frames and channels of Donoho and Johnstone's estimate from the finest wavelet coefficients."""
+    planes = to_tensor(image, torch.float64).flatten(0, 1).numpy()
+    estimates = [float(estimate_sigma(plane)) for plane in planes if min(plane.shape) >= 8]
+    estimate = float(np.median(estimates)) if estimates else math.nan
+    if not math.isfinite(estimate):
+        raise UsageError("The image is too small to estimate its noise; expected --noise SIGMA.")
+    return max(estimate, 1e-4)
+
+
+def _check_sizes(problem: Problem) -> None:
+    try:
+        made = problem.operator.A(problem.example)
+    except UsageError:
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise ConsistencyError(
+            f"{problem.family.spec}: A fails on an image of {_size(problem.image_shape)} pixels ({error}); "
+            "expected --shape H,W, the size of the image that it takes."
+        ) from error
+    found, measured = tuple(made.shape[-2:]), tuple(problem.measurement.shape[-2:])
+    if found != measured:
+        raise ConsistencyError(
+            f"{problem.family.spec}: of an image of {_size(problem.image_shape)} pixels it measures {_size(found)}; "
+            f"the input is {_size(measured)}, so expected another --shape H,W or another operator."
+        )
+    if problem.surrogate is None or problem.surrogate_family is None:
+        return
+    back = problem.surrogate.A_adjoint(torch.zeros_like(made))
+    if back.shape != problem.example.shape:
+        raise ConsistencyError(
+            f"{problem.surrogate_family.spec}: as a surrogate it gives an image of {_size(tuple(back.shape[-2:]))} "
+            f"pixels; expected {_size(problem.image_shape)}, the operator's."
+        )
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

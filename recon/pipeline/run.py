@@ -1,0 +1,259 @@
+"""The chain for one input: read, plan, solve, write, record."""
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from recon import imaging, solvers
+from recon.errors import GuaranteeError
+from recon.imaging import Image
+from recon.pipeline.config import SolveConfig, to_json
+from recon.pipeline.device import Say
+from recon.pipeline.plan import Plan, make_plan
+from recon.pipeline.record import InputFile, input_file, now, peak_bytes, record_path, versions, write_record
+from recon.solvers import Progress, Solution, Status
+
+Watch = Callable[[int, int, float], None]
+"""Called at each look with the step, the budget and the largest relative residual."""
+
+_WORST_FIRST = (Status.NOT_FINITE, Status.DIVERGED, Status.INTERRUPTED, Status.OUT_OF_STEPS, Status.CONVERGED)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run that has ended.
+
+    Attributes:
+        plan: What was run.
+        solution: What the solver gave.
+        seconds: How long the solver took.
+        peak_bytes: The largest memory used so far: resident on the CPU, allocated on a CUDA device.
+    """
+
+    plan: Plan
+    solution: Solution
+    seconds: float
+    peak_bytes: int
+
+    @cached_property
+    def image(self) -> Image:
+        """The result in the measurement's units."""
+        return imaging.with_tensor(self.plan.problem.image, self.solution.x)
+
+    @property
+    def status(self) -> Status:
+        """The worst status among the frames."""
+        return next(status for status in _WORST_FIRST if status in self.solution.status)
+
+    @property
+    def steps(self) -> int:
+        """The steps of the frame that took the most."""
+        return max(self.solution.steps)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a run is written.
+
+    Attributes:
+        output: The image.
+        figure: The figure, or ``None``.
+        overwrite: Whether existing files may be replaced.
+    """
+
+    output: Path
+    figure: Path | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk.
+
+    Attributes:
+        result: The run.
+        paths: The files of the result.
+        record: The run record.
+        document: What the record says.
+    """
+
+    result: Result
+    paths: tuple[Path, ...]
+    record: Path
+    document: dict[str, object]
+
+
+def read_image(path: Path, config: SolveConfig, say: Say) -> Image:
+    """The image in a file, in the range that was asked for; what its reader had to say is passed on."""
+    image = imaging.read(path, value_range=config.range)
+    for note in image.notes:
+        say(f"{path.name}: {note}")
+    return image
+
+
+def solve_image(config: SolveConfig, image: Image, say: Say = lambda line: None, watch: Watch | None = None) -> Result:
+    """Reconstruct an image: plan it, run it, and take the result back to the image's units.
+
+    Args:
+        config: What to do.
+        image: The measurement.
+        say: Where remarks go, a line each.
+        watch: Called as the run goes on.
+
+    Returns:
+        The result, whatever its status.
+
+    Raises:
+        ReconError: Whatever stands in the way, before the first step.
+    """
+    return execute(make_plan(config, image, say), watch)
+
+
+def execute(plan: Plan, watch: Watch | None = None) -> Result:
+    """Run a plan."""
+    problem, config = plan.problem, plan.problem.config
+
+    def look(progress: Progress, _: Tensor) -> None:
+        if watch is not None:
+            watch(progress.step, config.iterations, max(progress.residuals))
+
+    on_cuda = problem.device.type == "cuda"
+    if on_cuda:
+        torch.cuda.reset_peak_memory_stats(problem.device)
+    with _determinism(config.deterministic):
+        started = time.perf_counter()
+        solution = solvers.solve(
+            plan.method.algorithm(problem.measurement),
+            starting_image(plan),
+            tolerance=config.tolerance,
+            max_steps=config.iterations,
+            callback=look,
+            certificate=plan.method.certificate,
+        )
+        seconds = time.perf_counter() - started
+    peak = torch.cuda.max_memory_allocated(problem.device) if on_cuda else peak_bytes()
+    return Result(plan, solution, seconds, peak)
+
+
+@torch.no_grad()
+def starting_image(plan: Plan) -> Tensor:
+    """The back-projection K y, scaled for each frame so that its measurement is nearest to y."""
+    operator, y = plan.pair.operator, plan.problem.measurement
+    back = operator.A_adjoint if plan.pair.surrogate is None else plan.pair.surrogate.A_adjoint
+    x = back(y)
+    measured = operator.A(x).flatten(1)
+    along = (measured.conj() * y.flatten(1)).sum(1).real
+    size = measured.abs().square().sum(1).clamp(min=torch.finfo(along.dtype).tiny)
+    return x * (along / size).view(-1, *[1] * (x.ndim - 1))
+
+
+@contextlib.contextmanager
+def _determinism(wanted: bool) -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(wanted or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def check_target(target: Target, inputs: tuple[Path, ...]) -> None:
+    """See that everything a run writes may be written there, before any work is done.
+
+    Raises:
+        OutputError: Something exists, is an input, or cannot be written.
+    """
+    paths = [target.output, record_path(target.output)]
+    for path in paths if target.figure is None else [*paths, target.figure]:
+        imaging.check_output(path, overwrite=target.overwrite, inputs=inputs)
+
+
+def write_run(result: Result, measurement: Path, target: Target, say: Say) -> Run:
+    """Write a result, its record and its figure.
+
+    Raises:
+        GuaranteeError: The run diverged; nothing is written.
+        OutputError: Something cannot be written.
+    """
+    if result.status in (Status.DIVERGED, Status.NOT_FINITE):
+        raise GuaranteeError(
+            f"{result.plan.method.name} on {result.plan.problem.family.spec} ended as {result.status.value} after "
+            f"{result.steps} steps; nothing was written. {result.status.sentence}"
+        )
+    inputs = input_files(result.plan, measurement)
+    held = tuple(entry.path for entry in inputs)
+    check_target(target, held)
+    written = imaging.write(
+        _writable(result.image, target.output), target.output, overwrite=target.overwrite, inputs=held
+    )
+    if written.clipped:
+        say(f"{target.output}: {written.clipped} values did not fit into the file's range and were clipped")
+    for note in written.notes:
+        say(f"{target.output}: {note}")
+    record = record_path(target.output)
+    document = _document(result, inputs, written.paths, record.parent)
+    write_record(record, document, target.overwrite)
+    if target.figure is not None:
+        _write_figure(result, target)
+    return Run(result, written.paths, record, document)
+
+
+def input_files(plan: Plan, measurement: Path) -> tuple[InputFile, ...]:
+    """The files that a run depends on, with their hashes."""
+    problem = plan.problem
+    files = [input_file("measurement", measurement, private=problem.image.source.format == "dicom")]
+    families = [("operator", problem.family.files), ("prior", problem.prior.files)]
+    if problem.surrogate_family is not None:
+        families.append(("surrogate", problem.surrogate_family.files))
+    return (*files, *(input_file(role, path) for role, paths in families for path in paths))
+
+
+def _writable(image: Image, output: Path) -> Image:
+    """A complex result as its modulus, unless the file can hold complex numbers."""
+    if image.pixels.dtype.kind != "c" or output.suffix.lower() == ".npy":
+        return image
+    return imaging.with_tensor(image, torch.from_numpy(abs(image.pixels)))
+
+
+def _document(
+    result: Result, inputs: tuple[InputFile, ...], paths: tuple[Path, ...], folder: Path
+) -> dict[str, object]:
+    plan, solution = result.plan, result.solution
+    return {
+        "status": result.status.value,
+        "sentence": result.status.sentence,
+        "steps": result.steps,
+        "frames": [
+            {"status": status.value, "steps": steps}
+            for status, steps in zip(solution.status, solution.steps, strict=True)
+        ],
+        "seconds": round(result.seconds, 3),
+        "peak_bytes": result.peak_bytes,
+        "ended": now(),
+        "certificate": plan.method.certificate.to_json(),
+        "config": to_json(plan.problem.config, folder),
+        "plan": plan.to_json(),
+        "versions": versions(),
+        "inputs": [entry.to_json(folder) for entry in inputs],
+        "outputs": [{"path": path.name, "sha256": input_file("output", path).sha256} for path in paths],
+        "result_sha256": pixel_hash(solution.x),
+        "history": [{"step": look.step, "residuals": list(look.residuals)} for look in solution.history],
+    }
+
+
+def pixel_hash(x: Tensor) -> str:
+    """The SHA-256 of the values of a tensor, before any rounding to a file's integers."""
+    return hashlib.sha256(x.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+
+
+def _write_figure(result: Result, target: Target) -> None:
+    from recon.report import write_figure  # noqa: PLC0415  matplotlib costs half a second
+
+    write_figure(result, target.figure)
