@@ -1,0 +1,217 @@
+"""One picture of a solve: what was measured, what was made of it, and how it came about."""
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recon.imaging.atomic import replacing
+from recon.imaging.image import Array, ValueRange
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from torch import Tensor
+
+_DPI = 150  # 1500 pixels across: sharp at the width of a page, small in a repository
+_INCHES = 10.0
+_ACCENT = "#c2410c"
+_INK = "#1f2937"
+_GREY = "#6b7280"
+_STYLE = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": _INK,
+    "axes.edgecolor": _GREY,
+    "axes.labelcolor": _GREY,
+    "axes.titlesize": 9.5,
+    "axes.titlecolor": _INK,
+    "axes.linewidth": 0.6,
+    "xtick.color": _GREY,
+    "ytick.color": _GREY,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "savefig.facecolor": "white",
+}
+
+
+def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
+    path: str | Path,
+    measurement: "Tensor",
+    result: "Tensor",
+    residual: "Tensor",
+    history: Sequence[tuple[int, float]],
+    *,
+    title: str,
+    value_range: ValueRange,
+    certificate_sentence: str,
+    truth: "Tensor | None" = None,
+    overwrite: bool = False,
+) -> None:
+    """Draw measurement, result, truth where there is one, residual and convergence, with a detail below each image.
+
+    Args:
+        path: The file to make; its suffix (``.png``, ``.pdf``, ``.svg``) decides the format.
+        measurement: On the [0, 1] scale, shape (H, W), (C, H, W) or (frames, C, H, W), of which the middle
+            frame is shown. Measurement, result and truth share one grey scale.
+        result: As ``measurement``, of its own size.
+        residual: ``A x - y``, as ``measurement``; drawn on a scale symmetric about zero, in units.
+        history: Pairs of a step and its relative residual.
+        title: One line above all.
+        value_range: What 0 and 1 mean, in units.
+        certificate_sentence: One sentence below all.
+        truth: The clean image, where it is known.
+        overwrite: Whether an existing file may be replaced.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    import matplotlib as mpl  # noqa: PLC0415 - only who draws pays for it
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415
+
+    shown = [("measurement", _picture(measurement)), ("result", _picture(result))]
+    if truth is not None:
+        shown.append(("truth", _picture(truth)))
+    limits = _limits([picture for _, picture in shown[1:]])
+    error = _plane(residual) * value_range.width
+    columns = len(shown) + 1
+    with mpl.rc_context(_STYLE):
+        aspect = max(picture.shape[0] / picture.shape[1] for _, picture in shown)
+        side = _INCHES / columns * aspect * 0.96
+        engine = ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.04, wspace=0.02, hspace=0.02)
+        figure = Figure(figsize=(_INCHES, min(2 * side, 14.0) + 1.0), layout=engine)
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(2, columns, squeeze=False)
+        for column, (name, picture) in enumerate(shown):
+            window = _detail(picture, shown[-1][1])
+            _draw_picture(axes[0, column], picture, limits, name + _figures(name, picture, shown, truth is not None))
+            _mark(axes[0, column], window)
+            _draw_picture(axes[1, column], picture[window], limits)
+            axes[1, column].spines[:].set(color=_ACCENT, linewidth=1.0)
+        _draw_residual(axes[0, -1], error, value_range.units)
+        _draw_history(axes[1, -1], history)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=_INK)
+        figure.supxlabel(
+            _wrapped(_caption(value_range, limits, certificate_sentence)), x=0.01, ha="left", fontsize=8.5, color=_GREY
+        )
+        with replacing(path, overwrite=overwrite) as temporary:
+            figure.savefig(temporary, dpi=_DPI, metadata={} if temporary.suffix == ".pdf" else None)
+
+
+def _picture(tensor: "Tensor") -> Array:
+    """The middle frame, shape (height, width) or (height, width, 3); colours are clipped to [0, 1]."""
+    array = np.asarray(tensor.detach().cpu().abs() if tensor.is_complex() else tensor.detach().cpu(), np.float64)
+    while array.ndim > 3:
+        array = array[len(array) // 2]
+    if array.ndim == 3:
+        array = array.transpose(1, 2, 0).clip(0.0, 1.0) if array.shape[0] == 3 else array[len(array) // 2]
+    return np.nan_to_num(array)
+
+
+def _plane(tensor: "Tensor") -> Array:
+    """The middle frame, shape (height, width), of colours their mean."""
+    array = np.asarray(tensor.detach().cpu().abs() if tensor.is_complex() else tensor.detach().cpu(), np.float64)
+    while array.ndim > 3:
+        array = array[len(array) // 2]
+    return np.nan_to_num(array.mean(0) if array.ndim == 3 else array)
+
+
+def _detail(picture: Array, reference: Array) -> tuple[slice, slice]:
+    """The window, a quarter of each side, where ``reference`` has most contrast, at its place in ``picture``."""
+    grey = reference.mean(2) if reference.ndim == 3 else reference
+    height, width = grey.shape
+    high, wide = max(4, height // 4), max(4, width // 4)
+    if height < 16 or width < 16:
+        return slice(0, picture.shape[0]), slice(0, picture.shape[1])
+    edges = np.hypot(*np.gradient(grey))
+    total = np.pad(np.clip(edges, 0, np.percentile(edges, 99)).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    sums = total[high:, wide:] - total[:-high, wide:] - total[high:, :-wide] + total[:-high, :-wide]
+    inner = sums[high // 4 : -(high // 4), wide // 4 : -(wide // 4)]  # away from the borders, where blur invents
+    row, column = np.unravel_index(inner.argmax(), inner.shape)
+    # a measurement of another size shows the same part of the scene
+    down, right = picture.shape[0] / height, picture.shape[1] / width
+    top, left = round((row + high // 4) * down), round((column + wide // 4) * right)
+    return slice(top, top + max(1, round(high * down))), slice(left, left + max(1, round(wide * right)))
+
+
+def _limits(pictures: Sequence[Array]) -> tuple[float, float]:
+    """One grey scale for all: the percentiles 0.1 and 99.9 of what was made, all of [0, 1] for colours."""
+    if any(picture.ndim == 3 for picture in pictures):
+        return 0.0, 1.0
+    low, high = (float(number) for number in np.percentile(np.concatenate([p.ravel() for p in pictures]), (0.1, 99.9)))
+    return (low, high) if high - low > 1e-6 else (0.0, 1.0)
+
+
+def _draw_picture(axes: "Axes", picture: Array, limits: tuple[float, float], name: str = "") -> None:
+    axes.imshow(picture, cmap="gray", vmin=limits[0], vmax=limits[1], interpolation="nearest")
+    if name:
+        axes.set_title(name, loc="left", pad=4)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _mark(axes: "Axes", window: tuple[slice, slice]) -> None:
+    from matplotlib.patches import Rectangle  # noqa: PLC0415
+
+    rows, columns = window
+    corner = (columns.start - 0.5, rows.start - 0.5)
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor="white", linewidth=2.2))
+    axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=_ACCENT, linewidth=1.0))
+
+
+def _draw_residual(axes: "Axes", error: Array, units: str) -> None:
+    bound = float(np.percentile(np.abs(error), 99.5)) or 1.0
+    drawn = axes.imshow(error, cmap="RdBu_r", vmin=-bound, vmax=bound, interpolation="nearest")
+    axes.set_title("residual  A x - y", loc="left", pad=4)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    # an inset, because a colour bar of its own place would push the columns apart
+    inset = axes.inset_axes((1.02, 0.06, 0.045, 0.88))
+    bar = axes.figure.colorbar(drawn, cax=inset, ticks=[-bound, 0, bound])
+    label = _number(bound)
+    bar.ax.set_yticklabels([f"-{label}", "0", label])
+    bar.ax.set_title(units, fontsize=8, color=_GREY, loc="left", pad=4)
+    bar.outline.set_linewidth(0.4)
+
+
+def _draw_history(axes: "Axes", history: Sequence[tuple[int, float]]) -> None:
+    points = [(step, value) for step, value in history if value > 0 and np.isfinite(value)]
+    axes.set_title("fixed-point residual, relative", loc="left", pad=4)
+    if points:
+        steps, values = zip(*points, strict=True)
+        axes.semilogy(steps, values, color=_ACCENT, linewidth=1.3, marker="o" if len(points) < 12 else "", markersize=3)
+    else:
+        axes.text(0.5, 0.5, "no steps", ha="center", transform=axes.transAxes, color=_GREY)
+    axes.set_xlabel("step", fontsize=8)
+    axes.yaxis.tick_right()  # beside the colour bar's numbers, so that the columns keep their places
+    axes.grid(True, which="major", axis="y", linewidth=0.4, color="#e5e7eb")
+    axes.spines[["top", "left"]].set_visible(False)
+    axes.tick_params(which="minor", right=False, labelright=False)
+
+
+def _figures(name: str, picture: Array, shown: Sequence[tuple[str, Array]], known: bool) -> str:
+    truth = shown[-1][1]
+    if not known or name == "truth" or picture.shape != truth.shape:
+        return ""
+    error = float(np.mean((picture - truth) ** 2))
+    return f"   {-10 * np.log10(error):.2f} dB" if error > 0 else ""
+
+
+def _number(value: float) -> str:
+    return np.format_float_positional(value, precision=3, fractional=False, trim="-")
+
+
+def _caption(value_range: ValueRange, limits: tuple[float, float], certificate_sentence: str) -> str:
+    units = f" {value_range.units}" if value_range.units else ""
+    black, white = (value_range.low + limit * value_range.width for limit in limits)
+    return f"{certificate_sentence}  Grey scale: {_number(black)} to {_number(white)}{units}."
+
+
+def _wrapped(text: str) -> str:
+    return "\n".join(textwrap.wrap(text, 150))
