@@ -89,6 +89,11 @@ class CircularBlur:
             gram_min=Proved(float(modulus.min()) ** 2, "exact: min |OTF|^2, the DFT diagonalises A^T A"),
         )
 
+    @property
+    def symbol(self) -> Tensor:
+        """The OTF: the eigenvalues of A on the half spectrum of ``rfft2``, complex128, (H, W // 2 + 1)."""
+        return self._otf.master
+
     @cached_property
     def _otf(self) -> Buffer:
         return Buffer(transfer_function(self.psf, self.image_shape, psf_centre(tuple(self.psf.shape))))
