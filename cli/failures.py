@@ -50,7 +50,7 @@ def _explain(error: BaseException) -> int:  # noqa: PLR0911  one line for each k
         case ReconError():
             return _complain(str(error), error.exit_code)
         case KeyboardInterrupt() | click.Abort():
-            return _complain("interrupted.", INTERRUPTED)
+            return _complain(f"interrupted {error}.".replace(" .", "."), INTERRUPTED)
         case BrokenPipeError():
             _silence_stdout()
             return READER_GONE

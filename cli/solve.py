@@ -105,7 +105,9 @@ def _target(output: Path, given: dict[str, Any]) -> "Target":
     return Target(output, given["figure"], given["overwrite"])
 
 
-def _solve_one(file: Path, output: Path, config: "SolveConfig", given: dict[str, Any]) -> "Run":
+def _solve_one(
+    file: Path, output: Path, config: "SolveConfig", given: dict[str, Any], say: Callable[[str], None] = terminal.say
+) -> "Run":
     from recon.pipeline.plan import make_plan
     from recon.pipeline.run import check_target, execute, read_image, write_run
     from recon.solvers import Status
@@ -113,8 +115,8 @@ def _solve_one(file: Path, output: Path, config: "SolveConfig", given: dict[str,
     target = _target(output, given)
     check_target(target, (file,))
     terminal.detail(f"{file}: reading")
-    image = read_image(file, config, terminal.say)
-    plan = make_plan(config, image, terminal.say)
+    image = read_image(file, config, say)
+    plan = make_plan(config, image, say)
     terminal.detail(f"{file}: {plan.method.name}, {plan.problem.prior.spec}, on {plan.problem.device}")
     progress = terminal.ProgressLine(file.name)
     try:
@@ -123,7 +125,7 @@ def _solve_one(file: Path, output: Path, config: "SolveConfig", given: dict[str,
         progress.close()
     if result.status is Status.INTERRUPTED and not given["keep_interrupted"]:
         raise KeyboardInterrupt(f"after {result.steps} steps; nothing was written")
-    run = write_run(result, file, target, terminal.say)
+    run = write_run(result, file, target, say)
     if result.status is Status.INTERRUPTED:
         raise KeyboardInterrupt(f"after {result.steps} steps; the last iterate is in {output}")
     return run
@@ -142,12 +144,14 @@ def _report(run: "Run", as_json: bool) -> None:
 
 def _solve_many(files: list[Path], outputs: list[Path], config: "SolveConfig", given: dict[str, Any]) -> None:
     from recon.errors import BatchError, ReconError
+    from recon.pipeline.batch import make_folder
 
-    _make_folder(outputs[0].parent)
+    say = terminal.once()
+    make_folder(outputs[0].parent)
     rows, documents, failed = [], [], 0
     for file, output in zip(files, outputs, strict=True):
         try:
-            run = _solve_one(file, output, config, given)
+            run = _solve_one(file, output, config, given, say)
         except ReconError as error:
             failed += 1
             terminal.say(str(error))
@@ -163,15 +167,6 @@ def _solve_many(files: list[Path], outputs: list[Path], config: "SolveConfig", g
         terminal.result(terminal.table(["input", "status", "steps", "seconds", "output"], rows))
     if failed:
         raise BatchError(f"{failed} of {len(files)} inputs failed; the others are written, as the table says.")
-
-
-def _make_folder(folder: Path) -> None:
-    from recon.errors import OutputError
-
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: the folder cannot be made ({error.strerror}).") from error
 
 
 def _show_plans(files: list[Path], outputs: list[Any], config: "SolveConfig", given: dict[str, Any]) -> None:

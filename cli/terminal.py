@@ -5,7 +5,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,18 @@ def detail(line: str) -> None:
     """One line on stderr, with -v only."""
     if settings.verbosity > 0:
         click.echo(f"recon: {line}", err=True)
+
+
+def once() -> Callable[[str], None]:
+    """A :func:`say` that does not repeat itself: for what is said of each input of a batch."""
+    said: set[str] = set()
+
+    def say_once(line: str) -> None:
+        if line not in said:
+            said.add(line)
+            say(line)
+
+    return say_once
 
 
 def result(text: str) -> None:

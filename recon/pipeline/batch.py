@@ -85,3 +85,15 @@ def _name(path: Path, number: int) -> str:
     if suffix in _DICOM:
         return f"{number:04}.dcm"
     return path.stem + _LOSSLESS.get(suffix, path.suffix)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder that results go to, unless it is there.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: the folder cannot be made ({error.strerror}).") from error

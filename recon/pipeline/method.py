@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from recon import certificates as proofs
 from recon import operators, priors, solvers
 from recon.certificates import Certificate
+from recon.certificates.conditions import ROUNDING
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Constant
 from recon.operators import LeastSquares, Mismatch, OperatorProperties
@@ -64,13 +65,14 @@ class Method:
     algorithm: Callable[[Tensor], solvers.Algorithm[Any]]
 
 
-def examine(
+def examine(  # noqa: PLR0913  each is an independent choice of the caller
     operator: LinearOperator,
     surrogate: LinearOperator | None,
     example: Tensor,
     *,
     shift: float | str | None = None,
     seed: int = 0,
+    refuse: bool = True,
 ) -> Pair:
     """Measure a pair of maps; refuse an adjoint that is none, unless a surrogate was declared.
 
@@ -80,18 +82,22 @@ def examine(
         example: A zero image, (1, 1, height, width).
         shift: As in :class:`recon.pipeline.config.SolveConfig`.
         seed: Of the measurement.
+        refuse: Whether to raise; else the certificates say what is wrong.
 
     Raises:
         GuaranteeError: ``A_adjoint`` is not the adjoint, and no surrogate was declared.
     """
+    properties = operators.properties_of(operator, example, seed=seed)
     if surrogate is None:
-        gap = operators.check_adjoint(operator, example, seed=seed)
-        return Pair(operator, operators.properties_of(operator, example, seed=seed), gap)
+        measure = operators.check_adjoint if refuse else operators.adjoint_gap
+        gap = measure(operator, example, seed=seed)
+        if gap.value > ROUNDING:  # whatever the operator says of itself
+            properties = replace(properties, adjoint_gap=gap)
+        return Pair(operator, properties, gap)
     mismatch = operators.mismatch_of(operator, surrogate, example)
     kappa = operators.shift_for(mismatch) if shift == "auto" else float(shift or 0.0)
     if kappa:
         mismatch = operators.mismatch_of(operator, surrogate, example, shift=kappa)
-    properties = operators.properties_of(operator, example, seed=seed)
     return Pair(operator, properties, mismatch.adjoint_gap, surrogate, mismatch)
 
 

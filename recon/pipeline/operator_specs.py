@@ -7,6 +7,7 @@ and gives an :class:`OperatorFamily`, from which the operator is built for each 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -36,6 +37,8 @@ class OperatorFamily:
         image_shape: Measurement (height, width) to image (height, width).
         files: The files that were read for it.
         is_complex: Whether images are complex.
+        only_shape: The only image size there is; ``None`` where any will do.
+        is_masked: Whether part of the measurement is zero because it was not measured.
     """
 
     spec: Spec
@@ -43,6 +46,8 @@ class OperatorFamily:
     image_shape: Callable[[Shape], Shape] = lambda measured: measured
     files: tuple[Path, ...] = ()
     is_complex: bool = False
+    only_shape: Shape | None = None
+    is_masked: bool = False
 
 
 def read_operator(spec: Spec, say: Say = lambda line: None) -> OperatorFamily:
@@ -76,7 +81,8 @@ _KERNELS = ("psf", "gaussian", "motion", "defocus", "box")
 
 def _blur(spec: Spec, say: Say) -> OperatorFamily:
     options.expect_keys(spec, (*_KERNELS, "angle", "boundary", "normalise"))
-    boundary = options.choice(spec, "boundary", ("circular", "valid"), "circular")
+    chosen = options.choice(spec, "boundary", ("circular", "valid"), "circular")
+    boundary: Literal["circular", "valid"] = "circular" if chosen == "circular" else "valid"
     kind = options.one_of(spec, _KERNELS)
     if "angle" in spec.options and kind != "motion":
         raise UsageError(f"{spec}: angle belongs to motion=LENGTH; {kind} has no direction.")
@@ -157,7 +163,7 @@ def _at_one_size(
         check(shape)
         return operator
 
-    return OperatorFamily(spec, on, check, (mask,), is_complex)
+    return OperatorFamily(spec, on, check, (mask,), is_complex, (sides[0], sides[1]), is_masked=True)
 
 
 def _plane(path: Path, what: str) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":

@@ -99,15 +99,22 @@ class Plan:
         return f"{method.stepsize:.4g}{dual}; expected {within}"
 
 
-def make_plan(config: SolveConfig, image: Image, say: Say) -> Plan:
+def make_plan(config: SolveConfig, image: Image, say: Say, pair: Pair | None = None) -> Plan:
     """Read, examine, choose and certify: nothing is run, and nothing is written.
+
+    Args:
+        config: What to do.
+        image: The measurement.
+        say: Where remarks go, a line each.
+        pair: The operator as examined before, by an earlier plan of the same configuration and image size.
 
     Raises:
         UsageError, InputError, ConsistencyError, DeviceError: What does not fit, by name.
         GuaranteeError: The adjoint is none, or a certificate is required and absent.
     """
     problem = build_problem(config, image, say)
-    pair = examine(problem.operator, problem.surrogate, problem.example, shift=config.shift, seed=config.seed)
+    if pair is None:
+        pair = examine(problem.operator, problem.surrogate, problem.example, shift=config.shift, seed=config.seed)
     plan = Plan(problem, pair, choose_method(pair, problem.prior.prior, config.method, config.stepsize))
     if config.require_certificate:
         _require(plan)

@@ -1,0 +1,89 @@
+"""``recon certify``: constants with their evidence, and what they guarantee."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from . import terminal
+from .common import talk_options
+
+if TYPE_CHECKING:
+    from recon.pipeline.certify import Report
+
+
+@click.group("certify")
+def command() -> None:
+    """Print the constants of an operator or of a prior, each with its evidence, and what they guarantee."""
+
+
+@command.command("operator")
+@click.argument("spec", metavar="SPEC")
+@click.option("--surrogate", metavar="SPEC", help="An operator whose adjoint replaces the true one.")
+@click.option("--shift", metavar="KAPPA|auto", help="Makes the map of a surrogate monotone.")
+@click.option("--prior", metavar="SPEC", help="The prior for which guarantees are stated.  [default: none]")
+@click.option("--shape", metavar="H,W", help="The image's size.  [default: 256,256]")
+@click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Of what is measured.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@talk_options
+def operator(  # noqa: PLR0913, PLR0917  one for each option
+    spec: str, surrogate: str | None, shift: str | None, prior: str | None, shape: str | None, seed: int, as_json: bool
+) -> None:
+    """The constants of the operator SPEC, and for each method the step sizes under which it converges.
+
+    For example: recon certify operator blur:box=5 --surrogate blur:box=9 --shift auto
+    """
+    from recon.pipeline.config import SolveConfig, config_from
+
+    config: SolveConfig = config_from(
+        {"operator": spec, "surrogate": surrogate, "shift": shift, "prior": prior, "shape": shape, "seed": seed},
+        where="The command line",
+    )
+    from recon.pipeline.certify import certify_operator
+
+    report = certify_operator(
+        config.operator,
+        surrogate=config.surrogate,
+        shift=config.shift,
+        prior=config.prior,
+        shape=config.shape,
+        seed=config.seed,
+        say=terminal.say,
+    )
+    _print(report, as_json)
+
+
+@command.command("prior")
+@click.argument("spec", metavar="SPEC")
+@click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Of what is measured.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@talk_options
+def prior(spec: str, seed: int, as_json: bool) -> None:
+    """The constants of the prior SPEC, and the hardest violation that a search found.
+
+    For example: recon certify prior tv:weight=0.01
+    """
+    from recon.pipeline.spec import parse_spec
+
+    parsed = parse_spec(spec, "prior")
+    from recon.pipeline.certify import certify_prior
+
+    _print(certify_prior(parsed, seed=seed), as_json)
+
+
+def _print(report: "Report", as_json: bool) -> None:
+    if as_json:
+        terminal.result_json(report.to_json())
+        return
+    terminal.result(f"{report.subject}  ({report.setting})\n")
+    width = max(map(len, report.constants))
+    for name, constant in report.constants.items():
+        terminal.result(f"{name:<{width}}  {constant.value:<12.6g} {constant.evidence.value:<8}  {constant.how}")
+    terminal.result("")
+    for guarantee in report.guarantees:
+        low, high = guarantee.stepsize
+        steps = "any step size" if high is None else f"step size in ({low:g}, {high:.6g})"
+        if guarantee.method is not None and guarantee.holds:
+            evidence = guarantee.method.certificate.evidence.value
+            terminal.result(f"{guarantee.name:<16}  {evidence:<8}  {steps}; {guarantee.method.certificate.theorem}")
+        else:
+            terminal.result(f"{guarantee.name:<16}  none      {'; '.join(guarantee.missing)}")

@@ -1,0 +1,58 @@
+"""``recon replay``: a recorded run, done again."""
+
+from pathlib import Path
+
+import click
+
+from . import terminal
+from .common import talk_options
+
+
+@click.command("replay")
+@click.argument("record", type=click.Path(path_type=Path), metavar="RUN.json")
+@click.argument("places", nargs=-1, type=click.Path(path_type=Path), metavar="[INPUT...]")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT", help="Write the result too.")
+@click.option("--overwrite", is_flag=True, help="Replace existing outputs (never an input).")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@talk_options
+def command(record: Path, places: tuple[Path, ...], output: Path | None, overwrite: bool, as_json: bool) -> None:
+    """Do a recorded run again, and say whether the result is the same to the bit.
+
+    Inputs are taken where the record says, and must have the recorded SHA-256. A DICOM input is recorded by its hash
+    only, as its name may be the patient's: it is looked for beside the record, in the working directory and in
+    INPUT (files or folders).
+    """
+    from recon.pipeline.replay import replay
+    from recon.pipeline.run import Target, check_target, write_run
+    from recon.solvers import Status
+
+    if output is not None:
+        check_target(Target(output, overwrite=overwrite), (record,))
+    progress = terminal.ProgressLine(record.name)
+    try:
+        again = replay(record, places, terminal.say, progress.update)
+    finally:
+        progress.close()
+    result = again.result
+    if result.status is Status.INTERRUPTED:
+        raise KeyboardInterrupt(f"after {result.steps} steps; nothing was written")
+    run = None
+    if output is not None:
+        run = write_run(result, again.measurement, Target(output, overwrite=overwrite), terminal.say)
+    if as_json:
+        terminal.result_json(
+            {
+                "identical": again.identical,
+                "status": result.status.value,
+                "steps": result.steps,
+                "changed": list(again.changed),
+                "outputs": [] if run is None else [str(path) for path in run.paths],
+            }
+        )
+        return
+    verdict = "identical to the recorded result" if again.identical else "not identical to the recorded result"
+    terminal.result(f"{record}: {result.status.value} after {result.steps} steps, {verdict}")
+    for line in again.changed:
+        terminal.result(f"changed since: {line}")
+    for path in () if run is None else run.paths:
+        terminal.result(f"written: {path}")

@@ -1,0 +1,54 @@
+"""``recon simulate``: from a clean image to a measurement."""
+
+from pathlib import Path
+
+import click
+
+from . import terminal
+from .common import talk_options
+from .solve import OPERATOR_HELP
+
+
+@click.command("simulate")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("-o", "--output", required=True, metavar="OUT", help="The measurement; a folder for several images.")
+@click.option("--operator", required=True, metavar="SPEC", help=OPERATOR_HELP)
+@click.option(
+    "--noise", required=True, metavar="SIGMA", help="White Gaussian noise, of the 0..1 range or in units: 12HU."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Of the noise; image k has seed N + k.")
+@click.option("--overwrite", is_flag=True, help="Replace existing outputs (never an input).")
+@click.option("--json", "as_json", is_flag=True, help="The files written, as JSON on stdout.")
+@talk_options
+def command(  # noqa: PLR0913, PLR0917  one for each option
+    images: tuple[str, ...], output: str, operator: str, noise: str, seed: int, overwrite: bool, as_json: bool
+) -> None:
+    """Make a measurement of clean images: blurred, masked or otherwise indirect, with noise.
+
+    Beside OUT, OUT.simulate.json says how it was made: recon solve OUT needs no --operator then. PNG and JPEG round
+    the measurement to their integers and clip it; TIFF and NPY of floating-point images keep it.
+
+    For example: recon simulate photo.png -o blurred.png --operator blur:gaussian=1.6 --noise 0.01
+    """
+    from recon.pipeline.batch import expand_inputs, make_folder, name_outputs
+    from recon.pipeline.config import parse_noise
+    from recon.pipeline.spec import parse_spec
+
+    spec, level = parse_spec(operator, "operator"), parse_noise(noise)
+    files = expand_inputs(images)
+    outputs = name_outputs(files, output)
+    from recon.pipeline.operator_specs import read_operator
+    from recon.pipeline.simulate import Simulation, sidecar_path, simulate_file
+
+    family = read_operator(spec, terminal.say)
+    if len(files) > 1:
+        make_folder(outputs[0].parent)
+    written: list[Path] = []
+    for number, (file, target) in enumerate(zip(files, outputs, strict=True)):
+        paths = simulate_file(Simulation(family, level, seed + number), file, target, overwrite, terminal.say)
+        written += paths
+        if not as_json:
+            terminal.result(f"{', '.join(map(str, paths))}: {spec}, noise {level}, seed {seed + number}")
+            terminal.result(f"sidecar: {sidecar_path(target)}")
+    if as_json:
+        terminal.result_json([str(path) for path in written])

@@ -1,0 +1,199 @@
+"""What is known of an operator or of a prior, without any measurement: the constants, and what follows from them."""
+
+from dataclasses import dataclass
+
+import torch
+
+from recon.errors import UsageError
+from recon.evidence import Constant, Measured, derive
+from recon.operators import Identity
+from recon.pipeline.config import METHODS
+from recon.pipeline.device import Say
+from recon.pipeline.method import Method, Pair, choose_method, examine
+from recon.pipeline.operator_specs import Shape, read_operator
+from recon.pipeline.prior_specs import read_prior
+from recon.pipeline.spec import Spec
+from recon.priors import Prior, Resolvent
+
+DEFAULT_SHAPE = (256, 256)
+ANY_NOISE = 0.01
+"""Where a prior's weight is matched to the noise: no constant depends on it."""
+
+_ATTACK_STEPS = 20
+_ATTACK_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """What is guaranteed of one method.
+
+    Attributes:
+        name: The method.
+        method: The method at its default step size; ``None`` where it does not apply.
+        reason: Why it does not apply.
+    """
+
+    name: str
+    method: Method | None
+    reason: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether every condition of its theorem holds, on whatever evidence."""
+        return self.method is not None and self.method.certificate.holds
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The conditions that do not hold."""
+        return (self.reason,) if self.method is None else self.method.certificate.missing
+
+    @property
+    def stepsize(self) -> tuple[float, float | None]:
+        """The step sizes under which the theorem holds; ``None`` for an end that does not exist."""
+        if self.method is None:
+            return (0.0, 0.0)
+        return (0.0, None) if self.method.interval is None else self.method.interval
+
+    def to_json(self) -> dict[str, object]:
+        """As plain values."""
+        certificate = None if self.method is None else self.method.certificate
+        return {
+            "method": self.name,
+            "holds": self.holds,
+            "evidence": None if certificate is None else certificate.evidence.value,
+            "stepsize": list(self.stepsize),
+            "theorem": "" if certificate is None else certificate.theorem,
+            "missing": list(self.missing),
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """The constants of a subject, and what they guarantee.
+
+    Attributes:
+        subject: The specification.
+        setting: What else was fixed to say something: the image size, the prior.
+        constants: By name.
+        guarantees: One for each method.
+    """
+
+    subject: str
+    setting: str
+    constants: dict[str, Constant]
+    guarantees: tuple[Guarantee, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """As plain values."""
+        return {
+            "subject": self.subject,
+            "setting": self.setting,
+            "constants": [
+                {"name": name, "value": c.value, "evidence": c.evidence.value, "how": c.how, "error": c.error}
+                for name, c in self.constants.items()
+            ],
+            "guarantees": [guarantee.to_json() for guarantee in self.guarantees],
+        }
+
+
+def certify_operator(  # noqa: PLR0913  each is an independent choice of the caller
+    operator: Spec,
+    *,
+    surrogate: Spec | None = None,
+    shift: float | str | None = None,
+    prior: Spec | None = None,
+    shape: Shape | None = None,
+    seed: int = 0,
+    say: Say = lambda line: None,
+) -> Report:
+    """The constants of an operator, or of an operator with a surrogate, and what follows for each method.
+
+    Args:
+        operator: The operator.
+        surrogate: An operator whose adjoint takes the place of the true one.
+        shift: As in :class:`recon.pipeline.config.SolveConfig`.
+        prior: The prior for which the guarantees are stated; none: plain least squares.
+        shape: The image's (height, width); 256 x 256 where the operator takes any.
+        seed: Of what is measured.
+        say: Where remarks go.
+    """
+    family = read_operator(operator, say)
+    size = shape or family.only_shape or DEFAULT_SHAPE
+    built = family.on(size)
+    replaced = None if surrogate is None else read_operator(surrogate, say).on(size)
+    example = torch.zeros(1, 1, *size, dtype=torch.complex64 if family.is_complex else torch.float32)
+    pair = examine(built, replaced, example, shift=shift, seed=seed, refuse=False)
+    chosen = read_prior(prior or Spec("none"), ANY_NOISE)
+    setting = f"images of {size[0]} x {size[1]}, prior {chosen.spec.name}"
+    return Report(str(operator), setting, _operator_constants(pair), _guarantees(pair, chosen.prior))
+
+
+def _operator_constants(pair: Pair) -> dict[str, Constant]:
+    norm, mismatch = pair.properties.norm, pair.mismatch
+    if mismatch is None:
+        best = derive(lambda value: 1 / value**2 if value else 0.0, norm, how=f"1 / ||A||^2; {norm.how}")
+        return {
+            "operator_norm": norm,
+            "adjoint_gap": pair.properties.adjoint_gap,
+            "symmetric_part_min": pair.properties.gram_min,
+            "cocoercivity": best,
+        }
+    return {
+        "operator_norm": norm,
+        "adjoint_gap": mismatch.adjoint_gap,
+        "surrogate_norm": mismatch.norm,
+        "symmetric_part_min": mismatch.symmetric_part_min,
+        "cocoercivity": mismatch.cocoercivity,
+    }
+
+
+def certify_prior(prior: Spec, *, seed: int = 0) -> Report:
+    """The constants of a prior, with what follows for each method where the operator is the identity."""
+    chosen = read_prior(prior, ANY_NOISE)
+    resolvent = chosen.prior.resolvent(1.0)
+    constants = {
+        "lipschitz_Q": resolvent.properties.lipschitz_Q,
+        "lipschitz_Q_attack": attack(resolvent, seed),
+        "resolvent_error": resolvent.properties.error,
+    }
+    identity = Identity(DEFAULT_SHAPE)
+    pair = Pair(identity, identity.properties, identity.properties.adjoint_gap)
+    return Report(str(prior), "the operator is the identity", constants, _guarantees(pair, chosen.prior))
+
+
+def _guarantees(pair: Pair, prior: Prior) -> tuple[Guarantee, ...]:
+    return tuple(_guarantee(pair, prior, name) for name in METHODS)
+
+
+def _guarantee(pair: Pair, prior: Prior, name: str) -> Guarantee:
+    try:
+        return Guarantee(name, choose_method(pair, prior, name))
+    except UsageError as error:
+        return Guarantee(name, None, str(error))
+
+
+def attack(resolvent: Resolvent, seed: int = 0) -> Measured:
+    """The largest ||Q(x) - Q(z)|| / ||x - z|| that was found, with Q = 2J - Id: it refutes firmness above 1.
+
+    Secants from three kinds of images (constant, noise, a step), at three distances, each direction turned towards
+    the image of the last: a power iteration on the derivative, for which any symmetric derivative is enough.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    side = _ATTACK_SIZE
+    step = torch.zeros(side, side).double()
+    step[:, side // 2 :] = 1
+    starts = (torch.full((side, side), 0.5).double(), torch.rand(side, side, generator=generator).double(), step)
+    worst, tried = 0.0, 0
+    for start in starts:
+        for distance in (1e-2, 1.0, 10.0):
+            x = start[None, None]
+            direction = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+            for _ in range(_ATTACK_STEPS):
+                direction = distance * direction / torch.linalg.vector_norm(direction)
+                difference = 2 * (resolvent(x + direction) - resolvent(x)) - direction
+                size = float(torch.linalg.vector_norm(difference))
+                worst, tried = max(worst, size / distance), tried + 1
+                if size == 0:
+                    break
+                direction = difference
+    return Measured(worst, f"the largest of {tried} secants on {side} x {side} images: a lower bound")

@@ -1,0 +1,64 @@
+"""To do a recorded run again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recon.errors import InputError
+from recon.pipeline.config import SolveConfig, config_from
+from recon.pipeline.device import Say
+from recon.pipeline.record import find_input, read_record, versions
+from recon.pipeline.run import Result, Watch, pixel_hash, read_image, solve_image
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A run that was done again.
+
+    Attributes:
+        result: The new run.
+        measurement: The input that was found.
+        identical: Whether the values are the recorded ones to the bit, before any rounding.
+        changed: The packages whose versions differ, as "name old -> new".
+    """
+
+    result: Result
+    measurement: Path
+    identical: bool
+    changed: tuple[str, ...]
+
+
+def replay(record: Path, places: Sequence[Path], say: Say, watch: Watch | None = None) -> Replay:
+    """Do a recorded run again, on inputs whose hashes are verified.
+
+    Args:
+        record: The run record.
+        places: Where an input may lie that the record does not name or that has moved.
+        say: Where remarks go.
+        watch: Called as the run goes on.
+
+    Raises:
+        InputError: The record is none, or an input is not found.
+        ConsistencyError: An input has changed.
+    """
+    document = read_record(record)
+    config = recorded_config(document, record)
+    entries = document["inputs"]
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
+        raise InputError(f"{record}: the run record names no input.")
+    looked = [*places, record.parent, Path()]
+    measurement, *_ = (find_input(entry, record, looked) for entry in entries)
+    result = solve_image(config, read_image(measurement, config, say), say, watch)
+    recorded = document.get("versions")
+    old = recorded if isinstance(recorded, dict) else {}
+    changed = tuple(f"{name} {old.get(name)} -> {new}" for name, new in versions().items() if old.get(name) != new)
+    identical = pixel_hash(result.solution.x) == document.get("result_sha256")
+    return Replay(result, measurement, identical, changed)
+
+
+def recorded_config(document: dict[str, object], record: Path) -> SolveConfig:
+    """The configuration that a record states, its files relative to the record's folder."""
+    config = document["config"]
+    if not isinstance(config, dict):
+        raise InputError(f"{record}: the run record's configuration is not a table.")
+    return config_from(config, str(record.parent), str(record))
