@@ -5,6 +5,20 @@ from dataclasses import dataclass
 
 import torch
 
+from recon.operators import (
+    Blur,
+    CartesianMRI,
+    Downsampling,
+    Identity,
+    Inpainting,
+    box_psf,
+    compose,
+    gaussian_psf,
+    motion_psf,
+    scale,
+    stack,
+)
+from recon.operators.composition import CharacterisedOperator
 from recon.priors import (
     Prior,
     Resolvent,
@@ -69,3 +83,50 @@ ENERGIES: dict[str, Prior] = {
     "tv-joint": total_variation_prior(0.3, accuracy=1e-6, joint=True),
 }
 """The priors that have a value, whose resolvents must minimise it."""
+
+
+@dataclass(frozen=True)
+class OperatorCase:
+    """An operator on small images under a name."""
+
+    name: str
+    make: Callable[[], CharacterisedOperator]
+
+
+def random_psf(height: int, width: int, seed: int = 0) -> torch.Tensor:
+    """A kernel without any symmetry: it tells convolution from correlation."""
+    psf = torch.rand(height, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return psf / psf.sum()
+
+
+def random_mask(height: int, width: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(height, width, generator=torch.Generator().manual_seed(seed)) > 0.4
+
+
+OPERATORS = [
+    OperatorCase("identity", lambda: Identity((6, 7))),
+    OperatorCase("blur-gaussian", lambda: Blur(gaussian_psf(0.6), (8, 9))),
+    OperatorCase("blur-odd", lambda: Blur(random_psf(3, 5), (8, 7))),
+    OperatorCase("blur-even", lambda: Blur(random_psf(4, 2), (6, 9))),
+    OperatorCase("blur-whole-image", lambda: Blur(random_psf(5, 6), (5, 6))),
+    OperatorCase("blur-signed", lambda: Blur(random_psf(3, 4) - 0.05, (7, 8))),
+    OperatorCase("blur-valid-odd", lambda: Blur(random_psf(3, 5), (8, 9), "valid")),
+    OperatorCase("blur-valid-even", lambda: Blur(random_psf(4, 2), (7, 11), "valid")),
+    OperatorCase("inpainting", lambda: Inpainting(random_mask(6, 5))),
+    OperatorCase("inpainting-nothing", lambda: Inpainting(torch.zeros(4, 5, dtype=torch.bool))),
+    OperatorCase("inpainting-everything", lambda: Inpainting(torch.ones(4, 5, dtype=torch.bool))),
+    OperatorCase("downsampling-1", lambda: Downsampling((6, 7), 1)),
+    OperatorCase("downsampling-2", lambda: Downsampling((12, 8), 2)),
+    OperatorCase("downsampling-3", lambda: Downsampling((12, 15), 3)),
+    OperatorCase("downsampling-box", lambda: Downsampling((8, 12), 4, "box")),
+    OperatorCase("downsampling-bicubic", lambda: Downsampling((10, 8), 2, "bicubic")),
+    OperatorCase("mri", lambda: CartesianMRI(random_mask(6, 7))),
+    OperatorCase("scaled", lambda: scale(Blur(random_psf(3, 3), (6, 7)), -2.5)),
+    OperatorCase("scaled-valid", lambda: scale(Blur(random_psf(3, 3), (6, 7), "valid"), 0.3)),
+    OperatorCase("scaled-mri", lambda: scale(CartesianMRI(random_mask(5, 6)), 1.5)),
+    OperatorCase("masked-blur", lambda: compose(Inpainting(random_mask(7, 8)), Blur(motion_psf(3, 30), (7, 8)))),
+    OperatorCase("blur-twice", lambda: compose(Blur(box_psf(2), (6, 7), "valid"), Blur(random_psf(3, 2), (6, 7)))),
+    OperatorCase("two-views", lambda: stack(Blur(random_psf(3, 2), (6, 7)), Blur(box_psf(2), (6, 7), "valid"))),
+    OperatorCase("two-scans", lambda: stack(CartesianMRI(random_mask(4, 5)), CartesianMRI(random_mask(4, 5, seed=1)))),
+    OperatorCase("stack-of-one", lambda: stack(Inpainting(random_mask(5, 4)))),
+]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from recon.evidence import Proved
+from recon.operators._checks import require_stepsize
 from recon.operators.base import EXACT_ADJOINT, OperatorProperties, Space
 from recon.types import Map
 
@@ -36,4 +37,5 @@ class Identity:
 
     def data_resolvent(self, measurement: Tensor, stepsize: float) -> Map:
         """``z -> (z + s y) / (1 + s)``."""
+        require_stepsize("Identity", stepsize)
         return lambda z: (z + stepsize * measurement) / (1 + stepsize)
