@@ -117,9 +117,11 @@ def _bound_inflation(data: bytes) -> None:
 
 
 def _refuse_what_is_no_image(dataset: Any) -> str:
-    kind = dataset.get("SOPClassUID")
-    name = getattr(kind, "name", "") if kind else "object of no stated kind"
-    name = name if name.replace(" ", "").isalpha() or "-" in name else "object of an unknown kind"
+    from pydicom.uid import UID_dictionary  # noqa: PLC0415
+
+    kind = str(dataset.get("SOPClassUID") or "")
+    # only a name out of the dictionary is printed: in a damaged file this may be any part of it
+    name = UID_dictionary[kind][0] if kind in UID_dictionary else "object of no known kind"
     if kind in _SEGMENTATIONS or dataset.get("Modality") == "SEG" or dataset.get("BitsAllocated") == 1:
         raise RefusedError(f"it is a DICOM {name}, a mask of labels; expected an image.")
     present = [keyword for keyword in PIXEL_KEYWORDS if keyword in dataset]
@@ -182,7 +184,7 @@ def _limits(dataset: Any, stored: Array) -> tuple[int, int]:
 
 def _rescale(dataset: Any, frames: int) -> tuple[tuple[float, ...], tuple[float, ...], str]:
     if "DoseGridScaling" in dataset:
-        return (*_checked((float(dataset.DoseGridScaling),), (0.0,)), str(dataset.get("DoseUnits", "")))
+        return (*_checked((float(dataset.DoseGridScaling),), (0.0,)), _plain(dataset.get("DoseUnits")))
     groups = [functional_group(dataset, frame, "PixelValueTransformationSequence") for frame in range(frames)]
     places = [dataset if group is None else group for group in groups]
     known = all("RescaleSlope" in place for place in places)
@@ -205,8 +207,13 @@ def _units(dataset: Any, rescale: Any, known: bool) -> str:
     modality, kind = str(dataset.get("Modality", "")), str(rescale.get("RescaleType", "") or "HU")
     if modality == "CT":
         return "HU" if known and kind == "HU" else ""
-    units = str(dataset.get("Units", "")) if modality in ("PT", "NM") else ""
-    return units if known and units.isalnum() and len(units) <= 16 else ""
+    return _plain(dataset.get("Units")) if known and modality in ("PT", "NM") else ""
+
+
+def _plain(units: Any) -> str:
+    """Units as the standard spells them; in a damaged file, nothing."""
+    text = str(units or "")
+    return text if text.isascii() and text.isalnum() and len(text) <= 16 else ""
 
 
 def _looked_up(dataset: Any, stored: Array) -> tuple[Array, Grid, str]:

@@ -176,7 +176,7 @@ class _Guard:
 def _content(path: Path) -> bytes:
     # without O_NONBLOCK, opening a named pipe waits for a writer
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0))
-    with open(descriptor, "rb") as handle:  # noqa: PTH123 - a descriptor
+    try:
         found = os.fstat(descriptor)
         if stat.S_ISDIR(found.st_mode):
             raise RefusedError("it is a folder; expected a file.")
@@ -188,7 +188,10 @@ def _content(path: Path) -> bytes:
             raise RefusedError(
                 f"the file has {found.st_size} bytes; expected at most {MAX_BYTES}, to bound the memory."
             )
-        return handle.read(MAX_BYTES)
+        with open(descriptor, "rb", closefd=False) as handle:  # noqa: PTH123 - a descriptor
+            return handle.read(found.st_size)
+    finally:
+        os.close(descriptor)
 
 
 def _kind(data: bytes) -> str:
