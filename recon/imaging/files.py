@@ -96,6 +96,8 @@ def read(
             _check_finite(decoded.pixels)
     except RefusedError as refusal:
         raise InputError(f"{_printable(name)}: {refusal}") from None
+    except MemoryError:
+        raise InputError(f"{_printable(name)}: there is not enough memory to read it.") from None
     except (OSError, ValueError) as error:
         reason = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else "not a valid name"
         raise InputError(f"{_printable(name)}: the file cannot be opened ({reason}).") from None
@@ -188,7 +190,7 @@ def _content(path: Path) -> bytes:
             raise RefusedError(
                 f"the file has {found.st_size} bytes; expected at most {MAX_BYTES}, to bound the memory."
             )
-        with open(descriptor, "rb", closefd=False) as handle:  # noqa: PTH123 - a descriptor
+        with open(descriptor, "rb", closefd=False) as handle:
             return handle.read(found.st_size)
     finally:
         os.close(descriptor)
@@ -217,10 +219,8 @@ def _decode(kind: str, data: bytes, limit: int) -> Decoded:
     }
     try:
         return decoders[kind](data, limit)
-    except (RefusedError, ReconError):
+    except (RefusedError, ReconError, MemoryError):
         raise
-    except MemoryError:
-        raise RefusedError("there is not enough memory to read it.") from None
     except Exception as error:  # damaged files raise anything in the libraries below
         # the message is theirs, and may quote a patient's name out of a DICOM file
         raise RefusedError(f"the {kind.upper()} file is cut off or damaged ({type(error).__name__}).") from error

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recon.errors import OutputError
 from recon.imaging.atomic import replacing
 from recon.imaging.image import Array, ValueRange
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from torch import Tensor
 
+FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 _DPI = 150  # 1500 pixels across: sharp at the width of a page, small in a repository
 _INCHES = 10.0
 _ACCENT = "#c2410c"
@@ -35,6 +37,7 @@ _STYLE = {
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
     "savefig.facecolor": "white",
+    "text.parse_math": False,  # a dollar in a file's name is a dollar
 }
 
 
@@ -69,6 +72,10 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
     Raises:
         OutputError: the file cannot be written.
     """
+    if Path(path).suffix.lower() not in FIGURE_SUFFIXES:
+        raise OutputError(
+            f"{path}: '{Path(path).suffix}' is no format of a figure; expected {', '.join(FIGURE_SUFFIXES)}."
+        )
     import matplotlib as mpl  # noqa: PLC0415 - only who draws pays for it
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415

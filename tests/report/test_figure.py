@@ -1,0 +1,80 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recon.errors import OutputError
+from recon.imaging import ValueRange, read
+from recon.report import solve_figure
+from recon.report.figure import _detail, _limits
+
+UNIT = ValueRange(0.0, 255.0)
+
+
+def draw(path: Path, shape: tuple[int, ...] = (1, 1, 40, 60), **changes: object) -> None:
+    image = torch.rand(shape)
+    arguments: dict[str, object] = {
+        "title": "a title",
+        "value_range": UNIT,
+        "certificate_sentence": "A sentence.",
+        "truth": None,
+    }
+    history = [(step, 0.5**step) for step in range(1, 20)]
+    solve_figure(path, image, image, 0.1 * (image - 0.5), history, **(arguments | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (1, 40, 60), (3, 40, 60), (5, 1, 40, 60), (1, 3, 40, 60), (1, 1, 4, 4)])
+def test_grey_colour_stacks_and_tiny_images_are_drawn(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    draw(tmp_path / "a.png", shape)
+    assert read(tmp_path / "a.png").width == 1500
+
+
+def test_truth_sizes_that_differ_and_degenerate_histories_are_drawn(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png", truth=torch.rand(1, 1, 40, 60), value_range=ValueRange(-1024, 3071, "HU"))
+    small, constant = torch.rand(1, 1, 20, 30), torch.zeros(1, 1, 40, 60)
+    for number, history in enumerate([[], [(1, 0.0)], [(1, float("nan"))], [(1, 0.1)]]):
+        sentence = {"title": "$x^2_", "value_range": UNIT, "certificate_sentence": "A $ sentence."}
+        solve_figure(tmp_path / f"{number}.png", small, constant, small * 0, history, **sentence)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("suffix", [".pdf", ".svg"])
+def test_the_suffix_decides_the_format(tmp_path: Path, suffix: str) -> None:
+    draw(tmp_path / f"a{suffix}")
+    assert (tmp_path / f"a{suffix}").stat().st_size > 1000
+
+
+def test_an_existing_figure_is_kept_and_an_unknown_format_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"old")
+    with pytest.raises(OutputError, match="the file exists"):
+        draw(tmp_path / "a.png")
+    with pytest.raises(OutputError, match=r"'\.xyz' is no format of a figure; expected \.png"):
+        draw(tmp_path / "a.xyz")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_one_grey_scale_for_all_grey_pictures() -> None:
+    low, high = _limits([np.linspace(0, 1, 1001), np.linspace(1, 2, 1001)])
+    assert low == pytest.approx(0.002, abs=1e-3)
+    assert high == pytest.approx(1.998, abs=1e-3)
+    assert _limits([np.zeros((3, 3))]) == (0.0, 1.0)
+
+
+def test_the_detail_is_where_the_contrast_is_and_at_the_same_place_of_a_smaller_measurement() -> None:
+    picture = np.zeros((80, 80))
+    picture[40:56:2, 24:40] = 1.0
+    rows, columns = _detail(picture, picture)
+    assert rows.start <= 42
+    assert rows.stop >= 54
+    assert columns.start <= 26
+    assert columns.stop >= 38
+    small_rows, _ = _detail(np.zeros((40, 40)), picture)
+    assert small_rows.start == pytest.approx(rows.start / 2, abs=1)
+
+
+def test_importing_the_report_does_not_import_matplotlib() -> None:
+    heavy = "{'matplotlib', 'pydicom', 'tifffile'}"
+    code = f"import sys, recon.report, recon.imaging; assert not {heavy} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
