@@ -1,0 +1,44 @@
+"""Timings that can be compared: all candidates in one process, interleaved, medians."""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+
+def interleaved_medians(
+    candidates: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 2
+) -> dict[str, float]:
+    """Median seconds of each candidate; one call of each in every round, so that all see the same machine."""
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for number in range(warm_up + rounds):
+        for name, run in candidates.items():
+            start = time.perf_counter()
+            run()
+            if number >= warm_up:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def compare(candidates: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 2) -> dict[str, object]:
+    """One case of a benchmark's JSON: the candidate ``"ours"`` against all others, ratio = ours / peer."""
+    medians = interleaved_medians(candidates, rounds, warm_up)
+    ours = medians.pop("ours")
+    ratio = {name: ours / seconds for name, seconds in medians.items()}
+    return {"ours_s": ours, "peers": medians, "ratio": ratio}
+
+
+def report(run: Callable[[], dict[str, dict]], description: str | None) -> None:
+    """The command line of a benchmark: a table, or with ``--json`` one document on stdout."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    as_json = parser.parse_args().json
+    cases = run()
+    if as_json:
+        print(json.dumps(cases, indent=2))
+        return
+    for name, case in cases.items():
+        print(f"{name}: ours {1e3 * case['ours_s']:.2f} ms")
+        for peer, seconds in case["peers"].items():
+            print(f"  {peer:<40} {1e3 * seconds:9.2f} ms   ratio {case['ratio'][peer]:.3f}")
