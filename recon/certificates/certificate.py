@@ -18,6 +18,7 @@ class Condition:
     Attributes:
         name: The condition in words.
         value: The number that was compared; ``nan`` where the condition is a statement.
+        relation: ``"<="``, ``"<"`` or ``">"``; empty where the condition is a statement.
         bound: What it was compared with.
         holds: Whether the condition holds.
         evidence: The weakest evidence among the numbers that entered.
@@ -26,6 +27,7 @@ class Condition:
 
     name: str
     value: float
+    relation: str
     bound: float
     holds: bool
     evidence: Evidence
@@ -34,24 +36,24 @@ class Condition:
 
 def at_most(name: str, constant: Constant, bound: float) -> Condition:
     """The condition ``constant <= bound``."""
-    return Condition(name, constant.value, bound, constant.value <= bound, constant.evidence, constant.how)
+    return Condition(name, constant.value, "<=", bound, constant.value <= bound, constant.evidence, constant.how)
 
 
 def below(name: str, value: float, limit: Constant) -> Condition:
     """The condition ``0 < value < limit`` for a number of the user's choice."""
-    return Condition(name, value, limit.value, 0 < value < limit.value, limit.evidence, limit.how)
+    return Condition(name, value, "<", limit.value, 0 < value < limit.value, limit.evidence, limit.how)
 
 
 def positive(name: str, constant: Constant) -> Condition:
     """The condition ``constant > 0``."""
-    return Condition(name, constant.value, 0.0, constant.value > 0, constant.evidence, constant.how)
+    return Condition(name, constant.value, ">", 0.0, constant.value > 0, constant.evidence, constant.how)
 
 
 def stated(name: str, fact: Fact | None, otherwise: str) -> Condition:
     """A condition that is a statement; ``otherwise`` says why it does not hold where there is no fact."""
     if fact is None:
-        return Condition(name, math.nan, math.nan, False, Evidence.ASSUMED, otherwise)
-    return Condition(name, math.nan, math.nan, True, fact.evidence, fact.how)
+        return Condition(name, math.nan, "", math.nan, False, Evidence.ASSUMED, otherwise)
+    return Condition(name, math.nan, "", math.nan, True, fact.evidence, fact.how)
 
 
 @final
@@ -108,6 +110,7 @@ class Certificate:
                 {
                     "name": c.name,
                     "value": _finite(c.value),
+                    "relation": c.relation,
                     "bound": _finite(c.bound),
                     "holds": c.holds,
                     "evidence": c.evidence.value,
@@ -121,9 +124,9 @@ class Certificate:
         lines = [self.sentence, f"  theorem: {self.theorem}"]
         width = max((len(c.name) for c in self.conditions), default=0)
         for c in self.conditions:
-            mark = "yes" if c.holds else "NO "
-            numbers = "" if math.isnan(c.value) else f"{c.value:.4g} against {c.bound:.4g}; "
-            lines.append(f"  {mark}  {c.name:<{width}}  {c.evidence.value:<8}  {numbers}{c.how}")
+            mark = "yes" if c.holds else "NO"
+            numbers = f"{c.value:.4g} {c.relation} {c.bound:.4g}" if c.relation else ""
+            lines.append(f"  {mark:<3}  {c.name:<{width}}  {numbers:<18}  {c.evidence.value:<8}  {c.how}")
         return "\n".join(lines)
 
 

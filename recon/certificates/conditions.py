@@ -29,12 +29,12 @@ def inverse(numerator: float, constant: Constant, how: str) -> Constant:
 
 def exact_adjoint(operator: OperatorProperties, what: str = "A_adjoint") -> Condition:
     """The pair is a pair."""
-    return at_most(f"{what} is the adjoint", operator.adjoint_gap, ROUNDING)
+    return at_most(f"{what} is the adjoint, relative gap", operator.adjoint_gap, ROUNDING)
 
 
 def firmly_nonexpansive(prior: ResolventProperties, what: str = "the prior") -> Condition:
     """J = (Id + Q)/2 with Q nonexpansive."""
-    return at_most(f"{what} is firmly nonexpansive: Lip(2J - Id)", prior.lipschitz_Q, 1.0)
+    return at_most(f"{what} is firmly nonexpansive, Lip(2J - Id)", prior.lipschitz_Q, 1.0)
 
 
 def evaluated_exactly(prior: ResolventProperties, what: str = "the prior") -> Condition:
@@ -42,7 +42,7 @@ def evaluated_exactly(prior: ResolventProperties, what: str = "the prior") -> Co
 
     Errors that are summable over the steps would do (Combettes 2004); a fixed accuracy is not summable.
     """
-    return at_most(f"{what} is evaluated exactly: relative error", prior.error, 0.0)
+    return at_most(f"{what} is evaluated exactly, relative error", prior.error, 0.0)
 
 
 def solvable(prior: ResolventProperties) -> Condition:

@@ -206,11 +206,11 @@ def certify_condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
     data = () if operator is None else (exact_adjoint(operator),)
     return Certificate(
         theorem="primal-dual splitting (Condat 2013, Vu 2013)",
-        conclusion=_conclusion(dual_prior, "the iterates converge to", "the primal-dual inclusion"),
+        conclusion=_primal_dual_conclusion(prior, dual_prior),
         conditions=(
             *data,
             exact_adjoint(dual_operator, "the dual operator's A_adjoint"),
-            at_most("L/2 - (1/s - t ||D||^2) not positive", need, 0.0),
+            at_most("1/s - t ||D||^2 at least L/2, what is missing", need, 0.0),
             below("relaxation below 2 - (L/2) / (1/s - t ||D||^2)", relaxation, limit),
             firmly_nonexpansive(prior, "the primal prior"),
             firmly_nonexpansive(dual_prior, "the dual prior"),
@@ -244,12 +244,16 @@ def certify_fista(operator: OperatorProperties, prior: ResolventProperties, step
     )
 
 
-def _conclusion(prior: ResolventProperties, verb: str, inclusion: str = "A^T(Ax - y) + M x / s") -> str:
+def _conclusion(prior: ResolventProperties, verb: str) -> str:
     if prior.proximity is None:
-        return f"{verb} a zero of {inclusion}"
-    if inclusion.startswith("the"):
-        return f"{verb} a minimiser, with a dual solution"
+        return f"{verb} a zero of A^T(Ax - y) + M x / s"
     return f"{verb} a minimiser of ||Ax - y||^2 / 2 + g(x) / s"
+
+
+def _primal_dual_conclusion(prior: ResolventProperties, dual_prior: ResolventProperties) -> str:
+    if prior.proximity is None or dual_prior.proximity is None:
+        return "the iterates converge to a zero of the inclusion and of its dual"
+    return "the iterates converge to a minimiser of the sum of the data term and g(Dx), and to a solution of its dual"
 
 
 def _relaxation_limit(room: float, lipschitz_constant: float) -> float:
