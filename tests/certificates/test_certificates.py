@@ -130,7 +130,7 @@ def test_a_mismatched_pair_that_is_not_monotone_has_no_guarantee():
 def test_json_is_plain_and_complete(theorem):
     document = json.loads(json.dumps(theorem().to_json(), allow_nan=False))
     assert document["holds"] is True
-    assert {"name", "value", "bound", "holds", "evidence", "how"} == set(document["conditions"][0])
+    assert {"name", "value", "relation", "bound", "holds", "evidence", "how"} == set(document["conditions"][0])
 
 
 def test_the_printed_certificate_shows_every_condition(theorem):
