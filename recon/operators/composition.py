@@ -137,10 +137,9 @@ class Stack:
         norms = [part.norm for part in parts]
         norm = derive(math.hypot, *norms, how="upper bound: root of the sum of squared norms of the parts")
         gap = derive(
-            _stacked_gap,
-            *norms,
+            lambda *gaps: max(gaps),
             *(part.adjoint_gap for part in parts),
-            how="bound relative to the norm's: root of the sum of squared gaps of the parts",
+            how="upper bound relative to the norm's: the largest gap of the parts",
         )
         least = derive(lambda *values: sum(values), *(part.gram_min for part in parts), how="sum of the parts' bounds")
         return OperatorProperties(norm=norm, adjoint_gap=gap, gram_min=_at_least_zero(least))
@@ -285,13 +284,6 @@ def _data_gradient(operator: LinearOperator, measurement: Tensor) -> Map:
     if isinstance(operator, HasDataGradient):
         return operator.data_gradient(measurement)
     return lambda x: operator.A_adjoint(operator.A(x) - measurement)
-
-
-def _stacked_gap(*norms_then_gaps: float) -> float:
-    count = len(norms_then_gaps) // 2
-    norms, gaps = norms_then_gaps[:count], norms_then_gaps[count:]
-    total = math.hypot(*norms)
-    return math.hypot(*(norm * gap for norm, gap in zip(norms, gaps, strict=True))) / total if total else 0.0
 
 
 def _at_least_zero(bound: Constant) -> Constant:

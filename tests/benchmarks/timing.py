@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 
 
-def interleaved_medians(
-    candidates: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 2
-) -> dict[str, float]:
+Candidates = Mapping[str, Callable[[], object]]
+
+
+def interleaved_medians(candidates: Candidates, rounds: int, warm_up: int = 2) -> dict[str, float]:
     """Median seconds of each candidate; one call of each in every round, so that all see the same machine."""
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for number in range(warm_up + rounds):
@@ -21,7 +22,7 @@ def interleaved_medians(
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-def compare(candidates: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 2) -> dict[str, object]:
+def compare(candidates: Candidates, rounds: int, warm_up: int = 2) -> dict[str, object]:
     """One case of a benchmark's JSON: the candidate ``"ours"`` against all others, ratio = ours / peer."""
     medians = interleaved_medians(candidates, rounds, warm_up)
     ours = medians.pop("ours")

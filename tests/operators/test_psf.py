@@ -156,5 +156,5 @@ def test_what_is_no_kernel_is_refused_in_one_sentence(psf, words):
     ],
 )
 def test_parameters_that_make_no_kernel_are_refused(make):
-    with pytest.raises(UsageError, match="expected .*, because"):
+    with pytest.raises(UsageError, match=r"expected .*, because"):
         make()
