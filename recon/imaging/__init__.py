@@ -2,6 +2,7 @@
 
 from recon.imaging.atomic import check_output, replacing
 from recon.imaging.decoded import MAX_PIXELS
+from recon.imaging.dicom_write import new_series_uid
 from recon.imaging.files import Written, output_paths, read, write
 from recon.imaging.image import Grid, Image, ValueRange, from_array, to_tensor, with_tensor
 
@@ -13,6 +14,7 @@ __all__ = [
     "Written",
     "check_output",
     "from_array",
+    "new_series_uid",
     "output_paths",
     "read",
     "replacing",

@@ -4,6 +4,7 @@ What is meant by each attribute is in DICOM PS3.3, sections C.7.6.3 (pixels), C.
 C.11.1 (modality LUT) and C.7.5.1.1.2 (padding).
 """
 
+import importlib.util
 import io
 import zlib
 from typing import Any
@@ -25,6 +26,7 @@ _DECODER_PACKAGES = {  # by the start of the coding's name
     "RLE": "pylibjpeg-rle",
     "JPEG": "python-gdcm",
 }
+_MODULES = {"python-gdcm": "gdcm", "pylibjpeg-openjpeg": "openjpeg", "pylibjpeg-rle": "rle"}
 _LOSSY_METHODS = {
     "1.2.840.10008.1.2.4.50": "ISO_10918_1",
     "1.2.840.10008.1.2.4.51": "ISO_10918_1",
@@ -148,7 +150,8 @@ def _stored_pixels(dataset: Any, frames: int, samples: int) -> Array:
     except Exception as error:  # the decoders raise what they like
         if not syntax.is_encapsulated:
             raise
-        hint = f", or needs the package {package}" if package and package not in ("pylibjpeg-rle",) else ""
+        absent = package is not None and importlib.util.find_spec(_MODULES[package]) is None
+        hint = f", or needs the package {package}" if absent and package != "pylibjpeg-rle" else ""
         raise RefusedError(
             f"its {name} coding cannot be decoded ({type(error).__name__}): it is damaged{hint}."
         ) from None

@@ -5,6 +5,7 @@ The attributes are those of DICOM PS3.3, sections C.7.6.1 (derivation), C.7.5.1 
 
 import datetime
 import io
+import re
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,13 @@ _PALETTE = (
 _RT_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 
 
+def new_series_uid() -> str:
+    """A SeriesInstanceUID for the images of one run, of the form 2.25.<random>."""
+    from pydicom.uid import generate_uid  # noqa: PLC0415
+
+    return str(generate_uid(prefix=None))
+
+
 def derived(image: Image, series_uid: str | None = None) -> list[bytes]:
     """A DICOM file a frame (Explicit VR Little Endian, uncompressed), all in one new series.
 
@@ -48,8 +56,6 @@ def derived(image: Image, series_uid: str | None = None) -> list[bytes]:
         image: Pixels that :func:`recon.imaging.read` or ``with_tensor`` made from a DICOM file.
         series_uid: The SeriesInstanceUID, to put the images of several files into one series.
     """
-    from pydicom.uid import generate_uid  # noqa: PLC0415 - takes time, and few need it
-
     header, grid = image.source.header, image.grid
     if grid is None:
         raise RefusedError("its DICOM source holds floating point, which no classic image can; expected TIFF or NPY.")
@@ -62,12 +68,13 @@ def derived(image: Image, series_uid: str | None = None) -> list[bytes]:
             f"{expected[0]} x {expected[1]}, so its positions would be wrong; expected TIFF or NPY."
         )
     stored, _ = grid.stored(image.pixels)
-    series, now = series_uid or generate_uid(prefix=None), datetime.datetime.now().astimezone()
+    series, now = series_uid or new_series_uid(), datetime.datetime.now().astimezone()
     files = []
     try:
         for frame, pixels in enumerate(stored):
             dataset = single_frame(header, frame, frames)
             _clean(dataset)
+            _correct_texts(dataset)
             _set_pixels(dataset, pixels, grid.low, grid.high)
             _derive(dataset, header, frame if frames > 1 and is_multi_frame(header) else None)
             _identify(dataset, series, now)
@@ -97,6 +104,17 @@ def _clean(dataset: Any) -> None:
             del dataset[keyword]
     for tag in [tag for tag in dataset.keys() if tag.element == 0 or tag.group & 0xFF00 in (0x5000, 0x6000)]:  # noqa: SIM118 - iterating gives elements
         del dataset[tag]
+
+
+def _correct_texts(dataset: Any) -> None:
+    """Texts that a source labelled with another kind of text than the dictionary's, labelled anew."""
+    from pydicom.datadict import dictionary_has_tag, dictionary_VR  # noqa: PLC0415
+
+    for element in dataset:
+        expected = dictionary_VR(element.tag) if dictionary_has_tag(element.tag) else element.VR
+        fits = expected != "CS" or re.fullmatch("[A-Z0-9_ ]{0,16}", str(element.value))
+        if {element.VR, expected} <= {"CS", "SH", "LO", "ST", "LT", "UT"} and fits:
+            element.VR = expected
 
 
 def _set_pixels(dataset: Any, pixels: Any, low: int, high: int) -> None:

@@ -120,7 +120,14 @@ def read(
     )
 
 
-def write(image: Image, path: str | Path, *, overwrite: bool = False, inputs: Iterable[str | Path] = ()) -> Written:
+def write(
+    image: Image,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    inputs: Iterable[str | Path] = (),
+    series_uid: str | None = None,
+) -> Written:
     """Write an image in the format that the suffix of ``path`` names, each file whole or not at all.
 
     TIFF and NPY hold the values in units. PNG and JPEG hold them as they are where they are 8- or 16-bit
@@ -133,6 +140,8 @@ def write(image: Image, path: str | Path, *, overwrite: bool = False, inputs: It
         path: The file to make.
         overwrite: Whether existing files may be replaced.
         inputs: Files that are never replaced.
+        series_uid: For DICOM, the SeriesInstanceUID that the images of several files share
+            (:func:`new_series_uid`); by default each call makes a series of its own.
 
     Raises:
         OutputError: it cannot be written there, or not in that format, in one sentence.
@@ -148,7 +157,7 @@ def write(image: Image, path: str | Path, *, overwrite: bool = False, inputs: It
         check_output(target, overwrite=overwrite, inputs=held)
     with _silence():
         try:
-            clipped, notes = encode(image, paths, _Guard(overwrite, held))
+            clipped, notes = encode(image, paths, _Guard(overwrite, held, series_uid))
         except RefusedError as refusal:
             raise OutputError(f"{_printable(name)}: {refusal}") from None
     return Written(paths, image.clipped + clipped, notes)
@@ -168,8 +177,11 @@ def output_paths(image: Image, path: str | Path) -> tuple[Path, ...]:
 
 @dataclass(frozen=True)
 class _Guard:
+    """How each file of one call is put in its place."""
+
     overwrite: bool
     inputs: tuple[str | Path, ...]
+    series_uid: str | None
 
     def __call__(self, path: Path) -> contextlib.AbstractContextManager[Path]:
         return replacing(path, overwrite=self.overwrite, inputs=self.inputs)
@@ -311,7 +323,7 @@ def _encode_npy(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tuple[i
 def _encode_dicom(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tuple[int, tuple[str, ...]]:
     if image.source.format != "dicom":
         raise RefusedError("a DICOM image is derived from another; the input is none, so expected PNG, TIFF or NPY.")
-    for path, data in zip(paths, dicom_write.derived(image), strict=True):
+    for path, data in zip(paths, dicom_write.derived(image, guard.series_uid), strict=True):
         with guard(path) as temporary:
             temporary.write_bytes(data)
     return 0, dicom_write.notes(image)

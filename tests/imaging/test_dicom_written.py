@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from recon import __version__
 from recon.errors import OutputError
-from recon.imaging import Written, read, to_tensor, with_tensor, write
+from recon.imaging import Written, new_series_uid, read, to_tensor, with_tensor, write
 
 SAMPLES = [
     "CT_small.dcm",
@@ -72,6 +72,13 @@ def test_a_derived_image_has_a_new_identity_and_says_what_it_is(tmp_path: Path, 
         assert (code.CodeValue, code.CodingSchemeDesignator) == ("109102", "DCM")
         assert (equipment.ManufacturerModelName, equipment.SoftwareVersions) == ("recon", __version__)
     assert len({pydicom.dcmread(path).SeriesInstanceUID for path in paths}) == 1
+
+
+def test_several_files_share_a_series_where_the_caller_says_so(tmp_path: Path) -> None:
+    series, image = new_series_uid(), read(sample("CT_small.dcm"))
+    for name in ("a.dcm", "b.dcm"):
+        write(image, tmp_path / name, series_uid=series)
+        assert pydicom.dcmread(tmp_path / name).SeriesInstanceUID == series
 
 
 def test_stale_and_private_attributes_are_gone_and_the_window_and_lossy_flag_stay(tmp_path: Path) -> None:
