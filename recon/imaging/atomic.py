@@ -107,6 +107,8 @@ def _same_file(target: Path, other: Path) -> bool:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno).lower()
+    if isinstance(error, OSError):  # numpy says how much it wrote, not why it stopped
+        return "it is incomplete: the disk may be full"
     return str(error) or type(error).__name__
 
 

@@ -21,12 +21,12 @@ _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _LONGEST_INFLATED = 2**31
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _DECODER_PACKAGES = {  # by the start of the coding's name
-    "JPEG 2000": "pylibjpeg-openjpeg",
-    "High-Throughput": "pylibjpeg-openjpeg",
-    "RLE": "pylibjpeg-rle",
+    "JPEG 2000": "python-gdcm",
+    "High-Throughput": "pylibjpeg-openjpeg with pylibjpeg",
+    "RLE": "python-gdcm",
     "JPEG": "python-gdcm",
 }
-_MODULES = {"python-gdcm": "gdcm", "pylibjpeg-openjpeg": "openjpeg", "pylibjpeg-rle": "rle"}
+_MODULES = {"python-gdcm": "gdcm", "pylibjpeg-openjpeg with pylibjpeg": "openjpeg"}
 _LOSSY_METHODS = {
     "1.2.840.10008.1.2.4.50": "ISO_10918_1",
     "1.2.840.10008.1.2.4.51": "ISO_10918_1",
@@ -151,7 +151,7 @@ def _stored_pixels(dataset: Any, frames: int, samples: int) -> Array:
         if not syntax.is_encapsulated:
             raise
         absent = package is not None and importlib.util.find_spec(_MODULES[package]) is None
-        hint = f", or needs the package {package}" if absent and package != "pylibjpeg-rle" else ""
+        hint = f", or needs the package {package}" if absent and not name.startswith("RLE") else ""
         raise RefusedError(
             f"its {name} coding cannot be decoded ({type(error).__name__}): it is damaged{hint}."
         ) from None
