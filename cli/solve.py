@@ -80,7 +80,10 @@ def command(inputs: tuple[str, ...], **given: Any) -> None:
 
     own = ("output", "config_file", "figure", "overwrite", "keep_interrupted", "dry_run", "as_json", "value_range")
     options = {key: value for key, value in given.items() if key not in own}
-    config = read_config(given["config_file"], {**options, "range": given["value_range"]})
+    values = {**options, "range": given["value_range"]}
+    if options["operator"] is None and given["config_file"] is None and len(inputs) == 1:
+        values |= _from_sidecar(Path(inputs[0]), values)
+    config = read_config(given["config_file"], values)
     if given["output"] is None and not given["dry_run"]:
         raise click.UsageError(
             "Missing option '-o'; expected the name of the image to write.", click.get_current_context()
@@ -99,6 +102,18 @@ def command(inputs: tuple[str, ...], **given: Any) -> None:
         _solve_many(files, outputs, config, given)
 
 
+def _from_sidecar(measurement: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """What the command line leaves out and a simulated measurement's sidecar knows."""
+    from recon.pipeline.simulate import sidecar_path, sidecar_values
+
+    if not sidecar_path(measurement).is_file():
+        return {}
+    taken = {key: value for key, value in sidecar_values(measurement).items() if values[key] is None}
+    shown = ", ".join(f"{key} {value}" for key, value in taken.items())
+    terminal.say(f"taken from {sidecar_path(measurement).name}: {shown}")
+    return taken
+
+
 def _target(output: Path, given: dict[str, Any]) -> "Target":
     from recon.pipeline.run import Target
 
@@ -109,7 +124,7 @@ def _solve_one(
     file: Path, output: Path, config: "SolveConfig", given: dict[str, Any], say: Callable[[str], None] = terminal.say
 ) -> "Run":
     from recon.pipeline.plan import make_plan
-    from recon.pipeline.run import check_target, execute, read_image, write_run
+    from recon.pipeline.run import check_format, check_target, execute, read_image, write_run
     from recon.solvers import Status
 
     target = _target(output, given)
@@ -117,6 +132,7 @@ def _solve_one(
     terminal.detail(f"{file}: reading")
     image = read_image(file, config, say)
     plan = make_plan(config, image, say)
+    check_format(plan, output)
     terminal.detail(f"{file}: {plan.method.name}, {plan.problem.prior.spec}, on {plan.problem.device}")
     progress = terminal.ProgressLine(file.name)
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from recon.errors import UsageError
-from recon.pipeline.spec import Spec, parse_spec, portable, spec_from_table, unknown_name
+from recon.pipeline.spec import Spec, parse_spec, portable, spec_from_table, suggestion, unknown_name
 from recon.pipeline.toml import read_toml
 
 METHODS = ("forward_backward", "tseng", "douglas_rachford", "davis_yin", "condat_vu", "fista")
@@ -36,7 +36,8 @@ class Noise:
     unit: str = ""
 
     def __str__(self) -> str:
-        return f"{self.sigma!r}{self.unit}"
+        short = f"{self.sigma:g}"
+        return (short if float(short) == self.sigma else repr(self.sigma)) + self.unit
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def config_from(values: Mapping[str, object], folder: str = "", where: str = "Th
     known = {field.name for field in dataclasses.fields(SolveConfig)}
     for key in values:
         if key not in known:
-            raise UsageError(f"{where}: {unknown_name(key, known, 'key')}")
+            raise UsageError(f"{where}: there is no key {key!r}; {suggestion(key, known)}.")
     given = {key: _read(key, value, folder, where) for key, value in values.items() if value is not None}
     if "operator" not in given:
         raise UsageError(f"{where} names no operator; expected one, as in --operator blur:psf=kernel.npy.")

@@ -12,17 +12,30 @@ from recon import operators, priors, solvers
 from recon.certificates import Certificate
 from recon.certificates.conditions import ROUNDING
 from recon.errors import GuaranteeError, UsageError
-from recon.evidence import Constant
+from recon.evidence import Constant, Evidence, Fact, Proved
 from recon.operators import LeastSquares, Mismatch, OperatorProperties
 from recon.operators.base import HasDataResolvent
-from recon.priors import Prior
+from recon.priors import Prior, ResolventProperties, Split
 from recon.types import LinearOperator
 
 INSIDE = 0.995
 """The part of a theorem's open interval of step sizes that is used: 1.99 / ||A||^2 of 2 / ||A||^2."""
 
-DUAL_BALANCE = 0.9
-"""Condat-Vu: the primal step size, as a part of 2 / ||A||^2; what that leaves free goes to the dual step."""
+GRADIENT_BALANCE = 0.8
+"""Condat-Vu with the gradient: the primal step size, as a part of 2 / ||A||^2; the rest is left to the dual step.
+
+Of 0.3 to 0.98, tried on six problems of deblurring and denoising by total variation, the nearest to the best of each.
+"""
+
+RESOLVENT_BALANCE = 0.45
+"""Condat-Vu with the resolvent of the data: the primal step size is this over ||A|| sqrt(weight).
+
+On five such problems, with weights from 1e-4 to 3e-2, the best of the step sizes 2, 5, 10, 20, 50, 100 is within a
+factor 2 of it. It takes a fifth to a tenth of the steps of the gradient.
+"""
+
+RESOLVENT_RELAXATION = 1.9
+"""Without a gradient the relaxation may be anything below 2; 1.9 takes half the steps of 1."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,7 @@ class Method:
         interval: Step sizes under which the theorem holds, both ends excluded; ``None`` where any will do.
         certificate: What is guaranteed.
         algorithm: Measurement to algorithm.
+        relaxation: Of the algorithm.
     """
 
     name: str
@@ -63,6 +77,7 @@ class Method:
     interval: tuple[float, float] | None
     certificate: Certificate
     algorithm: Callable[[Tensor], solvers.Algorithm[Any]]
+    relaxation: float = 1.0
 
 
 def examine(  # noqa: PLR0913  each is an independent choice of the caller
@@ -101,7 +116,9 @@ def examine(  # noqa: PLR0913  each is an independent choice of the caller
     return Pair(operator, properties, mismatch.adjoint_gap, surrogate, mismatch)
 
 
-def choose_method(pair: Pair, prior: Prior, name: str | None = None, stepsize: float | None = None) -> Method:
+def choose_method(
+    pair: Pair, prior: Prior, name: str | None = None, stepsize: float | None = None, weight: float | None = None
+) -> Method:
     """The method that was asked for, or the one that follows from the operator and the prior.
 
     By default: with a surrogate, forward-backward; for a penalty g(Lx), Condat-Vu, which needs no inner iteration;
@@ -112,6 +129,7 @@ def choose_method(pair: Pair, prior: Prior, name: str | None = None, stepsize: f
         prior: The prior.
         name: The method; ``None``: the default.
         stepsize: The primal step size; ``None``: inside the theorem's interval.
+        weight: Of the prior's penalty, to which primal and dual steps are balanced; it takes no part in the problem.
 
     Raises:
         UsageError: The method does not fit the operator or the prior.
@@ -124,6 +142,8 @@ def choose_method(pair: Pair, prior: Prior, name: str | None = None, stepsize: f
                 "the exact adjoint."
             )
         return _MISMATCHED[chosen](pair, pair.mismatch, prior, stepsize)
+    if chosen == "condat_vu" and isinstance(pair.operator, HasDataResolvent):
+        return _primal_dual(pair, prior, stepsize, weight)
     return _MATCHED[chosen](pair, prior, stepsize)
 
 
@@ -203,14 +223,9 @@ def _davis_yin(pair: Pair, prior: Prior, stepsize: float | None) -> Method:
 
 
 def _condat_vu(pair: Pair, prior: Prior, stepsize: float | None) -> Method:
-    split = prior.split
-    if split is None:
-        raise UsageError(
-            f"method is 'condat_vu', and the prior {prior.name!r} is not a penalty g(Lx) with a closed form of g; "
-            "expected tv, or another method, such as forward_backward."
-        )
+    split = _split(prior)
     limit = 2 / _squared_norm(pair.properties)
-    s = stepsize or DUAL_BALANCE * limit
+    s = stepsize or GRADIENT_BALANCE * limit
     dual = operators.properties_of(split.operator)
     # the dual step that the theorem leaves: 1/s - t ||L||^2 >= ||A||^2 / 2, kept off the edge for the rounding
     t = INSIDE * max(1 / s - 1 / limit, 0.0) / dual.norm.value**2
@@ -223,6 +238,41 @@ def _condat_vu(pair: Pair, prior: Prior, stepsize: float | None) -> Method:
         "condat_vu", s, t, (0.0, limit), certificate,
         lambda y: solvers.condat_vu(LeastSquares(pair.operator, y), primal, split.operator, dual_resolvent, s, t),
     )  # fmt: skip
+
+
+def _primal_dual(pair: Pair, prior: Prior, stepsize: float | None, weight: float | None) -> Method:
+    """Condat-Vu with the resolvent of the data term in place of its gradient, which has no limit on the step size."""
+    split, size, r = _split(prior), math.sqrt(_squared_norm(pair.properties)), RESOLVENT_RELAXATION
+    balanced = RESOLVENT_BALANCE / (size * math.sqrt(weight)) if weight else 10 / size**2
+    s = stepsize or min(max(balanced, 1 / size**2), 100 / size**2)
+    dual = operators.properties_of(split.operator)
+    t = INSIDE / (s * dual.norm.value**2)
+    dual_resolvent = split.conjugate_resolvent(t)
+    certificate = proofs.certify_condat_vu(
+        None, _DATA_RESOLVENT, dual, dual_resolvent.properties, s, t, r,
+        attains=prior.resolvent(1.0).properties.attains,
+    )  # fmt: skip
+
+    def algorithm(y: Tensor) -> solvers.Algorithm[Any]:
+        data = LeastSquares(pair.operator, y).resolvent(s)
+        return solvers.condat_vu(None, data, split.operator, dual_resolvent, s, t, r)
+
+    return Method("condat_vu", s, t, None, certificate, algorithm, r)
+
+
+def _split(prior: Prior) -> Split:
+    if prior.split is None:
+        raise UsageError(
+            f"method is 'condat_vu', and the prior {prior.name!r} is not a penalty g(Lx) with a closed form of g; "
+            "expected tv, or another method, such as forward_backward."
+        )
+    return prior.split
+
+
+_DATA_RESOLVENT = ResolventProperties(
+    lipschitz_Q=Proved(1.0, "the data term is convex, so its proximity operator is firmly nonexpansive"),
+    proximity=Fact(Evidence.PROVED, "the data term ||Ax - y||^2 / 2 is convex, and its proximity operator closed-form"),
+)
 
 
 def _mismatched_forward_backward(pair: Pair, mismatch: Mismatch, prior: Prior, stepsize: float | None) -> Method:

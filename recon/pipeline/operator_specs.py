@@ -62,7 +62,7 @@ def read_operator(spec: Spec, say: Say = lambda line: None) -> OperatorFamily:
         InputError: A file that it names cannot be read or is not what it should be.
     """
     if spec.name not in _READERS:
-        raise unknown_name(spec.name, _READERS, "operator")
+        raise unknown_name(spec.name, _READERS.keys() - {"ct"}, "operator")
     return _READERS[spec.name](spec, say)
 
 

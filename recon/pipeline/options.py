@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recon.errors import UsageError
-from recon.pipeline.spec import Spec, unknown_name
+from recon.pipeline.spec import Spec, suggestion
 
 
 def expect_keys(spec: Spec, known: Sequence[str], *, value: str | None = None) -> None:
@@ -23,7 +23,7 @@ def expect_keys(spec: Spec, known: Sequence[str], *, value: str | None = None) -
         if key not in known:
             if not known:
                 raise UsageError(f"{spec}: {key!r} is not an option of {spec.name!r}, which takes none.")
-            raise UsageError(f"{spec}: {unknown_name(key, known, f'option of {spec.name!r}')}")
+            raise UsageError(f"{spec}: {spec.name!r} has no option {key!r}; {suggestion(key, known)}.")
     if value is None and spec.value is not None:
         options = f"options as KEY=VALUE, with the keys {', '.join(known)}" if known else "no options"
         raise UsageError(f"{spec}: {spec.value!r} is a bare value; {spec.name!r} takes {options}.")

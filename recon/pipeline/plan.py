@@ -47,6 +47,7 @@ class Plan:
             "stepsize": method.stepsize,
             "stepsize_interval": None if method.interval is None else list(method.interval),
             "dual_stepsize": method.dual_stepsize,
+            "relaxation": method.relaxation,
             "shift": 0.0 if self.pair.mismatch is None else self.pair.mismatch.shift,
             "noise": problem.noise,
             "range": {"low": value_range.low, "high": value_range.high, "units": value_range.units},
@@ -95,8 +96,9 @@ class Plan:
     def _steps(self) -> str:
         method = self.method
         dual = "" if method.dual_stepsize is None else f", dual {method.dual_stepsize:.4g}"
+        relaxed = "" if method.relaxation == 1 else f", relaxation {method.relaxation:g}"
         within = "any positive" if method.interval is None else f"in ({method.interval[0]:g}, {method.interval[1]:.4g})"
-        return f"{method.stepsize:.4g}{dual}; expected {within}"
+        return f"{method.stepsize:.4g}{dual}{relaxed}; expected {within}"
 
 
 def make_plan(config: SolveConfig, image: Image, say: Say, pair: Pair | None = None) -> Plan:
@@ -115,10 +117,20 @@ def make_plan(config: SolveConfig, image: Image, say: Say, pair: Pair | None = N
     problem = build_problem(config, image, say)
     if pair is None:
         pair = examine(problem.operator, problem.surrogate, problem.example, shift=config.shift, seed=config.seed)
-    plan = Plan(problem, pair, choose_method(pair, problem.prior.prior, config.method, config.stepsize))
+    prior = problem.prior
+    method = choose_method(pair, prior.prior, config.method, config.stepsize, weight=prior.weight)
+    plan = Plan(problem, pair, method)
     if config.require_certificate:
         _require(plan)
+    if pair.mismatch is not None and not method.certificate.holds:
+        say(_REMEDIES)
     return plan
+
+
+_REMEDIES = (
+    "the surrogate leaves this method without a guarantee; --shift auto makes its map monotone, and a prior that "
+    "contracts, such as tikhonov, makes the solution unique"
+)
 
 
 def _require(plan: Plan) -> None:

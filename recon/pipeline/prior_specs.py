@@ -35,6 +35,11 @@ class ChosenPrior:
     files: tuple[Path, ...] = ()
     note: str = ""
 
+    @property
+    def weight(self) -> float | None:
+        """The weight of its penalty, where it has one."""
+        return float(self.spec.options["weight"]) if "weight" in self.spec.options else None
+
 
 def read_prior(spec: Spec, noise: float | None = None, channels: int = 1) -> ChosenPrior:
     """The prior that a specification describes.
@@ -48,7 +53,7 @@ def read_prior(spec: Spec, noise: float | None = None, channels: int = 1) -> Cho
         UsageError: An unknown name or key, a value outside its range, or neither a weight nor a noise level.
     """
     if spec.name not in _READERS:
-        raise unknown_name(spec.name, _READERS, "prior")
+        raise unknown_name(spec.name, (*_CLOSED_FORMS, "deepinv", "python"), "prior")
     return _READERS[spec.name](spec, noise, channels)
 
 

@@ -67,7 +67,6 @@ def build_problem(config: SolveConfig, image: Image, say: Say, precision: torch.
         UsageError: A specification is not valid, or the noise is missing where it is needed.
         ConsistencyError: The operator's measurement does not have the image's size.
     """
-    device = choose_device(config.device, say)
     family = read_operator(config.operator, say)
     measured = (image.height, image.width)
     shape = config.shape or family.image_shape(measured)
@@ -78,6 +77,7 @@ def build_problem(config: SolveConfig, image: Image, say: Say, precision: torch.
     prior = read_prior(config.prior or DEFAULT_PRIOR, noise, image.channels)
     if prior.note:
         say(prior.note)
+    device = choose_device(config.device, say)
     measurement = to_tensor(image, precision).to(device)
     if family.is_complex:
         measurement = measurement.to(precision.to_complex())

@@ -12,13 +12,16 @@ import torch
 from torch import Tensor
 
 from recon import imaging, solvers
-from recon.errors import GuaranteeError
+from recon.errors import GuaranteeError, OutputError
 from recon.imaging import Image
+from recon.pipeline.batch import SUFFIXES
 from recon.pipeline.config import SolveConfig, to_json
 from recon.pipeline.device import Say
 from recon.pipeline.plan import Plan, make_plan
 from recon.pipeline.record import InputFile, input_file, now, peak_bytes, record_path, versions, write_record
 from recon.solvers import Progress, Solution, Status
+
+FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 
 Watch = Callable[[int, int, float], None]
 """Called at each look with the step, the budget and the largest relative residual."""
@@ -170,9 +173,36 @@ def check_target(target: Target, inputs: tuple[Path, ...]) -> None:
     Raises:
         OutputError: Something exists, is an input, or cannot be written.
     """
+    if target.output.suffix.lower() not in SUFFIXES:
+        raise OutputError(
+            f"{target.output}: the suffix {target.output.suffix!r} names no format; expected {', '.join(SUFFIXES)}."
+        )
     paths = [target.output, record_path(target.output)]
+    if target.figure is not None and target.figure.suffix.lower() not in FIGURE_SUFFIXES:
+        raise OutputError(f"{target.figure}: no format of a figure; expected {', '.join(FIGURE_SUFFIXES)}.")
     for path in paths if target.figure is None else [*paths, target.figure]:
         imaging.check_output(path, overwrite=target.overwrite, inputs=inputs)
+
+
+def check_format(plan: Plan, output: Path) -> None:
+    """See that the result of a plan can be written in the format of ``output``, before any work is done.
+
+    Raises:
+        OutputError: A DICOM file is to be made of something that is none, or of an image of another size.
+    """
+    image, shape = plan.problem.image, plan.problem.image_shape
+    if output.suffix.lower() not in (".dcm", ".dicom"):
+        return
+    if image.source.format != "dicom":
+        raise OutputError(
+            f"{output}: a DICOM image is derived from another and the input is {image.source.format.upper()}; "
+            "expected PNG, TIFF or NPY."
+        )
+    if shape != (image.height, image.width):
+        raise OutputError(
+            f"{output}: the result has {shape[0]} x {shape[1]} pixels, its DICOM source {image.height} x {image.width}, "
+            "so its positions would be wrong; expected TIFF or NPY."
+        )
 
 
 def write_run(result: Result, measurement: Path, target: Target, say: Say) -> Run:
@@ -201,7 +231,7 @@ def write_run(result: Result, measurement: Path, target: Target, say: Say) -> Ru
     document = _document(result, inputs, written.paths, record.parent)
     write_record(record, document, target.overwrite)
     if target.figure is not None:
-        _write_figure(result, target)
+        _write_figure(result, target.figure, target.overwrite)
     return Run(result, written.paths, record, document)
 
 
@@ -253,7 +283,21 @@ def pixel_hash(x: Tensor) -> str:
     return hashlib.sha256(x.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
-def _write_figure(result: Result, target: Target) -> None:
-    from recon.report import write_figure  # noqa: PLC0415  matplotlib costs half a second
+@torch.no_grad()
+def _write_figure(result: Result, figure: Path, overwrite: bool) -> None:
+    from recon.report import solve_figure  # noqa: PLC0415  matplotlib costs half a second
 
-    write_figure(result, target.figure)
+    plan, x = result.plan, result.solution.x
+    problem = plan.problem
+    history = [(look.step, max(look.residuals)) for look in result.solution.history]
+    solve_figure(
+        figure,
+        problem.measurement,
+        x,
+        problem.operator.A(x) - problem.measurement,
+        history,
+        title=f"{problem.family.spec.name}, {problem.prior.spec}, {plan.method.name}: {result.status.value}",
+        value_range=problem.image.value_range,
+        certificate_sentence=plan.method.certificate.sentence,
+        overwrite=overwrite,
+    )

@@ -15,6 +15,7 @@ from recon.pipeline.device import Say
 from recon.pipeline.operator_specs import OperatorFamily
 from recon.pipeline.problem import on_unit_scale
 from recon.pipeline.record import SCHEMA, input_file, versions, write_record
+from recon.pipeline.spec import parse_spec
 from recon.types import LinearOperator
 
 SUFFIX = ".simulate.json"
@@ -105,19 +106,18 @@ def simulate_file(simulation: Simulation, clean: Path, output: Path, overwrite: 
     return written.paths
 
 
-def sidecar_values(measurement: Path) -> dict[str, object] | None:
-    """The operator, the noise and the range that a measurement was simulated with; ``None`` where it was not.
+def sidecar_values(measurement: Path) -> dict[str, object]:
+    """The operator, the noise and the range that a measurement was simulated with.
 
     Raises:
-        InputError: The sidecar is damaged.
+        InputError: The sidecar is missing or damaged.
     """
     path = sidecar_path(measurement)
-    if not path.is_file():
-        return None
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["schema"] != SCHEMA:
             raise ValueError(f"schema {document['schema']!r}")
-        return {"operator": document["operator"], "noise": document["noise"], "range": document["range"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        operator = parse_spec(document["operator"], "operator", str(path.parent))
+        return {"operator": operator, "noise": document["noise"], "range": document["range"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: the sidecar of the measurement is damaged ({error}).") from error
