@@ -116,8 +116,10 @@ def _solve(v: Tensor, weight: float, isotropic: bool, accuracy: float, max_steps
     fine = v.dtype == torch.float64 or bool((noise > targets).any())
     work = exact if fine else v.float()
 
-    solution = exact.clone()
-    active = torch.arange(v.shape[0], device=v.device)
+    flat = _flattened(exact, weight, isotropic)
+    solution = torch.where(flat.view(-1, 1, 1, 1, 1), exact.mean((-2, -1), keepdim=True), exact)
+    active = (~flat).nonzero().squeeze(1)
+    exact, work, targets = exact[active], work[active], targets[active]
     p = work.new_zeros(2, *work.shape)
     q, steps = p.clone(), 0
     while True:
@@ -138,6 +140,19 @@ def _solve(v: Tensor, weight: float, isotropic: bool, accuracy: float, max_steps
         until = min(max_steps, steps + max(FIRST_CHECK, steps // CHECK_FRACTION))
         p, q = _advance(work, p, q, weight, isotropic, range(steps, until))
         steps = until
+
+
+def _flattened(v: Tensor, weight: float, isotropic: bool) -> Tensor:
+    """Which items the weight flattens to the mean of each channel, by a dual field that proves it.
+
+    Sums along each row, then of the row means down the columns, give a field with ``D^T p = v - mean``. Where it fits
+    in the balls of radius w the gap is zero. Without this, an image far below the weight (a solver's first iterate,
+    say) would need a gap that floating point cannot resolve.
+    """
+    centred = v - v.mean((-2, -1), keepdim=True)
+    rows = centred.mean(-1, keepdim=True)
+    field = torch.stack([rows.cumsum(-2).expand_as(v), (centred - rows).cumsum(-1)])
+    return _lengths(field, isotropic).flatten(1).amax(1) <= weight
 
 
 def _advance(  # noqa: PLR0913, PLR0917  one call for many steps, so that buffers are allocated once
@@ -211,13 +226,18 @@ def _differences(v: Tensor) -> Tensor:
 
 def _magnitude(differences: Tensor, isotropic: bool) -> Tensor:
     """The sum over pixels of the joint length of the differences of grouped images, for each item."""
-    square = differences * differences
+    return _lengths(differences, isotropic).flatten(1).sum(1)
+
+
+def _lengths(field: Tensor, isotropic: bool) -> Tensor:
+    """The joint length of the vectors of a field, direction first, over directions (isotropic) and joined channels."""
+    square = field * field
     square = square[0] + square[1] if isotropic else square.transpose(0, 1)
     if isotropic:
         square = square.sum(2) if square.shape[2] > 1 else square
     else:
         square = square.sum(3) if square.shape[3] > 1 else square
-    return square.sqrt().flatten(1).sum(1)
+    return square.sqrt()
 
 
 def _grouped(x: Tensor, joint: bool) -> Tensor:
