@@ -196,7 +196,7 @@ def to_tensor(image: Image, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.from_numpy(scaled).to(dtype.to_complex() if np.iscomplexobj(scaled) else dtype)
 
 
-def with_tensor(image: Image, tensor: Tensor) -> Image:
+def with_tensor(image: Image, tensor: Tensor, *, floating: bool = False) -> Image:
     """The image whose pixels are ``tensor``, shape (frames, channels, height, width), taken back to units.
 
     Integer files keep their type: values are rounded to the nearest that the file can hold, and those
@@ -214,12 +214,12 @@ def with_tensor(image: Image, tensor: Tensor) -> Image:
     if bad:
         raise OutputError(f"The result has {bad} of {unscaled.size} values that are not finite; it is not written.")
     values = unscaled * image.value_range.width + image.value_range.low
-    grid, clipped = image.grid, 0
+    grid, clipped = None if floating else image.grid, 0
     if np.iscomplexobj(values):
         pixels, grid = values.astype(np.complex64 if tensor.dtype == torch.complex64 else np.complex128), None
     elif grid is None:
-        single = image.pixels.dtype.itemsize <= 4
-        pixels = values.astype(np.float32 if single else np.float64)
+        exact = tensor.dtype == torch.float64 or (not floating and image.pixels.dtype.itemsize > 4)
+        pixels = values.astype(np.float64 if exact else np.float32)
     else:
         if len(grid.slope) not in (1, len(values)):
             raise UsageError(

@@ -59,7 +59,8 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
     Args:
         path: The file to make; its suffix (``.png``, ``.pdf``, ``.svg``) decides the format.
         measurement: On the [0, 1] scale, shape (H, W), (C, H, W) or (frames, C, H, W), of which the middle
-            frame is shown. Measurement, result and truth share one grey scale.
+            frame is shown. Measurement, result and truth share one grey scale, but a
+            measurement of another kind (complex, as four decades of its magnitude, or three times as wide) has its own.
         result: As ``measurement``, of its own size.
         residual: ``A x - y``, as ``measurement``; drawn on a scale symmetric about zero, in units.
         history: Pairs of a step and its relative residual.
@@ -81,7 +82,8 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
     from matplotlib.figure import Figure  # noqa: PLC0415
     from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415
 
-    shown = [("measurement", _picture(measurement)), ("result", _picture(result))]
+    measured = _frequencies(measurement) if measurement.is_complex() else _picture(measurement)
+    shown = [("measurement", measured), ("result", _picture(result))]
     if truth is not None:
         shown.append(("truth", _picture(truth)))
     limits = _limits([picture for _, picture in shown[1:]])
@@ -96,9 +98,11 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
         axes = figure.subplots(2, columns, squeeze=False)
         for column, (name, picture) in enumerate(shown):
             window = _detail(picture, shown[-1][1])
-            _draw_picture(axes[0, column], picture, limits, name + _figures(name, picture, shown, truth is not None))
+            own = _scale_of(name, picture, limits, measurement.is_complex())
+            label = name + _figures(name, picture, shown, truth is not None) + ("" if own == limits else ", own scale")
+            _draw_picture(axes[0, column], picture, own, label)
             _mark(axes[0, column], window)
-            _draw_picture(axes[1, column], picture[window], limits)
+            _draw_picture(axes[1, column], picture[window], own)
             axes[1, column].spines[:].set(color=_ACCENT, linewidth=1.0)
         _draw_residual(axes[0, -1], error, value_range.units)
         _draw_history(axes[1, -1], history)
@@ -118,6 +122,23 @@ def _picture(tensor: "Tensor") -> Array:
     if array.ndim == 3:
         array = array.transpose(1, 2, 0).clip(0.0, 1.0) if array.shape[0] == 3 else array[len(array) // 2]
     return np.nan_to_num(array)
+
+
+def _frequencies(tensor: "Tensor") -> Array:
+    """The middle frame of complex numbers as four decades of magnitude, on [0, 1]."""
+    magnitude = np.abs(_plane(tensor))
+    floor = 1e-4 * float(magnitude.max()) or 1.0
+    return np.asarray(np.log10(np.maximum(magnitude, floor) / floor) / 4)
+
+
+def _scale_of(name: str, picture: Array, limits: tuple[float, float], is_complex: bool) -> tuple[float, float]:
+    """The shared grey scale, but for a measurement of another kind, as a sinogram is: its own."""
+    if name != "measurement" or picture.ndim == 3:
+        return limits
+    if is_complex:
+        return 0.0, 1.0
+    low, high = _limits([picture])
+    return (low, high) if high - low > 3 * (limits[1] - limits[0]) else limits
 
 
 def _plane(tensor: "Tensor") -> Array:

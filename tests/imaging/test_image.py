@@ -54,6 +54,14 @@ def test_floating_point_is_not_clipped() -> None:
     assert back.clipped == 0
 
 
+def test_a_measurement_keeps_its_noise_where_floating_is_asked_for() -> None:
+    image = from_array(np.array([[0, 255]], np.uint8))
+    back = with_tensor(image, torch.tensor([[[[-0.01, 1.013]]]]), floating=True)
+    assert back.pixels.dtype == np.float32
+    assert torch.allclose(to_tensor(back), torch.tensor([-0.01, 1.013]))
+    assert (back.clipped, back.value_range) == (0, image.value_range)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_result_that_is_not_finite_is_not_made_into_an_image(bad: float) -> None:
     image = from_array(np.zeros((2, 2), np.uint8))

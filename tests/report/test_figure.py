@@ -9,7 +9,7 @@ import torch
 from recon.errors import OutputError
 from recon.imaging import ValueRange, read
 from recon.report import solve_figure
-from recon.report.figure import _detail, _limits
+from recon.report.figure import _detail, _limits, _scale_of
 
 UNIT = ValueRange(0.0, 255.0)
 
@@ -38,6 +38,15 @@ def test_truth_sizes_that_differ_and_degenerate_histories_are_drawn(tmp_path: Pa
     for number, history in enumerate([[], [(1, 0.0)], [(1, float("nan"))], [(1, 0.1)]]):
         sentence = {"title": "$x^2_", "value_range": UNIT, "certificate_sentence": "A $ sentence."}
         solve_figure(tmp_path / f"{number}.png", small, constant, small * 0, history, **sentence)  # type: ignore[arg-type]
+
+
+def test_frequencies_and_sinograms_are_drawn_on_their_own_scale(tmp_path: Path) -> None:
+    image = torch.rand(1, 1, 40, 60)
+    for number, y in enumerate([torch.fft.fft2(image), 50 * torch.rand(1, 1, 90, 20), torch.zeros_like(image) * 1j]):
+        sentence = {"title": "t", "value_range": UNIT, "certificate_sentence": "s"}
+        solve_figure(tmp_path / f"{number}.png", y, image, 0.01 * y, [(1, 0.1)], **sentence)  # type: ignore[arg-type]
+    assert _scale_of("measurement", np.linspace(0, 50, 99), (0.0, 1.0), False)[1] > 40
+    assert _scale_of("measurement", np.linspace(0, 1.2, 99), (0.0, 1.0), False) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize("suffix", [".pdf", ".svg"])
