@@ -55,17 +55,19 @@ class FiniteDifferences:
 
     def A(self, x: Tensor) -> Tensor:
         self._check("image", x, 2)
-        difference = x.new_zeros(*x.shape[:-2], 2, *x.shape[-2:])
-        difference[..., 0, :-1, :] = x[..., 1:, :] - x[..., :-1, :]
-        difference[..., 1, :, :-1] = x[..., :, 1:] - x[..., :, :-1]
+        difference = x.new_empty(*x.shape[:-2], 2, *x.shape[-2:])
+        difference[..., 0, :-1, :].copy_(x[..., 1:, :]).sub_(x[..., :-1, :])
+        difference[..., 1, :, :-1].copy_(x[..., :, 1:]).sub_(x[..., :, :-1])
+        difference[..., 0, -1, :] = 0
+        difference[..., 1, :, -1] = 0
         return difference
 
     def A_adjoint(self, y: Tensor) -> Tensor:
         self._check("field of differences", y, 3)
         vertical, horizontal = y[..., 0, :-1, :], y[..., 1, :, :-1]
-        x = torch.zeros_like(y[..., 0, :, :], memory_format=torch.contiguous_format)
+        x = torch.neg(y[..., 0, :, :])
+        x[..., -1, :] = 0
         x[..., 1:, :] += vertical
-        x[..., :-1, :] -= vertical
         x[..., :, 1:] += horizontal
         x[..., :, :-1] -= horizontal
         return x
