@@ -37,7 +37,6 @@ _STYLE = {
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
     "savefig.facecolor": "white",
-    "text.parse_math": False,  # a dollar in a file's name is a dollar
 }
 
 
@@ -101,15 +100,18 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
             own = _scale_of(name, picture, limits, measurement.is_complex())
             label = name + _figures(name, picture, shown, truth is not None) + ("" if own == limits else ", own scale")
             _draw_picture(axes[0, column], picture, own, label)
+            if own != limits:  # pixels of another kind have no place in common with the result's
+                axes[1, column].set_axis_off()
+                continue
             _mark(axes[0, column], window)
             _draw_picture(axes[1, column], picture[window], own)
             axes[1, column].spines[:].set(color=_ACCENT, linewidth=1.0)
-        _draw_residual(axes[0, -1], error, value_range.units)
+        _draw_residual(axes[0, -1], error, value_range.units, "|A x - y|" if residual.is_complex() else "A x - y")
         _draw_history(axes[1, -1], history)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=_INK)
-        figure.supxlabel(
-            _wrapped(_caption(value_range, limits, certificate_sentence)), x=0.01, ha="left", fontsize=8.5, color=_GREY
-        )
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=_INK, parse_math=False)
+        caption = _wrapped(_caption(value_range, limits, certificate_sentence))
+        # a dollar in a file's name is a dollar
+        figure.supxlabel(caption, x=0.01, ha="left", fontsize=8.5, color=_GREY, parse_math=False)
         with replacing(path, overwrite=overwrite) as temporary:
             figure.savefig(temporary, dpi=_DPI, metadata={} if temporary.suffix == ".pdf" else None)
 
@@ -193,10 +195,10 @@ def _mark(axes: "Axes", window: tuple[slice, slice]) -> None:
     axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=_ACCENT, linewidth=1.0))
 
 
-def _draw_residual(axes: "Axes", error: Array, units: str) -> None:
+def _draw_residual(axes: "Axes", error: Array, units: str, what: str) -> None:
     bound = float(np.percentile(np.abs(error), 99.5)) or 1.0
     drawn = axes.imshow(error, cmap="RdBu_r", vmin=-bound, vmax=bound, interpolation="nearest")
-    axes.set_title("residual  A x - y", loc="left", pad=4)
+    axes.set_title(f"residual  {what}", loc="left", pad=4)
     axes.set_xticks([])
     axes.set_yticks([])
     # an inset, because a colour bar of its own place would push the columns apart
