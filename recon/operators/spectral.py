@@ -21,6 +21,13 @@ from recon.types import LinearOperator, Map
 BASIS = 40
 """Vectors kept at once: the memory of a run is this many images."""
 
+SOON = 8
+"""Applications after which a map that has shown nothing but negligible eigenvalues is left.
+
+A random start in dimension N meets the largest eigenvalue after one application at about 1/sqrt(N) of its size, and
+each further one brings it out: what is a thousand times above the negligible cannot stay below it for eight.
+"""
+
 
 @dataclass(frozen=True)
 class Effort:
@@ -30,11 +37,13 @@ class Effort:
         tolerance: The relative residual at which to stop.
         applications: The budget of applications of the symmetric map.
         seed: Of the starting vector.
+        negligible: Eigenvalues up to this do not matter: a run that has met nothing larger soon stops.
     """
 
     tolerance: float = 1e-3
     applications: int = 400
     seed: int = 0
+    negligible: float = 0.0
 
 
 DEFAULT = Effort()
@@ -105,7 +114,11 @@ def extreme(
     flat = _Flat(symmetric, example)
     vector = flat.random(effort.seed) if start is None else flat.vector(start)
     run = _Lanczos(flat.apply, vector / vector.norm(), largest)
-    while run.residual > effort.tolerance * run.scale and run.applications < effort.applications and not run.exhausted:
+    while not run.exhausted and run.applications < effort.applications:
+        if run.residual <= effort.tolerance * run.scale:
+            break
+        if run.applications >= SOON and run.scale <= effort.negligible:
+            break
         run.extend()
     best = run.ritz_vector()
     image = flat.apply(best)

@@ -119,3 +119,14 @@ def test_an_operator_without_a_domain_asks_for_an_example():
 def test_a_back_projector_of_the_wrong_shape_is_refused():
     with pytest.raises(UsageError, match=r"\(1, 1, 8, 8\).*\(1, 1, 16, 16\)"):
         adjoint_gap(Pair(box(3), lambda y: y[..., :8, :8]), torch.zeros(1, 1, 16, 16))
+
+
+def test_a_gap_at_a_single_pixel_of_a_large_image_is_found():
+    """One entry among 10^10: a dot product of random vectors reads 1e-9 here."""
+
+    def back(y):
+        x = y.clone()
+        x[..., 100, 100] += 5e-4 * y[..., 50, 60]
+        return x
+
+    assert adjoint_gap(Pair(lambda x: x * 1, back), torch.zeros(1, 1, 320, 320)).value == pytest.approx(5e-4, rel=1e-2)
