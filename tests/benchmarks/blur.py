@@ -40,6 +40,7 @@ def run() -> dict[str, dict]:
                     "deepinv L2.grad, Blur(circular)": lambda: data_term.grad(x, y, by_convolution),
                 },
                 ROUNDS,
+                targets={"deepinv L2.grad, BlurFFT": 0.6, "deepinv L2.grad, Blur(circular)": 1 / 15},
             ),
             "resolvent": compare(
                 {
@@ -51,6 +52,7 @@ def run() -> dict[str, dict]:
                 },
                 ROUNDS,
                 warm_up=1,
+                targets={"deepinv L2.prox, BlurFFT": 0.6},
             ),
         }
 

@@ -5,6 +5,9 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+NO_TARGETS: Mapping[str, float] = MappingProxyType({})
 
 Candidates = Mapping[str, Callable[[], object]]
 
@@ -21,12 +24,20 @@ def interleaved_medians(candidates: Candidates, rounds: int, warm_up: int = 2) -
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-def compare(candidates: Candidates, rounds: int, warm_up: int = 2) -> dict[str, object]:
-    """One case of a benchmark's JSON: the candidate ``"ours"`` against all others, ratio = ours / peer."""
+def compare(
+    candidates: Mapping[str, Callable[[], object]],
+    rounds: int,
+    warm_up: int = 2,
+    targets: Mapping[str, float] = NO_TARGETS,
+) -> dict[str, object]:
+    """One case of a benchmark's JSON: the candidate ``"ours"`` against all others, ratio = ours / peer.
+
+    ``targets`` has the largest ratio that is wanted against a peer.
+    """
     medians = interleaved_medians(candidates, rounds, warm_up)
     ours = medians.pop("ours")
     ratio = {name: ours / seconds for name, seconds in medians.items()}
-    return {"ours_s": ours, "peers": medians, "ratio": ratio}
+    return {"ours_s": ours, "peers": medians, "ratio": ratio, "targets": dict(targets)}
 
 
 def report(run: Callable[[], dict[str, dict]], description: str | None) -> None:
@@ -39,6 +50,20 @@ def report(run: Callable[[], dict[str, dict]], description: str | None) -> None:
         print(json.dumps(cases, indent=2))
         return
     for name, case in cases.items():
-        print(f"{name}: ours {1e3 * case['ours_s']:.2f} ms")
+        steps = case.get("steps", {})
+        print(f"{name}: ours {1e3 * case['ours_s']:.2f} ms{_counted(steps.get('ours'))}")
         for peer, seconds in case["peers"].items():
-            print(f"  {peer:<40} {1e3 * seconds:9.2f} ms   ratio {case['ratio'][peer]:.3f}")
+            verdict = _verdict(case["ratio"][peer], case["targets"].get(peer))
+            print(f"  {peer:<40} {1e3 * seconds:9.2f} ms   ratio {verdict}{_counted(steps.get(peer))}")
+        for peer in steps.keys() - case["peers"].keys() - {"ours"}:
+            print(f"  {peer:<40} not reached within the budget of steps")
+
+
+def _counted(steps: int | None) -> str:
+    return "" if steps is None else f", {steps} steps"
+
+
+def _verdict(ratio: float, target: float | None) -> str:
+    if target is None:
+        return f"{ratio:.3f}"
+    return f"{ratio:.3f} ({'target' if ratio <= target else 'MISSES the target'} {target:g})"

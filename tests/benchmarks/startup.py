@@ -1,0 +1,46 @@
+"""How long the command and the library take to start, each in a fresh process.
+
+Targets: `recon --help` under 0.3 s, the interpreter included; `import recon` adds under 0.3 s to `import torch`.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from timing import interleaved_medians, report
+
+ROUNDS, LIMIT_S = 10, 0.3
+
+
+def run() -> dict[str, dict]:
+    command = str(Path(sys.executable).with_name("recon"))
+    peers = {"python -c pass": "pass", "import torch": "import torch", "import deepinv": "import deepinv"}
+    candidates = {"recon --help": lambda: start(command, "--help")}
+    candidates["torch, then all of recon"] = lambda: start(
+        sys.executable,
+        "-c",
+        "import torch, recon; [getattr(recon, name) for name in dir(recon) if not name.startswith('_')]",
+    )
+    for name, code in peers.items():
+        candidates[name] = lambda code=code: start(sys.executable, "-c", code)
+    seconds = interleaved_medians(candidates, ROUNDS, warm_up=1)
+    help_s, both_s = seconds.pop("recon --help"), seconds.pop("torch, then all of recon")
+    return {
+        "recon --help": case(help_s, seconds),
+        "import recon, beyond torch": case(both_s - seconds["import torch"], seconds),
+    }
+
+
+def case(ours: float, peers: dict[str, float]) -> dict:
+    """A case whose target is a time of our own, stated as the peer it is compared with."""
+    peers = {f"the limit of {LIMIT_S} s": LIMIT_S, **peers}
+    ratio = {name: ours / seconds for name, seconds in peers.items()}
+    return {"ours_s": ours, "peers": peers, "ratio": ratio, "targets": {f"the limit of {LIMIT_S} s": 1.0}}
+
+
+def start(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+if __name__ == "__main__":
+    report(run, __doc__)
