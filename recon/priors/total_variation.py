@@ -94,18 +94,27 @@ def total_variation_split(
         UsageError: The weight is negative or not finite.
     """
     check_weight("total_variation_split", weight)
-    smallest = max(weight, torch.finfo(torch.float32).tiny)
+    smallest = max(weight**2, torch.finfo(torch.float32).tiny)  # lest 0 / 0 be met where the weight is 0
 
     def project(p: Tensor) -> Tensor:
-        square = (p * p.conj()).real if p.is_complex() else p * p
         if isotropic:
-            square = (square.select(-3, 0) + square.select(-3, 1)).unsqueeze(-3)
+            square = _add_square(_add_square(None, p.select(-3, 0)), p.select(-3, 1)).unsqueeze(-3)
+        else:
+            square = _add_square(None, p)
         if joint:
             square = square.sum(1, keepdim=True)
-        return p * square.sqrt_().clamp_(min=smallest).reciprocal_().mul_(weight)
+        return p * square.clamp_(min=smallest).rsqrt_().mul_(weight)
 
     projection = proximity_operator(project, f"projection(radius={weight:g})", attains=None)
     return Split(FiniteDifferences(image_shape), lambda sigma: projection)
+
+
+def _add_square(total: Tensor | None, part: Tensor) -> Tensor:
+    """``total + |part|^2``, in place; a new tensor where there is no total yet."""
+    if part.is_complex():
+        square = part.real.square().addcmul_(part.imag, part.imag)
+        return square if total is None else total.add_(square)
+    return part * part if total is None else total.addcmul_(part, part)
 
 
 def _solve(v: Tensor, weight: float, isotropic: bool, accuracy: float, max_steps: int) -> Tensor:

@@ -60,7 +60,7 @@ def condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
         if gradient is not None:
             descent = descent + gradient(x)
         p = resolvent(torch.add(x, descent, alpha=-stepsize))
-        q = dual_resolvent(torch.add(u, dual_operator.A(2 * p - x), alpha=dual_stepsize))
+        q = dual_resolvent(torch.add(u, dual_operator.A(torch.lerp(x, p, 2.0)), alpha=dual_stepsize))
         if relaxation == 1:
             return PrimalDual(p, q)
         return PrimalDual(torch.lerp(x, p, relaxation), torch.lerp(u, q, relaxation))
