@@ -16,7 +16,7 @@ from recon.certificates.conditions import (
     lipschitz,
     solvable,
 )
-from recon.evidence import Fact, Proved, derive
+from recon.evidence import Fact, Proved, derive, weakest
 from recon.operators import OperatorProperties
 from recon.operators.mismatch import Mismatch
 from recon.priors import ResolventProperties
@@ -166,7 +166,7 @@ def certify_davis_yin(
             firmly_nonexpansive(constraint, "the constraint"),
             evaluated_exactly(prior),
             evaluated_exactly(constraint, "the constraint"),
-            solvable(constraint),
+            _constrained_solvable(prior, constraint),
         ),
     )
 
@@ -262,13 +262,27 @@ def _relaxation_limit(room: float, lipschitz_constant: float) -> float:
     return 2 - lipschitz_constant / (2 * room)
 
 
+def _constrained_solvable(prior: ResolventProperties, constraint: ResolventProperties) -> Condition:
+    """A maximally monotone operator with a bounded domain is onto, and so is its sum with one defined everywhere.
+
+    Bauschke and Combettes 2017, Corollaries 21.25 and 25.5.
+    """
+    fact: Fact | None = None
+    if prior.everywhere is not None and constraint.bounded is not None:
+        evidence = weakest(prior.everywhere.evidence, constraint.bounded.evidence)
+        fact = Fact(evidence, f"{prior.everywhere.how}, and {constraint.bounded.how}")
+    return stated("a solution exists", fact, "not known: the constraint is unbounded, or the prior not defined on it")
+
+
 def _mismatched_solvable(pair: Mismatch, prior: ResolventProperties) -> Condition:
-    """A strongly monotone sum has exactly one zero; so has a resolvent that contracts."""
+    """A strongly monotone sum has exactly one zero, and a monotone one of bounded domain has at least one."""
     fact: Fact | None = None
     if pair.symmetric_part_min.value > 0:
         fact = Fact(pair.symmetric_part_min.evidence, "K A + shift Id is strongly monotone")
     elif prior.lipschitz_Q.value < 1 and pair.symmetric_part_min.value >= 0:
         fact = Fact(prior.lipschitz_Q.evidence, "the prior's operator is strongly monotone")
+    elif prior.bounded is not None and pair.symmetric_part_min.value >= 0:
+        fact = Fact(weakest(prior.bounded.evidence, pair.symmetric_part_min.evidence), prior.bounded.how)
     return stated("a solution exists", fact, "not known: K A has a null space and the prior does not contract")
 
 

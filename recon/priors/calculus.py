@@ -45,6 +45,8 @@ def scaled(resolvent: Resolvent, scale: float) -> Resolvent:
         lipschitz_Q=known.lipschitz_Q,
         proximity=_carry(known.proximity, "scaling keeps proximity operators"),
         attains=_carry(known.attains, "scaling maps solutions to solutions"),
+        everywhere=known.everywhere,
+        bounded=known.bounded,
         error=known.error,
     )
     return Resolvent(lambda x: scale * resolvent(x / scale), properties, f"scaled({resolvent.name}, {scale:g})")

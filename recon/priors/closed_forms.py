@@ -17,6 +17,10 @@ ATTAINS_SEMINORM = Fact(
 )
 
 
+EVERYWHERE = Fact(Evidence.PROVED, "the penalty is finite everywhere")
+BOUNDED = Fact(Evidence.PROVED, "the values of the projection are bounded")
+
+
 def check_weight(name: str, weight: float) -> None:
     """Refuse a weight that is not a finite number of at least zero."""
     if not (weight >= 0 and math.isfinite(weight)):
@@ -28,7 +32,7 @@ def check_weight(name: str, weight: float) -> None:
 
 def identity() -> Resolvent:
     """``J(x) = x``, the proximity operator of zero: no prior at all."""
-    return proximity_operator(lambda x: x, "identity", attains=ATTAINS_LEAST_SQUARES)
+    return proximity_operator(lambda x: x, "identity", attains=ATTAINS_LEAST_SQUARES, everywhere=EVERYWHERE)
 
 
 def box(low: float = 0.0, high: float = 1.0) -> Resolvent:
@@ -50,7 +54,8 @@ def box(low: float = 0.0, high: float = 1.0) -> Resolvent:
         Evidence.PROVED,
         "a convex quadratic that is bounded below attains its minimum on a polyhedron (Frank, Wolfe 1956)",
     )
-    return proximity_operator(project, name, attains=attains)
+    bounded = BOUNDED if math.isfinite(low) and math.isfinite(high) else None
+    return proximity_operator(project, name, attains=attains, bounded=bounded)
 
 
 def tikhonov(weight: float) -> Resolvent:
@@ -69,6 +74,7 @@ def tikhonov(weight: float) -> Resolvent:
         attains=Fact(Evidence.PROVED, "a strongly convex function attains its minimum")
         if weight
         else ATTAINS_LEAST_SQUARES,
+        everywhere=EVERYWHERE,
     )
     return Resolvent(lambda x: x / (1 + weight), properties, name)
 
@@ -85,7 +91,8 @@ def soft_threshold(weight: float) -> Resolvent:
         if weight
         else ATTAINS_LEAST_SQUARES
     )
-    return proximity_operator(lambda x: shrink(x, weight), f"soft_threshold({weight:g})", attains=attains)
+    name = f"soft_threshold({weight:g})"
+    return proximity_operator(lambda x: shrink(x, weight), name, attains=attains, everywhere=EVERYWHERE)
 
 
 def shrink(x: Tensor, weight: float) -> Tensor:
@@ -123,4 +130,4 @@ def l2_ball(center: Tensor, radius: float) -> Resolvent:
         return torch.where(inside, x, shrunk)
 
     attains = Fact(Evidence.PROVED, "a continuous function attains its minimum on a compact set")
-    return proximity_operator(project, f"l2_ball(radius={radius:g})", attains=attains)
+    return proximity_operator(project, f"l2_ball(radius={radius:g})", attains=attains, bounded=BOUNDED)

@@ -20,12 +20,16 @@ class ResolventProperties:
         proximity: Why J is the proximity operator of a convex function; ``None`` where it is not known to be one.
         attains: Why 0 in A^T(A x - y) + M x / s has a solution for every linear A, where J is the resolvent of M;
             ``None`` where that is not known.
+        everywhere: Why M has the whole space as its domain (a penalty that is finite everywhere), or ``None``.
+        bounded: Why M has a bounded domain (J has bounded values, as a projection on a box), or ``None``.
         error: A bound of ||J(x) - exact J(x)|| / ||x||: zero for a closed form, positive for an inner iteration.
     """
 
     lipschitz_Q: Constant
     proximity: Fact | None = None
     attains: Fact | None = None
+    everywhere: Fact | None = None
+    bounded: Fact | None = None
     error: Constant = CLOSED_FORM
 
 
@@ -42,13 +46,23 @@ class Resolvent:
         return self.apply(x)
 
 
-def proximity_operator(apply: Map, name: str, *, attains: Fact | None, error: Constant = CLOSED_FORM) -> Resolvent:
+def proximity_operator(  # noqa: PLR0913  each is known of some operators and not of others
+    apply: Map,
+    name: str,
+    *,
+    attains: Fact | None,
+    everywhere: Fact | None = None,
+    bounded: Fact | None = None,
+    error: Constant = CLOSED_FORM,
+) -> Resolvent:
     """The resolvent that is the proximity operator of a convex function, hence firmly nonexpansive (Moreau 1965).
 
     Args:
         apply: The map x -> prox(x).
         name: What a certificate calls it.
         attains: See :class:`ResolventProperties`.
+        everywhere: See :class:`ResolventProperties`.
+        bounded: See :class:`ResolventProperties`.
         error: See :class:`ResolventProperties`; left out for a closed form.
     """
     how = "a proximity operator of a convex function is firmly nonexpansive"
@@ -56,6 +70,8 @@ def proximity_operator(apply: Map, name: str, *, attains: Fact | None, error: Co
         lipschitz_Q=Proved(1.0, how),
         proximity=Fact(Evidence.PROVED, f"{name} is the proximity operator of a convex function"),
         attains=attains,
+        everywhere=everywhere,
+        bounded=bounded,
         error=error,
     )
     return Resolvent(apply, properties, name)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Proved
-from recon.priors.closed_forms import ATTAINS_SEMINORM, check_weight
+from recon.priors.closed_forms import ATTAINS_SEMINORM, EVERYWHERE, check_weight
 from recon.priors.finite_differences import ANY_SIZE, FiniteDifferences
 from recon.priors.resolvent import Resolvent, proximity_operator
 from recon.priors.split import Split
@@ -74,7 +74,7 @@ def total_variation(
     error = Proved(accuracy, "the duality gap of every call bounds its error; a call that misses the accuracy raises")
     kind = "isotropic" if isotropic else "anisotropic"
     name = f"total_variation({weight:g}, {kind}{', joint' if joint else ''})"
-    return proximity_operator(apply, name, attains=ATTAINS_SEMINORM, error=error)
+    return proximity_operator(apply, name, attains=ATTAINS_SEMINORM, everywhere=EVERYWHERE, error=error)
 
 
 def total_variation_split(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from recon.errors import UsageError
-from recon.priors.closed_forms import ATTAINS_SEMINORM, check_weight, shrink
+from recon.priors.closed_forms import ATTAINS_SEMINORM, EVERYWHERE, check_weight, shrink
 from recon.priors.resolvent import Resolvent, proximity_operator
 from recon.priors.wavelet_transform import Details, WaveletTransform, orthonormal_wavelet
 
@@ -46,7 +46,7 @@ def wavelet_shrinkage(weight: float, wavelet: str = WAVELET, levels: int = LEVEL
         return mean / len(offsets)
 
     name = f"wavelet_shrinkage({weight:g}, {wavelet!r}, levels={levels}, shifts={shifts})"
-    return proximity_operator(apply, name, attains=ATTAINS_SEMINORM)
+    return proximity_operator(apply, name, attains=ATTAINS_SEMINORM, everywhere=EVERYWHERE)
 
 
 def wavelet_l1_value(x: Tensor, wavelet: str = WAVELET, levels: int = LEVELS) -> Tensor:

@@ -29,7 +29,9 @@ PROX = ResolventProperties(
     lipschitz_Q=Proved(1.0, "a proximity operator"),
     proximity=Fact(Evidence.PROVED, "closed form"),
     attains=Fact(Evidence.PROVED, "coercive"),
+    everywhere=Fact(Evidence.PROVED, "finite everywhere"),
 )
+BOX = dataclasses.replace(PROX, everywhere=None, bounded=Fact(Evidence.PROVED, "bounded"))
 ETA = 0.2
 PAIR = Mismatch(
     adjoint_gap=Proved(0.3, "symbols"),
@@ -48,7 +50,7 @@ CERTIFY = {
     "forward-backward": (lambda o, p: certify_forward_backward(o, p, 1.9 / LIPSCHITZ), OPERATOR),
     "tseng": (lambda o, p: certify_tseng(o, p, 0.9 / LIPSCHITZ), OPERATOR),
     "douglas-rachford": (certify_douglas_rachford, OPERATOR),
-    "davis-yin": (lambda o, p: certify_davis_yin(o, p, p, 1.9 / LIPSCHITZ), OPERATOR),
+    "davis-yin": (lambda o, p: certify_davis_yin(o, p, BOX, 1.9 / LIPSCHITZ), OPERATOR),
     "condat-vu": (lambda o, p: condat(o, p, 0.3), OPERATOR),
     "fista": (lambda o, p: certify_fista(o, p, 1 / LIPSCHITZ), OPERATOR),
     "mismatched forward-backward": (lambda o, p: certify_mismatched_forward_backward(o, p, 1.9 * ETA), PAIR),
@@ -108,7 +110,7 @@ def test_existence_is_a_condition(name):
     certify, subject = CERTIFY[name]
     if subject is PAIR:
         subject = dataclasses.replace(PAIR, symmetric_part_min=Proved(0.0, "symbols"))
-    certificate = certify(subject, dataclasses.replace(PROX, attains=None))
+    certificate = certify(subject, dataclasses.replace(PROX, attains=None, everywhere=None))
     assert "a solution exists" in certificate.missing
 
 
@@ -171,7 +173,7 @@ def test_forward_backward_is_certified_exactly_where_it_converges(side, relaxati
 def test_davis_yin_at_both_sides(side):
     stepsize = side * 2 / LIPSCHITZ
     relaxation = 0.999 * (2 - stepsize * LIPSCHITZ / 2)
-    assert certify_davis_yin(OPERATOR, PROX, PROX, stepsize, relaxation).holds is (side < 1)
+    assert certify_davis_yin(OPERATOR, PROX, BOX, stepsize, relaxation).holds is (side < 1)
     assert (outcome(davis_yin(quadratic, nothing, nothing, stepsize)) is Status.CONVERGED) is (side < 1)
 
 
@@ -222,3 +224,13 @@ def test_fista_asks_for_half_the_step_of_forward_backward_and_for_a_proximity_op
 def test_the_cocoercivity_interval_of_a_mismatched_pair_from_both_sides():
     assert certify_mismatched_forward_backward(PAIR, PROX, 2 * ETA * 0.999).holds
     assert not certify_mismatched_forward_backward(PAIR, PROX, 2 * ETA * 1.001).holds
+
+
+def test_a_bounded_prior_makes_a_monotone_mismatched_pair_solvable():
+    flat = dataclasses.replace(PAIR, symmetric_part_min=Proved(0.0, "symbols"))
+    assert certify_mismatched_tseng(flat, BOX, 0.2).holds
+    assert not certify_mismatched_tseng(flat, PROX, 0.2).holds
+
+
+def test_two_constraints_may_have_no_point_in_common():
+    assert certify_davis_yin(OPERATOR, BOX, BOX, 0.1).missing == ("a solution exists",)
