@@ -13,6 +13,7 @@ from recon.priors.prior import (
     wavelet_prior,
 )
 from recon.priors.resolvent import Resolvent, ResolventProperties, name_of, properties_of, proximity_operator
+from recon.priors.separable import Parts, separable
 from recon.priors.split import Split
 from recon.priors.total_variation import total_variation, total_variation_split, total_variation_value
 from recon.priors.wavelet_transform import WaveletTransform, orthonormal_wavelet
@@ -20,6 +21,7 @@ from recon.priors.wavelets import wavelet_l1_value, wavelet_shrinkage
 
 __all__ = [
     "FiniteDifferences",
+    "Parts",
     "Prior",
     "Resolvent",
     "ResolventProperties",
@@ -37,6 +39,7 @@ __all__ = [
     "properties_of",
     "proximity_operator",
     "scaled",
+    "separable",
     "soft_threshold",
     "tikhonov",
     "tikhonov_prior",
