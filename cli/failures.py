@@ -32,16 +32,18 @@ def exit_code_of(group: click.Group, arguments: list[str] | None) -> int:
 def _run(group: click.Group, arguments: list[str]) -> int:
     if instruction := os.environ.get("_RECON_COMPLETE"):
         return shell_complete(group, {}, "recon", "_RECON_COMPLETE", instruction)
-    with group.make_context("recon", list(arguments)) as context:
-        group.invoke(context)
-    sys.stdout.flush()
-    return 0
+    code = 0
+    try:
+        with group.make_context("recon", list(arguments)) as context:
+            group.invoke(context)
+    except Exit as ended:  # --help and --version
+        code = ended.exit_code
+    sys.stdout.flush()  # here, where a reader that has gone can still be told from a fault
+    return code
 
 
 def _explain(error: BaseException) -> int:  # noqa: PLR0911  one line for each kind of failure
     match error:
-        case Exit():
-            return error.exit_code
         case NoArgsIsHelpError():
             click.echo(error.format_message(), err=True)
             return USAGE
@@ -66,7 +68,7 @@ def _explain(error: BaseException) -> int:  # noqa: PLR0911  one line for each k
 
 
 def _complain(sentence: str, code: int) -> int:
-    click.echo(f"recon: {sentence}", err=True)
+    terminal.complain(sentence)
     return code
 
 

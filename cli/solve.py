@@ -117,7 +117,7 @@ def _from_sidecar(measurement: Path, values: dict[str, Any]) -> dict[str, Any]:
 def _target(output: Path, given: dict[str, Any]) -> "Target":
     from recon.pipeline.run import Target
 
-    return Target(output, given["figure"], given["overwrite"])
+    return Target(output, given["figure"], given["overwrite"], given.get("series_uid"))
 
 
 def _solve_one(
@@ -160,10 +160,12 @@ def _report(run: "Run", as_json: bool) -> None:
 
 def _solve_many(files: list[Path], outputs: list[Path], config: "SolveConfig", given: dict[str, Any]) -> None:
     from recon.errors import BatchError, ReconError
+    from recon.imaging import new_series_uid
     from recon.pipeline.batch import make_folder
 
     say = terminal.once()
     make_folder(outputs[0].parent)
+    given = {**given, "series_uid": new_series_uid()}
     rows, documents, failed = [], [], 0
     for file, output in zip(files, outputs, strict=True):
         try:

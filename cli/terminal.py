@@ -25,16 +25,21 @@ class Settings:
 settings = Settings()
 
 
+def complain(line: str) -> None:
+    """One line on stderr, come what may; what is not printable in a file's name does not reach the terminal."""
+    click.echo("".join(letter if letter.isprintable() else "?" for letter in f"recon: {line}"), err=True)
+
+
 def say(line: str) -> None:
     """One line on stderr, unless -q."""
     if settings.verbosity >= 0:
-        click.echo(f"recon: {line}", err=True)
+        complain(line)
 
 
 def detail(line: str) -> None:
     """One line on stderr, with -v only."""
     if settings.verbosity > 0:
-        click.echo(f"recon: {line}", err=True)
+        complain(line)
 
 
 def once() -> Callable[[str], None]:

@@ -1,6 +1,7 @@
 """Which files are meant by the inputs of a command, and where each result goes."""
 
 import glob
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,12 +31,12 @@ def _expand(text: str) -> list[Path]:
     if "\0" in text:
         raise InputError(f"The input {text!r} holds a null character, which no file name has.")
     path = Path(text)
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises on a name that is too long
         files = sorted(child for child in path.iterdir() if child.is_file() and _is_image(child))
         if not files:
             raise InputError(f"{text}: the folder holds no image; expected PNG, JPEG, TIFF, NPY or DICOM files in it.")
         return files
-    if not path.exists() and any(letter in text for letter in "*?["):
+    if not os.path.exists(path) and any(letter in text for letter in "*?["):  # noqa: PTH110
         matches = sorted(Path(match) for match in glob.glob(text, recursive=True) if Path(match).is_file())  # noqa: PTH207
         if not matches:
             raise InputError(f"{text}: no file matches; expected a file, a folder or a pattern such as scans/*.png.")
@@ -67,9 +68,10 @@ def name_outputs(inputs: Sequence[Path], output: str) -> list[Path]:
         OutputError: Several inputs would be written to one file, or the folder is a file.
     """
     folder = Path(output)
-    if len(inputs) == 1 and not folder.is_dir() and not output.endswith(("/", "\\")):
+    is_folder = os.path.isdir(folder)  # noqa: PTH112
+    if len(inputs) == 1 and not is_folder and not output.endswith(("/", "\\")):
         return [folder]
-    if folder.exists() and not folder.is_dir():
+    if not is_folder and os.path.exists(folder):  # noqa: PTH110
         raise OutputError(f"{output}: {len(inputs)} inputs are given and the output is a file; expected a folder.")
     names = [_name(path, number) for number, path in enumerate(inputs, start=1)]
     for name in names:

@@ -23,8 +23,8 @@ from recon.types import LinearOperator
 
 Shape = tuple[int, int]
 
-LARGEST_KERNEL = 4095
-"""Pixels along a side of a parametric PSF: beyond any image that fits in memory with it."""
+LARGEST_KERNEL = 1023
+"""Pixels along a side of a parametric PSF: wider than any blur, and small enough to be made before it is refused."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _blur(spec: Spec, say: Say) -> OperatorFamily:
 
 def _parametric_psf(spec: Spec, kind: str) -> Tensor:
     if kind == "gaussian":
-        return operators.gaussian_psf(options.positive(spec, "gaussian", high=500))
+        return operators.gaussian_psf(options.positive(spec, "gaussian", high=100))
     if kind == "defocus":
         return operators.defocus_psf(options.positive(spec, "defocus", high=LARGEST_KERNEL // 2))
     if kind == "box":

@@ -1,6 +1,7 @@
 """``python:FILE.py:CALLABLE``: the user's own operator or prior."""
 
 import importlib.util
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ def load_callable(spec: Spec) -> tuple[Path, Callable[..., Any]]:
     if not colon or not file or not name.isidentifier():
         raise UsageError(f"{spec}: expected python:FILE.py:CALLABLE, with the name of a function or class at the end.")
     path = spec.path(file)
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113  Path.is_file raises on a name that is too long
         raise UsageError(f"{spec}: there is no file {path}; expected a Python file.")
     module_spec = importlib.util.spec_from_file_location(f"recon_user_{path.stem}", path)
     if module_spec is None or module_spec.loader is None:

@@ -69,11 +69,13 @@ class Target:
         output: The image.
         figure: The figure, or ``None``.
         overwrite: Whether existing files may be replaced.
+        series_uid: Of the DICOM series that several outputs make up; ``None``: each is one of its own.
     """
 
     output: Path
     figure: Path | None = None
     overwrite: bool = False
+    series_uid: str | None = None
 
 
 @dataclass(frozen=True)
@@ -200,8 +202,8 @@ def check_format(plan: Plan, output: Path) -> None:
         )
     if shape != (image.height, image.width):
         raise OutputError(
-            f"{output}: the result has {shape[0]} x {shape[1]} pixels, its DICOM source {image.height} x {image.width}, "
-            "so its positions would be wrong; expected TIFF or NPY."
+            f"{output}: the result has {shape[0]} x {shape[1]} pixels and its DICOM source {image.height} x "
+            f"{image.width}, so its positions would be wrong; expected TIFF or NPY."
         )
 
 
@@ -220,9 +222,8 @@ def write_run(result: Result, measurement: Path, target: Target, say: Say) -> Ru
     inputs = input_files(result.plan, measurement)
     held = tuple(entry.path for entry in inputs)
     check_target(target, held)
-    written = imaging.write(
-        _writable(result.image, target.output), target.output, overwrite=target.overwrite, inputs=held
-    )
+    image = _writable(result.image, target.output)
+    written = imaging.write(image, target.output, overwrite=target.overwrite, inputs=held, series_uid=target.series_uid)
     if written.clipped:
         say(f"{target.output}: {written.clipped} values did not fit into the file's range and were clipped")
     for note in written.notes:

@@ -53,7 +53,7 @@ class Spec:
 
     def path(self, text: str) -> Path:
         """The file that ``text`` names in this specification."""
-        return Path(self.folder) / Path(text).expanduser()
+        return _path(self.folder, text)
 
 
 def parse_spec(text: str, kind: str = "specification", folder: str = "") -> Spec:
@@ -94,12 +94,16 @@ def spec_from_table(table: Mapping[str, object], kind: str, folder: str = "") ->
 
 
 def _from_file(text: str, kind: str, folder: str) -> Spec:
-    path = Path(folder) / Path(text).expanduser()
-    if path.is_dir():
+    path = _path(folder, text)
+    if os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises on a name that is too long
         return Spec("folder", {}, text, folder)
     if not text.lower().endswith(".toml"):
         raise UsageError(f"The {kind} {text!r} is neither NAME, NAME:KEY=VALUE,KEY=VALUE, a folder nor a TOML file.")
     return spec_from_table(read_toml(path, kind), kind, str(path.parent))
+
+
+def _path(folder: str, text: str) -> Path:
+    return Path(folder) / os.path.expanduser(text)  # noqa: PTH111  Path.expanduser raises on a user it does not know
 
 
 def _from_items(text: str, name: str, body: str, folder: str) -> Spec:

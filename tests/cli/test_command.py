@@ -1,0 +1,149 @@
+"""The command as a whole: help, versions, errors, the exit codes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMANDS = ("solve", "simulate", "certify", "evaluate", "models", "replay", "completion")
+SCRIPT = Path(sys.executable).with_name("recon")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["solve", "--help"], ["models", "--json"]])
+def test_neither_torch_nor_numpy_is_imported_for_help(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom recon.cli.main import main\n"
+        f"try:\n    main({arguments!r})\n"
+        "except SystemExit as ended:\n    assert not ended.code, ended.code\n"
+        "heavy = {'torch', 'numpy', 'deepinv', 'matplotlib', 'pydicom', 'skimage'} & sys.modules.keys()\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_lists_what_exists_and_nothing_else(run) -> None:
+    outcome = run("--help")
+    listed = outcome.out.partition("Commands:")[2].split("\n\n")[0]
+    assert [line.split()[0] for line in listed.splitlines() if line.strip()] == list(COMMANDS)
+    assert "Exit codes" in outcome.out
+
+
+def test_the_version_is_the_packages(run) -> None:
+    from recon import __version__
+
+    assert run("--version").out == f"recon {__version__}\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_its_help(run, name: str) -> None:
+    outcome = run(name, "--help")
+    assert outcome.code == 0
+    assert "Usage: recon" in outcome.out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script_of_the_shell(run, shell: str) -> None:
+    outcome = run("completion", shell)
+    assert outcome.code == 0
+    assert "_RECON_COMPLETE" in outcome.out
+
+
+def test_completion_completes(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_RECON_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "recon sol")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert "solve" in run().out
+
+
+def test_no_denoiser_is_packaged_yet(run) -> None:
+    assert run("models", "--json").out == "[]\n"
+    outcome = run("models")
+    assert (outcome.code, outcome.out) == (0, "")
+    assert "no denoiser" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragment"),
+    [
+        ([], "Usage: recon"),
+        (["solv"], "No such command 'solv'"),
+        (["models", "--jso"], "No such option '--jso'"),
+        (["solve"], "Missing argument 'INPUT...'"),
+        (["solve", "photo.png", "--operator", "identity"], "Missing option '-o'"),
+        (["solve", "photo.png", "-o", "x.png"], "names no operator"),
+        (["solve", "photo.png", "-o", "x.png", "--operator", "blurr"], "did you mean 'blur'"),
+        (["solve", "photo.png", "-o", "x.png", "--operator", "blur:box=x"], "box is 'x'"),
+        (["solve", "photo.png", "-o", "x.png", "--operator", "identity", "--noise", "much"], "noise is 'much'"),
+        (["solve", "photo.png", "-o", "x.png", "--operator", "identity", "--range", "5:1"], "range is '5:1'"),
+        (["solve", "photo.png", "-o", "x.png", "--operator", "identity", "--device", "tpu"], "device is 'tpu'"),
+        (["solve", "photo.png", "-o", "x.png", "--operator", "identity", "--noise", "12HU"], "has no units"),
+        (["solve", "photo.png", "-o", "x.png", "--operator", "ct:g.toml"], "not in this version"),
+        (["solve", "photo.png", "-o", "x.png", "--operator", "identity", "--prior", "model:x"], "no learned denoiser"),
+        (["solve", "photo.png", "photo.png", "-o", "x", "--config", "none.toml"], "none.toml"),
+        (["evaluate", "--data", ".", "--operator", "identity"], "Missing option '--noise'"),
+        (["certify", "operator", "blur"], "exactly one of"),
+    ],
+)
+def test_usage_errors_are_one_sentence_and_exit_with_2(run, photo: Path, arguments: list[str], fragment: str) -> None:
+    outcome = run(*arguments)
+    assert outcome.code == 2
+    assert fragment in outcome.err
+    assert outcome.out == ""
+    assert "Traceback" not in outcome.err
+
+
+def test_debug_shows_the_traceback_wherever_it_stands(run) -> None:
+    for arguments in (["--debug", "certify", "operator", "blurr"], ["certify", "operator", "blurr", "--debug"]):
+        outcome = run(*arguments)
+        assert outcome.code == 2
+        assert "Traceback" in outcome.err
+
+
+def test_a_fault_of_recon_is_one_sentence_and_exits_with_1(run, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from recon.pipeline import plan
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("float division\nby zero")
+
+    monkeypatch.setattr(plan, "build_problem", broken)
+    outcome = run("solve", photo, "-o", "x.png", "--operator", "identity", "-q")
+    assert outcome.code == 1
+    assert outcome.err.count("\n") == 1
+    assert "ZeroDivisionError" in outcome.err
+    assert "--debug" in outcome.err
+
+
+def test_memory_that_ran_out_exits_with_6(run, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from recon.pipeline import plan
+
+    class OutOfMemoryError(RuntimeError):  # as torch names its own
+        pass
+
+    for error in (MemoryError(), OutOfMemoryError("CUDA out of memory"), RuntimeError("[x] can't allocate memory: y")):
+
+        def broken(*_: object, error: Exception = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(plan, "build_problem", broken)
+        outcome = run("solve", photo, "-o", "x.png", "--operator", "identity")
+        assert outcome.code == 6
+        assert "memory ran out" in outcome.err
+
+
+def test_names_that_are_not_printable_do_not_reach_the_terminal(run, folder: Path) -> None:
+    outcome = run("solve", "a\x1b[31m\nb.png", "-o", "x.png", "--operator", "identity")
+    assert outcome.code == 3
+    assert "\x1b" not in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["models", "--json"]])
+def test_a_reader_that_goes_away_is_met_with_silence(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([SCRIPT, *arguments], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")

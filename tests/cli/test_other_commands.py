@@ -1,0 +1,208 @@
+"""recon simulate, certify, evaluate and replay."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+BLUR = ("--operator", "blur:psf=kernel.npy", "--noise", "0.01")
+CONSTANTS = {"operator_norm", "adjoint_gap", "surrogate_norm", "symmetric_part_min", "cocoercivity"}
+
+
+def test_a_simulation_is_the_operator_and_the_noise_and_says_so(run, photo: Path) -> None:
+    outcome = run("simulate", photo, "-o", "y.npy", "--operator", "identity", "--noise", "0.02", "--seed", 3)
+    assert outcome.code == 0
+    clean = np.asarray(Image.open(photo), float)
+    noise = np.load("y.npy").astype(float).reshape(clean.shape) - clean
+    assert noise.std() / 255 == pytest.approx(0.02, rel=0.1)
+    sidecar = json.loads(Path("y.npy.simulate.json").read_text())
+    assert (sidecar["operator"], sidecar["noise"], sidecar["seed"]) == ("identity", "0.02", 3)
+    assert len(sidecar["clean"]["sha256"]) == 64
+
+
+def test_a_simulation_is_repeated_by_its_seed_only(run, photo: Path) -> None:
+    for name, seed in (("a.png", 1), ("b.png", 1), ("c.png", 2)):
+        run("simulate", photo, "-o", name, "--operator", "identity", "--noise", "0.1", "--seed", seed)
+    a, b, c = (Path(name).read_bytes() for name in ("a.png", "b.png", "c.png"))
+    assert a == b != c
+
+
+def test_what_a_mask_leaves_out_stays_zero(run, photo: Path) -> None:
+    mask = np.arange(40 * 32).reshape(40, 32) % 2
+    np.save("mask.npy", mask.astype(np.uint8))
+    run("simulate", photo, "-o", "y.png", "--operator", "inpaint:mask=mask.npy", "--noise", "0.1")
+    assert not np.asarray(Image.open("y.png"))[mask == 0].any()
+
+
+def test_k_space_is_simulated_and_solved(run, photo: Path) -> None:
+    mask = np.zeros((40, 32), np.uint8)
+    mask[::2] = 1
+    mask[:6] = mask[-6:] = 1
+    np.save("mask.npy", mask)
+    made = run("simulate", photo, "-o", "k.npy", "--operator", "mri:mask=mask.npy", "--noise", "0.001")
+    assert made.code == 0, made.err
+    assert np.iscomplexobj(np.load("k.npy"))
+    solved = run("solve", "k.npy", "-o", "x.png", "--operator", "mri:mask=mask.npy", "--noise", "0.001")
+    assert solved.code == 0, solved.err
+    assert np.asarray(Image.open("x.png")).shape == (40, 32)
+
+
+def test_an_operators_constants_carry_their_evidence(run) -> None:
+    document = json.loads(run("certify", "operator", "blur:gaussian=1.6", "--json").out)
+    assert document["subject"] == "blur:gaussian=1.6"
+    constants = {entry["name"]: entry for entry in document["constants"]}
+    assert constants.keys() == CONSTANTS - {"surrogate_norm"}
+    assert constants["operator_norm"]["value"] == pytest.approx(1.0)
+    assert all(entry["evidence"] == "proved" and entry["how"] for entry in constants.values())
+    guarantees = {entry["method"]: entry for entry in document["guarantees"]}
+    assert guarantees["forward_backward"]["holds"] is True
+    assert guarantees["forward_backward"]["stepsize"] == pytest.approx([0, 2])
+    assert guarantees["fista"]["stepsize"] == pytest.approx([0, 1])
+    assert guarantees["douglas_rachford"]["stepsize"] == [0, None]
+    assert all(entry["missing"] == [] for entry in guarantees.values() if entry["holds"])
+
+
+def test_a_surrogates_constants_refuse_and_a_shift_mends(run) -> None:
+    pair = ("certify", "operator", "blur:box=5", "--surrogate", "blur:box=9", "--json")
+    bare = json.loads(run(*pair).out)
+    values = {entry["name"]: entry["value"] for entry in bare["constants"]}
+    assert values.keys() == CONSTANTS
+    assert values["symmetric_part_min"] < 0
+    assert values["cocoercivity"] == 0
+    assert not any(entry["holds"] for entry in bare["guarantees"])
+    mended = json.loads(run(*pair, "--shift", "auto").out)
+    holds = {entry["method"]: entry["holds"] for entry in mended["guarantees"]}
+    assert holds["forward_backward"]
+    assert holds["tseng"]
+    assert not holds["fista"]
+
+
+def test_a_wrong_adjoint_is_reported_not_hidden(run, folder: Path) -> None:
+    (folder / "wrong.py").write_text(
+        "from recon import operators\nclass Wrong:\n"
+        "    def __init__(self, shape): self.a, self.b = (operators.Blur(operators.box_psf(n), shape) for n in (5, 9))\n"
+        "    def A(self, x): return self.a.A(x)\n    def A_adjoint(self, y): return self.b.A_adjoint(y)\n"
+    )
+    document = json.loads(run("certify", "operator", "python:wrong.py:Wrong", "--shape", "32,32", "--json").out)
+    gap = next(entry for entry in document["constants"] if entry["name"] == "adjoint_gap")
+    assert gap["evidence"] == "measured"
+    assert gap["value"] == pytest.approx(0.59, abs=0.02)
+    assert not any(entry["holds"] for entry in document["guarantees"])
+
+
+def test_a_priors_constants_are_attacked(run) -> None:
+    document = json.loads(run("certify", "prior", "l1:weight=0.1", "--json").out)
+    values = {entry["name"]: entry for entry in document["constants"]}
+    assert values["lipschitz_Q"]["evidence"] == "proved"
+    assert values["lipschitz_Q_attack"]["evidence"] == "measured"
+    assert 0.9 < values["lipschitz_Q_attack"]["value"] <= 1 + 1e-9
+
+
+def test_the_attack_finds_what_is_not_firm(run, folder: Path) -> None:
+    (folder / "mine.py").write_text("def make():\n    return lambda x: 1.2 * x\n")
+    document = json.loads(run("certify", "prior", "python:mine.py:make", "--json").out)
+    values = {entry["name"]: entry["value"] for entry in document["constants"]}
+    assert values["lipschitz_Q_attack"] == pytest.approx(1.4)
+
+
+def test_certificates_read_as_tables(run) -> None:
+    outcome = run("certify", "operator", "identity")
+    assert "operator_norm" in outcome.out
+    assert "forward_backward  proved" in outcome.out
+
+
+def test_an_evaluation_is_skimages(run, folder: Path, photo: Path) -> None:
+    """With the identity and no noise the result is the measurement: both figures can be had by hand."""
+    (folder / "clean").mkdir()
+    photo.rename(folder / "clean" / "photo.png")
+    outcome = run("evaluate", "--data", "clean", "--operator", "blur:box=3", "--noise", "0.03", "--json", "--seed", 5)
+    assert outcome.code == 0, outcome.err
+    document = json.loads(outcome.out)
+    (row,) = document["images"]
+    assert row["name"] == "photo.png"
+    assert row["status"] == "converged"
+    assert document["mean"]["psnr"] == row["psnr"] > row["psnr_input"]
+    assert 0 < document["mean"]["ssim"] == row["ssim"] <= 1
+
+    run("simulate", "clean/photo.png", "-o", "y.npy", "--operator", "blur:box=3", "--noise", "0.03", "--seed", 5)
+    clean = np.asarray(Image.open("clean/photo.png"), float) / 255
+    y = np.clip(np.load("y.npy").reshape(clean.shape) / 255, 0, 1)
+    # the file holds integers, the evaluation does not round: half a grey level apart
+    assert row["psnr_input"] == pytest.approx(peak_signal_noise_ratio(clean, y, data_range=1), abs=0.05)
+
+
+def test_figures_are_those_of_skimage() -> None:
+    from recon.pipeline.evaluate import _figures
+
+    rng = np.random.default_rng(0)
+    truth, found = rng.random((2, 1, 3, 20, 24))
+    psnr, ssim = _figures(found, truth)
+    assert psnr == pytest.approx(peak_signal_noise_ratio(truth[0], found[0], data_range=1))
+    assert ssim == pytest.approx(structural_similarity(truth[0], found[0], data_range=1, channel_axis=0))
+
+
+def test_a_valid_measurement_is_compared_with_the_part_that_it_shows(run, photo: Path) -> None:
+    np.save("shift.npy", np.eye(4, 5))
+    np.save("point.npy", np.pad([[1.0]], ((1, 2), (3, 1))))
+    document = json.loads(
+        run("evaluate", "--data", photo, "--operator", "blur:box=1,boundary=valid", "--operator", "blur:box=4,boundary=valid",
+            "--noise", "0", "--prior", "none", "--json").out
+    )  # fmt: skip
+    assert document["images"][0]["psnr"] is None  # identical: no noise, no blur
+    assert document["images"][1]["psnr"] > 25
+    assert [entry["operator"] for entry in document["operators"]] == [row["operator"] for row in document["images"]]
+
+
+def test_an_evaluation_goes_on_past_a_bad_file_and_exits_with_8(run, folder: Path, photo: Path) -> None:
+    (folder / "bad.png").write_bytes(b"nonsense")
+    outcome = run("evaluate", "--data", photo, "--data", "bad.png", "--operator", "identity", "--noise", "0.1")
+    assert outcome.code == 8
+    assert "1 of 2 images failed" in outcome.err
+    assert "mean" in outcome.out
+
+
+def test_a_replay_is_identical_and_knows_its_inputs(run, measured: Path) -> None:
+    run("solve", measured, "-o", "sharp.png", *BLUR)
+    outcome = run("replay", "sharp.png.run.json")
+    assert outcome.code == 0, outcome.err
+    assert "identical to the recorded result" in outcome.out
+    again = json.loads(run("replay", "sharp.png.run.json", "-o", "again.png", "--json").out)
+    assert again["identical"] is True
+    assert Path("again.png").read_bytes() == Path("sharp.png").read_bytes()
+
+    np.save("kernel.npy", np.eye(3))
+    changed = run("replay", "sharp.png.run.json")
+    assert changed.code == 4
+    assert "the operator has changed since the run" in changed.err
+
+
+def test_a_record_may_be_moved_with_its_inputs(
+    run, folder: Path, measured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("solve", measured, "-o", "sharp.png", *BLUR)
+    (folder / "elsewhere").mkdir()
+    for name in ("measured.png", "kernel.npy", "sharp.png.run.json"):
+        (folder / name).rename(folder / "elsewhere" / name)
+    monkeypatch.chdir("/")
+    assert "identical" in run("replay", folder / "elsewhere" / "sharp.png.run.json").out
+
+
+def test_an_input_that_has_moved_is_found_by_its_hash(run, folder: Path, measured: Path) -> None:
+    run("solve", measured, "-o", "sharp.png", *BLUR)
+    (folder / "archive").mkdir()
+    measured.rename(folder / "archive" / "other name.png")
+    lost = run("replay", "sharp.png.run.json")
+    assert lost.code == 3
+    assert "recon replay RUN.json INPUT" in lost.err
+    assert run("replay", "sharp.png.run.json", "archive").code == 0
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "nonsense", '{"schema": 99, "config": {}, "inputs": []}'])
+def test_a_record_that_is_none_exits_with_3(run, folder: Path, content: str) -> None:
+    Path("r.json").write_text(content)
+    outcome = run("replay", "r.json")
+    assert outcome.code == 3
+    assert "r.json" in outcome.err

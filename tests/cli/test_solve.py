@@ -1,0 +1,254 @@
+"""recon solve: what is written, what is not, and what is said."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SCRIPT = Path(sys.executable).with_name("recon")
+BLUR = ("--operator", "blur:psf=kernel.npy", "--noise", "0.01", "--device", "cpu")
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_an_image_is_restored_and_its_run_recorded(run, photo: Path, measured: Path) -> None:
+    outcome = run("solve", measured, "-o", "sharp.png", *BLUR)
+    assert outcome.code == 0, outcome.err
+    assert "sharp.png: converged after" in outcome.out
+    assert "Proved" in outcome.out
+    clean, blurred, sharp = (np.asarray(Image.open(p), float) for p in (photo, measured, "sharp.png"))
+    assert np.linalg.norm(sharp - clean) < 0.7 * np.linalg.norm(blurred - clean)
+
+    record = json.loads(Path("sharp.png.run.json").read_text())
+    assert record["status"] == "converged"
+    assert record["steps"] > 1
+    assert record["certificate"]["holds"] is True
+    assert record["config"]["operator"] == "blur:psf=kernel.npy"
+    assert record["plan"]["prior"].startswith("tv:weight=")
+    assert {"recon", "torch", "python"} <= record["versions"].keys()
+    assert [entry["role"] for entry in record["inputs"]] == ["measurement", "operator"]
+    assert all(len(entry["sha256"]) == 64 for entry in record["inputs"])
+    assert record["seconds"] >= 0
+    assert record["peak_bytes"] > 10**6
+    assert record["history"][-1]["step"] == record["steps"]
+
+
+def test_json_is_the_record_and_nothing_else_is_on_stdout(run, measured: Path) -> None:
+    outcome = run("solve", measured, "-o", "sharp.png", *BLUR, "--json")
+    assert json.loads(outcome.out)["status"] == json.loads(Path("sharp.png.run.json").read_text())["status"]
+
+
+def test_quiet_says_nothing_and_verbose_says_more(run, measured: Path) -> None:
+    quiet = run("solve", measured, "-o", "a.png", *BLUR, "-q", "--device", "auto")
+    loud = run("solve", measured, "-o", "b.png", *BLUR, "-v")
+    assert quiet.err == ""
+    assert "condat_vu" in loud.err
+
+
+def test_no_progress_is_drawn_without_a_terminal(run, measured: Path) -> None:
+    assert "\r" not in run("solve", measured, "-o", "a.png", *BLUR).err
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(run, folder: Path, measured: Path) -> None:
+    before = files(folder)
+    outcome = run("solve", measured, "-o", "sharp.png", *BLUR, "--dry-run", "--figure", "f.png")
+    assert outcome.code == 0
+    for word in ("operator", "adjoint", "step size", "memory", "sharp.png.run.json", "f.png", "Proved"):
+        assert word in outcome.out
+    assert files(folder) == before
+    plan = json.loads(run("solve", measured, *BLUR, "--dry-run", "--json").out)
+    assert plan["method"] == "condat_vu"
+    assert plan["certificate"]["holds"] is True
+
+
+def test_a_figure_is_drawn(run, measured: Path) -> None:
+    assert run("solve", measured, "-o", "sharp.png", *BLUR, "--figure", "f.png").code == 0
+    assert Image.open("f.png").size[0] > 500
+
+
+@pytest.mark.parametrize("existing", ["sharp.png", "sharp.png.run.json", "f.png"])
+def test_nothing_is_overwritten_unasked(run, folder: Path, measured: Path, existing: str) -> None:
+    Path(existing).write_bytes(b"precious")
+    before = files(folder)
+    arguments = ("solve", measured, "-o", "sharp.png", *BLUR, "--figure", "f.png")
+    outcome = run(*arguments)
+    assert outcome.code == 7
+    assert existing in outcome.err
+    assert Path(existing).read_bytes() == b"precious"
+    assert files(folder) == before
+    assert run(*arguments, "--overwrite").code == 0
+    assert Path(existing).read_bytes() != b"precious"
+
+
+@pytest.mark.parametrize("output", ["measured.png", "./measured.png", "kernel.npy"])
+def test_an_input_is_never_replaced(run, measured: Path, output: str) -> None:
+    before = Path(output).read_bytes()
+    outcome = run("solve", measured, "-o", output, *BLUR, "--overwrite")
+    assert outcome.code == 7
+    assert Path(output).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("output", "fragment"),
+    [("nowhere/x.png", "no folder"), ("x.gif", "names no format"), ("x.dcm", "derived from another"), ("x", "suffix")],
+)
+def test_an_output_that_cannot_be_is_refused_before_any_work(
+    run, folder: Path, measured: Path, output: str, fragment: str
+) -> None:
+    before = files(folder)
+    outcome = run("solve", measured, "-o", output, *BLUR)
+    assert outcome.code == 7
+    assert fragment in outcome.err
+    assert files(folder) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\nnonsense", b"GIF89a", None])
+def test_an_input_that_is_none_exits_with_3(run, folder: Path, content: bytes | None) -> None:
+    if content is not None:
+        Path("bad.png").write_bytes(content)
+    outcome = run("solve", "bad.png", "-o", "x.png", "--operator", "identity")
+    assert outcome.code == 3
+    assert "bad.png" in outcome.err
+    assert "x.png" not in files(folder)
+
+
+def test_a_mask_of_another_size_exits_with_4(run, measured: Path) -> None:
+    np.save("mask.npy", np.ones((9, 9)))
+    outcome = run("solve", measured, "-o", "x.png", "--operator", "inpaint:mask=mask.npy", "--noise", "0.01")
+    assert outcome.code == 4
+    assert "mask.npy: the mask is 9 x 9" in outcome.err
+
+
+def test_a_divergence_exits_with_5_and_writes_nothing(run, folder: Path, measured: Path) -> None:
+    before = files(folder)
+    options = ("--prior", "none", "--method", "forward_backward", "--stepsize", "9")
+    outcome = run("solve", measured, "-o", "x.png", *BLUR, *options)
+    assert outcome.code == 5
+    assert "diverged" in outcome.err
+    assert files(folder) == before
+    required = run("solve", measured, "-o", "x.png", *BLUR, *options, "--require-certificate")
+    assert required.code == 5
+    assert "step size" in required.err
+
+
+def test_a_device_that_is_absent_exits_with_6(run, measured: Path) -> None:
+    outcome = run("solve", measured, "-o", "x.png", *BLUR, "--device", "cuda:99")
+    assert outcome.code == 6
+    assert "--device cuda:99" in outcome.err
+
+
+def test_a_run_out_of_steps_is_written_and_says_so(run, measured: Path) -> None:
+    outcome = run("solve", measured, "-o", "x.png", *BLUR, "--iterations", "3")
+    assert outcome.code == 0
+    assert "out of steps after 3 steps" in outcome.out
+    assert json.loads(Path("x.png.run.json").read_text())["status"] == "out of steps"
+
+
+def test_a_batch_writes_what_it_can_and_exits_with_8(run, folder: Path, measured: Path) -> None:
+    (folder / "in").mkdir()
+    measured.rename(folder / "in" / "a.png")
+    Path("in/b.png").write_bytes(b"nonsense")
+    Path("in/notes.txt").write_text("not an image")
+    outcome = run("solve", "in", "-o", "out", *BLUR)
+    assert outcome.code == 8
+    assert files(folder / "out") == {"a.png", "a.png.run.json"}
+    table = outcome.out.splitlines()
+    assert table[0].split()[:2] == ["input", "status"]
+    assert [line.split()[1] for line in table[1:3]] == ["converged", "failed"]
+    assert "1 of 2 inputs failed" in outcome.err
+    again = run("solve", "in/*.png", "-o", "out", *BLUR, "--json", "--overwrite")
+    assert [entry["status"] for entry in json.loads(again.out)] == ["converged", "failed"]
+
+
+def test_several_inputs_of_one_name_are_refused(run, folder: Path, measured: Path) -> None:
+    (folder / "in").mkdir()
+    (folder / "in" / "measured.png").write_bytes(measured.read_bytes())
+    outcome = run("solve", measured, "in/measured.png", "-o", "out", *BLUR)
+    assert outcome.code == 7
+    assert "several inputs would be written to measured.png" in outcome.err
+
+
+def test_a_configuration_file_is_used_and_recorded(run, measured: Path) -> None:
+    Path("run.toml").write_text('operator = "blur:psf=kernel.npy"\nnoise = 0.01\niterations = 4\nprior = "none"\n')
+    assert run("solve", measured, "-o", "x.png", "--config", "run.toml", "--iterations", "5").code == 0
+    recorded = json.loads(Path("x.png.run.json").read_text())
+    assert (recorded["config"]["iterations"], recorded["config"]["prior"]) == (5, "none")
+
+
+def test_sixteen_bits_and_colours_come_back_as_they_were(run, folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (24, 20, 3)).astype(np.uint8)).save("rgb.png")
+    Image.fromarray(rng.integers(0, 65535, (24, 20)).astype(np.uint16)).save("deep.png")
+    np.save("float.npy", rng.random((24, 20)).astype(np.float32))
+    for name in ("rgb.png", "deep.png", "float.npy"):
+        assert run("solve", name, "-o", f"out-{name}", "--operator", "identity", "--prior", "none").code == 0
+    for name in ("rgb.png", "deep.png"):
+        np.testing.assert_array_equal(np.asarray(Image.open(name)), np.asarray(Image.open(f"out-{name}")))
+    np.testing.assert_allclose(np.load("float.npy"), np.load("out-float.npy"), atol=1e-6)
+
+
+def test_a_sidecar_speaks_for_the_operator_and_the_noise(run, photo: Path) -> None:
+    run("simulate", photo, "-o", "y.png", "--operator", "blur:box=3", "--noise", "0.02")
+    outcome = run("solve", "y.png", "-o", "x.png")
+    assert outcome.code == 0, outcome.err
+    assert "taken from y.png.simulate.json: operator blur:box=3, noise 0.02" in outcome.err
+
+
+def test_a_surrogate_is_certified_only_with_its_shift(run, photo: Path) -> None:
+    run("simulate", photo, "-o", "y.png", "--operator", "blur:box=5", "--noise", "0.001")
+    pair = ("solve", "y.png", "-o", "x.png", "--operator", "blur:box=5", "--surrogate", "blur:box=9")
+    options = ("--prior", "tikhonov:weight=0.01", "--require-certificate")
+    refused = run(*pair, *options)
+    assert refused.code == 5
+    assert "cocoercive" in refused.err
+    allowed = run(*pair, *options, "--shift", "auto")
+    assert allowed.code == 0, allowed.err
+    assert "Proved" in allowed.out
+
+
+def test_ctrl_c_leaves_nothing_behind(folder: Path, measured: Path) -> None:
+    before = files(folder)
+    command = [SCRIPT, "solve", measured, "-o", "x.png", *BLUR, "--iterations", "100000000", "--tolerance", "0", "-v"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_one_thread()) as job:
+        for line in job.stderr:
+            if "condat_vu" in line:  # said when the plan is made
+                break
+        time.sleep(0.5)
+        job.send_signal(signal.SIGINT)
+        out, err = job.communicate(timeout=60)
+    assert job.returncode == 130
+    assert out == ""
+    assert "interrupted after" in err
+    assert "Traceback" not in err
+    assert files(folder) == before
+
+
+def test_ctrl_c_keeps_the_last_iterate_on_request(run, measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from recon.pipeline import run as chain
+
+    original = chain.execute
+
+    def interrupted(plan, watch):
+        def stop(step: int, steps: int, residual: float) -> None:
+            raise KeyboardInterrupt
+
+        return original(plan, stop)
+
+    monkeypatch.setattr(chain, "execute", interrupted)
+    outcome = run("solve", measured, "-o", "x.png", *BLUR, "--keep-interrupted")
+    assert outcome.code == 130
+    assert "the last iterate is in x.png" in outcome.err
+    assert json.loads(Path("x.png.run.json").read_text())["status"] == "interrupted"
+
+
+def _one_thread() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -1,0 +1,240 @@
+"""The chain in memory: what is chosen, what is refused, and that it is right."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from recon import operators, priors, solvers
+from recon.errors import ConsistencyError, GuaranteeError, UsageError
+from recon.imaging import Image, ValueRange, from_array
+from recon.operators import Blur
+from recon.pipeline.config import METHODS, Noise, SolveConfig
+from recon.pipeline.method import Pair, choose_method, examine
+from recon.pipeline.plan import make_plan
+from recon.pipeline.run import execute, pixel_hash, solve_image
+from recon.pipeline.spec import Spec, parse_spec
+from recon.solvers import Status
+
+SHAPE = (24, 20)
+BLUR = parse_spec("blur:gaussian=1")
+
+
+def scene() -> torch.Tensor:
+    x = torch.full(SHAPE, 0.2)
+    x[6:16, 5:14] = 0.8
+    return x
+
+
+def image(x: torch.Tensor, units: str = "", value_range: tuple[float, float] = (0.0, 1.0)) -> Image:
+    return from_array(x.numpy(), value_range=ValueRange(*value_range, units))
+
+
+def blurred(noise: float = 0.0) -> Image:
+    y = Blur(operators.gaussian_psf(1.0), SHAPE).A(scene())
+    return image(y + noise * torch.randn(SHAPE, generator=torch.Generator().manual_seed(0)))
+
+
+def silent(line: str) -> None:
+    pass
+
+
+def plan_of(config: SolveConfig, measurement: Image | None = None):
+    return make_plan(config, measurement or blurred(), silent)
+
+
+def config(**options: object) -> SolveConfig:
+    return SolveConfig(**{"operator": BLUR, "noise": Noise(0.01), "device": "cpu", **options})  # type: ignore[arg-type]
+
+
+def test_a_blurred_image_comes_out_nearer_to_the_truth() -> None:
+    measurement = blurred(0.01)
+    result = solve_image(config(), measurement)
+    truth = scene()
+    before = torch.tensor(measurement.pixels[0, 0]) - truth
+    after = result.solution.x[0, 0] - truth
+    assert result.status is Status.CONVERGED
+    assert float(after.norm()) < 0.5 * float(before.norm())
+
+
+@pytest.mark.parametrize(
+    ("prior", "method"),
+    [("none", "fista"), ("box", "fista"), ("l1:weight=0.1", "fista"), ("tv:weight=0.1", "condat_vu"),
+     ("deepinv:MedianFilter,sigma=0.1", "forward_backward")],
+)  # fmt: skip
+def test_the_method_follows_from_the_prior(prior: str, method: str) -> None:
+    assert plan_of(config(prior=parse_spec(prior))).method.name == method
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_certified_at_its_own_step_size(method: str) -> None:
+    prior = "tv:weight=0.01" if method == "condat_vu" else "tikhonov:weight=0.01"
+    plan = plan_of(config(prior=parse_spec(prior), method=method))
+    assert plan.method.certificate.holds, plan.method.certificate
+    if plan.method.interval is not None:
+        low, high = plan.method.interval
+        assert low < plan.method.stepsize <= high
+
+
+def test_all_methods_find_the_same_minimiser() -> None:
+    found = {}
+    for method in METHODS:
+        if method == "condat_vu":
+            continue
+        wanted = config(prior=parse_spec("tikhonov:weight=0.05"), method=method, tolerance=1e-7, iterations=3000)
+        found[method] = solve_image(wanted, blurred()).solution.x
+    for method, x in found.items():
+        torch.testing.assert_close(x, found["fista"], atol=2e-4, rtol=0, msg=method)
+
+
+def test_the_two_primal_duals_find_the_same_minimiser() -> None:
+    operator = Blur(operators.gaussian_psf(1.0), SHAPE)
+    y = torch.tensor(blurred(0.02).pixels)
+    prior = priors.total_variation_prior(0.01)
+
+    class Plain:  # the same operator without its closed-form resolvent
+        domain, range, properties = operator.domain, operator.range, operator.properties
+        A, A_adjoint = staticmethod(operator.A), staticmethod(operator.A_adjoint)
+
+    found = []
+    for each in (operator, Plain()):
+        pair = Pair(each, operator.properties, operator.properties.adjoint_gap)
+        method = choose_method(pair, prior, "condat_vu", weight=0.01)
+        assert method.certificate.holds
+        found.append(solvers.solve(method.algorithm(y), y, tolerance=1e-8, max_steps=5000).x)
+    torch.testing.assert_close(*found, atol=1e-4, rtol=0)
+
+
+def test_a_method_that_does_not_fit_the_prior_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match="'condat_vu', and the prior 'tikhonov'"):
+        plan_of(config(prior=parse_spec("tikhonov:weight=1"), method="condat_vu"))
+
+
+WRONG = (
+    "import torch\nfrom recon import operators\n"
+    "class Wrong:\n"
+    "    def __init__(self, shape):\n"
+    "        self.there = operators.Blur(operators.box_psf(5), shape)\n"
+    "        self.back = operators.Blur(operators.box_psf(9), shape)\n"
+    "    def A(self, x): return self.there.A(x)\n"
+    "    def A_adjoint(self, y): return self.back.A_adjoint(y)\n"
+)
+
+
+def test_a_wrong_adjoint_is_refused_with_its_gap_unless_it_is_declared(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.py"
+    file.write_text(WRONG)
+    spec = parse_spec(f"python:{file}:Wrong")
+    with pytest.raises(GuaranteeError, match=r"Wrong: A_adjoint differs .* by 59 %"):
+        plan_of(config(operator=spec))
+    declared = plan_of(config(operator=spec, surrogate=spec, prior=parse_spec("tikhonov:weight=0.01"), shift="auto"))
+    assert declared.pair.gap.value == pytest.approx(0.594, abs=0.02)
+    assert declared.pair.mismatch.cocoercivity.value > 0
+
+
+def test_a_declared_surrogate_converges_inside_its_interval_and_diverges_without_the_shift() -> None:
+    options = {
+        "operator": parse_spec("blur:box=5"),
+        "surrogate": parse_spec("blur:box=9"),
+        "prior": parse_spec("tikhonov:weight=0.01"),
+    }
+    measurement = image(Blur(operators.box_psf(5), SHAPE).A(scene()))
+    shifted = solve_image(config(**options, shift="auto"), measurement)
+    assert shifted.plan.method.certificate.holds
+    assert shifted.status is Status.CONVERGED
+    bare = solve_image(config(**options, iterations=3000), measurement)
+    assert not bare.plan.method.certificate.holds
+    assert bare.status in (Status.DIVERGED, Status.NOT_FINITE)
+
+
+def test_a_method_that_needs_the_adjoint_is_refused_with_a_surrogate() -> None:
+    with pytest.raises(UsageError, match="'fista' with a surrogate"):
+        plan_of(config(surrogate=BLUR, method="fista", prior=parse_spec("none")))
+
+
+def test_a_required_certificate_that_is_absent_stops_the_run_before_it_starts() -> None:
+    with pytest.raises(GuaranteeError, match="step size"):
+        plan_of(config(prior=parse_spec("none"), method="forward_backward", stepsize=3.0, require_certificate=True))
+
+
+def test_a_required_certificate_may_not_rest_on_assumptions(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from recon.evidence import Assumed, Evidence, Fact\nfrom recon.priors import Resolvent, ResolventProperties\n"
+        "def make():\n"
+        "    fact = Fact(Evidence.ASSUMED, 'taken on trust')\n"
+        "    known = ResolventProperties(Assumed(1.0, 'taken on trust'), None, fact)\n"
+        "    return Resolvent(lambda x: x / 2, known, 'half')\n"
+    )
+    options = {"prior": parse_spec(f"python:{file}:make")}
+    assert plan_of(config(**options)).method.certificate.holds
+    with pytest.raises(GuaranteeError, match="rests on assumptions"):
+        plan_of(config(**options, require_certificate=True))
+
+
+def test_noise_in_units_is_taken_to_the_scale_of_the_solver() -> None:
+    scan = image(scene() * 4095 - 1024, "HU", (-1024.0, 3071.0))
+    plan = plan_of(config(operator=Spec("identity"), noise=Noise(41.0, "hu")), scan)
+    assert plan.problem.noise == pytest.approx(41 / 4095)
+    with pytest.raises(UsageError, match="noise is 41BQ; the image is in HU"):
+        plan_of(config(operator=Spec("identity"), noise=Noise(41.0, "BQ")), scan)
+
+
+def test_noise_that_is_not_given_is_estimated_and_said() -> None:
+    said: list[str] = []
+    noisy = image(0.5 + 0.05 * torch.randn(64, 64, generator=torch.Generator().manual_seed(1)))
+    plan = make_plan(config(operator=Spec("identity"), noise=None), noisy, said.append)
+    assert plan.problem.noise == pytest.approx(0.05, rel=0.1)
+    assert any("estimated" in line for line in said)
+
+
+def test_a_measurement_of_the_wrong_size_is_refused() -> None:
+    with pytest.raises(ConsistencyError, match="it measures 30 x 30; the input is 24 x 20"):
+        plan_of(config(operator=Spec("identity"), shape=(30, 30)))
+
+
+def test_the_result_is_the_same_to_the_bit_when_done_again() -> None:
+    hashes = {pixel_hash(solve_image(config(), blurred(0.01)).solution.x) for _ in range(2)}
+    assert len(hashes) == 1
+
+
+def test_the_examination_may_be_shared_by_images_of_one_size() -> None:
+    plan = plan_of(config())
+    again = make_plan(config(), blurred(), silent, plan.pair)
+    assert again.pair is plan.pair
+
+
+def test_an_operator_that_is_zero_is_refused() -> None:
+    class Zero:
+        def A(self, x: torch.Tensor) -> torch.Tensor:
+            return 0 * x
+
+        A_adjoint = A
+
+    pair = examine(Zero(), None, torch.zeros(1, 1, *SHAPE))
+    with pytest.raises(GuaranteeError, match="operator is zero"):
+        choose_method(pair, priors.no_prior(), "forward_backward")
+
+
+def test_the_plan_says_everything_and_holds_no_nan() -> None:
+    plan = plan_of(config())
+    text = plan.describe()
+    for word in ("blur:gaussian=1", "tv:weight=", "condat_vu", "adjoint", "device", "memory", "0.01"):
+        assert word in text
+    json.dumps(plan.to_json(), allow_nan=False)
+
+
+def test_an_interrupted_run_keeps_its_last_iterate() -> None:
+    def interrupt(step: int, steps: int, residual: float) -> None:
+        if step >= 10:
+            raise KeyboardInterrupt
+
+    result = execute(plan_of(config(tolerance=0.0)), interrupt)
+    assert result.status is Status.INTERRUPTED
+    assert bool(torch.isfinite(result.solution.x).all())
+
+
+def test_a_prior_without_a_known_proximity_is_not_accelerated() -> None:
+    with pytest.raises(UsageError, match="no guarantee without one"):
+        solve_image(config(prior=parse_spec("deepinv:MedianFilter,sigma=0.1"), method="fista"), blurred())
