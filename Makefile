@@ -21,11 +21,13 @@ $(VENV)/dev: $(VENV)/package
 # The main job on real input: a photograph blurred by a measured camera shake, and a CT slice.
 demo: $(VENV)/package
 	mkdir -p $(OUT)
-	$(BIN)/recon simulate data/camera.png -o $(OUT)/camera-blurred.png --overwrite \
+	$(BIN)/recon simulate data/photographs/camera.png -o $(OUT)/camera-blurred.png --overwrite \
 		--operator blur:psf=data/kernels/levin09_1.npy --noise 0.01
 	$(BIN)/recon solve $(OUT)/camera-blurred.png -o $(OUT)/camera-restored.png --overwrite \
 		--operator blur:psf=data/kernels/levin09_1.npy --noise 0.01 --figure $(OUT)/camera.png
-	@echo "Before and after: $(OUT)/camera.png"
+	$(BIN)/recon solve data/ct/tcga_60-2715.dcm -o $(OUT)/ct-denoised.dcm --overwrite \
+		--operator identity --noise 15HU --figure $(OUT)/ct.png
+	@echo "Before and after: $(OUT)/camera.png and $(OUT)/ct.png"
 
 test: $(VENV)/dev lint
 	$(BIN)/python -m pytest -n 2 -q
