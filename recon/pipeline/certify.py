@@ -11,7 +11,7 @@ from recon.pipeline.config import METHODS
 from recon.pipeline.device import Say
 from recon.pipeline.method import Method, Pair, choose_method, examine
 from recon.pipeline.operator_specs import Shape, read_operator
-from recon.pipeline.prior_specs import read_prior
+from recon.pipeline.prior_specs import Setting, read_prior
 from recon.pipeline.spec import Spec
 from recon.priors import Prior, Resolvent
 
@@ -123,7 +123,7 @@ def certify_operator(  # noqa: PLR0913  each is an independent choice of the cal
     replaced = None if surrogate is None else read_operator(surrogate, say).on(size)
     example = torch.zeros(1, 1, *size, dtype=torch.complex64 if family.is_complex else torch.float32)
     pair = examine(built, replaced, example, shift=shift, seed=seed, refuse=False)
-    chosen = read_prior(prior or Spec("none"), ANY_NOISE)
+    chosen = read_prior(prior or Spec("none"), Setting(ANY_NOISE))
     setting = f"images of {size[0]} x {size[1]}, prior {chosen.spec.name}"
     return Report(str(operator), setting, _operator_constants(pair), _guarantees(pair, chosen.prior))
 
@@ -149,7 +149,7 @@ def _operator_constants(pair: Pair) -> dict[str, Constant]:
 
 def certify_prior(prior: Spec, *, seed: int = 0) -> Report:
     """The constants of a prior, with what follows for each method where the operator is the identity."""
-    chosen = read_prior(prior, ANY_NOISE)
+    chosen = read_prior(prior, Setting(ANY_NOISE))
     resolvent = chosen.prior.resolvent(1.0)
     constants = {
         "lipschitz_Q": resolvent.properties.lipschitz_Q,

@@ -135,7 +135,7 @@ def _score(  # noqa: PLR0913, PLR0917  internal: the parts of one loop
         naive = operator.A_adjoint(y).abs() if y.is_complex() else _enlarged(y, family, clean)
     return Score(
         _label(file, number), str(config.operator),
-        *_figures(_seen(result.solution.x.cpu(), y, family), _seen(clean, y, family)),
+        *figures(_seen(result.solution.x.cpu(), y, family), _seen(clean, y, family)),
         _psnr(_seen(naive, y, family), _seen(clean, y, family)),
         result.status.value, result.steps, result.seconds,
     )  # fmt: skip
@@ -163,7 +163,8 @@ def _seen(x: Tensor, y: Tensor, family: OperatorFamily) -> Pixels:
     return seen
 
 
-def _figures(found: Pixels, truth: Pixels) -> tuple[float, float]:
+def figures(found: Pixels, truth: Pixels) -> tuple[float, float]:
+    """PSNR in dB and SSIM of images (frames, channels, height, width) on [0, 1], each a mean over the frames."""
     ssim = [structural_similarity(t, f, data_range=1.0, channel_axis=0) for t, f in zip(truth, found, strict=True)]
     return _psnr(found, truth), float(np.mean(ssim))
 

@@ -49,6 +49,11 @@ class OperatorFamily:
     only_shape: Shape | None = None
     is_masked: bool = False
 
+    @property
+    def blurs(self) -> bool:
+        """Whether it mixes pixels, rather than sampling an image or its spectrum."""
+        return not (self.is_masked or self.spec.name == "identity")
+
 
 def read_operator(spec: Spec, say: Say = lambda line: None) -> OperatorFamily:
     """The operators that a specification describes, one for each image size.

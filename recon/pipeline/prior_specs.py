@@ -41,25 +41,39 @@ class ChosenPrior:
         return float(self.spec.options["weight"]) if "weight" in self.spec.options else None
 
 
-def read_prior(spec: Spec, noise: float | None = None, channels: int = 1) -> ChosenPrior:
+@dataclass(frozen=True)
+class Setting:
+    """What a prior is matched to.
+
+    Attributes:
+        noise: The standard deviation of the noise on the [0, 1] scale; ``None`` where it is not known.
+        channels: Of the images.
+        blurs: Whether the operator mixes pixels rather than sampling them.
+    """
+
+    noise: float | None = None
+    channels: int = 1
+    blurs: bool = True
+
+
+def read_prior(spec: Spec, setting: Setting = Setting()) -> ChosenPrior:
     """The prior that a specification describes.
 
     Args:
         spec: The specification.
-        noise: The standard deviation of the noise on the [0, 1] scale, to which a weight that is left out is matched.
-        channels: Of the images.
+        setting: What a weight that is left out is matched to.
 
     Raises:
         UsageError: An unknown name or key, a value outside its range, or neither a weight nor a noise level.
     """
     if spec.name not in _READERS:
         raise unknown_name(spec.name, (*_CLOSED_FORMS, "deepinv", "python"), "prior")
-    return _READERS[spec.name](spec, noise, channels)
+    return _READERS[spec.name](spec, setting)
 
 
-def prior_from_spec(spec: Spec, noise: float | None = None, channels: int = 1) -> Prior:
+def prior_from_spec(spec: Spec, setting: Setting = Setting()) -> Prior:
     """The prior that a specification describes; see :func:`read_prior`."""
-    return read_prior(spec, noise, channels).prior
+    return read_prior(spec, setting).prior
 
 
 def needs_noise(spec: Spec) -> bool:
@@ -69,12 +83,12 @@ def needs_noise(spec: Spec) -> bool:
     return spec.name in ("tv", "wavelet") and "weight" not in spec.options
 
 
-def _none(spec: Spec, noise: float | None, channels: int) -> ChosenPrior:
+def _none(spec: Spec, setting: Setting) -> ChosenPrior:
     options.expect_keys(spec, ())
     return ChosenPrior(spec, priors.no_prior())
 
 
-def _box(spec: Spec, noise: float | None, channels: int) -> ChosenPrior:
+def _box(spec: Spec, setting: Setting) -> ChosenPrior:
     options.expect_keys(spec, ("low", "high"))
     low = options.number(spec, "low", 0.0, low=-1e6, high=1e6)
     high = options.number(spec, "high", 1.0, low=-1e6, high=1e6)
@@ -83,54 +97,56 @@ def _box(spec: Spec, noise: float | None, channels: int) -> ChosenPrior:
     return ChosenPrior(spec, priors.box_prior(low, high))
 
 
-def _tikhonov(spec: Spec, noise: float | None, channels: int) -> ChosenPrior:
+def _tikhonov(spec: Spec, setting: Setting) -> ChosenPrior:
     options.expect_keys(spec, ("weight",))
     weight = options.number(spec, "weight", low=0, high=1e6)
     return ChosenPrior(spec, priors.tikhonov_prior(weight))
 
 
-def _l1(spec: Spec, noise: float | None, channels: int) -> ChosenPrior:
+def _l1(spec: Spec, setting: Setting) -> ChosenPrior:
     options.expect_keys(spec, ("weight",))
     weight = options.number(spec, "weight", low=0, high=1e6)
     return ChosenPrior(spec, priors.l1_prior(weight))
 
 
-def _tv(spec: Spec, noise: float | None, channels: int) -> ChosenPrior:
+def _tv(spec: Spec, setting: Setting) -> ChosenPrior:
     options.expect_keys(spec, ("weight", "isotropic", "joint"))
-    spec, weight = _weight(spec, noise, tv_weight)
+    spec, weight = _weight(spec, setting, tv_weight)
     isotropic = options.truth(spec, "isotropic", True)
     joint = options.truth(spec, "joint", False)
     return ChosenPrior(spec, priors.total_variation_prior(weight, isotropic, joint=joint))
 
 
-def _wavelet(spec: Spec, noise: float | None, channels: int) -> ChosenPrior:
+def _wavelet(spec: Spec, setting: Setting) -> ChosenPrior:
     options.expect_keys(spec, ("weight", "wavelet", "levels", "shifts"))
-    spec, weight = _weight(spec, noise, wavelet_weight)
+    spec, weight = _weight(spec, setting, wavelet_weight)
     wavelet = spec.options.get("wavelet", priors.wavelets.WAVELET)
     levels = options.integer(spec, "levels", priors.wavelets.LEVELS, low=1, high=12)
     shifts = options.integer(spec, "shifts", 1, low=1, high=64)
     return ChosenPrior(spec, priors.wavelet_prior(weight, wavelet, levels, shifts))
 
 
-def _weight(spec: Spec, noise: float | None, matched: Callable[[float], float]) -> tuple[Spec, float]:
+def _weight(spec: Spec, setting: Setting, matched: Callable[[float, bool], float]) -> tuple[Spec, float]:
     if "weight" in spec.options:
         return spec, options.number(spec, "weight", low=0, high=1e6)
-    if noise is None:
+    if setting.noise is None:
         raise UsageError(
             f"{spec}: neither a weight nor a noise level is given; expected {spec.name}:weight=W or --noise SIGMA."
         )
-    weight = float(f"{matched(noise):.3g}")  # so that the record's text gives the very same weight
+    weight = float(
+        f"{matched(setting.noise, setting.blurs):.3g}"
+    )  # so that the record's text gives the very same weight
     return replace(spec, options={**spec.options, "weight": repr(weight)}), weight
 
 
-def _deepinv(spec: Spec, noise: float | None, channels: int) -> ChosenPrior:
+def _deepinv(spec: Spec, setting: Setting) -> ChosenPrior:
     options.expect_keys(spec, ("sigma",), value="CLASS")
-    sigma = noise if "sigma" not in spec.options else options.positive(spec, "sigma")
+    sigma = setting.noise if "sigma" not in spec.options else options.positive(spec, "sigma")
     if sigma is None:
         raise UsageError(
             f"{spec}: a denoiser needs a noise level; expected {spec.name}:CLASS,sigma=S or --noise SIGMA."
         )
-    model, untrained = _deepinv_model(spec, channels)
+    model, untrained = _deepinv_model(spec, setting.channels)
     name = f"deepinv {type(model).__name__}"
     properties = ResolventProperties(
         lipschitz_Q=Assumed(1.0, f"{name} is taken to be firmly nonexpansive"),
@@ -170,7 +186,7 @@ def _deepinv_model(spec: Spec, channels: int) -> tuple[torch.nn.Module, bool]:
     return model, "pretrained" in parameters
 
 
-def _python(spec: Spec, noise: float | None, channels: int) -> ChosenPrior:
+def _python(spec: Spec, setting: Setting) -> ChosenPrior:
     path, make = load_callable(spec)
     try:
         made = make()
@@ -191,14 +207,14 @@ def _assumed(resolvent: Map) -> Resolvent:
     return Resolvent(resolvent, priors.properties_of(resolvent), priors.name_of(resolvent))
 
 
-def _model(spec: Spec, noise: float | None, channels: int) -> ChosenPrior:
+def _model(spec: Spec, setting: Setting) -> ChosenPrior:
     raise UsageError(
         f"{spec}: no learned denoiser is in this version; known: {', '.join(_CLOSED_FORMS)}, deepinv:CLASS."
     )
 
 
 _CLOSED_FORMS = ("none", "box", "tikhonov", "l1", "tv", "wavelet")
-_READERS: dict[str, Callable[[Spec, float | None, int], ChosenPrior]] = {
+_READERS: dict[str, Callable[[Spec, Setting], ChosenPrior]] = {
     "none": _none,
     "box": _box,
     "tikhonov": _tikhonov,

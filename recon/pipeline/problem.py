@@ -13,7 +13,7 @@ from recon.imaging import Image, to_tensor
 from recon.pipeline.config import Noise, SolveConfig
 from recon.pipeline.device import Say, choose_device
 from recon.pipeline.operator_specs import OperatorFamily, Shape, read_operator
-from recon.pipeline.prior_specs import ChosenPrior, needs_noise, read_prior
+from recon.pipeline.prior_specs import ChosenPrior, Setting, needs_noise, read_prior
 from recon.pipeline.spec import Spec
 from recon.types import LinearOperator
 
@@ -74,7 +74,7 @@ def build_problem(config: SolveConfig, image: Image, say: Say, precision: torch.
     surrogate_family = None if config.surrogate is None else read_operator(config.surrogate, say)
     surrogate = None if surrogate_family is None else surrogate_family.on(shape)
     noise = _noise(config, image, family, say)
-    prior = read_prior(config.prior or DEFAULT_PRIOR, noise, image.channels)
+    prior = read_prior(config.prior or DEFAULT_PRIOR, Setting(noise, image.channels, family.blurs))
     if prior.note:
         say(prior.note)
     device = choose_device(config.device, say)

@@ -119,25 +119,30 @@ def _hold(items: list[int], old: S, new: S) -> S:
     return type(new)(*map(hold, old, new))  # type: ignore[call-overload]
 
 
-def _lengths(tensors: tuple[Tensor, ...], dtype: torch.dtype | None = None) -> Tensor:
-    """The Euclidean norm of each batch item over several tensors, shape (batch,), accumulated in ``dtype``."""
+def _lengths(tensors: tuple[Tensor, ...], dtype: torch.dtype | None = None) -> list[Tensor]:
+    """The Euclidean norm of each batch item of each tensor, shape (batch,), accumulated in ``dtype``."""
     parts = [torch.view_as_real(t) if t.is_complex() else t for t in tensors]
-    norms = [torch.linalg.vector_norm(part.flatten(1), dim=1, dtype=dtype).double() for part in parts]
-    total: Tensor = torch.linalg.vector_norm(torch.stack(norms), dim=0)
-    return total
+    return [torch.linalg.vector_norm(part.flatten(1), dim=1, dtype=dtype) for part in parts]
 
 
 def _changes_and_sizes(before: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> tuple[list[float], list[float]]:
-    """The norms of ``after - before`` and of ``after``, an entry a batch item.
+    """The norms of ``after - before`` and of ``after`` over all their tensors, an entry a batch item.
+
+    One transfer from the device; what is left to combine is a few numbers, which Python does faster than tensors.
 
     The square of a float32 number beyond 1.8e19 is infinite, and a residual divided by such a norm would read zero:
     what overflows is computed again in double precision, at three times the cost.
     """
-    changes = tuple(b - a for a, b in zip(before, after, strict=True))
-    norms: list[list[float]] = torch.stack([_lengths(changes), _lengths(after)]).tolist()
-    if not all(map(math.isfinite, norms[0] + norms[1])):
-        norms = torch.stack([_lengths(changes, torch.float64), _lengths(after, torch.float64)]).tolist()
-    return norms[0], norms[1]
+    tensors = (*(b - a for a, b in zip(before, after, strict=True)), *after)
+    norms: list[list[float]] = torch.stack(_lengths(tensors)).tolist()
+    if not all(math.isfinite(norm) for row in norms for norm in row):
+        norms = torch.stack(_lengths(tensors, torch.float64)).tolist()
+    return _combined(norms[: len(after)]), _combined(norms[len(after) :])
+
+
+def _combined(norms: list[list[float]]) -> list[float]:
+    """The norm over several tensors from the norms of each, an entry a batch item."""
+    return [math.hypot(*item) for item in zip(*norms, strict=True)]
 
 
 class _Referee:

@@ -14,20 +14,17 @@ ROUNDS, LIMIT_S = 10, 0.3
 
 def run() -> dict[str, dict]:
     command = str(Path(sys.executable).with_name("recon"))
+    solvers = "import torch, recon.operators, recon.priors, recon.solvers, recon.certificates"
     peers = {"python -c pass": "pass", "import torch": "import torch", "import deepinv": "import deepinv"}
-    candidates = {"recon --help": lambda: start(command, "--help")}
-    candidates["torch, then all of recon"] = lambda: start(
-        sys.executable,
-        "-c",
-        "import torch, recon; [getattr(recon, name) for name in dir(recon) if not name.startswith('_')]",
-    )
-    for name, code in peers.items():
-        candidates[name] = lambda code=code: start(sys.executable, "-c", code)
-    seconds = interleaved_medians(candidates, ROUNDS, warm_up=1)
-    help_s, both_s = seconds.pop("recon --help"), seconds.pop("torch, then all of recon")
+    programs = {"import recon": "import torch, recon", "its solvers": solvers, **peers}
+    candidates = {name: lambda code=code: start(sys.executable, "-c", code) for name, code in programs.items()}
+    seconds = interleaved_medians({"recon --help": lambda: start(command, "--help"), **candidates}, ROUNDS, warm_up=1)
+    started, imported, solving = (seconds.pop(name) for name in ("recon --help", "import recon", "its solvers"))
+    torch_s = seconds["import torch"]
     return {
-        "recon --help": case(help_s, seconds),
-        "import recon, beyond torch": case(both_s - seconds["import torch"], seconds),
+        "recon --help": case(started, seconds),
+        "import recon, beyond torch": case(imported - torch_s, seconds),
+        "import its operators, priors and solvers, beyond torch": case(solving - torch_s, seconds),
     }
 
 

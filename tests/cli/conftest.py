@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def photo(folder: Path) -> Path:
     """A clean 8-bit image, 40 x 32."""
-    from PIL import Image
-
     rows, columns = np.mgrid[0:40, 0:32]
     pixels = 60 + 2 * rows + 40 * ((columns // 8) % 2)
     path = folder / "photo.png"

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from recon import __version__
+from recon.pipeline import plan
+
 COMMANDS = ("solve", "simulate", "certify", "evaluate", "models", "replay", "completion")
 SCRIPT = Path(sys.executable).with_name("recon")
 
@@ -32,8 +35,6 @@ def test_help_lists_what_exists_and_nothing_else(run) -> None:
 
 
 def test_the_version_is_the_packages(run) -> None:
-    from recon import __version__
-
     assert run("--version").out == f"recon {__version__}\n"
 
 
@@ -103,8 +104,6 @@ def test_debug_shows_the_traceback_wherever_it_stands(run) -> None:
 
 
 def test_a_fault_of_recon_is_one_sentence_and_exits_with_1(run, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from recon.pipeline import plan
-
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("float division\nby zero")
 
@@ -117,8 +116,6 @@ def test_a_fault_of_recon_is_one_sentence_and_exits_with_1(run, photo: Path, mon
 
 
 def test_memory_that_ran_out_exits_with_6(run, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from recon.pipeline import plan
-
     class OutOfMemoryError(RuntimeError):  # as torch names its own
         pass
 

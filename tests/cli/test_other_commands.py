@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from recon.pipeline.evaluate import figures
+
 BLUR = ("--operator", "blur:psf=kernel.npy", "--noise", "0.01")
 CONSTANTS = {"operator_norm", "adjoint_gap", "surrogate_norm", "symmetric_part_min", "cocoercivity"}
 
@@ -83,7 +85,8 @@ def test_a_surrogates_constants_refuse_and_a_shift_mends(run) -> None:
 def test_a_wrong_adjoint_is_reported_not_hidden(run, folder: Path) -> None:
     (folder / "wrong.py").write_text(
         "from recon import operators\nclass Wrong:\n"
-        "    def __init__(self, shape): self.a, self.b = (operators.Blur(operators.box_psf(n), shape) for n in (5, 9))\n"
+        "    def __init__(self, shape):\n"
+        "        self.a, self.b = (operators.Blur(operators.box_psf(n), shape) for n in (5, 9))\n"
         "    def A(self, x): return self.a.A(x)\n    def A_adjoint(self, y): return self.b.A_adjoint(y)\n"
     )
     document = json.loads(run("certify", "operator", "python:wrong.py:Wrong", "--shape", "32,32", "--json").out)
@@ -135,25 +138,32 @@ def test_an_evaluation_is_skimages(run, folder: Path, photo: Path) -> None:
 
 
 def test_figures_are_those_of_skimage() -> None:
-    from recon.pipeline.evaluate import _figures
-
     rng = np.random.default_rng(0)
     truth, found = rng.random((2, 1, 3, 20, 24))
-    psnr, ssim = _figures(found, truth)
+    psnr, ssim = figures(found, truth)
     assert psnr == pytest.approx(peak_signal_noise_ratio(truth[0], found[0], data_range=1))
     assert ssim == pytest.approx(structural_similarity(truth[0], found[0], data_range=1, channel_axis=0))
 
 
 def test_a_valid_measurement_is_compared_with_the_part_that_it_shows(run, photo: Path) -> None:
-    np.save("shift.npy", np.eye(4, 5))
-    np.save("point.npy", np.pad([[1.0]], ((1, 2), (3, 1))))
-    document = json.loads(
-        run("evaluate", "--data", photo, "--operator", "blur:box=1,boundary=valid", "--operator", "blur:box=4,boundary=valid",
-            "--noise", "0", "--prior", "none", "--json").out
-    )  # fmt: skip
-    assert document["images"][0]["psnr"] is None  # identical: no noise, no blur
-    assert document["images"][1]["psnr"] > 25
-    assert [entry["operator"] for entry in document["operators"]] == [row["operator"] for row in document["images"]]
+    """With a point at the centre of an even, non-square kernel the measurement is that part of the image."""
+    point = np.zeros((4, 5))
+    point[2, 2] = 1
+    np.save("point.npy", point)
+    spec = "blur:psf=point.npy,boundary=valid"
+    outcome = run("evaluate", "--data", photo, "--operator", spec, "--noise", "0", "--prior", "none", "--json")
+    (row,) = json.loads(outcome.out)["images"]
+    assert row["psnr_input"] > 100
+    assert row["psnr"] > 60
+
+
+def test_several_operators_have_a_mean_each(run, photo: Path) -> None:
+    specs = ("--operator", "blur:box=1", "--operator", "blur:box=4,boundary=valid")
+    document = json.loads(run("evaluate", "--data", photo, *specs, "--noise", "0.01", "--json").out)
+    assert [entry["operator"] for entry in document["operators"]] == [specs[1], specs[3]]
+    assert [row["operator"] for row in document["images"]] == [specs[1], specs[3]]
+    means = [entry["mean"]["psnr"] for entry in document["operators"]]
+    assert document["mean"]["psnr"] == pytest.approx(sum(means) / 2)
 
 
 def test_an_evaluation_goes_on_past_a_bad_file_and_exits_with_8(run, folder: Path, photo: Path) -> None:

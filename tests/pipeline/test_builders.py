@@ -12,7 +12,7 @@ from recon import operators
 from recon.errors import ConsistencyError, InputError, ReconError, UsageError
 from recon.evidence import Evidence
 from recon.pipeline.operator_specs import operator_from_spec, read_operator
-from recon.pipeline.prior_specs import prior_from_spec, read_prior
+from recon.pipeline.prior_specs import Setting, prior_from_spec, read_prior
 from recon.pipeline.spec import Spec, parse_spec
 
 
@@ -169,14 +169,14 @@ def test_a_specification_that_names_no_prior_is_refused_in_the_users_own_words(t
 
 
 def test_a_weight_that_was_matched_to_the_noise_is_written_out() -> None:
-    chosen = read_prior(parse_spec("tv"), 0.01)
+    chosen = read_prior(parse_spec("tv"), Setting(0.01))
     assert float(chosen.spec.options["weight"]) == chosen.weight
     again = read_prior(parse_spec(str(chosen.spec)))
     assert again.weight == chosen.weight
 
 
 def test_a_denoiser_of_deepinv_is_assumed_to_be_firm_and_never_downloads() -> None:
-    chosen = read_prior(parse_spec("deepinv:DnCNN,sigma=0.05"), channels=3)
+    chosen = read_prior(parse_spec("deepinv:DnCNN,sigma=0.05"), Setting(channels=3))
     resolvent = chosen.prior.resolvent(1.0)
     assert resolvent.properties.lipschitz_Q.evidence is Evidence.ASSUMED
     assert resolvent.properties.proximity is None
@@ -209,7 +209,7 @@ def test_nothing_but_a_known_error_comes_of_a_wild_specification(
     name: str, options: dict[str, str], value: str | None
 ) -> None:
     spec = Spec(name, options, value)
-    for build in (lambda: operator_from_spec(spec, (12, 10)), lambda: prior_from_spec(spec, 0.01)):
+    for build in (lambda: operator_from_spec(spec, (12, 10)), lambda: prior_from_spec(spec, Setting(0.01))):
         try:
             build()
         except ReconError as error:

@@ -1,0 +1,40 @@
+"""The wheel: what is in it, and that it works where there is no checkout."""
+
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def test_the_packages_are_the_folders() -> None:
+    listed = set(tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    folders = {path.parent.relative_to(REPOSITORY) for path in (REPOSITORY / "recon").rglob("__init__.py")}
+    assert listed == {".".join(folder.parts) for folder in folders} | {"recon.cli", "recon.models"}
+
+
+def test_the_wheel_works_outside_of_the_checkout(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(REPOSITORY)]
+    done = subprocess.run(build, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        tops = {name.partition("/")[0] for name in archive.namelist()}
+        archive.extractall(site)
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"recon"}
+    assert (site / "recon" / "py.typed").is_file()
+    command = (
+        "import sys\nfrom pathlib import Path\nimport recon\n"
+        f"assert Path(recon.__file__).is_relative_to({str(site)!r}), recon.__file__\n"
+        "from recon.cli.main import main\nmain(['certify', 'operator', 'identity', '--json'])\n"
+    )
+    where = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run(
+        [sys.executable, "-c", command], capture_output=True, text=True, check=False, cwd=tmp_path, env=where
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert '"operator_norm"' in ran.stdout
