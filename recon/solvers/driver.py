@@ -1,5 +1,6 @@
 """The one loop that runs every algorithm."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,9 @@ PLATEAU = 10.0
 
 ROUNDING = 1e-7
 """Steps shorter than this fraction of the variable are rounding, and their growth means nothing."""
+
+LARGEST_KEPT_BLOCK = 2**25 - 2**16
+"""Bytes: just below the 32 MiB that glibc calls ``DEFAULT_MMAP_THRESHOLD_MAX``, with room for its header."""
 
 Callback = Callable[[Progress, Tensor], bool | None]
 """Called at each look with the progress and the images; returning True stops the run."""
@@ -66,6 +70,7 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
         UsageError: Neither or both of ``x0`` and ``state``, or a budget or tolerance that is not valid.
     """
     _check(x0, state, tolerance, max_steps, check_every)
+    _keep_freed_memory()
     current = algorithm.init(x0) if state is None else state  # type: ignore[arg-type]
     referee = _Referee(current.x.shape[0], tolerance)
     sound, step = current, 0
@@ -91,6 +96,17 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
         certificate=certificate,
         state=current,
     )
+
+
+@functools.cache
+def _keep_freed_memory() -> None:
+    """Have the C library keep what each step frees for the next one, once for the process.
+
+    glibc gives freed memory beyond a threshold back to the system, and whether a solve crosses it at every step is a
+    matter of luck: then hundreds of page faults a step make it half as slow again. Freeing one large block, which is
+    never touched, raises the threshold to twice its size; 32 MiB is the largest that counts. Elsewhere it does nothing.
+    """
+    torch.empty(LARGEST_KEPT_BLOCK, dtype=torch.uint8)
 
 
 def _check(x0: Tensor | None, state: Any, tolerance: float, max_steps: int, check_every: int) -> None:

@@ -13,7 +13,7 @@ from recon.operators import Blur, LeastSquares, box_psf
 from recon.priors import box, identity
 from recon.solvers import forward_backward, solve
 
-SIZE, STEPS, STEPSIZE, ROUNDS = 512, 50, 1.0, 41
+SIZE, STEPS, STEPSIZE, ROUNDS = 512, 100, 1.0, 61
 
 
 def run() -> dict[str, dict]:
