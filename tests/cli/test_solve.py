@@ -221,14 +221,8 @@ def test_a_surrogate_is_certified_only_with_its_shift(run, photo: Path) -> None:
 def test_ctrl_c_leaves_nothing_behind(folder: Path, measured: Path) -> None:
     before = files(folder)
     command = [SCRIPT, "solve", measured, "-o", "x.png", *BLUR, "--iterations", "100000000", "--tolerance", "0", "-v"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_one_thread()) as job:
-        for line in job.stderr:
-            if "condat_vu" in line:  # said when the plan is made
-                break
-        time.sleep(0.5)
-        job.send_signal(signal.SIGINT)
-        out, err = job.communicate(timeout=60)
-    assert job.returncode == 130
+    out, err, code = _interrupted(command)
+    assert code == 130
     assert out == ""
     assert "recon: interrupted" in err
     assert "Traceback" not in err
@@ -249,6 +243,25 @@ def test_ctrl_c_keeps_the_last_iterate_on_request(run, measured: Path, monkeypat
     assert outcome.code == 130
     assert "the last iterate is in x.png" in outcome.err
     assert json.loads(Path("x.png.run.json").read_text())["status"] == "interrupted"
+
+
+def _interrupted(command: list[object]) -> tuple[str, str, int]:
+    """Run a command that has no end, and press Ctrl-C once its plan is made."""
+    # A shell has the jobs it puts into the background ignore Ctrl-C, and what they start inherits that.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, env=_one_thread()) as job:
+        signal.signal(signal.SIGINT, inherited)
+        try:
+            for line in job.stderr:
+                if "condat_vu" in line:  # said when the plan is made
+                    break
+            time.sleep(0.5)
+            job.send_signal(signal.SIGINT)
+            out, err = job.communicate(timeout=60)
+        finally:
+            job.kill()
+    return out, err, job.returncode
 
 
 def _one_thread() -> dict[str, str]:
