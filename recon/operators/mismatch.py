@@ -70,8 +70,13 @@ def mismatch_of(
 
 
 def shift_for(pair: Mismatch, margin: float = 1e-3) -> float:
-    """The shift that makes B strongly monotone: what mu lacks, and ``margin`` times ||B|| on top."""
-    return max(0.0, pair.shift - pair.symmetric_part_min.value) + margin * pair.norm.value
+    """The shift that makes B strongly monotone: twice what mu lacks, or ``margin`` times ||B|| more than that.
+
+    What mu lacks is the least shift that is enough. But where B is nearly zero, it hardly resists the noise that K
+    brings in: doubling leaves it there as strongly monotone as it was the opposite before.
+    """
+    lacking = max(0.0, pair.shift - pair.symmetric_part_min.value)
+    return lacking + max(lacking, margin * pair.norm.value)
 
 
 def _circulant(forward: Tensor, back: Tensor, shift: float) -> Mismatch:

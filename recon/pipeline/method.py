@@ -34,6 +34,13 @@ On five such problems, with weights from 1e-4 to 3e-2, the best of the step size
 factor 2 of it. It takes a fifth to a tenth of the steps of the gradient.
 """
 
+SHRINKAGE = 0.15
+"""Douglas-Rachford: the step size times the penalty's weight, on images in [0, 1].
+
+For wavelets, noise of 0.0025, 0.01 and 0.04 and four blurs, the best of the step sizes tried (ratios of 2 to 4) is
+within a factor 3 of it. It takes a fifth of the steps of FISTA.
+"""
+
 RESOLVENT_RELAXATION = 1.9
 """Without a gradient the relaxation may be anything below 2; 1.9 takes half the steps of 1."""
 
@@ -122,19 +129,20 @@ def choose_method(
     """The method that was asked for, or the one that follows from the operator and the prior.
 
     By default: with a surrogate, forward-backward; for a penalty g(Lx), Condat-Vu, which needs no inner iteration;
-    for another proximity operator, FISTA; for anything else, forward-backward.
+    for another penalty of known weight, Douglas-Rachford where the data term has a resolvent in closed form; for
+    another proximity operator, FISTA; for anything else, forward-backward.
 
     Args:
         pair: The operator, as examined.
         prior: The prior.
         name: The method; ``None``: the default.
         stepsize: The primal step size; ``None``: inside the theorem's interval.
-        weight: Of the prior's penalty, to which primal and dual steps are balanced; it takes no part in the problem.
+        weight: Of the prior's penalty, to which the steps are balanced; it takes no part in the problem.
 
     Raises:
         UsageError: The method does not fit the operator or the prior.
     """
-    chosen = name or _default(pair, prior)
+    chosen = name or _default(pair, prior, weight)
     if pair.mismatch is not None:
         if chosen not in _MISMATCHED:
             raise UsageError(
@@ -142,17 +150,19 @@ def choose_method(
                 "the exact adjoint."
             )
         return _MISMATCHED[chosen](pair, pair.mismatch, prior, stepsize)
-    if chosen == "condat_vu" and isinstance(pair.operator, HasDataResolvent):
-        return _primal_dual(pair, prior, stepsize, weight)
+    if chosen in _BALANCED:
+        return _BALANCED[chosen](pair, prior, stepsize, weight)
     return _MATCHED[chosen](pair, prior, stepsize)
 
 
-def _default(pair: Pair, prior: Prior) -> str:
+def _default(pair: Pair, prior: Prior, weight: float | None) -> str:
     if pair.mismatch is not None:
         return "forward_backward"
     if prior.split is not None:
         return "condat_vu"
-    return "forward_backward" if prior.resolvent(1.0).properties.proximity is None else "fista"
+    if prior.resolvent(1.0).properties.proximity is None:
+        return "forward_backward"
+    return "douglas_rachford" if weight and isinstance(pair.operator, HasDataResolvent) else "fista"
 
 
 def _squared_norm(properties: OperatorProperties) -> float:
@@ -196,13 +206,14 @@ def _fista(pair: Pair, prior: Prior, stepsize: float | None) -> Method:
     )  # fmt: skip
 
 
-def _douglas_rachford(pair: Pair, prior: Prior, stepsize: float | None) -> Method:
+def _douglas_rachford(pair: Pair, prior: Prior, stepsize: float | None, weight: float | None) -> Method:
     if not isinstance(pair.operator, HasDataResolvent):
         raise UsageError(
             f"method is 'douglas_rachford', and {type(pair.operator).__name__} has no closed form of the resolvent of "
             "its data term; expected a method that takes the gradient, such as forward_backward."
         )
-    s = stepsize or 1 / _squared_norm(pair.properties)
+    least = 1 / _squared_norm(pair.properties)
+    s = stepsize or (max(SHRINKAGE / weight, least) if weight else least)
     resolvent = prior.resolvent(s)
     certificate = proofs.certify_douglas_rachford(pair.properties, resolvent.properties)
     return Method(
@@ -222,7 +233,9 @@ def _davis_yin(pair: Pair, prior: Prior, stepsize: float | None) -> Method:
     )  # fmt: skip
 
 
-def _condat_vu(pair: Pair, prior: Prior, stepsize: float | None) -> Method:
+def _condat_vu(pair: Pair, prior: Prior, stepsize: float | None, weight: float | None) -> Method:
+    if isinstance(pair.operator, HasDataResolvent):
+        return _primal_dual(pair, prior, stepsize, weight)
     split = _split(prior)
     limit = 2 / _squared_norm(pair.properties)
     s = stepsize or GRADIENT_BALANCE * limit
@@ -313,8 +326,10 @@ _MATCHED: dict[str, Callable[[Pair, Prior, float | None], Method]] = {
     "forward_backward": _forward_backward,
     "tseng": _tseng,
     "fista": _fista,
-    "douglas_rachford": _douglas_rachford,
     "davis_yin": _davis_yin,
+}
+_BALANCED: dict[str, Callable[[Pair, Prior, float | None, float | None], Method]] = {
+    "douglas_rachford": _douglas_rachford,
     "condat_vu": _condat_vu,
 }
 _MISMATCHED: dict[str, Callable[[Pair, Mismatch, Prior, float | None], Method]] = {

@@ -42,7 +42,7 @@ def test_without_a_remedy_it_diverges(measurement):
 
 
 def test_with_the_shift_it_is_proved_and_converges_to_a_zero_of_the_shifted_inclusion(measurement):
-    shift = shift_for(mismatch_of(FORWARD, BACK), margin=1e-2)
+    shift = shift_for(mismatch_of(FORWARD, BACK))
     pair = mismatch_of(FORWARD, BACK, shift=shift)
     stepsize = 1.99 * pair.cocoercivity.value
     certificate = certify_mismatched_forward_backward(pair, properties_of(POSITIVE), stepsize)
@@ -62,7 +62,7 @@ def test_with_the_shift_it_is_proved_and_converges_to_a_zero_of_the_shifted_incl
 
 @pytest.mark.parametrize("factor", [0.99, 1.01])
 def test_the_interval_is_sharp(factor, measurement):
-    pair = mismatch_of(FORWARD, BACK, shift=shift_for(mismatch_of(FORWARD, BACK), margin=1e-2))
+    pair = mismatch_of(FORWARD, BACK, shift=shift_for(mismatch_of(FORWARD, BACK)))
     data = LeastSquares(FORWARD, torch.zeros_like(measurement), BACK.A_adjoint, pair.shift)
     start = torch.randn(1, 1, *SHAPE, dtype=torch.float64)
     algorithm = forward_backward(data, lambda x: x, factor * 2 * pair.cocoercivity.value)

@@ -60,7 +60,7 @@ def test_a_blurred_image_comes_out_nearer_to_the_truth() -> None:
 
 @pytest.mark.parametrize(
     ("prior", "method"),
-    [("none", "fista"), ("box", "fista"), ("l1:weight=0.1", "fista"), ("tv:weight=0.1", "condat_vu"),
+    [("none", "fista"), ("box", "fista"), ("l1:weight=0.1", "douglas_rachford"), ("tv:weight=0.1", "condat_vu"),
      ("deepinv:MedianFilter,sigma=0.1", "forward_backward")],
 )  # fmt: skip
 def test_the_method_follows_from_the_prior(prior: str, method: str) -> None:
