@@ -24,11 +24,12 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
 def test_commands(block, folder):
     for line in block.splitlines():
-        program, *arguments = shlex.split(line.removeprefix("$ "))
+        expected = re.search(r"# exits with (\d+)", line)
+        program, *arguments = shlex.split(line.removeprefix("$ "), comments=True)
         done = subprocess.run(
             [Path(sys.executable).parent / program, *arguments], capture_output=True, text=True, check=False
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == (int(expected[1]) if expected else 0), done.stderr
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
