@@ -19,6 +19,7 @@ from recon.operators import (
     stack,
 )
 from recon.operators.composition import CharacterisedOperator
+from recon.operators.tomography import Detector, Geometry, Tomography, Volume, evenly_spaced
 from recon.priors import (
     Prior,
     Resolvent,
@@ -103,6 +104,13 @@ def random_mask(height: int, width: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(height, width, generator=torch.Generator().manual_seed(seed)) > 0.4
 
 
+def scan(kind: str, **distances: float) -> Geometry:
+    """A small scan, off centre, with a detector that is finer than the pixels."""
+    return Geometry(
+        kind, evenly_spaced(10, 190, 5), Detector(9, 0.8, 0.3), Volume((5, 6), 1.0, (0.2, -0.4)), **distances
+    )
+
+
 OPERATORS = [
     OperatorCase("identity", lambda: Identity((6, 7))),
     OperatorCase("blur-gaussian", lambda: Blur(gaussian_psf(0.6), (8, 9))),
@@ -115,6 +123,8 @@ OPERATORS = [
     OperatorCase("inpainting", lambda: Inpainting(random_mask(6, 5))),
     OperatorCase("inpainting-nothing", lambda: Inpainting(torch.zeros(4, 5, dtype=torch.bool))),
     OperatorCase("inpainting-everything", lambda: Inpainting(torch.ones(4, 5, dtype=torch.bool))),
+    OperatorCase("tomography-parallel", lambda: Tomography(scan("parallel"))),
+    OperatorCase("tomography-fan", lambda: Tomography(scan("fan", source_to_axis=9.0, source_to_detector=20.0))),
     OperatorCase("downsampling-1", lambda: Downsampling((6, 7), 1)),
     OperatorCase("downsampling-2", lambda: Downsampling((12, 8), 2)),
     OperatorCase("downsampling-3", lambda: Downsampling((12, 15), 3)),
