@@ -9,6 +9,8 @@ from recon.pipeline.config import SolveConfig
 from recon.pipeline.device import Say
 from recon.pipeline.method import Method, Pair, choose_method, examine
 from recon.pipeline.problem import Problem, build_problem
+from recon.pipeline.refutation import attack, believed
+from recon.priors import Prior
 
 WORKING_COPIES = {
     "forward_backward": 8,
@@ -118,13 +120,27 @@ def make_plan(config: SolveConfig, image: Image, say: Say, pair: Pair | None = N
     if pair is None:
         pair = examine(problem.operator, problem.surrogate, problem.example, shift=config.shift, seed=config.seed)
     prior = problem.prior
-    method = choose_method(pair, prior.prior, config.method, config.stepsize, weight=prior.weight)
+    method = choose_method(pair, _tried(problem, config.seed), config.method, config.stepsize, weight=prior.weight)
     plan = Plan(problem, pair, method)
     if config.require_certificate:
         _require(plan)
     if pair.mismatch is not None and not method.certificate.holds:
         say(_REMEDIES)
     return plan
+
+
+def _tried(problem: Problem, seed: int) -> Prior:
+    """The prior; one that is only assumed to be firmly nonexpansive, after an attempt to refute that."""
+    prior = problem.prior.prior
+    resolvent = prior.resolvent(1.0)
+    if resolvent.properties.lipschitz_Q.evidence is not Evidence.ASSUMED:
+        return prior
+    example = problem.example
+    try:
+        hardest = attack(resolvent, seed, channels=example.shape[1], dtype=example.dtype)
+    except Exception:  # a map of somebody else's may refuse small images, and stays assumed
+        return prior
+    return believed(prior, hardest)
 
 
 _REMEDIES = (
