@@ -11,12 +11,15 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text()
 BLOCKS = re.findall(r"```console\n(.*?)```", README, flags=re.S)
+FILES = re.findall(r"```python file=(\S+)\n(.*?)```", README, flags=re.S)
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, flags=re.S)
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     (tmp_path / "data").symlink_to(REPOSITORY / "data")
+    for name, text in FILES:
+        (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
