@@ -17,25 +17,38 @@ TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 
 _EFFORT = Effort(tolerance=1e-2, applications=40)
 _SUBSPACE = 12
+_CHECK = Effort(applications=8, seed=20)
+"""Of the check that a derivative is the transpose, on other vectors than those that measure with it."""
 
 
 def transpose(linear: Map, example: Tensor) -> Map | None:
-    """The exact transpose of a linear map, by automatic differentiation; ``None`` where it is not differentiable.
+    """The transpose of a linear map, by automatic differentiation, checked against the map itself.
+
+    ``None`` where the map is not differentiable, or where the derivative that it declares is not its transpose: an
+    ``autograd.Function`` whose backward is an approximate adjoint.
 
     Args:
         linear: The map.
         example: A tensor of the shape, dtype and device that it takes.
     """
-    with torch.enable_grad():
-        x = torch.zeros_like(example, requires_grad=True)
-        y = linear(x)
-    if not y.requires_grad:
+    try:
+        with torch.enable_grad():
+            x = torch.zeros_like(example, requires_grad=True)
+            y = linear(x)
+        if not y.requires_grad:
+            return None
+
+        def back(v: Tensor) -> Tensor:
+            return torch.autograd.grad(y, x, v, retain_graph=True)[0]
+
+        gap = _gap_on_subspaces(linear, back, example, y.detach(), _CHECK)
+    except Exception:  # NumPy inside, or no backward: any other fault of the map shows without gradients too
         return None
-    return lambda v: torch.autograd.grad(y, x, v, retain_graph=True)[0]
+    return back if gap.value <= 0.1 * TOLERANCE[example.dtype.to_real()] else None
 
 
 def exact_adjoint(operator: LinearOperator, example: Tensor) -> Map:
-    """The adjoint of ``A`` by automatic differentiation, else ``A_adjoint`` on its word."""
+    """The adjoint of ``A`` by automatic differentiation where that is its transpose, else ``A_adjoint`` on its word."""
     return transpose(operator.A, example) or operator.A_adjoint
 
 
@@ -45,8 +58,9 @@ def adjoint_gap(
     """The relative distance ||K - A^T|| / ||A|| in the operator norm, as a lower bound.
 
     ``K`` is ``A_adjoint``, or the surrogate. Lanczos runs on D^T D, D = K - A^T, with the exact transposes had by
-    automatic differentiation. Where a map is not differentiable, the largest singular value of the bilinear form
-    <x, K y> - <A x, y> on the subspaces that A and K span from random vectors is taken instead.
+    automatic differentiation. Where a map is not differentiable, or declares a derivative that is not its transpose,
+    the largest singular value of the bilinear form <x, K y> - <A x, y> on the subspaces that A and K span from random
+    vectors is taken instead.
 
     Args:
         operator: The operator.
@@ -55,9 +69,10 @@ def adjoint_gap(
         seed: Of the random vectors.
 
     Raises:
-        UsageError: The two maps do not fit each other's shapes, or the example is missing.
+        UsageError: ``A`` is not linear, the two maps do not fit each other's shapes, or the example is missing.
     """
     x = example_of(operator, example)
+    _expect_linear(operator, x, seed)
     K = operator.A_adjoint if surrogate is None else surrogate
     with torch.no_grad():
         y = torch.zeros_like(operator.A(x))
@@ -69,7 +84,7 @@ def adjoint_gap(
         )
     forward_transpose, back_transpose = transpose(operator.A, x), transpose(K, y)
     if forward_transpose is None or back_transpose is None:
-        return _gap_on_subspaces(operator.A, K, x, y, seed)
+        return _gap_on_subspaces(operator.A, K, x, y, Effort(applications=_SUBSPACE, seed=seed))
     effort = Effort(_EFFORT.tolerance, _EFFORT.applications, seed)
     size = _size(operator, forward_transpose, x, effort)
     rounding = (1e-2 * TOLERANCE[x.dtype.to_real()] * size) ** 2
@@ -87,6 +102,7 @@ def check_adjoint(operator: LinearOperator, example: Tensor | None = None, *, se
 
     Raises:
         GuaranteeError: ``A_adjoint`` is not the adjoint of ``A``.
+        UsageError: As for :func:`adjoint_gap`.
     """
     gap = adjoint_gap(operator, example, seed=seed)
     tolerance = TOLERANCE[example_of(operator, example).dtype.to_real()]
@@ -110,8 +126,9 @@ def properties_of(operator: LinearOperator, example: Tensor | None = None, *, se
     if isinstance(operator, Characterised):
         return operator.properties
     x = example_of(operator, example)
+    gap = adjoint_gap(operator, x, seed=seed)  # first, because it refuses an A that is not linear and has no norm
     norm = map_norm(operator.A, exact_adjoint(operator, x), x, Effort(seed=seed))
-    return OperatorProperties(norm=norm, adjoint_gap=adjoint_gap(operator, x, seed=seed))
+    return OperatorProperties(norm=norm, adjoint_gap=gap)
 
 
 def example_of(operator: LinearOperator, example: Tensor | None = None) -> Tensor:
@@ -141,9 +158,26 @@ def _ratio(gap: float, size: float) -> float:
     return gap / size if size else (math.inf if gap else 0.0)
 
 
-def _gap_on_subspaces(forward: Map, back: Map, x: Tensor, y: Tensor, seed: int) -> Measured:
+def _expect_linear(operator: LinearOperator, x: Tensor, seed: int) -> None:
+    """Raises a UsageError where A(u + 2 w) is not A(u) + 2 A(w) on random images u and w."""
     generator = torch.Generator().manual_seed(seed)
-    images, measurements = _grow(forward, back, x, y, generator)
+    u, w = _noise(x, generator), _noise(x, generator)
+    with torch.no_grad():
+        first, second, both = operator.A(u), 2 * operator.A(w), operator.A(u + 2 * w)
+        size = _length(first) + _length(second)
+        deviation = _ratio(_length(both - first - second), size)
+    name = type(operator).__name__
+    if not math.isfinite(size):
+        raise UsageError(f"{name}: A gave NaN or infinity for random images; expected finite numbers.")
+    if deviation > TOLERANCE[x.dtype.to_real()]:
+        raise UsageError(
+            f"{name}: A is not linear: A(u + 2 w) differs from A(u) + 2 A(w) by {100 * deviation:.2g} % for random "
+            "images u and w; expected a linear map, because only that has an adjoint."
+        )
+
+
+def _gap_on_subspaces(forward: Map, back: Map, x: Tensor, y: Tensor, effort: Effort) -> Measured:
+    images, measurements = _grow(forward, back, x, y, effort)
     with torch.no_grad():
         projected = [forward(image) for image in images]
         backed = [back(measurement) for measurement in measurements]
@@ -154,19 +188,19 @@ def _gap_on_subspaces(forward: Map, back: Map, x: Tensor, y: Tensor, seed: int) 
         ],
         dtype=torch.float64,
     )
-    size = max(math.sqrt(_inner(p, p)) for p in projected)
+    size = max(_length(p) for p in projected)
+    gap = float(torch.linalg.matrix_norm(form, 2)) if bool(form.isfinite().all()) else math.inf
     how = f"the bilinear form on random Krylov subspaces of dimension {len(images)}: a lower bound"
-    return Measured(_ratio(float(torch.linalg.matrix_norm(form, 2)), size), f"||K - A^T|| / ||A|| by {how}")
+    return Measured(_ratio(gap, size), f"||K - A^T|| / ||A|| by {how}")
 
 
-def _grow(
-    forward: Map, back: Map, x: Tensor, y: Tensor, generator: torch.Generator
-) -> tuple[list[Tensor], list[Tensor]]:
+def _grow(forward: Map, back: Map, x: Tensor, y: Tensor, effort: Effort) -> tuple[list[Tensor], list[Tensor]]:
     """Orthonormal images and measurements, alternately the image of each other and fresh noise."""
+    generator = torch.Generator().manual_seed(effort.seed)
     images: list[Tensor] = []
     measurements: list[Tensor] = []
     with torch.no_grad():
-        for k in range(_SUBSPACE):
+        for k in range(effort.applications):
             fresh = k % 3 == 0 or not measurements
             _append(images, _noise(x, generator) if fresh else back(measurements[-1]), generator)
             _append(measurements, _noise(y, generator) if k % 3 == 2 else forward(images[-1]), generator)
@@ -181,8 +215,8 @@ def _append(basis: list[Tensor], vector: Tensor, generator: torch.Generator) -> 
         for _ in range(2):
             for member in basis:
                 rest = rest - _inner(member, rest) * member
-        length = math.sqrt(_inner(rest, rest))
-        if length > 1e-3 * math.sqrt(_inner(candidate, candidate)):
+        length = _length(rest)
+        if length > 1e-3 * _length(candidate):
             basis.append(rest / length)
             return
 
@@ -194,3 +228,7 @@ def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
 def _inner(u: Tensor, v: Tensor) -> float:
     """The real inner product."""
     return float((u.conj() * v).real.sum()) if u.is_complex() else float((u * v).sum())
+
+
+def _length(u: Tensor) -> float:
+    return math.sqrt(_inner(u, u))

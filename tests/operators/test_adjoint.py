@@ -130,3 +130,65 @@ def test_a_gap_at_a_single_pixel_of_a_large_image_is_found():
         return x
 
     assert adjoint_gap(Pair(lambda x: x * 1, back), torch.zeros(1, 1, 320, 320)).value == pytest.approx(5e-4, rel=1e-2)
+
+
+def with_backward(forward, back):
+    """The map ``forward`` whose derivative is declared to be ``back``, whatever it is."""
+
+    class Declared(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return forward(x)
+
+        @staticmethod
+        def backward(ctx, v):
+            return back(v)
+
+    return Declared.apply
+
+
+@pytest.mark.parametrize("relative", [0.01, 0.1, 1.0])
+def test_a_wrong_derivative_is_not_taken_for_the_transpose(relative):
+    matrix = torch.randn(40, 30, dtype=torch.float64)
+    other = torch.randn(30, 40, dtype=torch.float64)
+    norm = torch.linalg.matrix_norm
+    back = matrix.T + relative * norm(matrix, 2) / norm(other, 2) * other
+    wrong = Pair(with_backward(lambda x: x @ matrix.T, lambda v: v @ back.T), lambda y: y @ back.T)
+    example = torch.zeros(1, 30, dtype=torch.float64)
+    assert transpose(wrong.A, example) is None
+    assert relative / 2 < adjoint_gap(wrong, example).value <= 1.3 * relative
+    with pytest.raises(GuaranteeError, match="differs from the adjoint"):
+        check_adjoint(wrong, example)
+
+
+def test_a_wrong_derivative_of_images_is_measured():
+    example = torch.zeros(1, 1, 64, 64)
+    wrong = Pair(with_backward(box(5), box(9)), box(9))
+    true = adjoint_gap(Pair(box(5), box(9)), example).value
+    assert true / 4 < adjoint_gap(wrong, example).value < 1.1 * true
+
+
+def test_a_right_derivative_of_ones_own_is_taken():
+    example = torch.zeros(1, 1, 16, 16)
+    assert transpose(with_backward(box(5), box(5)), example) is not None
+
+
+def test_a_map_that_raises_under_gradients_counts_as_not_differentiable():
+    def numpy_box(x):
+        return torch.from_numpy(box(5)(torch.from_numpy(x.numpy())).numpy())
+
+    example = torch.zeros(1, 1, 16, 16)
+    assert transpose(numpy_box, example) is None
+    assert check_adjoint(Pair(numpy_box, numpy_box), example).value < 1e-6
+
+
+@pytest.mark.parametrize("curve", [torch.square, torch.relu, lambda x: x + 0.1, lambda x: x + 1e-2 * x**3])
+def test_a_map_that_is_not_linear_is_named_so(curve):
+    for measure in (adjoint_gap, check_adjoint, properties_of):
+        with pytest.raises(UsageError, match="Pair: A is not linear"):
+            measure(Pair(curve, lambda y: y), torch.zeros(1, 1, 8, 8))
+
+
+def test_a_forward_map_that_gives_nan_is_refused():
+    with pytest.raises(UsageError, match="NaN or infinity"):
+        adjoint_gap(Pair(lambda x: x * math.nan, lambda y: y), torch.zeros(1, 1, 8, 8))
