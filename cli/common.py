@@ -31,6 +31,7 @@ def debug_option(command: Command) -> Command:
 
 def talk_options(command: Command) -> Command:
     """``-q``, ``-v`` and ``--debug``."""
-    quiet = click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_quieter, help="Errors only.")
+    remarks = "No progress and no remarks: results and errors only."
+    quiet = click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_quieter, help=remarks)
     loud = click.option("-v", "--verbose", count=True, expose_value=False, callback=_louder, help="Say more.")
     return quiet(loud(debug_option(command)))

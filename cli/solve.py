@@ -124,7 +124,7 @@ def _solve_one(
     file: Path, output: Path, config: "SolveConfig", given: dict[str, Any], say: Callable[[str], None] = terminal.say
 ) -> "Run":
     from recon.pipeline.plan import make_plan
-    from recon.pipeline.run import check_format, check_target, execute, read_image, write_run
+    from recon.pipeline.run import check_format, check_target, execute, files_of, read_image, write_run
     from recon.solvers import Status
 
     target = _target(output, given)
@@ -132,6 +132,7 @@ def _solve_one(
     terminal.detail(f"{file}: reading")
     image = read_image(file, config, say)
     plan = make_plan(config, image, say)
+    check_target(target, files_of(plan, file), image)
     check_format(plan, output)
     terminal.detail(f"{file}: {plan.method.name}, {plan.problem.prior.spec}, on {plan.problem.device}")
     progress = terminal.ProgressLine(file.name)
@@ -142,6 +143,11 @@ def _solve_one(
     if result.status is Status.INTERRUPTED and not given["keep_interrupted"]:
         raise KeyboardInterrupt(f"after {result.steps} steps; nothing was written")
     run = write_run(result, file, target, say)
+    if result.status is Status.OUT_OF_STEPS:
+        say(
+            f"{output}: the budget of {config.iterations} steps ran out at a relative residual of "
+            f"{result.residual:.1e}; --iterations gives more"
+        )
     if result.status is Status.INTERRUPTED:
         raise KeyboardInterrupt(f"after {result.steps} steps; the last iterate is in {output}")
     return run

@@ -239,6 +239,11 @@ def _condat_vu(pair: Pair, prior: Prior, stepsize: float | None, weight: float |
     split = _split(prior)
     limit = 2 / _squared_norm(pair.properties)
     s = stepsize or GRADIENT_BALANCE * limit
+    if s >= limit:
+        raise UsageError(
+            f"stepsize is {s:g} with method 'condat_vu'; expected a number in (0, {limit:.4g}), that is below "
+            "2 / ||A||^2, because beyond it no dual step is left."
+        )
     dual = operators.properties_of(split.operator)
     # the dual step that the theorem leaves: 1/s - t ||L||^2 >= ||A||^2 / 2, kept off the edge for the rounding
     t = INSIDE * max(1 / s - 1 / limit, 0.0) / dual.norm.value**2

@@ -60,6 +60,11 @@ class Result:
         """The steps of the frame that took the most."""
         return max(self.solution.steps)
 
+    @property
+    def residual(self) -> float:
+        """The largest relative residual at the last look."""
+        return max(self.solution.history[-1].residuals)
+
 
 @dataclass(frozen=True)
 class Target:
@@ -169,21 +174,33 @@ def _determinism(wanted: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def check_target(target: Target, inputs: tuple[Path, ...]) -> None:
+def check_target(target: Target, inputs: tuple[Path, ...], image: Image | None = None) -> None:
     """See that everything a run writes may be written there, before any work is done.
 
+    Args:
+        target: Where it writes.
+        inputs: The files that it reads.
+        image: The measurement, once it is read: its frames may be written to a file each.
+
     Raises:
-        OutputError: Something exists, is an input, or cannot be written.
+        OutputError: Something exists, is an input, cannot be written, or would be written twice.
     """
     if target.output.suffix.lower() not in SUFFIXES:
         raise OutputError(
             f"{target.output}: the suffix {target.output.suffix!r} names no format; expected {', '.join(SUFFIXES)}."
         )
-    paths = [target.output, record_path(target.output)]
+    frames = () if image is None else imaging.output_paths(image, target.output)
+    paths = dict.fromkeys((target.output, record_path(target.output), *frames))
     if target.figure is not None and target.figure.suffix.lower() not in FIGURE_SUFFIXES:
         raise OutputError(f"{target.figure}: no format of a figure; expected {', '.join(FIGURE_SUFFIXES)}.")
-    for path in paths if target.figure is None else [*paths, target.figure]:
-        imaging.check_output(path, overwrite=target.overwrite, inputs=inputs)
+    held = [imaging.check_output(path, overwrite=target.overwrite, inputs=inputs) for path in paths]
+    if target.figure is None:
+        return
+    if imaging.check_output(target.figure, overwrite=target.overwrite, inputs=inputs) in held:
+        raise OutputError(
+            f"{target.figure}: the figure and the result have one name; expected two, because one would replace the "
+            "other."
+        )
 
 
 def check_format(plan: Plan, output: Path) -> None:
@@ -219,9 +236,9 @@ def write_run(result: Result, measurement: Path, target: Target, say: Say) -> Ru
             f"{result.plan.method.name} on {result.plan.problem.family.spec} ended as {result.status.value} after "
             f"{result.steps} steps; nothing was written. {result.status.sentence}"
         )
+    held = files_of(result.plan, measurement)
+    check_target(target, held, result.plan.problem.image)
     inputs = input_files(result.plan, measurement)
-    held = tuple(entry.path for entry in inputs)
-    check_target(target, held)
     image = _writable(result.image, target.output)
     written = imaging.write(image, target.output, overwrite=target.overwrite, inputs=held, series_uid=target.series_uid)
     if written.clipped:
@@ -236,14 +253,23 @@ def write_run(result: Result, measurement: Path, target: Target, say: Say) -> Ru
     return Run(result, written.paths, record, document)
 
 
+def files_of(plan: Plan, measurement: Path) -> tuple[Path, ...]:
+    """The files that a run depends on."""
+    return (measurement, *(path for _, path in _model_files(plan)))
+
+
 def input_files(plan: Plan, measurement: Path) -> tuple[InputFile, ...]:
     """The files that a run depends on, with their hashes."""
+    measured = input_file("measurement", measurement, private=plan.problem.image.source.format == "dicom")
+    return (measured, *(input_file(role, path) for role, path in _model_files(plan)))
+
+
+def _model_files(plan: Plan) -> list[tuple[str, Path]]:
     problem = plan.problem
-    files = [input_file("measurement", measurement, private=problem.image.source.format == "dicom")]
     families = [("operator", problem.family.files), ("prior", problem.prior.files)]
     if problem.surrogate_family is not None:
         families.append(("surrogate", problem.surrogate_family.files))
-    return (*files, *(input_file(role, path) for role, paths in families for path in paths))
+    return [(role, path) for role, paths in families for path in paths]
 
 
 def _writable(image: Image, output: Path) -> Image:

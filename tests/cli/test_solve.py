@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from recon.pipeline import run as chain
@@ -92,6 +93,54 @@ def test_nothing_is_overwritten_unasked(run, folder: Path, measured: Path, exist
     assert Path(existing).read_bytes() != b"precious"
 
 
+def no_solve(*_: object) -> None:
+    raise AssertionError("the solver ran")
+
+
+@pytest.mark.parametrize(
+    ("figure", "fragment"),
+    [
+        ("sharp.png", "the figure and the result have one name"),
+        ("./sharp.png", "the figure and the result have one name"),
+        ("link.png", "the figure and the result have one name"),
+        ("sharp.png.run.json", "no format of a figure"),
+        ("measured.png", "one of the inputs"),
+        ("psf.png", "one of the inputs"),
+    ],
+)
+def test_a_figure_takes_no_other_files_place(
+    run, measured: Path, monkeypatch: pytest.MonkeyPatch, figure: str, fragment: str
+) -> None:
+    folder = measured.parent
+    Image.fromarray(np.full((3, 3), 200, np.uint8)).save("psf.png")
+    Path("link.png").symlink_to("sharp.png")
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.exists()}
+    monkeypatch.setattr(chain, "execute", no_solve)
+    options = ("--operator", "blur:psf=psf.png", "--noise", "0.01", "--figure", figure)
+    outcome = run("solve", measured, "-o", "sharp.png", *options, "--overwrite")
+    assert outcome.code == 7
+    assert fragment in outcome.err
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.exists()} == before
+
+
+def test_a_figure_takes_no_frames_place(run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tifffile.imwrite("stack.tif", np.zeros((3, 24, 20), np.uint8), photometric="minisblack")
+    monkeypatch.setattr(chain, "execute", no_solve)
+    options = ("--operator", "identity", "--noise", "0.01", "--figure", "x_0002.png", "--overwrite")
+    outcome = run("solve", "stack.tif", "-o", "x.png", *options)
+    assert outcome.code == 7, outcome.err
+    assert "the figure and the result have one name" in outcome.err
+    assert files(folder) == {"stack.tif"}
+
+
+def test_an_existing_figure_is_refused_before_the_solve(run, measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("f.png").write_bytes(b"precious")
+    monkeypatch.setattr(chain, "execute", no_solve)
+    outcome = run("solve", measured, "-o", "sharp.png", *BLUR, "--figure", "f.png")
+    assert outcome.code == 7
+    assert "f.png: the file exists" in outcome.err
+
+
 @pytest.mark.parametrize("output", ["measured.png", "./measured.png", "kernel.npy"])
 def test_an_input_is_never_replaced(run, measured: Path, output: str) -> None:
     before = Path(output).read_bytes()
@@ -153,7 +202,30 @@ def test_a_run_out_of_steps_is_written_and_says_so(run, measured: Path) -> None:
     outcome = run("solve", measured, "-o", "x.png", *BLUR, "--iterations", "3")
     assert outcome.code == 0
     assert "out of steps after 3 steps" in outcome.out
-    assert json.loads(Path("x.png.run.json").read_text())["status"] == "out of steps"
+    record = json.loads(Path("x.png.run.json").read_text())
+    assert record["status"] == "out of steps"
+    residual = max(record["history"][-1]["residuals"])
+    advice = f"the budget of 3 steps ran out at a relative residual of {residual:.1e}; --iterations gives more"
+    assert outcome.err.count(advice) == 1
+    assert advice not in run("solve", measured, "-o", "x.png", *BLUR, "--overwrite").err
+
+
+def test_quiet_leaves_results_and_errors(run, measured: Path) -> None:
+    outcome = run("solve", measured, "-o", "x.png", *BLUR, "--iterations", "3", "-q")
+    assert "out of steps" in outcome.out
+    assert not outcome.err
+    assert "No progress and no remarks: results and errors only." in " ".join(run("solve", "--help").out.split())
+
+
+@pytest.mark.parametrize("stepsize", ["3", "2.1"])
+def test_a_step_size_that_leaves_no_dual_step_is_named(run, folder: Path, measured: Path, stepsize: str) -> None:
+    before = files(folder)
+    options = ("--operator", "blur:box=3,boundary=valid", "--noise", "0.01", "--prior", "tv", "--stepsize", stepsize)
+    outcome = run("solve", measured, "-o", "x.png", *options)
+    assert outcome.code == 2
+    assert f"stepsize is {stepsize} with method 'condat_vu'; expected a number in (0, " in outcome.err
+    assert "dual_stepsize" not in outcome.err
+    assert files(folder) == before
 
 
 def test_a_batch_writes_what_it_can_and_exits_with_8(run, folder: Path, measured: Path) -> None:
