@@ -38,7 +38,7 @@ def command(data: tuple[str, ...], operators: tuple[str, ...], **given: Any) -> 
 
     For example: recon evaluate --data photos --operator blur:gaussian=1.6 --noise 0.01
     """
-    from recon.pipeline.batch import expand_inputs
+    from recon.pipeline.batch import expand_inputs, require_files
     from recon.pipeline.config import read_config
 
     own = ("config_file", "as_json", "value_range")
@@ -47,6 +47,7 @@ def command(data: tuple[str, ...], operators: tuple[str, ...], **given: Any) -> 
         raise click.UsageError("Missing option '--noise'; expected the level to simulate.", click.get_current_context())
     configs = [read_config(given["config_file"], {**options, "operator": spec}) for spec in operators]
     files = expand_inputs(data)
+    require_files(files)
     from recon.pipeline.evaluate import evaluate
 
     total, progress, scores = len(files) * len(configs), terminal.ProgressLine("evaluate"), []
@@ -88,6 +89,8 @@ def _print(scores: "list[Score]", operators: list[str], as_json: bool) -> None:
             rows = [[name, *(_number(figures[key], digits) for key, digits in _COLUMNS)] for name, figures in means]
             terminal.result(terminal.table(["operator", "PSNR in", "PSNR", "SSIM"], rows))
     failed = sum(score.status == "failed" for score in scores)
+    if failed == len(scores):
+        raise BatchError(f"{failed} of {failed} images failed, so there are no means.")
     if failed:
         raise BatchError(f"{failed} of {len(scores)} images failed; the means are of the others.")
 

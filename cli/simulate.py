@@ -36,12 +36,12 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
 
     spec, level = parse_spec(operator, "operator"), parse_noise(noise)
     files = expand_inputs(images)
-    outputs = name_outputs(files, output)
+    outputs = name_outputs(files, output, images)
     from recon.pipeline.operator_specs import read_operator
     from recon.pipeline.simulate import Simulation, sidecar_path, simulate_file
 
     family = read_operator(spec, terminal.say)
-    if len(files) > 1:
+    if outputs[0] != Path(output):
         make_folder(outputs[0].parent)
     written: list[Path] = []
     for number, (file, target) in enumerate(zip(files, outputs, strict=True)):

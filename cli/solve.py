@@ -75,7 +75,7 @@ def command(inputs: tuple[str, ...], **given: Any) -> None:
 
     For example: recon solve blurred.png -o sharp.png --operator blur:psf=kernel.npy --noise 0.01
     """
-    from recon.pipeline.batch import expand_inputs, name_outputs
+    from recon.pipeline.batch import expand_inputs, make_folder, name_outputs
     from recon.pipeline.config import read_config
 
     own = ("output", "config_file", "figure", "overwrite", "keep_interrupted", "dry_run", "as_json", "value_range")
@@ -89,7 +89,7 @@ def command(inputs: tuple[str, ...], **given: Any) -> None:
             "Missing option '-o'; expected the name of the image to write.", click.get_current_context()
         )
     files = expand_inputs(inputs)
-    outputs = [None] * len(files) if given["output"] is None else name_outputs(files, given["output"])
+    outputs = [None] * len(files) if given["output"] is None else name_outputs(files, given["output"], inputs)
     if given["figure"] is not None and len(files) > 1:
         raise click.UsageError(
             f"--figure is of one image, and {len(files)} inputs are given.", click.get_current_context()
@@ -97,6 +97,8 @@ def command(inputs: tuple[str, ...], **given: Any) -> None:
     if given["dry_run"]:
         _show_plans(files, outputs, config, given)
     elif len(files) == 1:
+        if outputs[0] != Path(given["output"]):
+            make_folder(outputs[0].parent)
         _report(_solve_one(files[0], outputs[0], config, given), given["as_json"])
     else:
         _solve_many(files, outputs, config, given)
@@ -189,6 +191,8 @@ def _solve_many(files: list[Path], outputs: list[Path], config: "SolveConfig", g
         terminal.result_json(documents)
     else:
         terminal.result(terminal.table(["input", "status", "steps", "seconds", "output"], rows))
+    if failed == len(files):
+        raise BatchError(f"all {failed} inputs failed and nothing is written; the table says why.")
     if failed:
         raise BatchError(f"{failed} of {len(files)} inputs failed; the others are written, as the table says.")
 

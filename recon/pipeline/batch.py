@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from recon.errors import InputError, OutputError
+from recon.errors import InputError, OutputError, UsageError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".dcm", ".dicom")
 """What is taken from a folder; a file that is named is read whatever it is called."""
@@ -36,12 +36,27 @@ def _expand(text: str) -> list[Path]:
         if not files:
             raise InputError(f"{text}: the folder holds no image; expected PNG, JPEG, TIFF, NPY or DICOM files in it.")
         return files
-    if not os.path.exists(path) and any(letter in text for letter in "*?["):  # noqa: PTH110
+    if _is_pattern(text):
         matches = sorted(Path(match) for match in glob.glob(text, recursive=True) if Path(match).is_file())  # noqa: PTH207
         if not matches:
             raise InputError(f"{text}: no file matches; expected a file, a folder or a pattern such as scans/*.png.")
         return matches
     return [path]
+
+
+def _is_pattern(text: str) -> bool:
+    return not os.path.exists(text) and any(letter in text for letter in "*?[")  # noqa: PTH110
+
+
+def require_files(inputs: Sequence[Path]) -> None:
+    """See that every input is there, where a result without one of them would mislead.
+
+    Raises:
+        InputError: One is not.
+    """
+    for path in inputs:
+        if not os.path.exists(path):  # noqa: PTH110  Path.exists raises on a name that is too long
+            raise InputError(f"{path}: there is no such file or folder; expected images, because each one counts.")
 
 
 def _is_image(path: Path) -> bool:
@@ -58,21 +73,32 @@ def _has_dicom_mark(path: Path) -> bool:
         return False
 
 
-def name_outputs(inputs: Sequence[Path], output: str) -> list[Path]:
+def name_outputs(inputs: Sequence[Path], output: str, given: Sequence[str] = ()) -> list[Path]:
     """Where the result of each input goes: ``output`` itself for a single one, else a file in the folder ``output``.
+
+    A single input that ``given`` names by its folder or by a pattern goes to a folder too where ``output`` has no
+    suffix, so that the number of files in a folder makes no difference.
 
     In a folder a result keeps the name of its input, JPEG becoming PNG, which loses nothing; results of DICOM files
     are numbered in the order of the inputs, because DICOM file names are often made of the patient's name.
 
     Raises:
+        UsageError: Several inputs are given, and the output is named like an image.
         OutputError: Several inputs would be written to one file, or the folder is a file.
     """
     folder = Path(output)
     is_folder = os.path.isdir(folder)  # noqa: PTH112
-    if len(inputs) == 1 and not is_folder and not output.endswith(("/", "\\")):
+    is_called_folder = output.endswith(("/", "\\"))
+    stands_for_many = not folder.suffix and any(os.path.isdir(text) or _is_pattern(text) for text in given)  # noqa: PTH112
+    if len(inputs) == 1 and not is_folder and not is_called_folder and not stands_for_many:
         return [folder]
     if not is_folder and os.path.exists(folder):  # noqa: PTH110
         raise OutputError(f"{output}: {len(inputs)} inputs are given and the output is a file; expected a folder.")
+    if folder.suffix.lower() in SUFFIXES and not is_folder and not is_called_folder:
+        raise UsageError(
+            f"{output}: {len(inputs)} inputs are given and the output is named like one image; expected the name of a "
+            "folder, because each input becomes a file in it."
+        )
     names = [_name(path, number) for number, path in enumerate(inputs, start=1)]
     for name in names:
         if names.count(name) > 1:

@@ -216,3 +216,17 @@ def test_a_record_that_is_none_exits_with_3(run, folder: Path, content: str) -> 
     outcome = run("replay", "r.json")
     assert outcome.code == 3
     assert "r.json" in outcome.err
+
+
+def test_an_evaluation_of_nothing_exits_with_3(run, folder: Path) -> None:
+    outcome = run("evaluate", "--data", "nowhere", "--operator", "identity", "--noise", "0.01")
+    assert outcome.code == 3
+    assert "nowhere: there is no such file or folder" in outcome.err
+    assert not outcome.out
+
+
+def test_an_evaluation_in_which_all_failed_has_no_means(run, folder: Path) -> None:
+    Path("bad.png").write_bytes(b"nonsense")
+    outcome = run("evaluate", "--data", "bad.png", "--operator", "identity", "--noise", "0.01")
+    assert outcome.code == 8
+    assert "1 of 1 images failed, so there are no means" in outcome.err

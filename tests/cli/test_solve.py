@@ -244,6 +244,42 @@ def test_a_batch_writes_what_it_can_and_exits_with_8(run, folder: Path, measured
     assert [entry["status"] for entry in json.loads(again.out)] == ["converged", "failed"]
 
 
+def test_a_batch_that_wrote_nothing_says_so(run, folder: Path) -> None:
+    (folder / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        Path("in", name).write_bytes(b"nonsense")
+    outcome = run("solve", "in", "-o", "out", "--operator", "identity")
+    assert outcome.code == 8
+    assert "all 2 inputs failed and nothing is written" in outcome.err
+    assert "the others" not in outcome.err
+
+
+@pytest.mark.parametrize("given", ["in", "in/*.png"])
+def test_a_folder_of_one_image_becomes_a_folder(run, folder: Path, measured: Path, given: str) -> None:
+    (folder / "in").mkdir()
+    measured.rename(folder / "in" / "a.png")
+    options = ("--operator", "identity", "--prior", "none", "--device", "cpu")
+    assert "would write: out" in run("solve", given, "-o", "out", *options, "--dry-run").out
+    assert "out" not in files(folder)
+    outcome = run("solve", given, "-o", "out", *options)
+    assert outcome.code == 0, outcome.err
+    assert files(folder / "out") == {"a.png", "a.png.run.json"}
+    assert run("solve", given, "-o", "b.png", *options).code == 0
+    assert Path("b.png").is_file()
+    assert run("simulate", given, "-o", "made", "--operator", "identity", "--noise", "0.1").code == 0
+    assert "a.png" in files(folder / "made")
+
+
+def test_several_inputs_do_not_make_a_folder_named_like_an_image(run, folder: Path, measured: Path) -> None:
+    (folder / "other.png").write_bytes(measured.read_bytes())
+    before = files(folder)
+    for command in ("solve", "simulate"):
+        outcome = run(command, measured, "other.png", "-o", "out.png", "--operator", "identity", "--noise", "0.1")
+        assert outcome.code == 2
+        assert "out.png: 2 inputs are given and the output is named like one image" in outcome.err
+    assert files(folder) == before
+
+
 def test_several_inputs_of_one_name_are_refused(run, folder: Path, measured: Path) -> None:
     (folder / "in").mkdir()
     (folder / "in" / "measured.png").write_bytes(measured.read_bytes())
