@@ -17,7 +17,7 @@ from recon import imaging, operators
 from recon.errors import ConsistencyError, InputError, UsageError
 from recon.pipeline import options
 from recon.pipeline.device import Say
-from recon.pipeline.python_specs import load_callable
+from recon.pipeline.python_specs import guarded_operator, load_callable
 from recon.pipeline.spec import Spec, unknown_name
 from recon.types import LinearOperator
 
@@ -201,12 +201,15 @@ def _python(spec: Spec, say: Say) -> OperatorFamily:
         try:
             made = make(shape)
         except Exception as error:  # the user's own code may raise anything
-            raise UsageError(f"{spec}: calling it with the image's shape {shape} raised {error!r}.") from error
+            raise UsageError(
+                f"{spec}: calling it with the image's shape {shape} raised {error!r}; expected a callable that takes "
+                "(height, width), as one tuple, and returns an object with the methods A and A_adjoint."
+            ) from error
         if not isinstance(made, LinearOperator):
             raise UsageError(
                 f"{spec}: it returned a {type(made).__name__}; expected an operator with the methods A and A_adjoint."
             )
-        return made
+        return guarded_operator(spec, made, shape)
 
     return OperatorFamily(spec, on, files=(path,))
 

@@ -12,7 +12,7 @@ from recon import priors
 from recon.errors import UsageError
 from recon.evidence import Assumed
 from recon.pipeline import options
-from recon.pipeline.python_specs import load_callable
+from recon.pipeline.python_specs import guarded_map, load_callable
 from recon.pipeline.spec import Spec, unknown_name
 from recon.pipeline.weights import tv_weight, wavelet_weight
 from recon.priors import Prior, Resolvent, ResolventProperties
@@ -191,20 +191,29 @@ def _python(spec: Spec, setting: Setting) -> ChosenPrior:
     try:
         made = make()
     except Exception as error:  # the user's own code may raise anything
-        raise UsageError(f"{spec}: calling it raised {error!r}.") from error
+        raise UsageError(
+            f"{spec}: calling it without arguments raised {error!r}; expected a callable that takes nothing and "
+            "returns a Prior, a Resolvent or a map from images to images."
+        ) from error
     if isinstance(made, Prior):
-        return ChosenPrior(spec, made, (path,))
+        return ChosenPrior(spec, replace(made, resolvent=_guarded_family(spec, made.resolvent)), (path,))
     if not callable(made):
         raise UsageError(
             f"{spec}: it returned a {type(made).__name__}; expected a Prior, a Resolvent or a map from image to image."
         )
-    resolvent: Map = made
-    wrapped = resolvent if isinstance(resolvent, Resolvent) else _assumed(resolvent)
-    return ChosenPrior(spec, Prior(wrapped.name, lambda gamma: wrapped), (path,))
+    resolvent = _guarded_resolvent(spec, made)
+    return ChosenPrior(spec, Prior(resolvent.name, lambda gamma: resolvent), (path,))
 
 
-def _assumed(resolvent: Map) -> Resolvent:
-    return Resolvent(resolvent, priors.properties_of(resolvent), priors.name_of(resolvent))
+def _guarded_family(spec: Spec, family: Callable[[float], Resolvent]) -> Callable[[float], Resolvent]:
+    return lambda gamma: _guarded_resolvent(spec, family(gamma))
+
+
+def _guarded_resolvent(spec: Spec, resolvent: Map) -> Resolvent:
+    """The user's map as a resolvent that names itself where it fails; what it says of itself is kept, else assumed."""
+    if isinstance(resolvent, Resolvent):
+        return replace(resolvent, apply=guarded_map(spec, resolvent.apply))
+    return Resolvent(guarded_map(spec, resolvent), priors.properties_of(resolvent), priors.name_of(resolvent))
 
 
 def _model(spec: Spec, setting: Setting) -> ChosenPrior:

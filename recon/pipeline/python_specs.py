@@ -6,9 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from recon.errors import UsageError
+import torch
+from torch import Tensor
+
+from recon.errors import ReconError, UsageError
 from recon.pipeline import options
 from recon.pipeline.spec import Spec
+from recon.types import LinearOperator, Map
 
 
 def load_callable(spec: Spec) -> tuple[Path, Callable[..., Any]]:
@@ -37,3 +41,60 @@ def load_callable(spec: Spec) -> tuple[Path, Callable[..., Any]]:
         found = ", ".join(sorted(key for key, value in vars(module).items() if callable(value) and key[0] != "_"))
         raise UsageError(f"{spec}: {path} has no callable {name!r}; it has: {found or 'none'}.")
     return path, made
+
+
+def guarded_operator(spec: Spec, operator: LinearOperator, image_shape: tuple[int, int]) -> LinearOperator:
+    """The user's operator itself, whose ``A`` and ``A_adjoint`` from now on name it where they fail.
+
+    Args:
+        spec: Where it comes from.
+        operator: What the callable returned; what forbids to set its attributes is left as it is.
+        image_shape: (height, width) of the images that ``A_adjoint`` is to return.
+    """
+    forward = _guarded(spec, "A", operator.A, lambda x: None, ", or --shape H,W where it takes another size")
+    back = _guarded(spec, "A_adjoint", operator.A_adjoint, lambda y: image_shape)
+    try:  # the object is kept, because solvers look for more abilities on it than these two
+        vars(operator).update(A=forward, A_adjoint=back)
+    except (TypeError, AttributeError):
+        return operator
+    return operator
+
+
+def guarded_map(spec: Spec, image_map: Map) -> Map:
+    """The user's map from images to images of the same shape, which names itself where it fails."""
+    return _guarded(spec, "the map that it returned", image_map, lambda x: tuple(x.shape))
+
+
+def _guarded(
+    spec: Spec,
+    what: str,
+    function: Callable[..., Any],
+    expected: Callable[[Tensor], tuple[int, ...] | None],
+    hint: str = "",
+) -> Callable[..., Tensor]:
+    """The function, with a UsageError where it raises, or returns no tensor or one without the expected last sides."""
+
+    def call(x: Tensor, *arguments: Any, **options: Any) -> Tensor:
+        given = f"for a tensor of shape {tuple(x.shape)}"
+        try:
+            found = function(x, *arguments, **options)
+        except (ReconError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # the user's own code may raise anything
+            if "can't allocate memory" in str(error):
+                raise
+            raise UsageError(f"{spec}: {what} raised {error!r} {given}; expected a tensor{hint}.") from error
+        if not isinstance(found, Tensor):
+            raise UsageError(f"{spec}: {what} returned a {type(found).__name__} {given}; expected a torch tensor.")
+        sides = expected(x)
+        if sides is not None and tuple(found.shape[-len(sides) :]) != sides:
+            raise UsageError(
+                f"{spec}: {what} returned shape {tuple(found.shape)} {given}; expected the image's, {_ending(sides)}."
+            )
+        return found
+
+    return call
+
+
+def _ending(sides: tuple[int, ...]) -> str:
+    return f"(batch, channels, {sides[0]}, {sides[1]})" if len(sides) == 2 else str(sides)

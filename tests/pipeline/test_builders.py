@@ -193,6 +193,77 @@ def test_a_users_own_prior_is_assumed_unless_it_says_more(tmp_path: Path) -> Non
     assert prior_from_spec(parse_spec(f"python:{file}:tv")).split is not None
 
 
+OWN_OPERATORS = """
+import torch
+class Base:
+    def __init__(self, shape): pass
+    def A(self, x): return x
+    def A_adjoint(self, y): return y
+class Raises(Base):
+    def A(self, x): raise KeyError("lost")
+class Crops(Base):
+    def A_adjoint(self, y): return y[..., 1:, :]
+class Arrays(Base):
+    def A(self, x): return x.numpy()
+def two(height, width): return Base((height, width))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("Raises", r"own.py:Raises: A raised KeyError\('lost'\) for a tensor of shape \(1, 1, 8, 6\); .*--shape"),
+        ("Crops", r"own.py:Crops: A_adjoint returned shape \(1, 1, 7, 6\).*expected .*\(batch, channels, 8, 6\)"),
+        ("Arrays", "own.py:Arrays: A returned a ndarray"),
+        ("two", r"own.py:two: .*missing 1 required .*expected a callable that takes \(height, width\), as one tuple"),
+    ],
+)
+def test_a_users_own_operator_that_fails_is_named(tmp_path: Path, name: str, pattern: str) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(OWN_OPERATORS)
+    with pytest.raises(UsageError, match=pattern):
+        built = operator_from_spec(parse_spec(f"python:{file}:{name}"), (8, 6))
+        built.A_adjoint(built.A(torch.ones(1, 1, 8, 6)))
+
+
+OWN_PRIORS = """
+from recon import priors
+def direct(x): return x
+def raises():
+    def denoise(x): raise KeyError("lost")
+    return denoise
+def crops(): return lambda x: x[..., 1:, :]
+def arrays(): return lambda x: x.numpy()
+def resolvent(): return priors.Resolvent(lambda x: None, priors.properties_of(None), "mine")
+def family(): return priors.Prior("mine", lambda s: resolvent())
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("direct", r"own.py:direct: .*missing 1 required .*takes nothing and returns .*a map from images to images"),
+        ("raises", r"own.py:raises: the map that it returned raised KeyError\('lost'\)"),
+        ("crops", r"own.py:crops: .*returned shape \(1, 1, 7, 6\).*expected the image's, \(1, 1, 8, 6\)"),
+        ("arrays", "own.py:arrays: .*returned a ndarray"),
+        ("resolvent", "own.py:resolvent: .*returned a NoneType"),
+        ("family", "own.py:family: .*returned a NoneType"),
+    ],
+)
+def test_a_users_own_prior_that_fails_is_named(tmp_path: Path, name: str, pattern: str) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(OWN_PRIORS)
+    with pytest.raises(UsageError, match=pattern):
+        prior_from_spec(parse_spec(f"python:{file}:{name}")).resolvent(1.0)(torch.ones(1, 1, 8, 6))
+
+
+def test_memory_that_runs_out_in_a_users_own_prior_stays_what_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text("def make():\n    def denoise(x): raise MemoryError\n    return denoise\n")
+    with pytest.raises(MemoryError):
+        prior_from_spec(parse_spec(f"python:{file}:make")).resolvent(1.0)(torch.ones(1, 1, 8, 6))
+
+
 NAMES = st.sampled_from(
     ["identity", "blur", "inpaint", "downsample", "mri", "ct", "python", "tv", "box", "wavelet", "l1"]
 )
