@@ -62,7 +62,7 @@ def guarded_operator(spec: Spec, operator: LinearOperator, image_shape: tuple[in
 
 def guarded_map(spec: Spec, image_map: Map) -> Map:
     """The user's map from images to images of the same shape, which names itself where it fails."""
-    return _guarded(spec, "the map that it returned", image_map, lambda x: tuple(x.shape))
+    return _guarded(spec, "the map that it makes", image_map, lambda x: tuple(x.shape))
 
 
 def _guarded(

@@ -243,7 +243,7 @@ def family(): return priors.Prior("mine", lambda s: resolvent())
     ("name", "pattern"),
     [
         ("direct", r"own.py:direct: .*missing 1 required .*takes nothing and returns .*a map from images to images"),
-        ("raises", r"own.py:raises: the map that it returned raised KeyError\('lost'\)"),
+        ("raises", r"own.py:raises: the map that it makes raised KeyError\('lost'\)"),
         ("crops", r"own.py:crops: .*returned shape \(1, 1, 7, 6\).*expected the image's, \(1, 1, 8, 6\)"),
         ("arrays", "own.py:arrays: .*returned a ndarray"),
         ("resolvent", "own.py:resolvent: .*returned a NoneType"),
