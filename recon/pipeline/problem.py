@@ -116,8 +116,16 @@ def _noise(config: SolveConfig, image: Image, family: OperatorFamily, say: Say) 
             "expected --noise SIGMA, or a prior with its weight, as in --prior tv:weight=0.001."
         )
     estimate = _estimate(image)
-    say(f"noise level estimated from the measurement: {estimate:.3g} of the range (--noise SIGMA states it)")
+    say(
+        f"noise level estimated from the measurement: {_in_units(estimate, image)}, if it is independent from pixel to "
+        "pixel; noise that is not, as in a reconstructed slice, is far stronger, and --noise SIGMA states it"
+    )
     return estimate
+
+
+def _in_units(sigma: float, image: Image) -> str:
+    units = f" ({sigma * image.value_range.width:.3g} {image.units})" if image.units else ""
+    return f"{sigma:.3g} of the range{units}"
 
 
 def _estimate(image: Image) -> float:

@@ -11,10 +11,37 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.extending import intrinsic
 
 _compiled = numba.njit(parallel=True, fastmath={"contract", "reassoc", "nsz", "arcp"}, cache=True, nogil=True)
 
 Array = Any
+
+
+@intrinsic
+def _neighbours(context: Any, array: Any, index: Any) -> Any:
+    """``array[index], array[index + 1]`` of a flat array.
+
+    Two neighbours in single precision are one load of 64 bits, and one gather where two would be needed: gathers are
+    what the loops below wait for.
+    """
+    signature = numba.types.UniTuple(array.dtype, 2)(array, index)
+
+    def generate(target: Any, builder: Any, types: Any, values: Any) -> Any:
+        data = target.make_array(types.args[0])(target, builder, values[0]).data
+        first = builder.gep(data, [values[1]])
+        if array.dtype == numba.types.float32:
+            both = builder.load(builder.bitcast(first, ir.IntType(64).as_pointer()))
+            both.align = 4
+            high = builder.lshr(both, ir.Constant(ir.IntType(64), 32))
+            loaded = [builder.bitcast(builder.trunc(half, ir.IntType(32)), ir.FloatType()) for half in (both, high)]
+        else:
+            second = builder.gep(first, [ir.Constant(ir.IntType(32), 1)])
+            loaded = [builder.load(first), builder.load(second)]
+        return target.make_tuple(builder, types.return_type, loaded)
+
+    return signature, generate
 
 
 @_compiled
@@ -50,9 +77,8 @@ def _along(image: Array, start: float, slope: float) -> Any:
         position = begin + step * real(line)
         left = np.int32(position)
         weight = position - real(left)
-        here = line * stride + left
-        value = flat[here]
-        total += value + weight * (flat[here + 1] - value)
+        value, other = _neighbours(flat, line * stride + left)
+        total += value + weight * (other - value)
     return total
 
 
@@ -90,21 +116,39 @@ def back_project_parallel(
     lowest, highest = real(reach - 1), real(stride - reach - 1)
     out = np.empty((rows, columns), weighted.dtype)
     for row in numba.prange(rows):
+        place = np.empty(views, weighted.dtype)
+        for view in range(views):
+            place[view] = down[view] * real(row) + origin[view]
         for column in range(columns):
             total = real(0)
-            for view in range(views):
-                shadow = across[view] * real(column) + (down[view] * real(row) + origin[view])
-                shadow = min(max(shadow, lowest), highest)
-                ray = np.int32(shadow)
-                beyond = shadow - real(ray)
-                narrow = spread[view]
-                here = view * stride + ray
-                for k in range(reach):
-                    before = max(real(0), real(1) - (beyond + real(k)) * narrow)
-                    after = max(real(0), real(1) - (real(k + 1) - beyond) * narrow)
-                    total += before * flat[here - k] + after * flat[here + k + 1]
+            if reach == 1:
+                for view in range(views):
+                    shadow = min(max(across[view] * real(column) + place[view], lowest), highest)
+                    ray = np.int32(shadow)
+                    beyond = shadow - real(ray)
+                    before = max(real(0), real(1) - beyond * spread[view])
+                    after = max(real(0), real(1) - (real(1) - beyond) * spread[view])
+                    value, other = _neighbours(flat, view * stride + ray)
+                    total += before * value + after * other
+            else:
+                for view in range(views):
+                    shadow = min(max(across[view] * real(column) + place[view], lowest), highest)
+                    total += _hat(flat, view * stride, shadow, spread[view], reach)
             out[row, column] = total
     return out
+
+
+@numba.njit(fastmath={"contract", "reassoc", "nsz", "arcp"}, inline="always")
+def _hat(flat: Array, offset: int, shadow: Any, narrow: Any, reach: int) -> Any:
+    """What ``reach`` rays on either side of a shadow give to a pixel."""
+    real = flat.dtype.type
+    ray = np.int32(shadow)
+    beyond, total = shadow - real(ray), real(0)
+    for k in range(reach):
+        before = max(real(0), real(1) - (beyond + real(k)) * narrow)
+        after = max(real(0), real(1) - (real(k + 1) - beyond) * narrow)
+        total += before * flat[offset + ray - k] + after * flat[offset + ray + k + 1]
+    return total
 
 
 @_compiled
@@ -135,27 +179,37 @@ def back_project_fan(
     middle, far = real(centre), real(magnified)
     out = np.empty((rows, columns), weighted.dtype)
     for row in numba.prange(rows):
+        place = down * real(row) + origin
         for column in range(columns):
             total = real(0)
-            for view in range(views):
-                aside = across[view, 0] * real(column) + (down[view, 0] * real(row) + origin[view, 0])
-                depth = across[view, 1] * real(column) + (down[view, 1] * real(row) + origin[view, 1])
-                if arc:
-                    shadow = middle + far * math.atan2(aside, depth)
-                    away = math.hypot(aside, depth)
-                else:
-                    shadow = middle + far * (aside / depth)
-                    away = depth
-                shadow = min(max(shadow, lowest), highest)
-                ray = np.int32(shadow)
-                beyond = shadow - real(ray)
-                here = view * stride + ray
-                for k in range(reach):
-                    left, right = beyond + real(k), real(k + 1) - beyond
-                    if arc:  # the distance from a ray at a small angle is its sine
-                        left, right = far * math.sin(left / far), far * math.sin(right / far)
-                    before = max(real(0), real(1) - left * away * narrows[here - k])
-                    after = max(real(0), real(1) - right * away * narrows[here + k + 1])
-                    total += before * flat[here - k] + after * flat[here + k + 1]
+            if reach == 1 and not arc:
+                for view in range(views):
+                    depth = across[view, 1] * real(column) + place[view, 1]
+                    shadow = middle + far * ((across[view, 0] * real(column) + place[view, 0]) / depth)
+                    shadow = min(max(shadow, lowest), highest)
+                    ray = np.int32(shadow)
+                    beyond = shadow - real(ray)
+                    value, other = _neighbours(flat, view * stride + ray)
+                    narrow, next_narrow = _neighbours(narrows, view * stride + ray)
+                    before = max(real(0), real(1) - beyond * depth * narrow)
+                    after = max(real(0), real(1) - (real(1) - beyond) * depth * next_narrow)
+                    total += before * value + after * other
+            else:
+                for view in range(views):
+                    aside = across[view, 0] * real(column) + place[view, 0]
+                    depth = across[view, 1] * real(column) + place[view, 1]
+                    bend = math.atan2(aside, depth) if arc else aside / depth
+                    away = math.hypot(aside, depth) if arc else depth
+                    shadow = min(max(middle + far * real(bend), lowest), highest)
+                    ray = np.int32(shadow)
+                    beyond = shadow - real(ray)
+                    here = view * stride + ray
+                    for k in range(reach):
+                        left, right = beyond + real(k), real(k + 1) - beyond
+                        if arc:  # the distance from a ray at a small angle is its sine
+                            left, right = far * math.sin(left / far), far * math.sin(right / far)
+                        before = max(real(0), real(1) - left * away * narrows[here - k])
+                        after = max(real(0), real(1) - right * away * narrows[here + k + 1])
+                        total += before * flat[here - k] + after * flat[here + k + 1]
             out[row, column] = total
     return out
