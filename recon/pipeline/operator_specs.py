@@ -97,7 +97,14 @@ def _blur(spec: Spec, say: Say) -> OperatorFamily:
     height, width = psf.shape
 
     def image_shape(measured: Shape) -> Shape:
-        return measured if boundary == "circular" else (measured[0] + height - 1, measured[1] + width - 1)
+        if boundary == "circular":
+            return measured
+        if height > measured[0] or width > measured[1]:
+            raise ConsistencyError(
+                f"{spec}: the PSF has {height} x {width} pixels and the measurement {measured[0]} x {measured[1]}; "
+                "expected a smaller PSF, because most of the image would lie outside of what was seen."
+            )
+        return measured[0] + height - 1, measured[1] + width - 1
 
     files = (options.file(spec, "psf"),) if kind == "psf" else ()
     return OperatorFamily(spec, lambda shape: operators.Blur(psf, shape, boundary), image_shape, files)

@@ -137,8 +137,16 @@ def _hold(items: list[int], old: S, new: S) -> S:
 
 def _lengths(tensors: tuple[Tensor, ...], dtype: torch.dtype | None = None) -> list[Tensor]:
     """The Euclidean norm of each batch item of each tensor, shape (batch,), accumulated in ``dtype``."""
-    parts = [torch.view_as_real(t) if t.is_complex() else t for t in tensors]
-    return [torch.linalg.vector_norm(part.flatten(1), dim=1, dtype=dtype) for part in parts]
+    parts = [(torch.view_as_real(t) if t.is_complex() else t).flatten(1) for t in tensors]
+    return [_length(part if dtype is None else part.to(dtype)) for part in parts]
+
+
+def _length(rows: Tensor) -> Tensor:
+    """The norm of each row; of a single one by a dot product, which takes half the time."""
+    if rows.shape[0] != 1:
+        return torch.linalg.vector_norm(rows, dim=1)
+    square: Tensor = torch.dot(rows[0], rows[0])
+    return square.sqrt()[None]
 
 
 def _changes_and_sizes(before: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> tuple[list[float], list[float]]:

@@ -73,6 +73,12 @@ def test_a_psf_with_negative_values_is_kept_and_remarked_on(tmp_path: Path) -> N
     assert any("2 negative values" in line for line in said)
 
 
+def test_a_psf_larger_than_a_valid_measurement_is_refused() -> None:
+    family = read_operator(parse_spec("blur:box=9,boundary=valid"))
+    with pytest.raises(ConsistencyError, match=r"9 x 9 pixels and the measurement 8 x 20; expected a smaller PSF"):
+        family.image_shape((8, 20))
+
+
 def test_the_image_is_larger_than_a_valid_measurement_by_the_psf() -> None:
     family = read_operator(parse_spec("blur:box=5,boundary=valid"))
     shape = family.image_shape((20, 16))
