@@ -143,10 +143,10 @@ def _lengths(tensors: tuple[Tensor, ...], dtype: torch.dtype | None = None) -> l
 
 def _length(rows: Tensor) -> Tensor:
     """The norm of each row; of a single one by a dot product, which takes half the time."""
-    if rows.shape[0] != 1:
-        return torch.linalg.vector_norm(rows, dim=1)
-    square: Tensor = torch.dot(rows[0], rows[0])
-    return square.sqrt()[None]
+    norms: Tensor = (
+        torch.linalg.vector_norm(rows, dim=1) if len(rows) != 1 else torch.dot(rows[0], rows[0]).sqrt()[None]
+    )
+    return norms
 
 
 def _changes_and_sizes(before: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> tuple[list[float], list[float]]:
