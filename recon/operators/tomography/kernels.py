@@ -182,18 +182,22 @@ def back_project_fan(
         place = down * real(row) + origin
         for column in range(columns):
             total = real(0)
-            if reach == 1 and not arc:
+            if reach == 2 and not arc:
                 for view in range(views):
                     depth = across[view, 1] * real(column) + place[view, 1]
                     shadow = middle + far * ((across[view, 0] * real(column) + place[view, 0]) / depth)
                     shadow = min(max(shadow, lowest), highest)
                     ray = np.int32(shadow)
                     beyond = shadow - real(ray)
-                    value, other = _neighbours(flat, view * stride + ray)
-                    narrow, next_narrow = _neighbours(narrows, view * stride + ray)
-                    before = max(real(0), real(1) - beyond * depth * narrow)
-                    after = max(real(0), real(1) - (real(1) - beyond) * depth * next_narrow)
-                    total += before * value + after * other
+                    here = view * stride + ray
+                    first, second = _neighbours(flat, here - 1)
+                    third, fourth = _neighbours(flat, here + 1)
+                    a, b = _neighbours(narrows, here - 1)
+                    c, d = _neighbours(narrows, here + 1)
+                    total += max(real(0), real(1) - (real(1) + beyond) * depth * a) * first
+                    total += max(real(0), real(1) - beyond * depth * b) * second
+                    total += max(real(0), real(1) - (real(1) - beyond) * depth * c) * third
+                    total += max(real(0), real(1) - (real(2) - beyond) * depth * d) * fourth
             else:
                 for view in range(views):
                     aside = across[view, 0] * real(column) + place[view, 0]

@@ -100,7 +100,7 @@ class Tomography:
 
         geometry, spread = self.geometry, self._rays.spread
         (axis, distance), detector = geometry.distances, geometry.detector
-        reach = math.ceil(1 / (spread.min() * (axis - geometry.volume.radius)))
+        reach = max(2, math.ceil(1 / (spread.min() * (axis - geometry.volume.radius))))
         centre = (detector.pixels - 1) / 2 - detector.offset / detector.pitch + 2 * reach
         across, down, origin = (_like(c, weighted) for c in self._places)
         return kernels.back_project_fan(
