@@ -5,11 +5,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from recon.memory import keep_freed_memory
+
 _fft: Any = torch.fft  # torch leaves these functions untyped
 
 
 def rfft2(x: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
     """The half spectrum of a real image, first padded with zeros to ``grid``."""
+    keep_freed_memory()
     return cast(Tensor, _fft.rfft2(x, s=grid))
 
 
@@ -20,6 +23,7 @@ def irfft2(spectrum: Tensor, grid: tuple[int, int]) -> Tensor:
 
 def fft2(x: Tensor, norm: str = "backward") -> Tensor:
     """The full spectrum; ``norm="ortho"`` makes it unitary."""
+    keep_freed_memory()
     return cast(Tensor, _fft.fft2(x, norm=norm))
 
 

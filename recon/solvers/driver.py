@@ -1,6 +1,5 @@
 """The one loop that runs every algorithm."""
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from recon.certificates.certificate import Certificate
 from recon.errors import UsageError
+from recon.memory import keep_freed_memory
 from recon.solvers.algorithm import Algorithm, S
 from recon.solvers.solution import Progress, Solution, Status
 
@@ -24,9 +24,6 @@ PLATEAU = 10.0
 
 ROUNDING = 1e-7
 """Steps shorter than this fraction of the variable are rounding, and their growth means nothing."""
-
-LARGEST_KEPT_BLOCK = 2**25 - 2**16
-"""Bytes: just below the 32 MiB that glibc calls ``DEFAULT_MMAP_THRESHOLD_MAX``, with room for its header."""
 
 Callback = Callable[[Progress, Tensor], bool | None]
 """Called at each look with the progress and the images; returning True stops the run."""
@@ -70,7 +67,7 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
         UsageError: Neither or both of ``x0`` and ``state``, or a budget or tolerance that is not valid.
     """
     _check(x0, state, tolerance, max_steps, check_every)
-    _keep_freed_memory()
+    keep_freed_memory()
     current = algorithm.init(x0) if state is None else state  # type: ignore[arg-type]
     referee = _Referee(current.x.shape[0], tolerance)
     sound, step = current, 0
@@ -96,17 +93,6 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
         certificate=certificate,
         state=current,
     )
-
-
-@functools.cache
-def _keep_freed_memory() -> None:
-    """Have the C library keep what each step frees for the next one, once for the process.
-
-    glibc gives freed memory beyond a threshold back to the system, and whether a solve crosses it at every step is a
-    matter of luck: then hundreds of page faults a step make it half as slow again. Freeing one large block, which is
-    never touched, raises the threshold to twice its size; 32 MiB is the largest that counts. Elsewhere it does nothing.
-    """
-    torch.empty(LARGEST_KEPT_BLOCK, dtype=torch.uint8)
 
 
 def _check(x0: Tensor | None, state: Any, tolerance: float, max_steps: int, check_every: int) -> None:
@@ -135,17 +121,16 @@ def _hold(items: list[int], old: S, new: S) -> S:
     return type(new)(*map(hold, old, new))  # type: ignore[call-overload]
 
 
-def _lengths(tensors: tuple[Tensor, ...], dtype: torch.dtype | None = None) -> list[Tensor]:
-    """The Euclidean norm of each batch item of each tensor, shape (batch,), accumulated in ``dtype``."""
+def _lengths(tensors: tuple[Tensor, ...], dtype: torch.dtype | None = None) -> list[list[float]]:
+    """The Euclidean norm of each batch item of each tensor, accumulated in ``dtype``.
+
+    A single item on the CPU goes by dot products: a look at a megapixel then takes half the time.
+    """
     parts = [(torch.view_as_real(t) if t.is_complex() else t).flatten(1) for t in tensors]
-    return [_length(part if dtype is None else part.to(dtype)) for part in parts]
-
-
-def _length(rows: Tensor) -> Tensor:
-    """The norm of each row; of a single one by a dot product, which takes half the time."""
-    norms: Tensor = (
-        torch.linalg.vector_norm(rows, dim=1) if len(rows) != 1 else torch.dot(rows[0], rows[0]).sqrt()[None]
-    )
+    parts = parts if dtype is None else [part.to(dtype) for part in parts]
+    if parts[0].is_cpu and len(parts[0]) == 1:
+        return [[math.sqrt(torch.dot(part[0], part[0]).item())] for part in parts]
+    norms: list[list[float]] = torch.stack([torch.linalg.vector_norm(part, dim=1) for part in parts]).tolist()
     return norms
 
 
@@ -158,9 +143,9 @@ def _changes_and_sizes(before: tuple[Tensor, ...], after: tuple[Tensor, ...]) ->
     what overflows is computed again in double precision, at three times the cost.
     """
     tensors = (*(b - a for a, b in zip(before, after, strict=True)), *after)
-    norms: list[list[float]] = torch.stack(_lengths(tensors)).tolist()
+    norms = _lengths(tensors)
     if not all(math.isfinite(norm) for row in norms for norm in row):
-        norms = torch.stack(_lengths(tensors, torch.float64)).tolist()
+        norms = _lengths(tensors, torch.float64)
     return _combined(norms[: len(after)]), _combined(norms[len(after) :])
 
 
