@@ -13,14 +13,18 @@ from recon.operators.least_squares import LeastSquares
 from recon.operators.mismatch import Mismatch, mismatch_of, shift_for
 from recon.operators.mri import CartesianMRI
 from recon.operators.psf import box_psf, check_psf, defocus_psf, gaussian_psf, motion_psf, normalise_psf, psf_centre
+from recon.operators.tomography import AlongAxis, Detector, Geometry, Tomography, Volume, evenly_spaced
 
 __all__ = [
+    "AlongAxis",
     "Blur",
     "Buffer",
     "CartesianMRI",
     "CircularBlur",
     "Composition",
+    "Detector",
     "Downsampling",
+    "Geometry",
     "Identity",
     "Inpainting",
     "LeastSquares",
@@ -30,13 +34,16 @@ __all__ = [
     "ScaledWithResolvent",
     "Space",
     "Stack",
+    "Tomography",
     "ValidBlur",
+    "Volume",
     "adjoint_gap",
     "box_psf",
     "check_adjoint",
     "check_psf",
     "compose",
     "defocus_psf",
+    "evenly_spaced",
     "gaussian_psf",
     "mismatch_of",
     "motion_psf",

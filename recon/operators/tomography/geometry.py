@@ -3,37 +3,82 @@
 Lengths are in mm, angles in degrees. In a slice, x points right and y up: the pixel in row r and column c of H x W has
 its centre at ``x = (c - (W - 1) / 2) pitch + x0`` and ``y = ((H - 1) / 2 - r) pitch + y0``. At the angle t the
 detector's axis is ``(cos t, sin t)``, and X-rays travel along ``(-sin t, cos t)``: the convention of the ASTRA toolbox.
+
+A cone adds the third coordinate: z points along the axis of rotation, the source turns in the plane z = 0, row r of the
+panel is at ``v = (r - (rows - 1) / 2) pitch + v0`` with v along z, and slice s of the volume is at
+``z = (s - (slices - 1) / 2) pitch + z0``. So both counts begin at the low end of z. What remains of a cone in the plane
+z = 0 is the fan of the same angles, distances, detector columns, image rows and image columns.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+import numbers
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 from recon.errors import ConsistencyError
 
-Kind = Literal["parallel", "fan"]
+Kind = Literal["parallel", "fan", "cone"]
 DetectorShape = Literal["flat", "arc"]
+
+STEEPEST = math.sqrt(0.5)
+"""Of a ray, v to the distance from source to detector: a flatter ray runs more along x, or along y, than along z."""
+
+
+@dataclass(frozen=True)
+class AlongAxis:
+    """Evenly spaced places along the axis of rotation: the rows of a panel, or the slices of a volume.
+
+    Attributes:
+        pixels: How many.
+        pitch: The distance between the centres of two neighbours, in mm.
+        offset: The coordinate of the middle, in mm from the plane in which the source turns.
+    """
+
+    pixels: int
+    pitch: float
+    offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require_count("pixels along the axis of rotation", self.pixels, "nothing else is in a panel or a volume")
+        _require_positive("pitch along the axis of rotation", self.pitch, "it is a length in mm")
+        _require_finite("offset along the axis of rotation", self.offset)
+
+    @property
+    def first(self) -> float:
+        """The coordinate of place 0, in mm."""
+        return self.offset - (self.pixels - 1) / 2 * self.pitch
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """The coordinates of both outer edges, in mm."""
+        half = self.pixels * self.pitch / 2
+        return self.offset - half, self.offset + half
 
 
 @dataclass(frozen=True)
 class Detector:
-    """A row of detector pixels.
+    """A row of detector pixels, or a panel of such rows.
 
     Attributes:
-        pixels: How many.
+        pixels: How many in a row.
         pitch: The distance between the centres of two neighbours, in mm; on an arc, along it.
         offset: The coordinate of the detector's centre, in mm: pixel k is at ``(k - (pixels - 1) / 2) pitch + offset``,
             where zero is hit by the ray through the axis of rotation.
         shape: ``flat``, or an ``arc`` around the source.
+        rows: Of a panel; ``None`` for a single row, in the plane of the source.
     """
 
     pixels: int
     pitch: float
     offset: float = 0.0
     shape: DetectorShape = "flat"
+    rows: AlongAxis | None = None
 
     def __post_init__(self) -> None:
-        _require_positive("detector.pixels", self.pixels, "there is no measurement without a pixel")
+        if self.shape not in get_args(DetectorShape):
+            raise ConsistencyError(f"detector.shape is {self.shape!r}; expected 'flat' or 'arc'.")
+        _require_count("detector.pixels", self.pixels, "there is no measurement without a pixel")
         _require_positive("detector.pitch", self.pitch, "it is a length in mm")
         _require_finite("detector.offset", self.offset)
 
@@ -45,21 +90,29 @@ class Detector:
 
 @dataclass(frozen=True)
 class Volume:
-    """A grid of square pixels.
+    """A grid of square pixels, or a stack of such slices.
 
     Attributes:
-        pixels: (rows, columns).
+        pixels: (rows, columns) of a slice.
         pitch: The side of a pixel, in mm.
         offset: The centre of the grid, (x, y) in mm from the axis of rotation.
+        slices: Of a stack; ``None`` for a single slice, in the plane of the source.
     """
 
     pixels: tuple[int, int]
     pitch: float
     offset: tuple[float, float] = (0.0, 0.0)
+    slices: AlongAxis | None = None
 
     def __post_init__(self) -> None:
+        for name, pair in (("pixels", self.pixels), ("offset", self.offset)):
+            if len(pair) != 2:
+                raise ConsistencyError(
+                    f"volume.{name} is {pair}; expected two numbers, because what a stack has along the axis of "
+                    "rotation is said in volume.slices."
+                )
         for pixels in self.pixels:
-            _require_positive("volume.pixels", pixels, "there is no image without a pixel")
+            _require_count("volume.pixels", pixels, "there is no image without a pixel")
         _require_positive("volume.pitch", self.pitch, "it is a length in mm")
         for offset in self.offset:
             _require_finite("volume.offset", offset)
@@ -74,15 +127,15 @@ class Volume:
 
 @dataclass(frozen=True)
 class Geometry:
-    """A scan of one slice.
+    """A scan of one slice, or with a cone of a volume.
 
     Attributes:
-        kind: ``parallel`` or ``fan``.
+        kind: ``parallel``, ``fan`` or ``cone``: a circular orbit in front of a flat panel.
         angles: Of the views, in degrees, in the order of the sinogram's rows.
-        detector: The detector.
-        volume: The image.
-        source_to_axis: In mm, for a fan.
-        source_to_detector: In mm, for a fan.
+        detector: The detector; for a cone, and only there, with rows.
+        volume: The image; for a cone, and only there, with slices.
+        source_to_axis: In mm, for a fan and a cone.
+        source_to_detector: In mm, for a fan and a cone.
     """
 
     kind: Kind
@@ -93,6 +146,8 @@ class Geometry:
     source_to_detector: float | None = None
 
     def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ConsistencyError(f"kind is {self.kind!r}; expected 'parallel', 'fan' or 'cone'.")
         if not self.angles:
             raise ConsistencyError("angles is empty; expected at least one view, because nothing else is measured.")
         for angle in self.angles:
@@ -101,6 +156,10 @@ class Geometry:
             _refuse_distances(self)
         else:
             _check_distances(self)
+        if self.kind == "cone":
+            _check_cone(self)
+        else:
+            _refuse_third_dimension(self)
 
     @property
     def distances(self) -> tuple[float, float]:
@@ -110,25 +169,95 @@ class Geometry:
             ConsistencyError: Parallel rays have no source point.
         """
         if self.source_to_axis is None or self.source_to_detector is None:
-            raise ConsistencyError(f"kind is {self.kind!r}, which has no source point; expected 'fan'.")
+            raise ConsistencyError(f"kind is {self.kind!r}, which has no source point; expected 'fan' or 'cone'.")
         return self.source_to_axis, self.source_to_detector
 
     @property
-    def sinogram_shape(self) -> tuple[int, int]:
-        """(views, detector pixels)."""
-        return len(self.angles), self.detector.pixels
+    def magnification(self) -> float:
+        """How much larger than the object, at the axis of rotation, its shadow is; 1 for parallel rays."""
+        if self.kind == "parallel":
+            return 1.0
+        axis, detector = self.distances
+        return detector / axis
 
     @property
-    def image_shape(self) -> tuple[int, int]:
-        """(rows, columns)."""
-        return self.volume.pixels
+    def field_of_view(self) -> float:
+        """The radius in mm of the circle around the axis of rotation that every view sees in the plane of the source.
+
+        Zero where the detector is so far aside that the axis misses it.
+        """
+        half = max(self.detector.half_width, 0.0)
+        if self.kind == "parallel":
+            return half
+        axis, distance = self.distances
+        bend = half / distance if self.detector.shape == "arc" else math.atan(half / distance)
+        return axis * math.sin(min(bend, math.pi / 2))
+
+    @property
+    def vertical(self) -> tuple[AlongAxis, AlongAxis]:
+        """The rows of the detector and the slices of the volume of a cone.
+
+        Raises:
+            ConsistencyError: A scan of a slice has neither.
+        """
+        if self.detector.rows is None or self.volume.slices is None:
+            raise ConsistencyError(f"kind is {self.kind!r}, which is a scan of one slice; expected 'cone'.")
+        return self.detector.rows, self.volume.slices
+
+    @property
+    def sinogram_shape(self) -> tuple[int, ...]:
+        """(views, detector pixels), for a cone (views, detector rows, detector columns)."""
+        rows = () if self.detector.rows is None else (self.detector.rows.pixels,)
+        return len(self.angles), *rows, self.detector.pixels
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(rows, columns), for a cone (slices, rows, columns)."""
+        slices = () if self.volume.slices is None else (self.volume.slices.pixels,)
+        return *slices, *self.volume.pixels
 
 
 def evenly_spaced(start: float, stop: float, count: int, endpoint: bool = False) -> tuple[float, ...]:
     """``count`` angles from ``start`` to ``stop``, in degrees, without ``stop`` itself unless ``endpoint``."""
-    _require_positive("angles.count", count, "nothing else is measured")
+    _require_count("angles.count", count, "nothing else is measured")
     step = (stop - start) / max(count - endpoint, 1)
     return tuple(start + step * view for view in range(count))
+
+
+def views(geometry: Geometry, indices: Sequence[int]) -> Geometry:
+    """The same scan with some of its views, in the order of ``indices``: the operator of a part of the sinogram.
+
+    Raises:
+        ConsistencyError: There is no such view, or there are no indices.
+    """
+    count = len(geometry.angles)
+    for index in indices:
+        if not 0 <= index < count:
+            raise ConsistencyError(
+                f"views has the index {index} and the scan {count} views; expected 0 to {count - 1}."
+            )
+    return replace(geometry, angles=tuple(geometry.angles[index] for index in indices))
+
+
+def coarser(geometry: Geometry, factor: int) -> Geometry:
+    """The same scan on a coarser image grid of the same extent: ``factor`` pixels along each side become one.
+
+    Raises:
+        ConsistencyError: A side of the image is no multiple of the factor.
+    """
+    _require_count("factor", factor, "it counts pixels")
+    for side in geometry.image_shape:
+        if side % factor:
+            raise ConsistencyError(
+                f"factor is {factor} and the image has {' x '.join(map(str, geometry.image_shape))} pixels; expected a "
+                "divisor of each side, because the coarse pixels must cover the same part of space."
+            )
+    volume, slices = geometry.volume, geometry.volume.slices
+    rows, columns = volume.pixels
+    if slices is not None:
+        slices = replace(slices, pixels=slices.pixels // factor, pitch=slices.pitch * factor)
+    merged = (rows // factor, columns // factor)
+    return replace(geometry, volume=replace(volume, pixels=merged, pitch=volume.pitch * factor, slices=slices))
 
 
 def _refuse_distances(geometry: Geometry) -> None:
@@ -148,7 +277,7 @@ def _check_distances(geometry: Geometry) -> None:
     for name in ("source_to_axis", "source_to_detector"):
         value = getattr(geometry, name)
         if value is None:
-            raise ConsistencyError(f"{name} is missing; expected a length in mm, because the rays of a fan meet there.")
+            raise ConsistencyError(f"{name} is missing; expected a length in mm, because the rays meet there.")
         _require_positive(name, value, "it is a length in mm")
     axis, detector = geometry.distances
     if detector < axis:
@@ -162,6 +291,35 @@ def _check_distances(geometry: Geometry) -> None:
             f"source_to_axis is {axis:g} mm and the volume reaches {radius:g} mm from the axis; expected less, because "
             "the source must stay outside of it."
         )
+
+
+def _refuse_third_dimension(geometry: Geometry) -> None:
+    for name, along in (("detector.rows", geometry.detector.rows), ("volume.slices", geometry.volume.slices)):
+        if along is not None:
+            raise ConsistencyError(
+                f"{name} has {along.pixels} with kind = {geometry.kind}; expected none, because it scans one slice."
+            )
+
+
+def _check_cone(geometry: Geometry) -> None:
+    rows, slices, shape = geometry.detector.rows, geometry.volume.slices, geometry.detector.shape
+    if rows is None or slices is None:
+        missing = "detector.rows" if rows is None else "volume.slices"
+        raise ConsistencyError(f"{missing} is missing with kind = cone; expected it, because a cone sees a volume.")
+    if shape != "flat":
+        raise ConsistencyError(f"detector.shape is {shape!r} with kind = cone; expected 'flat', because it is a panel.")
+    _, distance = geometry.distances
+    highest = max(map(abs, rows.extent))
+    if highest > STEEPEST * distance:
+        raise ConsistencyError(
+            f"detector.rows reaches {highest:g} mm from the plane of the source at source_to_detector = {distance:g}; "
+            f"expected at most {STEEPEST * distance:g}, because a steeper ray would skip parts of the volume."
+        )
+
+
+def _require_count(name: str, value: int, why: str) -> None:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
+        raise ConsistencyError(f"{name} is {value}; expected a positive integer, because {why}.")
 
 
 def _require_positive(name: str, value: float, why: str) -> None:
