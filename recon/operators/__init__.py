@@ -13,7 +13,7 @@ from recon.operators.least_squares import LeastSquares
 from recon.operators.mismatch import Mismatch, mismatch_of, shift_for
 from recon.operators.mri import CartesianMRI
 from recon.operators.psf import box_psf, check_psf, defocus_psf, gaussian_psf, motion_psf, normalise_psf, psf_centre
-from recon.operators.tomography import AlongAxis, Detector, Geometry, Tomography, Volume, evenly_spaced
+from recon.operators.tomography import AlongAxis, Detector, Geometry, Tomography, Volume, evenly_spaced, read_geometry
 
 __all__ = [
     "AlongAxis",
@@ -50,6 +50,7 @@ __all__ = [
     "normalise_psf",
     "properties_of",
     "psf_centre",
+    "read_geometry",
     "scale",
     "shift_for",
     "spectral",

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Literal
 
 from recon.errors import UsageError
-from recon.pipeline.spec import Spec, parse_spec, portable, spec_from_table, suggestion, unknown_name
-from recon.pipeline.toml import read_toml
+from recon.pipeline.spec import Spec, parse_spec, portable, spec_from_table, unknown_name
+from recon.toml import read_toml
+from recon.wording import suggestion
 
 METHODS = ("forward_backward", "tseng", "douglas_rachford", "davis_yin", "condat_vu", "fista")
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recon.errors import UsageError
-from recon.pipeline.spec import Spec, suggestion
+from recon.pipeline.spec import Spec
+from recon.wording import suggestion
 
 
 def expect_keys(spec: Spec, known: Sequence[str], *, value: str | None = None) -> None:

@@ -14,7 +14,6 @@ A TOML file says the same, one key a line: ``name = "blur"``, ``psf = "k.npy"``;
 File names in it are relative to the folder of the TOML file. A folder is the specification ``folder:PATH``.
 """
 
-import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -22,7 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from recon.errors import UsageError
-from recon.pipeline.toml import read_toml
+from recon.toml import read_toml
+from recon.wording import suggestion
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]+")
 _KEY = r"\s*(?P<key>[A-Za-z_][A-Za-z0-9_-]*)\s*="
@@ -152,14 +152,6 @@ def _text_of(value: object, kind: str, key: str) -> str:
 def unknown_name(given: str, known: Iterable[str], what: str) -> UsageError:
     """The error for a name that is not among ``known``, with the nearest match and the whole list."""
     return UsageError(f"There is no {what} {given!r}; {suggestion(given, known)}.")
-
-
-def suggestion(given: str, known: Iterable[str]) -> str:
-    """The nearest of the ``known`` names, and all of them."""
-    names = sorted(known)
-    near = difflib.get_close_matches(given, names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}known: {', '.join(names)}"
 
 
 def portable(path: Path, folder: Path) -> str:

@@ -1,0 +1,24 @@
+"""The geometry of a scan, written as a file."""
+
+from pathlib import Path
+
+from recon.errors import OutputError
+from recon.imaging.atomic import replacing
+from recon.operators.tomography import Geometry, geometry_to_toml
+from recon.toml import MOST_BYTES
+
+
+def write_geometry(path: str | Path, geometry: Geometry, *, overwrite: bool = False) -> None:
+    """Write the TOML file that :func:`recon.operators.read_geometry` reads back to an equal geometry, exactly.
+
+    Raises:
+        OutputError: The file cannot be written, exists without ``overwrite``, or would be too large to be read.
+    """
+    content = geometry_to_toml(geometry).encode()
+    if len(content) > MOST_BYTES:
+        raise OutputError(
+            f"{path}: the geometry's {len(geometry.angles)} unevenly spaced views take {len(content)} bytes; expected "
+            f"at most {MOST_BYTES}, because a larger file is not read."
+        )
+    with replacing(path, overwrite=overwrite) as temporary:
+        temporary.write_bytes(content)
