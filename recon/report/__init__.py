@@ -1,5 +1,6 @@
-"""Figures of a solve."""
+"""Figures of a solve and of a scan."""
 
 from recon.report.figure import solve_figure
+from recon.report.geometry_drawing import draw_geometry
 
-__all__ = ["solve_figure"]
+__all__ = ["draw_geometry", "solve_figure"]

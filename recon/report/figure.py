@@ -7,37 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recon.errors import OutputError
 from recon.imaging.atomic import replacing
 from recon.imaging.image import Array, ValueRange
+from recon.report._style import ACCENT, DPI, GREY, INCHES, INK, STYLE, require_figure_suffix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from torch import Tensor
-
-FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
-_DPI = 150  # 1500 pixels across: sharp at the width of a page, small in a repository
-_INCHES = 10.0
-_ACCENT = "#c2410c"
-_INK = "#1f2937"
-_GREY = "#6b7280"
-_STYLE = {
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "text.color": _INK,
-    "axes.edgecolor": _GREY,
-    "axes.labelcolor": _GREY,
-    "axes.titlesize": 9.5,
-    "axes.titlecolor": _INK,
-    "axes.linewidth": 0.6,
-    "xtick.color": _GREY,
-    "ytick.color": _GREY,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "savefig.facecolor": "white",
-}
 
 
 def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
@@ -72,10 +48,7 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
     Raises:
         OutputError: the file cannot be written.
     """
-    if Path(path).suffix.lower() not in FIGURE_SUFFIXES:
-        raise OutputError(
-            f"{path}: '{Path(path).suffix}' is no format of a figure; expected {', '.join(FIGURE_SUFFIXES)}."
-        )
+    require_figure_suffix(path)
     import matplotlib as mpl  # noqa: PLC0415 - only who draws pays for it
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
@@ -88,11 +61,11 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
     limits = _limits([picture for _, picture in shown[1:]])
     error = _plane(residual) * value_range.width
     columns = len(shown) + 1
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         aspect = max(picture.shape[0] / picture.shape[1] for _, picture in shown)
-        side = _INCHES / columns * aspect * 0.96
+        side = INCHES / columns * aspect * 0.96
         engine = ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.04, wspace=0.02, hspace=0.02)
-        figure = Figure(figsize=(_INCHES, min(2 * side, 14.0) + 1.0), layout=engine)
+        figure = Figure(figsize=(INCHES, min(2 * side, 14.0) + 1.0), layout=engine)
         FigureCanvasAgg(figure)
         axes = figure.subplots(2, columns, squeeze=False)
         for column, (name, picture) in enumerate(shown):
@@ -105,15 +78,15 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
                 continue
             _mark(axes[0, column], window)
             _draw_picture(axes[1, column], picture[window], own)
-            axes[1, column].spines[:].set(color=_ACCENT, linewidth=1.0)
+            axes[1, column].spines[:].set(color=ACCENT, linewidth=1.0)
         _draw_residual(axes[0, -1], error, value_range.units, "|A x - y|" if residual.is_complex() else "A x - y")
         _draw_history(axes[1, -1], history)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=_INK, parse_math=False)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK, parse_math=False)
         caption = _wrapped(_caption(value_range, limits, certificate_sentence))
         # a dollar in a file's name is a dollar
-        figure.supxlabel(caption, x=0.01, ha="left", fontsize=8.5, color=_GREY, parse_math=False)
+        figure.supxlabel(caption, x=0.01, ha="left", fontsize=8.5, color=GREY, parse_math=False)
         with replacing(path, overwrite=overwrite) as temporary:
-            figure.savefig(temporary, dpi=_DPI, metadata={} if temporary.suffix == ".pdf" else None)
+            figure.savefig(temporary, dpi=DPI, metadata={} if temporary.suffix == ".pdf" else None)
 
 
 def _picture(tensor: "Tensor") -> Array:
@@ -192,7 +165,7 @@ def _mark(axes: "Axes", window: tuple[slice, slice]) -> None:
     corner = (columns.start - 0.5, rows.start - 0.5)
     size = (columns.stop - columns.start, rows.stop - rows.start)
     axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor="white", linewidth=2.2))
-    axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=_ACCENT, linewidth=1.0))
+    axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=ACCENT, linewidth=1.0))
 
 
 def _draw_residual(axes: "Axes", error: Array, units: str, what: str) -> None:
@@ -206,7 +179,7 @@ def _draw_residual(axes: "Axes", error: Array, units: str, what: str) -> None:
     bar = axes.figure.colorbar(drawn, cax=inset, ticks=[-bound, 0, bound])
     label = _number(bound)
     bar.ax.set_yticklabels([f"-{label}", "0", label])
-    bar.ax.set_title(units, fontsize=8, color=_GREY, loc="left", pad=4)
+    bar.ax.set_title(units, fontsize=8, color=GREY, loc="left", pad=4)
     bar.outline.set_linewidth(0.4)
 
 
@@ -215,9 +188,9 @@ def _draw_history(axes: "Axes", history: Sequence[tuple[int, float]]) -> None:
     axes.set_title("fixed-point residual, relative", loc="left", pad=4)
     if points:
         steps, values = zip(*points, strict=True)
-        axes.semilogy(steps, values, color=_ACCENT, linewidth=1.3, marker="o" if len(points) < 12 else "", markersize=3)
+        axes.semilogy(steps, values, color=ACCENT, linewidth=1.3, marker="o" if len(points) < 12 else "", markersize=3)
     else:
-        axes.text(0.5, 0.5, "no steps", ha="center", transform=axes.transAxes, color=_GREY)
+        axes.text(0.5, 0.5, "no steps", ha="center", transform=axes.transAxes, color=GREY)
     axes.set_xlabel("step", fontsize=8)
     axes.yaxis.tick_right()  # beside the colour bar's numbers, so that the columns keep their places
     axes.grid(True, which="major", axis="y", linewidth=0.4, color="#e5e7eb")
