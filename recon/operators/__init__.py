@@ -4,7 +4,16 @@ from recon.operators import spectral
 from recon.operators.adjoint import adjoint_gap, check_adjoint, properties_of
 from recon.operators.base import Buffer, OperatorProperties, Space
 from recon.operators.blur import Blur, CircularBlur, ValidBlur
-from recon.operators.composition import Composition, Scaled, ScaledWithResolvent, Stack, compose, scale, stack
+from recon.operators.composition import (
+    CharacterisedOperator,
+    Composition,
+    Scaled,
+    ScaledWithResolvent,
+    Stack,
+    compose,
+    scale,
+    stack,
+)
 from recon.operators.deepinv_bridge import to_deepinv
 from recon.operators.downsampling import Downsampling
 from recon.operators.identity import Identity
@@ -20,6 +29,7 @@ __all__ = [
     "Blur",
     "Buffer",
     "CartesianMRI",
+    "CharacterisedOperator",
     "CircularBlur",
     "Composition",
     "Detector",

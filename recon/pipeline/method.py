@@ -15,7 +15,8 @@ from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Constant, Evidence, Fact, Proved
 from recon.operators import LeastSquares, Mismatch, OperatorProperties
 from recon.operators.base import HasDataResolvent
-from recon.priors import Prior, ResolventProperties, Split
+from recon.operators.data_split import HasDataSplit
+from recon.priors import Prior, Resolvent, ResolventProperties, Split
 from recon.types import LinearOperator
 
 INSIDE = 0.995
@@ -39,6 +40,13 @@ SHRINKAGE = 0.15
 
 For wavelets, noise of 0.0025, 0.01 and 0.04 and four blurs, the best of the step sizes tried (ratios of 2 to 4) is
 within a factor 3 of it. It takes a fifth of the steps of FISTA.
+"""
+
+SPLIT_BALANCE = 0.004
+"""Condat-Vu with data term and penalty both split off: the primal step size is this over the penalty's weight.
+
+On 60 views of the Shepp-Logan phantom of 512 x 512 with weight 3, the best of 0.001, 0.003, 0.006 and 0.012 lie on
+either side, and take 35 steps to 37.5 dB.
 """
 
 RESOLVENT_RELAXATION = 1.9
@@ -143,6 +151,11 @@ def choose_method(
         UsageError: The method does not fit the operator or the prior.
     """
     chosen = name or _default(pair, prior, weight)
+    if prior.constraint is not None and chosen not in _CONSTRAINED:
+        raise UsageError(
+            f"method is {chosen!r}, and the prior {prior.name!r} has bounds; expected {' or '.join(_CONSTRAINED)}, or "
+            "no low= and high=, because the others cannot keep an image within bounds."
+        )
     if pair.mismatch is not None:
         if chosen not in _MISMATCHED:
             raise UsageError(
@@ -225,7 +238,7 @@ def _douglas_rachford(pair: Pair, prior: Prior, stepsize: float | None, weight: 
 def _davis_yin(pair: Pair, prior: Prior, stepsize: float | None) -> Method:
     limit = 2 / _squared_norm(pair.properties)
     s = stepsize or INSIDE * limit
-    resolvent, constraint = prior.resolvent(s), priors.box(0.0, 1.0)
+    resolvent, constraint = prior.resolvent(s), prior.constraint or priors.box(0.0, 1.0)
     certificate = proofs.certify_davis_yin(pair.properties, resolvent.properties, constraint.properties, s)
     return Method(
         "davis_yin", s, None, (0.0, limit), certificate,
@@ -234,8 +247,10 @@ def _davis_yin(pair: Pair, prior: Prior, stepsize: float | None) -> Method:
 
 
 def _condat_vu(pair: Pair, prior: Prior, stepsize: float | None, weight: float | None) -> Method:
-    if isinstance(pair.operator, HasDataResolvent):
+    if isinstance(pair.operator, HasDataResolvent) and prior.constraint is None:
         return _primal_dual(pair, prior, stepsize, weight)
+    if isinstance(pair.operator, HasDataSplit):
+        return _all_split(pair, pair.operator, prior, stepsize, weight)
     split = _split(prior)
     limit = 2 / _squared_norm(pair.properties)
     s = stepsize or GRADIENT_BALANCE * limit
@@ -247,7 +262,7 @@ def _condat_vu(pair: Pair, prior: Prior, stepsize: float | None, weight: float |
     dual = operators.properties_of(split.operator)
     # the dual step that the theorem leaves: 1/s - t ||L||^2 >= ||A||^2 / 2, kept off the edge for the rounding
     t = INSIDE * max(1 / s - 1 / limit, 0.0) / dual.norm.value**2
-    primal, dual_resolvent = priors.identity(), split.conjugate_resolvent(t)
+    primal, dual_resolvent = prior.constraint or priors.identity(), split.conjugate_resolvent(t)
     certificate = proofs.certify_condat_vu(
         pair.properties, primal.properties, dual, dual_resolvent.properties, s, t,
         attains=prior.resolvent(1.0).properties.attains,
@@ -276,6 +291,33 @@ def _primal_dual(pair: Pair, prior: Prior, stepsize: float | None, weight: float
         return solvers.condat_vu(None, data, split.operator, dual_resolvent, s, t, r)
 
     return Method("condat_vu", s, t, None, certificate, algorithm, r)
+
+
+def _all_split(
+    pair: Pair, operator: HasDataSplit, prior: Prior, stepsize: float | None, weight: float | None
+) -> Method:
+    """Condat-Vu with the data term and the penalty both behind the dual operator, and the constraint in the primal."""
+    split, r = _split(prior), RESOLVENT_RELAXATION
+    primal = prior.constraint or priors.identity()
+    data = operator.data_split(split.operator.properties.norm.value)
+    together = operators.stack(data.operator, split.operator)
+    dual = together.properties
+    s = stepsize or SPLIT_BALANCE / (weight or 1.0)
+    t = INSIDE / (s * dual.norm.value**2)
+
+    def dual_resolvent(y: Tensor) -> Resolvent:
+        conjugate = priors.proximity_operator(data.conjugate_resolvent(y, t), "the data term's conjugate", attains=None)
+        return priors.separable(together, conjugate, split.conjugate_resolvent(t))
+
+    nothing = pair.operator.A(data.operator.domain.zeros(1, 1))
+    certificate = proofs.certify_condat_vu(
+        None, primal.properties, dual, dual_resolvent(nothing).properties, s, t, r,
+        attains=prior.resolvent(1.0).properties.attains,
+    )  # fmt: skip
+    return Method(
+        "condat_vu", s, t, None, certificate,
+        lambda y: solvers.condat_vu(None, primal, together, dual_resolvent(y), s, t, r), r,
+    )  # fmt: skip
 
 
 def _split(prior: Prior) -> Split:
@@ -327,6 +369,7 @@ def _norm_of(mismatch: Mismatch) -> float:
     return size
 
 
+_CONSTRAINED = ("condat_vu", "davis_yin")
 _MATCHED: dict[str, Callable[[Pair, Prior, float | None], Method]] = {
     "forward_backward": _forward_backward,
     "tseng": _tseng,

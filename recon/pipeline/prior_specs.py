@@ -1,6 +1,7 @@
 """From a specification to a prior."""
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,11 +50,13 @@ class Setting:
         noise: The standard deviation of the noise on the [0, 1] scale; ``None`` where it is not known.
         channels: Of the images.
         blurs: Whether the operator mixes pixels rather than sampling them.
+        image_shape: (height, width); ``None`` where it is not known.
     """
 
     noise: float | None = None
     channels: int = 1
     blurs: bool = True
+    image_shape: tuple[int, int] | None = None
 
 
 def read_prior(spec: Spec, setting: Setting = Setting()) -> ChosenPrior:
@@ -110,11 +113,25 @@ def _l1(spec: Spec, setting: Setting) -> ChosenPrior:
 
 
 def _tv(spec: Spec, setting: Setting) -> ChosenPrior:
-    options.expect_keys(spec, ("weight", "isotropic", "joint"))
+    options.expect_keys(spec, ("weight", "isotropic", "joint", "low", "high"))
     spec, weight = _weight(spec, setting, tv_weight)
     isotropic = options.truth(spec, "isotropic", True)
     joint = options.truth(spec, "joint", False)
-    return ChosenPrior(spec, priors.total_variation_prior(weight, isotropic, joint=joint))
+    bounds = _bounds(spec)
+    shape = priors.finite_differences.ANY_SIZE if setting.image_shape is None else setting.image_shape
+    prior = priors.total_variation_prior(weight, isotropic, joint=joint, image_shape=shape, bounds=bounds)
+    return ChosenPrior(spec, prior)
+
+
+def _bounds(spec: Spec) -> tuple[float, float] | None:
+    """``low`` and ``high``, infinite where one is left out; ``None`` where both are."""
+    if not {"low", "high"} & spec.options.keys():
+        return None
+    low = options.number(spec, "low", -math.inf, low=-1e6, high=1e6)
+    high = options.number(spec, "high", math.inf, low=-1e6, high=1e6)
+    if not low < high:
+        raise UsageError(f"{spec}: low is {low:g} and high is {high:g}; expected low below high.")
+    return low, high
 
 
 def _wavelet(spec: Spec, setting: Setting) -> ChosenPrior:

@@ -74,7 +74,7 @@ def build_problem(config: SolveConfig, image: Image, say: Say, precision: torch.
     surrogate_family = None if config.surrogate is None else read_operator(config.surrogate, say)
     surrogate = None if surrogate_family is None else surrogate_family.on(shape)
     noise = _noise(config, image, family, say)
-    prior = read_prior(config.prior or DEFAULT_PRIOR, Setting(noise, image.channels, family.blurs))
+    prior = read_prior(config.prior or DEFAULT_PRIOR, Setting(noise, image.channels, family.blurs, shape))
     if prior.note:
         say(prior.note)
     device = choose_device(config.device, say)

@@ -12,8 +12,8 @@ from recon.priors.resolvent import Resolvent, ResolventProperties, proximity_ope
 ATTAINS_LEAST_SQUARES = Fact(Evidence.PROVED, "least squares attains its minimum in finite dimension")
 ATTAINS_SEMINORM = Fact(
     Evidence.PROVED,
-    "a convex quadratic plus a seminorm is constant in each of its directions of recession, so it attains its minimum "
-    "(Rockafellar 1970, Theorem 27.1)",
+    "a convex quadratic plus a seminorm is constant in each of its directions of recession, so it attains its minimum, "
+    "also over a box (Rockafellar 1970, Theorems 27.1 and 27.3)",
 )
 
 

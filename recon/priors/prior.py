@@ -27,12 +27,15 @@ class Prior:
         split: The penalty as ``g(L x)``, for primal-dual methods; ``None`` where there is no such form.
         value: The penalty ``w g`` of each batch item, shape ``(batch,)``; ``None`` where there is none, as for a
             learned prior, which is not the gradient of any energy.
+        constraint: The projection on a polyhedral set in which the image lies besides; ``None``: there is none. It is
+            no part of ``resolvent``, so only methods that split can honour it.
     """
 
     name: str
     resolvent: Callable[[float], Resolvent]
     split: Split | None = None
     value: Callable[[Tensor], Tensor] | None = None
+    constraint: Resolvent | None = None
 
 
 def no_prior() -> Prior:
@@ -85,14 +88,19 @@ def total_variation_prior(  # noqa: PLR0913, PLR0917  the options of total_varia
     max_steps: int = 10_000,
     joint: bool = False,
     image_shape: tuple[int, int] = ANY_SIZE,
+    bounds: tuple[float, float] | None = None,
 ) -> Prior:
-    """``w TV``, with its splitting; see :func:`recon.priors.total_variation`."""
+    """``w TV``, with its splitting; see :func:`recon.priors.total_variation`.
+
+    ``bounds`` are those within which the image must lie; an infinite one is none.
+    """
     total_variation(weight, isotropic, accuracy, max_steps, joint)  # refuses what is wrong now, not at the first step
     return Prior(
         "total variation",
         lambda stepsize: total_variation(stepsize * weight, isotropic, accuracy, max_steps, joint),
         split=total_variation_split(weight, isotropic, image_shape, joint),
         value=lambda x: weight * total_variation_value(x, isotropic, joint),
+        constraint=None if bounds is None else box(*bounds),
     )
 
 

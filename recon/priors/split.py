@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
+from recon.operators import CharacterisedOperator
 from recon.priors.resolvent import Resolvent
-from recon.types import LinearOperator
 
 
 @final
@@ -18,5 +18,5 @@ class Split:
         conjugate_resolvent: From a dual step size ``s > 0`` to the proximity operator of ``s g*``.
     """
 
-    operator: LinearOperator
+    operator: CharacterisedOperator
     conjugate_resolvent: Callable[[float], Resolvent]

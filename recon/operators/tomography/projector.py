@@ -14,7 +14,9 @@ from recon.errors import DeviceError
 from recon.evidence import Proved
 from recon.operators._checks import require_member
 from recon.operators.base import EXACT_ADJOINT, OperatorProperties, Space
+from recon.operators.data_split import DataSplit
 from recon.operators.tomography.geometry import Geometry
+from recon.operators.tomography.preconditioned import ramp_split
 from recon.operators.tomography.rays import Rays, trace
 
 ROUNDING = 1e-5
@@ -64,6 +66,10 @@ class Tomography:
         _check(y, self.range, "sinogram")
         image: Tensor = _Linear.apply(y, self._back_project, self._project)
         return image
+
+    def data_split(self, norm: float) -> DataSplit:
+        """The data term with the ramp filter split off; see :mod:`recon.operators.tomography.preconditioned`."""
+        return ramp_split(self, norm)
 
     @cached_property
     def _rays(self) -> Rays:
