@@ -14,15 +14,20 @@ from .solve import OPERATOR_HELP
 @click.option("-o", "--output", required=True, metavar="OUT", help="The measurement; a folder for several images.")
 @click.option("--operator", required=True, metavar="SPEC", help=OPERATOR_HELP)
 @click.option(
-    "--noise", required=True, metavar="SIGMA", help="White Gaussian noise, of the 0..1 range or in units: 12HU."
+    "--noise",
+    metavar="SIGMA",
+    help="White Gaussian noise, of the 0..1 range or in units: 12HU; in line integrals for ct.",
 )
+@click.option("--water", type=float, metavar="MU", help="ct: the attenuation of water in 1/mm, for images in HU.")
+@click.option("--photons", type=float, metavar="N", help="ct: photons a ray brings; the noise is that of counting.")
 @click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Of the noise; image k has seed N + k.")
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs (never an input).")
 @click.option("--json", "as_json", is_flag=True, help="The files written, as JSON on stdout.")
 @talk_options
 def command(  # noqa: PLR0913, PLR0917  one for each option
-    images: tuple[str, ...], output: str, operator: str, noise: str, seed: int, overwrite: bool, as_json: bool
-) -> None:
+    images: tuple[str, ...], output: str, operator: str, noise: str | None, water: float | None, photons: float | None,
+    seed: int, overwrite: bool, as_json: bool,
+) -> None:  # fmt: skip
     """Make a measurement of clean images: blurred, masked or otherwise indirect, with noise.
 
     Beside OUT, OUT.simulate.json says how it was made: recon solve OUT needs no --operator then. PNG and JPEG round
@@ -31,10 +36,13 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     For example: recon simulate photo.png -o blurred.png --operator blur:gaussian=1.6 --noise 0.01
     """
     from recon.pipeline.batch import expand_inputs, make_folder, name_outputs
-    from recon.pipeline.config import parse_noise
-    from recon.pipeline.spec import parse_spec
+    from recon.pipeline.config import config_from, parse_noise
 
-    spec, level = parse_spec(operator, "operator"), parse_noise(noise)
+    if (noise is None) == (photons is None):
+        raise click.UsageError("Expected either --noise SIGMA or, for ct, --photons N.", click.get_current_context())
+    level = parse_noise(noise or "0")
+    values = {"operator": operator, "water": water, "photons": photons}
+    spec = config_from(values, where="The command line").operator
     files = expand_inputs(images)
     outputs = name_outputs(files, output, images)
     from recon.pipeline.operator_specs import read_operator
@@ -45,10 +53,15 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
         make_folder(outputs[0].parent)
     written: list[Path] = []
     for number, (file, target) in enumerate(zip(files, outputs, strict=True)):
-        paths = simulate_file(Simulation(family, level, seed + number), file, target, overwrite, terminal.say)
+        simulation = Simulation(family, level, seed + number, water, photons)
+        paths = simulate_file(simulation, file, target, overwrite, terminal.say)
         written += paths
         if not as_json:
-            terminal.result(f"{', '.join(map(str, paths))}: {spec}, noise {level}, seed {seed + number}")
+            terminal.result(f"{', '.join(map(str, paths))}: {spec}, {_described(level, photons)}, seed {seed + number}")
             terminal.result(f"sidecar: {sidecar_path(target)}")
     if as_json:
         terminal.result_json([str(path) for path in written])
+
+
+def _described(noise: object, photons: float | None) -> str:
+    return f"noise {noise}" if photons is None else f"{photons:g} photons a ray"

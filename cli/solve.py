@@ -18,7 +18,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 OPERATOR_HELP = (
     "What the instrument does: identity, blur:psf=FILE, blur:gaussian=1.6, blur:motion=15,angle=30, blur:defocus=3, "
     "blur:box=5 (boundary=circular|valid), inpaint:mask=FILE, downsample:factor=2, mri:mask=FILE, "
-    "python:FILE.py:CALLABLE, or a TOML file."
+    "ct:GEOMETRY.toml, python:FILE.py:CALLABLE, or a TOML file."
 )
 PRIOR_HELP = (
     "none, box, tikhonov:weight=W, l1:weight=W, tv:weight=W, wavelet:weight=W, deepinv:CLASS, python:FILE.py:CALLABLE, "
@@ -27,13 +27,18 @@ PRIOR_HELP = (
 
 
 METHOD_HELP = (
-    "forward_backward, tseng, douglas_rachford, davis_yin, condat_vu or fista. Default: what operator and prior allow."
+    "forward_backward, tseng, douglas_rachford, davis_yin, condat_vu or fista; for ct without a prior fbp, sirt, "
+    "cgls. Default: what operator and prior allow."
 )
 _PROBLEM_OPTIONS = (
     click.option("--prior", metavar="SPEC", help=PRIOR_HELP),
     click.option(
         "--noise", metavar="SIGMA", help="Noise level, of the 0..1 range, or in units: 12HU. Default: estimated."
     ),
+    click.option("--water", type=float, metavar="MU", help="ct: attenuation of water in 1/mm; the result is in HU."),
+    click.option("--photons", type=float, metavar="N", help="ct: photons a ray brings; rays are weighted by them."),
+    click.option("--flat", metavar="FILE", help="ct: the flat field, which makes line integrals of counts."),
+    click.option("--dark", metavar="FILE", help="ct: the dark field."),
     click.option("--method", metavar="NAME", help=METHOD_HELP),
     click.option("--stepsize", type=float, metavar="G", help="Default: inside the theorem's interval."),
     click.option("--surrogate", metavar="SPEC", help="An operator whose adjoint replaces the true one."),

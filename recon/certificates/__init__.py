@@ -1,6 +1,6 @@
 """What is proved, measured or assumed: of an operator pair, of a prior, of a run."""
 
-from recon.certificates.certificate import Certificate, Condition
+from recon.certificates.certificate import Certificate, Condition, stated
 from recon.certificates.solvers import (
     certify_condat_vu,
     certify_davis_yin,
@@ -23,4 +23,5 @@ __all__ = [
     "certify_mismatched_forward_backward",
     "certify_mismatched_tseng",
     "certify_tseng",
+    "stated",
 ]

@@ -115,7 +115,7 @@ def read(
         decoded.alpha,
         decoded.spacing,
         decoded.padding,
-        notes,
+        notes=notes,
         source=decoded.source,
     )
 

@@ -128,6 +128,7 @@ class Image:
         alpha: The opacity, shape (frames, 1, height, width), kept aside and put back.
         spacing: The distance of rows and of columns in mm.
         padding: Where the file says that there is no image, shape as ``pixels``: black for solvers, put back after.
+        weights: How much each pixel of a measurement counts, shape as ``pixels``; ``None`` where all count alike.
         notes: What a reader had to say about the file, a sentence each; no patient data.
         clipped: How many values :meth:`with_tensor` had to clip to what the file can hold.
         source: What the writer of the same format needs.
@@ -139,6 +140,7 @@ class Image:
     alpha: Array | None = None
     spacing: tuple[float, float] | None = None
     padding: Array | None = None
+    weights: Array | None = None
     notes: tuple[str, ...] = ()
     clipped: int = 0
     source: Source = Source()

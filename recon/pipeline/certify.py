@@ -7,6 +7,7 @@ import torch
 from recon.errors import UsageError
 from recon.evidence import Constant, derive
 from recon.operators import Identity
+from recon.operators.tomography import Tomography
 from recon.pipeline.config import METHODS
 from recon.pipeline.device import Say
 from recon.pipeline.method import Method, Pair, choose_method, examine
@@ -14,7 +15,9 @@ from recon.pipeline.operator_specs import Shape, read_operator
 from recon.pipeline.prior_specs import Setting, read_prior
 from recon.pipeline.refutation import attack, believed
 from recon.pipeline.spec import Spec
+from recon.pipeline.surrogate_specs import read_surrogate
 from recon.priors import Prior
+from recon.types import LinearOperator
 
 DEFAULT_SHAPE = (256, 256)
 ANY_NOISE = 0.01
@@ -118,12 +121,16 @@ def certify_operator(  # noqa: PLR0913  each is an independent choice of the cal
     family = read_operator(operator, say)
     size = shape or family.only_shape or DEFAULT_SHAPE
     built = family.on(size)
-    replaced = None if surrogate is None else read_operator(surrogate, say).on(size)
+    replaced = None if surrogate is None else _surrogate(surrogate, built, size, say)
     example = torch.zeros(1, 1, *size, dtype=torch.complex64 if family.is_complex else torch.float32)
     pair = examine(built, replaced, example, shift=shift, seed=seed, refuse=False)
-    chosen = read_prior(prior or Spec("none"), Setting(ANY_NOISE))
+    chosen = read_prior(prior or Spec("none"), Setting(ANY_NOISE, image_shape=size))
     setting = f"images of {size[0]} x {size[1]}, prior {chosen.spec.name}"
     return Report(str(operator), setting, _operator_constants(pair), _guarantees(pair, chosen.prior))
+
+
+def _surrogate(spec: Spec, operator: LinearOperator, size: Shape, say: Say) -> LinearOperator:
+    return read_surrogate(spec, operator) if isinstance(operator, Tomography) else read_operator(spec, say).on(size)
 
 
 def _operator_constants(pair: Pair) -> dict[str, Constant]:

@@ -18,6 +18,8 @@ from recon.toml import read_toml
 from recon.wording import suggestion
 
 METHODS = ("forward_backward", "tseng", "douglas_rachford", "davis_yin", "condat_vu", "fista")
+DIRECT_METHODS = ("fbp", "sirt", "cgls")
+"""Those that take no prior and have no guarantee of this package: a quick look, and what others compare with."""
 
 FILE_KEYS = {"blur": ("psf",), "inpaint": ("mask",), "mri": ("mask",)}
 """The options that name files, for each operator."""
@@ -62,6 +64,11 @@ class SolveConfig:
         deterministic: Whether to refuse algorithms whose result depends on the order of threads.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         require_certificate: Whether to refuse to run where the theorem's conditions do not hold.
+        water: The attenuation of water in 1/mm: images reconstructed from projections are then in HU.
+        photons: How many photons a ray of projections brings where nothing is in its way: rays then count by their
+            statistics.
+        flat: The file of a flat field, which makes line integrals of counts.
+        dark: The file of a dark field.
     """
 
     operator: Spec
@@ -79,10 +86,15 @@ class SolveConfig:
     deterministic: bool = False
     device: str = "auto"
     require_certificate: bool = False
+    water: float | None = None
+    photons: float | None = None
+    flat: str | None = None
+    dark: str | None = None
 
     def __post_init__(self) -> None:
-        if self.method is not None and self.method not in METHODS:
-            raise unknown_name(self.method, METHODS, "method")
+        if self.method is not None and self.method not in (*METHODS, *DIRECT_METHODS):
+            raise unknown_name(self.method, (*METHODS, *DIRECT_METHODS), "method")
+        self._check_projections()
         if self.iterations < 1:
             raise UsageError(f"iterations is {self.iterations}; expected at least 1.")
         if not 0 <= self.tolerance < 1:
@@ -97,6 +109,17 @@ class SolveConfig:
             raise UsageError(f"seed is {self.seed}; expected a whole number from 0 to below 2^63.")
         if not _DEVICE.fullmatch(self.device):
             raise UsageError(f"device is {self.device!r}; expected auto, cpu, cuda or cuda:N.")
+
+    def _check_projections(self) -> None:
+        for name in ("water", "photons", "flat", "dark"):
+            value = getattr(self, name)
+            if value is not None and self.operator.name != "ct":
+                raise UsageError(
+                    f"{name} is {value} with the operator {self.operator.name!r}; expected ct:GEOMETRY.toml, because "
+                    "it is a property of X-ray projections."
+                )
+            if isinstance(value, float) and not (value > 0 and math.isfinite(value)):
+                raise UsageError(f"{name} is {value!r}; expected a positive finite number.")
 
 
 def config_from(values: Mapping[str, object], folder: str = "", where: str = "The configuration") -> SolveConfig:
@@ -148,6 +171,8 @@ def to_json(config: SolveConfig, folder: Path | None = None) -> dict[str, object
             value = str(value)
         elif isinstance(value, tuple):
             value = list(value)
+        elif field.name in ("flat", "dark") and value is not None and folder is not None:
+            value = portable(Path(value), folder)
         values[field.name] = value
     return values
 
@@ -248,8 +273,10 @@ def _convert(key: str, value: object, folder: str) -> object:  # noqa: PLR0911  
         if isinstance(value, str):
             return parse_shape(value)
         return _check_shape(_numbers(key, value, 2), value)
-    if key in ("stepsize", "tolerance"):
+    if key in ("stepsize", "tolerance", "water", "photons"):
         return _number(key, value)
+    if key in ("flat", "dark"):
+        return _file(key, value, folder)
     kind = _KINDS[key]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise UsageError(f"{key} is {value!r}; expected {_WORDS[kind]}.")
@@ -267,6 +294,12 @@ def _spec(key: str, value: object, folder: str) -> Spec:
     if isinstance(value, Mapping):
         return spec_from_table(value, key, folder)
     raise UsageError(f"{key} is {value!r}; expected a specification as text or as a table.")
+
+
+def _file(key: str, value: object, folder: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"{key} is {value!r}; expected the name of a file.")
+    return str(Path(folder, value)) if folder else value
 
 
 def _number(key: str, value: object) -> float:

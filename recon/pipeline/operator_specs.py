@@ -15,6 +15,7 @@ from torch import Tensor
 
 from recon import imaging, operators
 from recon.errors import ConsistencyError, InputError, UsageError
+from recon.operators.tomography import Geometry, Tomography, geometry_warnings, read_geometry
 from recon.pipeline import options
 from recon.pipeline.device import Say
 from recon.pipeline.python_specs import guarded_operator, load_callable
@@ -39,6 +40,7 @@ class OperatorFamily:
         is_complex: Whether images are complex.
         only_shape: The only image size there is; ``None`` where any will do.
         is_masked: Whether part of the measurement is zero because it was not measured.
+        geometry: Of the scan, where the measurement is X-ray projections.
     """
 
     spec: Spec
@@ -48,6 +50,7 @@ class OperatorFamily:
     is_complex: bool = False
     only_shape: Shape | None = None
     is_masked: bool = False
+    geometry: Geometry | None = None
 
     @property
     def blurs(self) -> bool:
@@ -67,7 +70,7 @@ def read_operator(spec: Spec, say: Say = lambda line: None) -> OperatorFamily:
         InputError: A file that it names cannot be read or is not what it should be.
     """
     if spec.name not in _READERS:
-        raise unknown_name(spec.name, _READERS.keys() - {"ct"}, "operator")
+        raise unknown_name(spec.name, _READERS, "operator")
     return _READERS[spec.name](spec, say)
 
 
@@ -221,8 +224,41 @@ def _python(spec: Spec, say: Say) -> OperatorFamily:
     return OperatorFamily(spec, on, files=(path,))
 
 
+def scanned(spec: Spec) -> Geometry:
+    """The geometry that ``ct:GEOMETRY.toml`` names.
+
+    Raises:
+        InputError: The file cannot be read, or is no geometry.
+        ConsistencyError: Its numbers contradict each other.
+    """
+    options.expect_keys(spec, (), value="GEOMETRY.toml")
+    return read_geometry(spec.path(spec.value or ""))
+
+
 def _ct(spec: Spec, say: Say) -> OperatorFamily:
-    raise UsageError(f"{spec}: projectors for CT are not in this version; python:FILE.py:CALLABLE takes your own.")
+    geometry, path = scanned(spec), spec.path(spec.value or "")
+    for warning in geometry_warnings(geometry):
+        say(f"{path}: {warning}")
+    if geometry.kind == "cone":
+        raise UsageError(
+            f"{spec}: kind is 'cone', whose volumes are solved in Python with recon.operators.Tomography; expected "
+            "'parallel' or 'fan' on the command line."
+        )
+    rows, columns = geometry.image_shape
+    projector = Tomography(geometry)
+
+    def image_shape(measured: Shape) -> Shape:
+        return rows, columns
+
+    def on(shape: Shape) -> LinearOperator:
+        if shape != (rows, columns):
+            raise ConsistencyError(
+                f"{path}: the volume has {rows} x {columns} pixels, the image {shape[0]} x {shape[1]}; expected the "
+                "same size."
+            )
+        return projector
+
+    return OperatorFamily(spec, on, image_shape, (path,), only_shape=(rows, columns), geometry=geometry)
 
 
 _READERS: dict[str, Callable[[Spec, Say], OperatorFamily]] = {

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from recon.errors import GuaranteeError
 from recon.evidence import Evidence
 from recon.imaging import Image
-from recon.pipeline.config import SolveConfig
+from recon.pipeline.config import DIRECT_METHODS, SolveConfig
 from recon.pipeline.device import Say
+from recon.pipeline.direct import direct_method
 from recon.pipeline.method import Method, Pair, choose_method, examine
 from recon.pipeline.problem import Problem, build_problem
 from recon.pipeline.refutation import attack, believed
@@ -19,6 +20,9 @@ WORKING_COPIES = {
     "douglas_rachford": 10,
     "davis_yin": 12,
     "condat_vu": 20,
+    "fbp": 8,
+    "sirt": 10,
+    "cgls": 12,
 }
 """Images of the result's size that a method holds at its peak, the operator's spectra and the driver included."""
 
@@ -41,7 +45,7 @@ class Plan:
     def to_json(self) -> dict[str, object]:
         """What was chosen and what is known, as plain values."""
         problem, method = self.problem, self.method
-        value_range = problem.image.value_range
+        value_range = problem.template.value_range
         return {
             "operator": str(problem.family.spec),
             "prior": str(problem.prior.spec),
@@ -65,7 +69,7 @@ class Plan:
         """The plan for a person, one line each."""
         problem, method, pair = self.problem, self.method, self.pair
         frames, channels, height, width = problem.measurement.shape
-        value_range = problem.image.value_range
+        value_range = problem.template.value_range
         verdict = "is the adjoint" if pair.mismatch is None else "is a surrogate, not the adjoint"
         lines = [
             ("input", f"{frames} frame(s) of {channels} channel(s), {height} x {width} pixels"),
@@ -97,6 +101,8 @@ class Plan:
 
     def _steps(self) -> str:
         method = self.method
+        if method.stepsize is None:
+            return "none"
         dual = "" if method.dual_stepsize is None else f", dual {method.dual_stepsize:.4g}"
         relaxed = "" if method.relaxation == 1 else f", relaxation {method.relaxation:g}"
         within = "any positive" if method.interval is None else f"in ({method.interval[0]:g}, {method.interval[1]:.4g})"
@@ -119,14 +125,21 @@ def make_plan(config: SolveConfig, image: Image, say: Say, pair: Pair | None = N
     problem = build_problem(config, image, say)
     if pair is None:
         pair = examine(problem.operator, problem.surrogate, problem.example, shift=config.shift, seed=config.seed)
-    prior = problem.prior
-    method = choose_method(pair, _tried(problem, config.seed), config.method, config.stepsize, weight=prior.weight)
+    method = _method(problem, pair)
     plan = Plan(problem, pair, method)
     if config.require_certificate:
         _require(plan)
     if pair.mismatch is not None and not method.certificate.holds:
         say(_REMEDIES)
     return plan
+
+
+def _method(problem: Problem, pair: Pair) -> Method:
+    config = problem.config
+    if config.method in DIRECT_METHODS:
+        return direct_method(pair, config.method)
+    prior = _tried(problem, config.seed)
+    return choose_method(pair, prior, config.method, config.stepsize, weight=problem.prior.weight)
 
 
 def _tried(problem: Problem, seed: int) -> Prior:

@@ -15,7 +15,7 @@ from recon.evidence import Assumed
 from recon.pipeline import options
 from recon.pipeline.python_specs import guarded_map, load_callable
 from recon.pipeline.spec import Spec, unknown_name
-from recon.pipeline.weights import tv_weight, wavelet_weight
+from recon.pipeline.weights import projected_weight, tv_weight, wavelet_weight
 from recon.priors import Prior, Resolvent, ResolventProperties
 from recon.types import Map
 
@@ -51,12 +51,14 @@ class Setting:
         channels: Of the images.
         blurs: Whether the operator mixes pixels rather than sampling them.
         image_shape: (height, width); ``None`` where it is not known.
+        column_norm: Of the projections of a single pixel, where the measurement is projections.
     """
 
     noise: float | None = None
     channels: int = 1
     blurs: bool = True
     image_shape: tuple[int, int] | None = None
+    column_norm: float | None = None
 
 
 def read_prior(spec: Spec, setting: Setting = Setting()) -> ChosenPrior:
@@ -150,9 +152,10 @@ def _weight(spec: Spec, setting: Setting, matched: Callable[[float, bool], float
         raise UsageError(
             f"{spec}: neither a weight nor a noise level is given; expected {spec.name}:weight=W or --noise SIGMA."
         )
-    weight = float(
-        f"{matched(setting.noise, setting.blurs):.3g}"
-    )  # so that the record's text gives the very same weight
+    found = matched(setting.noise, setting.blurs)
+    if setting.column_norm is not None:
+        found = projected_weight(setting.noise, setting.column_norm, matched)
+    weight = float(f"{found:.3g}")  # so that the record's text gives the very same weight
     return replace(spec, options={**spec.options, "weight": repr(weight)}), weight
 
 

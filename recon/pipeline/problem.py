@@ -10,16 +10,21 @@ from torch import Tensor
 
 from recon.errors import ConsistencyError, UsageError
 from recon.imaging import Image, to_tensor
-from recon.pipeline.config import Noise, SolveConfig
+from recon.operators.tomography import Geometry, Tomography, WeightedTomography
+from recon.pipeline import scan
+from recon.pipeline.config import DIRECT_METHODS, Noise, SolveConfig
 from recon.pipeline.device import Say, choose_device
 from recon.pipeline.operator_specs import OperatorFamily, Shape, read_operator
 from recon.pipeline.prior_specs import ChosenPrior, Setting, needs_noise, read_prior
 from recon.pipeline.spec import Spec
+from recon.pipeline.surrogate_specs import read_surrogate
 from recon.types import LinearOperator
 
 DEFAULT_PRIOR = Spec("tv")
+NONNEGATIVE_PRIOR = Spec("tv", {"low": "0"})
+"""Of an attenuation, which is never negative."""
 
-_ESTIMABLE = ("identity", "blur", "downsample")
+_ESTIMABLE = ("identity", "blur", "downsample", "ct")
 """Operators whose measurement is an image with the noise added pixel by pixel."""
 
 
@@ -39,6 +44,8 @@ class Problem:
         prior: The prior and its specification.
         noise: The standard deviation of the noise; ``None`` where nothing needed it.
         device: Where it is solved.
+        template: An image of the result's size and units, by which it is written: the measurement, but for projections.
+        start: Where to begin; ``None``: at the scaled back-projection.
     """
 
     config: SolveConfig
@@ -52,6 +59,13 @@ class Problem:
     prior: ChosenPrior
     noise: float | None
     device: torch.device
+    template: Image
+    start: Tensor | None = None
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the measurement carries the weights of its rays."""
+        return isinstance(self.operator, WeightedTomography)
 
     @property
     def example(self) -> Tensor:
@@ -68,24 +82,68 @@ def build_problem(config: SolveConfig, image: Image, say: Say, precision: torch.
         ConsistencyError: The operator's measurement does not have the image's size.
     """
     family = read_operator(config.operator, say)
+    if family.geometry is not None:
+        return _from_projections(config, image, family, family.geometry, say, precision)
     measured = (image.height, image.width)
     shape = config.shape or family.image_shape(measured)
     operator = family.on(shape)
     surrogate_family = None if config.surrogate is None else read_operator(config.surrogate, say)
     surrogate = None if surrogate_family is None else surrogate_family.on(shape)
     noise = _noise(config, image, family, say)
-    prior = read_prior(config.prior or DEFAULT_PRIOR, Setting(noise, image.channels, family.blurs, shape))
-    if prior.note:
-        say(prior.note)
+    prior = _prior(config, DEFAULT_PRIOR, Setting(noise, image.channels, family.blurs, shape), say)
     device = choose_device(config.device, say)
     measurement = to_tensor(image, precision).to(device)
     if family.is_complex:
         measurement = measurement.to(precision.to_complex())
     problem = Problem(
-        config, image, measurement, family, operator, shape, surrogate, surrogate_family, prior, noise, device
+        config, image, measurement, family, operator, shape, surrogate, surrogate_family, prior, noise, device, image
     )
     _check_sizes(problem)
     return problem
+
+
+def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem has
+    config: SolveConfig, image: Image, family: OperatorFamily, geometry: Geometry, say: Say, precision: torch.dtype
+) -> Problem:
+    width, value_range = scan.attenuation_range(config, image, geometry, say)
+    image = scan.scaled(image, width)
+    shape = family.image_shape((image.height, image.width))
+    projector = Tomography(geometry)
+    root = None if config.method == "fbp" else scan.root_weights(image)
+    operator = projector if root is None else WeightedTomography(projector, root)
+    device = choose_device(config.device, say)
+    measurement = to_tensor(image, precision).to(device)
+    start = scan.quick_look(measurement, geometry)
+    surrogate = None if config.surrogate is None else read_surrogate(config.surrogate, operator)
+    noise = _noise(config, image, family, say)
+    prior = _prior(
+        config, NONNEGATIVE_PRIOR, Setting(noise, image.channels, True, shape, scan.column_norm(operator, shape)), say
+    )
+    if prior.prior.constraint is not None:
+        start = prior.prior.constraint(start)
+    return Problem(
+        config, image, measurement if root is None else operator.weigh(measurement), family, operator, shape, surrogate,
+        None, prior, noise, device, scan.template(image, geometry, value_range), start,
+    )  # fmt: skip
+
+
+def _prior_spec(config: SolveConfig, default: Spec) -> Spec:
+    """The prior that was asked for; none for a method that takes none."""
+    if config.method not in DIRECT_METHODS:
+        return config.prior or default
+    if config.prior is not None and config.prior.name != "none":
+        raise UsageError(
+            f"method is {config.method!r} and the prior {config.prior}; expected no prior, because {config.method} "
+            "takes none."
+        )
+    return Spec("none")
+
+
+def _prior(config: SolveConfig, default: Spec, setting: Setting, say: Say) -> ChosenPrior:
+    prior = read_prior(_prior_spec(config, default), setting)
+    if prior.note:
+        say(prior.note)
+    return prior
 
 
 def on_unit_scale(noise: Noise, image: Image) -> float:
@@ -107,9 +165,13 @@ def on_unit_scale(noise: Noise, image: Image) -> float:
 
 def _noise(config: SolveConfig, image: Image, family: OperatorFamily, say: Say) -> float | None:
     if config.noise is not None:
-        return on_unit_scale(config.noise, image)
-    if not needs_noise(config.prior or DEFAULT_PRIOR):
+        return (
+            on_unit_scale(config.noise, image) if family.geometry is None else _of_line_integrals(config.noise, image)
+        )
+    if not needs_noise(_prior_spec(config, DEFAULT_PRIOR)):
         return None
+    if (counted := scan.noise_of(image)) is not None:
+        return counted / image.value_range.width
     if family.spec.name not in _ESTIMABLE:
         raise UsageError(
             f"The noise level is not given and cannot be read off the measurement of {family.spec.name!r}; "
@@ -123,7 +185,15 @@ def _noise(config: SolveConfig, image: Image, family: OperatorFamily, say: Say) 
     return estimate
 
 
+def _of_line_integrals(noise: Noise, image: Image) -> float:
+    if noise.unit:
+        raise UsageError(f"noise is {noise}; expected a number without unit, as line integrals have none.")
+    return noise.sigma / image.value_range.width
+
+
 def _in_units(sigma: float, image: Image) -> str:
+    if image.source.format == "projections":
+        return f"{sigma * image.value_range.width:.3g} in the line integrals"
     units = f" ({sigma * image.value_range.width:.3g} {image.units})" if image.units else ""
     return f"{sigma:.3g} of the range{units}"
 

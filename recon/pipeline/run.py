@@ -17,8 +17,10 @@ from recon.imaging import Image
 from recon.pipeline.batch import SUFFIXES
 from recon.pipeline.config import SolveConfig, to_json
 from recon.pipeline.device import Say
+from recon.pipeline.operator_specs import scanned
 from recon.pipeline.plan import Plan, make_plan
 from recon.pipeline.record import InputFile, input_file, now, peak_bytes, record_path, versions, write_record
+from recon.pipeline.scan import read_scan
 from recon.solvers import Progress, Solution, Status
 
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
@@ -47,8 +49,8 @@ class Result:
 
     @cached_property
     def image(self) -> Image:
-        """The result in the measurement's units."""
-        return imaging.with_tensor(self.plan.problem.image, self.solution.x)
+        """The result in the measurement's units; of projections, in attenuation or HU."""
+        return imaging.with_tensor(self.plan.problem.template, self.solution.x)
 
     @property
     def status(self) -> Status:
@@ -101,7 +103,12 @@ class Run:
 
 
 def read_image(path: Path, config: SolveConfig, say: Say) -> Image:
-    """The image in a file, in the range that was asked for; what its reader had to say is passed on."""
+    """The image in a file, in the range that was asked for; what its reader had to say is passed on.
+
+    Of projections it is the line integrals, (slices, 1, views, detector pixels).
+    """
+    if config.operator.name == "ct":
+        return read_scan(path, config, scanned(config.operator), say)
     image = imaging.read(path, value_range=config.range)
     for note in image.notes:
         say(f"{path.name}: {note}")
@@ -154,7 +161,9 @@ def execute(plan: Plan, watch: Watch | None = None) -> Result:
 
 @torch.no_grad()
 def starting_image(plan: Plan) -> Tensor:
-    """The back-projection K y, scaled for each frame so that its measurement is nearest to y."""
+    """The problem's own start, or the back-projection K y, scaled for each frame so that it measures nearest to y."""
+    if plan.problem.start is not None:
+        return plan.problem.start
     operator, y = plan.pair.operator, plan.problem.measurement
     back = operator.A_adjoint if plan.pair.surrogate is None else plan.pair.surrogate.A_adjoint
     x = back(y)
@@ -209,7 +218,7 @@ def check_format(plan: Plan, output: Path) -> None:
     Raises:
         OutputError: A DICOM file is to be made of something that is none, or of an image of another size.
     """
-    image, shape = plan.problem.image, plan.problem.image_shape
+    image, shape = plan.problem.template, plan.problem.image_shape
     if output.suffix.lower() not in (".dcm", ".dicom"):
         return
     if image.source.format != "dicom":
@@ -237,7 +246,7 @@ def write_run(result: Result, measurement: Path, target: Target, say: Say) -> Ru
             f"{result.steps} steps; nothing was written. {result.status.sentence}"
         )
     held = files_of(result.plan, measurement)
-    check_target(target, held, result.plan.problem.image)
+    check_target(target, held, result.plan.problem.template)
     inputs = input_files(result.plan, measurement)
     image = _writable(result.image, target.output)
     written = imaging.write(image, target.output, overwrite=target.overwrite, inputs=held, series_uid=target.series_uid)
@@ -267,9 +276,14 @@ def input_files(plan: Plan, measurement: Path) -> tuple[InputFile, ...]:
 def _model_files(plan: Plan) -> list[tuple[str, Path]]:
     problem = plan.problem
     families = [("operator", problem.family.files), ("prior", problem.prior.files)]
+    families += [(role, (Path(name),)) for role, name in _fields(problem.config).items() if name is not None]
     if problem.surrogate_family is not None:
         families.append(("surrogate", problem.surrogate_family.files))
     return [(role, path) for role, paths in families for path in paths]
+
+
+def _fields(config: SolveConfig) -> dict[str, str | None]:
+    return {"flat field": config.flat, "dark field": config.dark}
 
 
 def _writable(image: Image, output: Path) -> Image:
@@ -316,15 +330,17 @@ def _write_figure(result: Result, figure: Path, overwrite: bool) -> None:
 
     plan, x = result.plan, result.solution.x
     problem = plan.problem
+    measurement = imaging.to_tensor(problem.image, x.dtype.to_real()).to(x) if problem.weighted else problem.measurement
     history = [(look.step, max(look.residuals)) for look in result.solution.history]
     solve_figure(
         figure,
-        problem.measurement,
+        measurement,
         x,
-        problem.operator.A(x) - problem.measurement,
+        problem.family.on(problem.image_shape).A(x) - measurement,
         history,
         title=f"{problem.family.spec.name}, {problem.prior.spec}, {plan.method.name}: {result.status.value}",
-        value_range=problem.image.value_range,
+        value_range=problem.template.value_range,
+        measured_range=problem.image.value_range,
         certificate_sentence=plan.method.certificate.sentence,
         overwrite=overwrite,
     )

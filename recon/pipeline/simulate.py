@@ -4,12 +4,14 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from recon import imaging
-from recon.errors import ConsistencyError, InputError
-from recon.imaging import Image, to_tensor
+from recon.errors import ConsistencyError, InputError, OutputError, UsageError
+from recon.imaging import Image, Source, ValueRange, to_tensor
+from recon.operators.tomography import Geometry
 from recon.pipeline.config import Noise, relocate
 from recon.pipeline.device import Say
 from recon.pipeline.operator_specs import OperatorFamily
@@ -29,11 +31,15 @@ class Simulation:
         family: The operator, for every image size.
         noise: The standard deviation of white Gaussian noise; of each of the two parts where it is complex.
         seed: Of the noise.
+        water: The attenuation of water in 1/mm, for images in HU that are projected.
+        photons: How many a ray of projections brings where nothing is in its way: the noise is then theirs.
     """
 
     family: OperatorFamily
     noise: Noise
     seed: int = 0
+    water: float | None = None
+    photons: float | None = None
 
 
 def sidecar_path(output: Path) -> Path:
@@ -62,6 +68,8 @@ def simulate_image(simulation: Simulation, clean: Image, precision: torch.dtype 
         ConsistencyError: The image is too small for the operator.
     """
     family = simulation.family
+    if family.geometry is not None:
+        return _project(simulation, family.geometry, clean)
     x = to_tensor(clean, precision)
     if family.is_complex:
         x = x.to(precision.to_complex())
@@ -73,12 +81,56 @@ def simulate_image(simulation: Simulation, clean: Image, precision: torch.dtype 
     return imaging.with_tensor(clean, y)
 
 
+def _project(simulation: Simulation, geometry: Geometry, clean: Image) -> Image:
+    """The line integrals of an image of attenuation in 1/mm, or in HU, as (frames, 1, views, detector pixels)."""
+    wanted = geometry.image_shape
+    if (clean.height, clean.width) != wanted:
+        raise ConsistencyError(
+            f"{simulation.family.spec}: the volume has {wanted[0]} x {wanted[1]} pixels and the image {clean.height} x "
+            f"{clean.width}; expected the same size."
+        )
+    attenuation = torch.from_numpy(_attenuation(clean, simulation.water))
+    y = measure(simulation.family.on(wanted), attenuation, simulation.noise.sigma, simulation.seed, masked=False)
+    if simulation.photons is not None:
+        y = _counted(y, simulation.photons, simulation.seed)
+    return Image(y.numpy(), ValueRange(0.0, 1.0), source=Source("memory", "FHW", "float32"))
+
+
+def _attenuation(clean: Image, water: float | None) -> "np.ndarray":
+    """In 1/mm, none below air; padding is air."""
+    values = clean.pixels.astype(np.float32)
+    if clean.units != "HU":
+        if water is not None:
+            raise UsageError(f"water is {water:g}, and the image is not in HU; expected none, as it is taken for 1/mm.")
+        return values.clip(min=0.0)
+    if water is None:
+        raise UsageError(
+            "The image is in HU; expected --water MU, the attenuation of water in 1/mm (0.02 at about 60 keV), because "
+            "projections are of attenuation."
+        )
+    values = water * (1 + values / 1000)
+    if clean.padding is not None:
+        values[clean.padding] = 0.0
+    return values.clip(min=0.0)
+
+
+def _counted(y: Tensor, photons: float, seed: int) -> Tensor:
+    """The line integrals that are read off Poisson counts; a ray that no photon survives counts as one photon."""
+    expected = photons * torch.exp(-y.double())
+    counts = torch.poisson(expected, generator=torch.Generator().manual_seed(seed))
+    return -torch.log(counts.clamp(min=1) / photons).to(y.dtype)
+
+
 def simulate_file(simulation: Simulation, clean: Path, output: Path, overwrite: bool, say: Say) -> tuple[Path, ...]:
     """Simulate the measurement of one file, and write it with its sidecar.
 
     Raises:
         InputError, OutputError: A file cannot be read or written.
     """
+    if simulation.family.geometry is not None and output.suffix.lower() not in (".npy", ".tif", ".tiff"):
+        raise OutputError(
+            f"{output}: line integrals are floating-point numbers; expected TIFF or NPY, which hold them."
+        )
     held = (clean, *simulation.family.files)
     for path in (output, sidecar_path(output)):
         imaging.check_output(path, overwrite=overwrite, inputs=held)
@@ -97,13 +149,20 @@ def simulate_file(simulation: Simulation, clean: Path, output: Path, overwrite: 
         "operator": str(relocate(simulation.family.spec, folder)),
         "noise": str(simulation.noise),
         "seed": simulation.seed,
-        "range": [image.value_range.low, image.value_range.high],
+        **_scale(simulation, image),
         "clean": input_file("clean", clean, private).to_json(folder),
         "outputs": [{"path": path.name, "sha256": input_file("output", path).sha256} for path in written.paths],
         "versions": versions(),
     }
     write_record(sidecar_path(output), document, overwrite)
     return written.paths
+
+
+def _scale(simulation: Simulation, image: Image) -> dict[str, object]:
+    """What a solver must know of the grey values."""
+    if simulation.family.geometry is None:
+        return {"range": [image.value_range.low, image.value_range.high]}
+    return {"range": None, "water": simulation.water, "photons": simulation.photons}
 
 
 def sidecar_values(measurement: Path) -> dict[str, object]:
@@ -118,6 +177,8 @@ def sidecar_values(measurement: Path) -> dict[str, object]:
         if document["schema"] != SCHEMA:
             raise ValueError(f"schema {document['schema']!r}")
         operator = parse_spec(document["operator"], "operator", str(path.parent))
-        return {"operator": operator, "noise": document["noise"], "range": document["range"]}
+        noise = None if document.get("photons") else document["noise"]
+        projected = {key: document[key] for key in ("water", "photons") if document.get(key) is not None}
+        return {"operator": operator, "noise": noise, "range": document["range"], **projected}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: the sidecar of the measurement is damaged ({error}).") from error

@@ -9,6 +9,7 @@ of 0.0025 to 0.05.
 """
 
 import math
+from collections.abc import Callable
 
 
 def tv_weight(noise: float, blurs: bool = True) -> float:
@@ -24,3 +25,21 @@ def tv_weight(noise: float, blurs: bool = True) -> float:
 def wavelet_weight(noise: float, blurs: bool = True) -> float:
     """The weight of wavelet shrinkage for a noise level on the [0, 1] scale; arguments as in :func:`tv_weight`."""
     return 7.0 * math.pow(noise, 1.85) if blurs else 4.5 * math.pow(noise, 1.6)
+
+
+PROJECTED = 1.0
+"""What a weight for projections is of the weight for the same noise in the pixels themselves."""
+
+
+def projected_weight(noise: float, column_norm: float, matched: Callable[[float, bool], float]) -> float:
+    """The weight for a measurement by projections, from the rule for single pixels.
+
+    With every column of A of norm q, ``||A x - y||^2`` is about ``q^2 ||x - z||^2`` with noise of ``noise / q`` in z,
+    so the rule w is used as ``q^2 w(noise / q)``.
+
+    Args:
+        noise: The standard deviation of the scaled line integrals.
+        column_norm: q.
+        matched: The rule for single pixels, as :func:`tv_weight`.
+    """
+    return PROJECTED * column_norm**2 * matched(noise / column_norm, False)

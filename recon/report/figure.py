@@ -26,6 +26,7 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
     title: str,
     value_range: ValueRange,
     certificate_sentence: str,
+    measured_range: ValueRange | None = None,
     truth: "Tensor | None" = None,
     overwrite: bool = False,
 ) -> None:
@@ -42,6 +43,7 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
         title: One line above all.
         value_range: What 0 and 1 mean, in units.
         certificate_sentence: One sentence below all.
+        measured_range: What 0 and 1 mean in the measurement, where that has other units.
         truth: The clean image, where it is known.
         overwrite: Whether an existing file may be replaced.
 
@@ -59,7 +61,8 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
     if truth is not None:
         shown.append(("truth", _picture(truth)))
     limits = _limits([picture for _, picture in shown[1:]])
-    error = _plane(residual) * value_range.width
+    measured_range = measured_range or value_range
+    error = _plane(residual) * measured_range.width
     columns = len(shown) + 1
     with mpl.rc_context(STYLE):
         aspect = max(picture.shape[0] / picture.shape[1] for _, picture in shown)
@@ -79,7 +82,7 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
             _mark(axes[0, column], window)
             _draw_picture(axes[1, column], picture[window], own)
             axes[1, column].spines[:].set(color=ACCENT, linewidth=1.0)
-        _draw_residual(axes[0, -1], error, value_range.units, "|A x - y|" if residual.is_complex() else "A x - y")
+        _draw_residual(axes[0, -1], error, measured_range.units, "|A x - y|" if residual.is_complex() else "A x - y")
         _draw_history(axes[1, -1], history)
         figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK, parse_math=False)
         caption = _wrapped(_caption(value_range, limits, certificate_sentence))

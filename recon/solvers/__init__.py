@@ -2,6 +2,7 @@
 
 from recon.solvers.algorithm import Algorithm, State, iterate
 from recon.solvers.condat_vu import condat_vu
+from recon.solvers.constant import constant
 from recon.solvers.douglas_rachford import davis_yin, douglas_rachford
 from recon.solvers.driver import Callback, solve
 from recon.solvers.fista import fista
@@ -16,6 +17,7 @@ __all__ = [
     "State",
     "Status",
     "condat_vu",
+    "constant",
     "davis_yin",
     "douglas_rachford",
     "fista",

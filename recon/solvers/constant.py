@@ -1,0 +1,11 @@
+"""An image that was had without iterating, as an algorithm, so that one driver and one record serve it too."""
+
+from torch import Tensor
+
+from recon.solvers.algorithm import Algorithm
+from recon.solvers.forward_backward import Iterate
+
+
+def constant(image: Tensor, name: str) -> Algorithm[Iterate]:
+    """The algorithm whose every step gives ``image``, (batch, ...): it has converged after two steps."""
+    return Algorithm(name, Iterate, lambda state: Iterate(image), lambda state: (state.x,))
