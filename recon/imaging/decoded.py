@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from recon.imaging.image import Array, Grid, Source, ValueRange
 
 MAX_PIXELS = 2**28
@@ -39,6 +41,15 @@ def check_size(shape: tuple[int, ...], limit: int) -> None:
         raise RefusedError(
             f"it declares {text} = {values} pixel values; expected at most {limit}, to bound the memory."
         )
+
+
+def check_finite(pixels: Array) -> None:
+    """Refuse NaN and infinity, and say how many there are."""
+    if pixels.dtype.kind not in "fc":
+        return
+    bad = pixels.size - int(np.count_nonzero(np.isfinite(pixels)))
+    if bad:
+        raise RefusedError(f"{bad} of its {pixels.size} pixel values are NaN or infinite; expected finite numbers.")
 
 
 def to_axes(array: Array, layout: str) -> Array:

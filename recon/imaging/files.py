@@ -1,24 +1,18 @@
 """Files to images and back; the format is what the content says, not the name."""
 
 import contextlib
-import logging
-import os
-import stat
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from recon.errors import InputError, OutputError, ReconError
+from recon.errors import OutputError
 from recon.imaging import dicom, dicom_write, npy, raster, tiff
 from recon.imaging.atomic import check_output, replacing
-from recon.imaging.decoded import MAX_PIXELS, Decoded, RefusedError
+from recon.imaging.content import content, damage, foreign, kind_of, opened, printable, refusals, silence
+from recon.imaging.decoded import MAX_PIXELS, Decoded, RefusedError, check_finite
 from recon.imaging.image import Array, Image, ValueRange, default_range
-
-MAX_BYTES = 2**32
-"""How long a file may be."""
 
 KNOWN = "PNG, JPEG, TIFF, NPY or DICOM"
 _SUFFIXES = {
@@ -31,31 +25,13 @@ _SUFFIXES = {
     ".dcm": "dicom",
     ".dicom": "dicom",
 }
-_MAGIC = (
-    (b"\x89PNG\r\n\x1a\n", "png"),
-    (b"\xff\xd8\xff", "jpeg"),
-    (b"\x93NUMPY", "npy"),
-    (b"II*\0", "tiff"),
-    (b"MM\0*", "tiff"),
-    (b"II+\0", "tiff"),
-    (b"MM\0+", "tiff"),
-)
-_FOREIGN = (
-    (b"GIF8", "GIF"),
-    (b"BM", "BMP"),
-    (b"RIFF", "WebP or other RIFF"),
-    (b"%PDF", "PDF"),
-    (b"PK\x03\x04", "ZIP or NPZ"),
-    (b"\x1f\x8b", "gzip"),
-    (b"\x89HDF", "HDF5 or MATLAB 7.3"),
-    (b"MATLAB 5.0", "MATLAB"),
-    (b"NRRD", "NRRD"),
-    (b"ObjectType", "MetaImage"),
-    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
-    (b"8BPS", "Photoshop"),
-    (b"SIMPLE  =", "FITS"),
-    (b"\x5c\x01\0\0", "NIfTI"),
-)
+_DECODERS = {
+    "png": raster.decode_png,
+    "jpeg": raster.decode_jpeg,
+    "tiff": tiff.decode_tiff,
+    "npy": npy.decode_npy,
+    "dicom": dicom.decode_dicom,
+}
 
 
 @dataclass(frozen=True)
@@ -88,19 +64,12 @@ def read(
         InputError: whatever is wrong with the file, in one sentence.
     """
     name = Path(path)
-    try:
-        data = _content(name)
+    with refusals(name), opened(name, KNOWN) as handle:
+        data = content(handle)
         kind = _kind(data)
-        with _silence():
-            decoded = _decode(kind, data, max_pixels)
-            _check_finite(decoded.pixels)
-    except RefusedError as refusal:
-        raise InputError(f"{_printable(name)}: {refusal}") from None
-    except MemoryError:
-        raise InputError(f"{_printable(name)}: there is not enough memory to read it.") from None
-    except (OSError, ValueError) as error:
-        reason = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else "not a valid name"
-        raise InputError(f"{_printable(name)}: the file cannot be opened ({reason}).") from None
+        with silence(), damage(kind):
+            decoded = _DECODERS[kind](data, max_pixels)
+            check_finite(decoded.pixels)
     notes = decoded.notes
     expected = _SUFFIXES.get(name.suffix.lower())
     if expected not in (None, kind):
@@ -150,16 +119,16 @@ def write(
     kind = _SUFFIXES.get(name.suffix.lower(), image.source.format if not name.suffix else "")
     encode = _ENCODERS.get(kind)
     if encode is None:
-        raise OutputError(f"{_printable(name)}: the suffix '{name.suffix}' names no format; expected {KNOWN}.")
+        raise OutputError(f"{printable(name)}: the suffix '{name.suffix}' names no format; expected {KNOWN}.")
     paths = output_paths(image, name)
     held = tuple(inputs)
     for target in paths:
         check_output(target, overwrite=overwrite, inputs=held)
-    with _silence():
+    with silence():
         try:
             clipped, notes = encode(image, paths, _Guard(overwrite, held, series_uid))
         except RefusedError as refusal:
-            raise OutputError(f"{_printable(name)}: {refusal}") from None
+            raise OutputError(f"{printable(name)}: {refusal}") from None
     return Written(paths, image.clipped + clipped, notes)
 
 
@@ -187,63 +156,11 @@ class _Guard:
         return replacing(path, overwrite=self.overwrite, inputs=self.inputs)
 
 
-def _content(path: Path) -> bytes:
-    # without O_NONBLOCK, opening a named pipe waits for a writer
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0))
-    try:
-        found = os.fstat(descriptor)
-        if stat.S_ISDIR(found.st_mode):
-            raise RefusedError("it is a folder; expected a file.")
-        if not stat.S_ISREG(found.st_mode):
-            raise RefusedError("it is a pipe, a device or a socket; expected a regular file.")
-        if found.st_size == 0:
-            raise RefusedError(f"the file is empty; expected {KNOWN}.")
-        if found.st_size > MAX_BYTES:
-            raise RefusedError(
-                f"the file has {found.st_size} bytes; expected at most {MAX_BYTES}, to bound the memory."
-            )
-        with open(descriptor, "rb", closefd=False) as handle:
-            return handle.read(found.st_size)
-    finally:
-        os.close(descriptor)
-
-
 def _kind(data: bytes) -> str:
-    if data[128:132] == b"DICM":  # first: the 128 bytes before may be a TIFF's
-        return "dicom"
-    for magic, kind in _MAGIC:
-        if data.startswith(magic):
-            return kind
-    # DICOM without preamble: a first element of group 2 or 8, in either byte order
-    if data[:4] in (b"\2\0\0\0", b"\2\0\1\0", b"\2\0\2\0") or data[:2] == b"\x08\0" or data[:3] == b"\0\x08\0":
-        return "dicom"
-    found = next((f"a {kind} file" for magic, kind in _FOREIGN if data.startswith(magic)), "none of these")
-    raise RefusedError(f"the content is {found}; expected {KNOWN}.")
-
-
-def _decode(kind: str, data: bytes, limit: int) -> Decoded:
-    decoders = {
-        "png": raster.decode_png,
-        "jpeg": raster.decode_jpeg,
-        "tiff": tiff.decode_tiff,
-        "npy": npy.decode_npy,
-        "dicom": dicom.decode_dicom,
-    }
-    try:
-        return decoders[kind](data, limit)
-    except (RefusedError, ReconError, MemoryError):
-        raise
-    except Exception as error:  # damaged files raise anything in the libraries below
-        # the message is theirs, and may quote a patient's name out of a DICOM file
-        raise RefusedError(f"the {kind.upper()} file is cut off or damaged ({type(error).__name__}).") from error
-
-
-def _check_finite(pixels: Array) -> None:
-    if pixels.dtype.kind not in "fc":
-        return
-    bad = pixels.size - int(np.count_nonzero(np.isfinite(pixels)))
-    if bad:
-        raise RefusedError(f"{bad} of its {pixels.size} pixel values are NaN or infinite; expected finite numbers.")
+    kind = kind_of(data)
+    if kind not in _DECODERS:
+        raise foreign(data, KNOWN)
+    return kind
 
 
 def _range_of(decoded: Decoded, wanted: ValueRange | tuple[float, float] | None) -> ValueRange:
@@ -252,26 +169,6 @@ def _range_of(decoded: Decoded, wanted: ValueRange | tuple[float, float] | None)
     if wanted is not None:
         return ValueRange(*wanted, decoded.units)
     return decoded.value_range or default_range(decoded.pixels, decoded.units)
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep the warnings and logs of the libraries below from the user: they are noise, or quote the file."""
-    loggers = [logging.getLogger(name) for name in ("pydicom", "tifffile", "PIL")]
-    before = [logger.disabled for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.disabled = True
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, disabled in zip(loggers, before, strict=True):
-            logger.disabled = disabled
-
-
-def _printable(path: Path) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in str(path))
 
 
 def _encode_raster(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tuple[int, tuple[str, ...]]:

@@ -1,6 +1,8 @@
 """numpy's own file, without pickles, its header believed only as far as the file is long."""
 
 import io
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +12,16 @@ from numpy.lib import format as npy_format
 from recon.imaging.decoded import Decoded, RefusedError, check_size, from_axes, to_axes
 from recon.imaging.image import Array, Source, integer_grid
 
-_LONGEST_HEADER = 10_000  # numpy's own bound for untrusted files
+_LONGEST_TEXT = 10_000  # numpy's own bound for untrusted files
+LONGEST_HEADER = _LONGEST_TEXT + 12
+"""How many bytes may come before the values."""
 
 
 def decode_npy(data: bytes, limit: int) -> Decoded:
     """Arrays (H, W), (H, W, 3), (N, H, W), (N, H, W, 3), (N, 1, H, W) or (N, 3, H, W) of numbers."""
-    shape, fortran, dtype, start = _header(data)
-    if dtype.hasobject or dtype.kind not in "biufc" or dtype.itemsize > 16 or dtype == np.longdouble:
-        raise RefusedError(f"it holds an array of {dtype.name}; expected plain numbers.")
-    layout = _layout(shape)
-    check_size(shape, limit)
-    count = int(np.prod(shape, dtype=np.int64))
-    if len(data) - start < count * dtype.itemsize:
-        raise RefusedError(f"it ends after {len(data) - start} bytes of {count * dtype.itemsize}: the file is cut off.")
-    array = np.frombuffer(data, dtype, count, start).reshape(shape, order="F" if fortran else "C")
-    array = array.astype(dtype.newbyteorder("="))
+    header = read_header(data)
+    layout = _layout(header.shape)
+    array = read_array(data, header, limit)
     return Decoded(to_axes(array, layout), Source("npy", layout, str(array.dtype)), integer_grid(array.dtype))
 
 
@@ -34,17 +31,60 @@ def encode_npy(path: Path, pixels: Array, layout: str) -> None:
         npy_format.write_array(handle, np.ascontiguousarray(from_axes(pixels, layout)), allow_pickle=False)
 
 
-def _header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+@dataclass(frozen=True)
+class Header:
+    """What the first bytes of a file declare.
+
+    Attributes:
+        shape: Of the array, not yet believed.
+        fortran: Whether the first axis is the fastest.
+        dtype: Of plain numbers.
+        start: Where the values begin, in bytes.
+    """
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+    start: int
+
+    @property
+    def end(self) -> int:
+        """Where the values end, in bytes."""
+        return self.start + math.prod(self.shape) * self.dtype.itemsize
+
+
+def read_header(data: bytes) -> Header:
+    """The header of a file, of which ``data`` is the beginning: at least :data:`LONGEST_HEADER` bytes, if it has them.
+
+    Raises:
+        RefusedError: It is damaged, or declares anything but plain numbers.
+    """
     stream = io.BytesIO(data)
     try:
         version = npy_format.read_magic(stream)
         read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-        shape, fortran, dtype = read(stream, max_header_size=_LONGEST_HEADER)
+        shape, fortran, dtype = read(stream, max_header_size=_LONGEST_TEXT)
     except RefusedError:
         raise
     except Exception:  # a hostile header reaches deep into ast and numpy.dtype
         raise RefusedError("the NPY header is cut off or damaged.") from None
-    return shape, fortran, dtype, stream.tell()
+    if dtype.hasobject or dtype.kind not in "biufc" or dtype.itemsize > 16 or dtype == np.longdouble:
+        raise RefusedError(f"it holds an array of {dtype.name}; expected plain numbers.")
+    return Header(shape, fortran, dtype, stream.tell())
+
+
+def read_array(data: bytes, header: Header, limit: int) -> Array:
+    """The array of a whole file, in the machine's byte order.
+
+    Raises:
+        RefusedError: It declares more than ``limit`` values, or more than are there.
+    """
+    check_size(header.shape, limit)
+    if len(data) < header.end:
+        there, declared = len(data) - header.start, header.end - header.start
+        raise RefusedError(f"it ends after {there} bytes of {declared}: the file is cut off.")
+    flat = np.frombuffer(data, header.dtype, math.prod(header.shape), header.start)
+    return flat.reshape(header.shape, order="F" if header.fortran else "C").astype(header.dtype.newbyteorder("="))
 
 
 def _layout(shape: tuple[int, ...]) -> str:
