@@ -4,12 +4,15 @@ from recon.imaging.atomic import check_output, replacing
 from recon.imaging.decoded import MAX_PIXELS
 from recon.imaging.dicom_write import new_series_uid
 from recon.imaging.files import Written, output_paths, read, write
-from recon.imaging.image import Grid, Image, ValueRange, from_array, to_tensor, with_tensor
+from recon.imaging.image import Grid, Image, Source, ValueRange, from_array, to_tensor, with_tensor
+from recon.imaging.projections import Projections, read_projections
 
 __all__ = [
     "MAX_PIXELS",
     "Grid",
     "Image",
+    "Projections",
+    "Source",
     "ValueRange",
     "Written",
     "check_output",
@@ -17,6 +20,7 @@ __all__ = [
     "new_series_uid",
     "output_paths",
     "read",
+    "read_projections",
     "replacing",
     "to_tensor",
     "with_tensor",

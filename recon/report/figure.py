@@ -65,7 +65,7 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
     error = _plane(residual) * measured_range.width
     columns = len(shown) + 1
     with mpl.rc_context(STYLE):
-        aspect = max(picture.shape[0] / picture.shape[1] for _, picture in shown)
+        aspect = shown[-1][1].shape[0] / shown[-1][1].shape[1]
         side = INCHES / columns * aspect * 0.96
         engine = ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.04, wspace=0.02, hspace=0.02)
         figure = Figure(figsize=(INCHES, min(2 * side, 14.0) + 1.0), layout=engine)
@@ -76,6 +76,7 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
             own = _scale_of(name, picture, limits, measurement.is_complex())
             label = name + _figures(name, picture, shown, truth is not None) + ("" if own == limits else ", own scale")
             _draw_picture(axes[0, column], picture, own, label)
+            _stretch(axes[0, column], picture, shown[-1][1])
             if own != limits:  # pixels of another kind have no place in common with the result's
                 axes[1, column].set_axis_off()
                 continue
@@ -83,6 +84,7 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
             _draw_picture(axes[1, column], picture[window], own)
             axes[1, column].spines[:].set(color=ACCENT, linewidth=1.0)
         _draw_residual(axes[0, -1], error, measured_range.units, "|A x - y|" if residual.is_complex() else "A x - y")
+        _stretch(axes[0, -1], error, shown[-1][1])
         _draw_history(axes[1, -1], history)
         figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK, parse_math=False)
         caption = _wrapped(_caption(value_range, limits, certificate_sentence))
@@ -159,6 +161,14 @@ def _draw_picture(axes: "Axes", picture: Array, limits: tuple[float, float], nam
         axes.set_title(name, loc="left", pad=4)
     axes.set_xticks([])
     axes.set_yticks([])
+
+
+def _stretch(axes: "Axes", picture: Array, result: Array) -> None:
+    """Give a picture of another format, as a sinogram is, the result's own: its pixels need not be square."""
+    format_of_result = result.shape[0] / result.shape[1]
+    if not 0.5 < picture.shape[0] / picture.shape[1] / format_of_result < 2:
+        axes.set_aspect("auto")
+        axes.set_box_aspect(format_of_result)
 
 
 def _mark(axes: "Axes", window: tuple[slice, slice]) -> None:

@@ -1,5 +1,6 @@
 """X-ray tomography: geometries as values, and projectors whose adjoint is the adjoint."""
 
+from recon.operators.tomography.fbp import FilteredBackProjection, fbp
 from recon.operators.tomography.geometry import (
     AlongAxis,
     Detector,
@@ -12,18 +13,27 @@ from recon.operators.tomography.geometry import (
 from recon.operators.tomography.geometry_file import geometry_from_toml, geometry_to_toml, read_geometry
 from recon.operators.tomography.plausibility import geometry_warnings
 from recon.operators.tomography.projector import Tomography
+from recon.operators.tomography.surrogates import SURROGATES, Surrogate, options_of, surrogate
+from recon.operators.tomography.weighted import WeightedTomography
 
 __all__ = [
+    "SURROGATES",
     "AlongAxis",
     "Detector",
+    "FilteredBackProjection",
     "Geometry",
+    "Surrogate",
     "Tomography",
     "Volume",
+    "WeightedTomography",
     "coarser",
     "evenly_spaced",
+    "fbp",
     "geometry_from_toml",
     "geometry_to_toml",
     "geometry_warnings",
+    "options_of",
     "read_geometry",
+    "surrogate",
     "views",
 ]

@@ -1,0 +1,2 @@
+def check_shape(v,g): pass
+def warnings(v,g): return ()

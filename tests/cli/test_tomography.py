@@ -1,0 +1,162 @@
+"""From an attenuation to a sinogram and back, by the command line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+GEOMETRY = """
+kind = "parallel"
+angles = {{ start = 0, stop = 180, count = {views}, endpoint = false }}
+[detector]
+pixels = {pixels}
+pitch = 0.5
+[volume]
+pixels = [32, 32]
+pitch = 0.5
+"""
+CT = ("--operator", "ct:scan.toml", "--device", "cpu")
+
+
+@pytest.fixture
+def scan(folder: Path) -> Path:
+    path = folder / "scan.toml"
+    path.write_text(GEOMETRY.format(views=36, pixels=48))
+    return path
+
+
+@pytest.fixture
+def disc(scan: Path) -> np.ndarray:
+    """The attenuation of a cylinder of water with a denser one in it, in 1/mm."""
+    y, x = np.mgrid[-15.5:16:1, -15.5:16:1]
+    attenuation = 0.02 * (np.hypot(x, y) < 12) + 0.02 * (np.hypot(x - 4, y + 3) < 4)
+    np.save(scan.parent / "disc.npy", attenuation.astype(np.float32))
+    return attenuation
+
+
+@pytest.fixture
+def sinogram(run, disc: np.ndarray) -> Path:
+    outcome = run("simulate", "disc.npy", "-o", "sino.npy", "--operator", "ct:scan.toml", "--photons", "1e6")
+    assert outcome.code == 0, outcome.err
+    return Path("sino.npy")
+
+
+def error_of(name: str, truth: np.ndarray) -> float:
+    found = tifffile.imread(name)
+    assert found.shape == truth.shape
+    return float(np.linalg.norm(found - truth) / np.linalg.norm(truth))
+
+
+def test_a_simulated_scan_is_reconstructed_in_attenuation(run, sinogram: Path, disc: np.ndarray) -> None:
+    outcome = run("solve", sinogram, "-o", "slice.tif", "--figure", "slice.png", "--device", "cpu")
+    assert outcome.code == 0, outcome.err
+    assert error_of("slice.tif", disc) < 0.05
+    assert Path("slice.png").stat().st_size > 10_000
+    record = json.loads(Path("slice.tif.run.json").read_text())
+    assert record["plan"]["method"] == "condat_vu"
+    assert record["plan"]["range"]["units"] == "1/mm"
+    assert record["certificate"]["holds"] is True
+    assert record["config"]["photons"] == 1e6
+
+
+def test_a_filtered_back_projection_is_the_quick_look_and_promises_nothing(run, sinogram: Path, disc) -> None:
+    outcome = run("solve", sinogram, "-o", "slice.tif", "--method", "fbp", *CT)
+    assert outcome.code == 0, outcome.err
+    assert "No guarantee" in outcome.out
+    assert error_of("slice.tif", disc) < 0.3
+    refused = run("solve", sinogram, "-o", "other.tif", "--method", "fbp", "--require-certificate", *CT)
+    assert refused.code == 5
+
+
+def test_water_makes_hounsfield_units(run, sinogram: Path, disc: np.ndarray) -> None:
+    outcome = run("solve", sinogram, "-o", "slice.tif", "--water", "0.02", "--method", "fbp", *CT)
+    assert outcome.code == 0, outcome.err
+    hu = tifffile.imread("slice.tif")
+    assert hu[14:18, 6:10].mean() == pytest.approx(0, abs=60)
+    assert hu[:3, :3].mean() == pytest.approx(-1000, abs=60)
+
+
+def test_a_stack_of_slices_is_solved_in_one_call(run, sinogram: Path, disc: np.ndarray) -> None:
+    one = np.load(sinogram).reshape(36, 48)
+    tifffile.imwrite("stack.tif", np.stack([one, 0.5 * one, 0 * one + 1e-3]).astype(np.float32))
+    outcome = run("solve", "stack.tif", "-o", "slices.tif", "--prior", "tv:weight=0.02,low=0", *CT)
+    assert outcome.code == 0, outcome.err
+    slices = tifffile.imread("slices.tif")
+    assert slices.shape == (3, 32, 32)
+    assert np.linalg.norm(slices[0] - disc) < 0.1 * np.linalg.norm(disc)
+    assert slices[1].max() == pytest.approx(0.5 * slices[0].max(), rel=0.2)
+
+
+def test_counts_need_their_flat_field_and_dead_columns_do_not_count(run, disc: np.ndarray) -> None:
+    run("simulate", "disc.npy", "-o", "clean.npy", "--operator", "ct:scan.toml", "--noise", "0")
+    counts = 100 + 20_000 * np.exp(-np.load("clean.npy").reshape(36, 48))
+    counts[:, 20] = 100
+    flat, dark = np.full(48, 20_100.0), np.full(48, 100.0)
+    flat[20] = 100
+    for name, array in (("counts", counts), ("flat", flat[None]), ("dark", dark[None])):
+        np.save(f"{name}.npy", np.rint(array).astype(np.uint16))
+    refused = run("solve", "counts.npy", "-o", "slice.tif", *CT)
+    assert refused.code in (3, 4)
+    assert "flat" in refused.err
+    outcome = run("solve", "counts.npy", "-o", "slice.tif", "--flat", "flat.npy", "--dark", "dark.npy", *CT)
+    assert outcome.code == 0, outcome.err
+    assert error_of("slice.tif", disc) < 0.08
+    roles = [entry["role"] for entry in json.loads(Path("slice.tif.run.json").read_text())["inputs"]]
+    assert {"flat field", "dark field"} <= set(roles)
+
+
+@pytest.mark.parametrize(
+    ("views", "pixels", "words"),
+    [(35, 48, ("35", "36")), (36, 50, ("50", "48")), (48, 36, ("transposed",))],
+)
+def test_a_sinogram_that_does_not_fit_its_geometry_is_refused(run, sinogram, scan, views, pixels, words) -> None:
+    scan.write_text(GEOMETRY.format(views=views, pixels=pixels))
+    outcome = run("solve", sinogram, "-o", "slice.tif", *CT)
+    assert outcome.code == 4
+    assert all(word in outcome.err for word in words)
+    assert not Path("slice.tif").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (("--water", "-1"), 2, ("water", "positive")),
+        (("--range", "0.1:0.2"), 2, ("range", "air")),
+        (("--method", "fbp", "--prior", "tv:weight=1"), 2, ("fbp", "no prior")),
+        (("--method", "fista", "--prior", "tv:weight=1,low=0"), 2, ("fista", "bounds")),
+        (("--noise", "3HU",), 2, ("line integrals",)),
+        (("--surrogate", "pixeldriven"), 2, ("pixel-driven",)),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_refused_in_a_sentence(run, sinogram: Path, options, code: int, words) -> None:
+    outcome = run("solve", sinogram, "-o", "slice.tif", *CT, *options)
+    assert outcome.code == code, outcome.err
+    assert all(word in outcome.err for word in words)
+
+
+def test_water_belongs_to_projections(run, photo: Path) -> None:
+    outcome = run("solve", photo, "-o", "a.png", "--operator", "identity", "--noise", "0.1", "--water", "0.02")
+    assert outcome.code == 2
+    assert "ct:" in outcome.err
+
+
+def test_a_surrogate_is_certified_by_name(run, scan: Path) -> None:
+    outcome = run("certify", "operator", "ct:scan.toml", "--surrogate", "pixel-driven", "--json")
+    assert outcome.code == 0, outcome.err
+    report = json.loads(outcome.out)
+    constants = {each["name"]: each["value"] for each in report["constants"]}
+    assert 0.01 < constants["adjoint_gap"] < 0.3
+    assert constants["symmetric_part_min"] < 0
+    assert not any(each["holds"] for each in report["guarantees"])
+    shifted = run("certify", "operator", "ct:scan.toml", "--surrogate", "pixel-driven", "--shift", "auto", "--json")
+    holding = {each["method"] for each in json.loads(shifted.out)["guarantees"] if each["holds"]}
+    assert {"forward_backward", "tseng"} <= holding
+
+
+def test_a_run_of_projections_is_replayed_to_the_bit(run, sinogram: Path) -> None:
+    run("solve", sinogram, "-o", "slice.tif", "--prior", "tv:weight=0.02", "--iterations", 20, *CT)
+    outcome = run("replay", "slice.tif.run.json")
+    assert outcome.code == 0, outcome.err
+    assert "identical" in outcome.out
