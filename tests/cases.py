@@ -19,7 +19,7 @@ from recon.operators import (
     stack,
 )
 from recon.operators.composition import CharacterisedOperator
-from recon.operators.tomography import Detector, Geometry, Tomography, Volume, evenly_spaced
+from recon.operators.tomography import AlongAxis, Detector, Geometry, Tomography, Volume, evenly_spaced
 from recon.priors import (
     Prior,
     Resolvent,
@@ -111,6 +111,18 @@ def scan(kind: str, **distances: float) -> Geometry:
     )
 
 
+def cone_scan() -> Geometry:
+    """A small scan of a volume, off centre in all directions."""
+    return Geometry(
+        "cone",
+        evenly_spaced(10, 370, 3),
+        Detector(5, 1.6, 0.3, rows=AlongAxis(4, 1.5, -0.5)),
+        Volume((4, 5), 1.0, (0.2, -0.4), AlongAxis(3, 0.9, 0.3)),
+        source_to_axis=12.0,
+        source_to_detector=20.0,
+    )
+
+
 OPERATORS = [
     OperatorCase("identity", lambda: Identity((6, 7))),
     OperatorCase("blur-gaussian", lambda: Blur(gaussian_psf(0.6), (8, 9))),
@@ -125,6 +137,7 @@ OPERATORS = [
     OperatorCase("inpainting-everything", lambda: Inpainting(torch.ones(4, 5, dtype=torch.bool))),
     OperatorCase("tomography-parallel", lambda: Tomography(scan("parallel"))),
     OperatorCase("tomography-fan", lambda: Tomography(scan("fan", source_to_axis=9.0, source_to_detector=20.0))),
+    OperatorCase("tomography-cone", lambda: Tomography(cone_scan())),
     OperatorCase("downsampling-1", lambda: Downsampling((6, 7), 1)),
     OperatorCase("downsampling-2", lambda: Downsampling((12, 8), 2)),
     OperatorCase("downsampling-3", lambda: Downsampling((12, 15), 3)),

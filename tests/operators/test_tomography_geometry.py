@@ -104,6 +104,9 @@ def test_a_factor_that_does_not_divide_is_refused_with_the_sides():
         ({"detector": replace(CONE.detector, rows=AlongAxis(10, 29.0))}, "reaches 145 mm .* at most 141.421"),
         ({"source_to_axis": None}, "source_to_axis is missing"),
         ({"source_to_axis": 12.0}, "volume reaches"),
+        ({"source_to_axis": 16.9}, "least a pixel of 2 mm"),
+        ({"volume": replace(CONE.volume, slices=AlongAxis(4, 1e-12))}, "pitch of 1e-12 mm"),
+        ({"volume": replace(CONE.volume, slices=AlongAxis(4, 1.0, -1e12))}, "pitch of 1 mm"),
     ],
 )
 def test_an_impossible_cone_is_refused_by_name(change, names):

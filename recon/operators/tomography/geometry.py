@@ -11,18 +11,23 @@ z = 0 is the fan of the same angles, distances, detector columns, image rows and
 """
 
 import math
-import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from recon.errors import ConsistencyError
+from recon.operators.tomography._geometry_checks import (
+    check_cone,
+    check_distances,
+    refuse_distances,
+    refuse_third_dimension,
+    require_count,
+    require_finite,
+    require_positive,
+)
 
 Kind = Literal["parallel", "fan", "cone"]
 DetectorShape = Literal["flat", "arc"]
-
-STEEPEST = math.sqrt(0.5)
-"""Of a ray, v to the distance from source to detector: a flatter ray runs more along x, or along y, than along z."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,9 @@ class AlongAxis:
     offset: float = 0.0
 
     def __post_init__(self) -> None:
-        _require_count("pixels along the axis of rotation", self.pixels, "nothing else is in a panel or a volume")
-        _require_positive("pitch along the axis of rotation", self.pitch, "it is a length in mm")
-        _require_finite("offset along the axis of rotation", self.offset)
+        require_count("pixels along the axis of rotation", self.pixels, "nothing else is in a panel or a volume")
+        require_positive("pitch along the axis of rotation", self.pitch, "it is a length in mm")
+        require_finite("offset along the axis of rotation", self.offset)
 
     @property
     def first(self) -> float:
@@ -78,9 +83,9 @@ class Detector:
     def __post_init__(self) -> None:
         if self.shape not in get_args(DetectorShape):
             raise ConsistencyError(f"detector.shape is {self.shape!r}; expected 'flat' or 'arc'.")
-        _require_count("detector.pixels", self.pixels, "there is no measurement without a pixel")
-        _require_positive("detector.pitch", self.pitch, "it is a length in mm")
-        _require_finite("detector.offset", self.offset)
+        require_count("detector.pixels", self.pixels, "there is no measurement without a pixel")
+        require_positive("detector.pitch", self.pitch, "it is a length in mm")
+        require_finite("detector.offset", self.offset)
 
     @property
     def half_width(self) -> float:
@@ -112,10 +117,10 @@ class Volume:
                     "rotation is said in volume.slices."
                 )
         for pixels in self.pixels:
-            _require_count("volume.pixels", pixels, "there is no image without a pixel")
-        _require_positive("volume.pitch", self.pitch, "it is a length in mm")
+            require_count("volume.pixels", pixels, "there is no image without a pixel")
+        require_positive("volume.pitch", self.pitch, "it is a length in mm")
         for offset in self.offset:
-            _require_finite("volume.offset", offset)
+            require_finite("volume.offset", offset)
 
     @property
     def radius(self) -> float:
@@ -151,15 +156,15 @@ class Geometry:
         if not self.angles:
             raise ConsistencyError("angles is empty; expected at least one view, because nothing else is measured.")
         for angle in self.angles:
-            _require_finite("angles", angle)
+            require_finite("angles", angle)
         if self.kind == "parallel":
-            _refuse_distances(self)
+            refuse_distances(self)
         else:
-            _check_distances(self)
+            check_distances(self)
         if self.kind == "cone":
-            _check_cone(self)
+            check_cone(self)
         else:
-            _refuse_third_dimension(self)
+            refuse_third_dimension(self)
 
     @property
     def distances(self) -> tuple[float, float]:
@@ -219,7 +224,7 @@ class Geometry:
 
 def evenly_spaced(start: float, stop: float, count: int, endpoint: bool = False) -> tuple[float, ...]:
     """``count`` angles from ``start`` to ``stop``, in degrees, without ``stop`` itself unless ``endpoint``."""
-    _require_count("angles.count", count, "nothing else is measured")
+    require_count("angles.count", count, "nothing else is measured")
     step = (stop - start) / max(count - endpoint, 1)
     return tuple(start + step * view for view in range(count))
 
@@ -245,7 +250,7 @@ def coarser(geometry: Geometry, factor: int) -> Geometry:
     Raises:
         ConsistencyError: A side of the image is no multiple of the factor.
     """
-    _require_count("factor", factor, "it counts pixels")
+    require_count("factor", factor, "it counts pixels")
     for side in geometry.image_shape:
         if side % factor:
             raise ConsistencyError(
@@ -258,75 +263,3 @@ def coarser(geometry: Geometry, factor: int) -> Geometry:
         slices = replace(slices, pixels=slices.pixels // factor, pitch=slices.pitch * factor)
     merged = (rows // factor, columns // factor)
     return replace(geometry, volume=replace(volume, pixels=merged, pitch=volume.pitch * factor, slices=slices))
-
-
-def _refuse_distances(geometry: Geometry) -> None:
-    for name in ("source_to_axis", "source_to_detector"):
-        value = getattr(geometry, name)
-        if value is not None:
-            raise ConsistencyError(
-                f"{name} is {value:g} with kind = parallel; expected none, because parallel rays have no source point."
-            )
-    if geometry.detector.shape != "flat":
-        raise ConsistencyError(
-            "detector.shape is 'arc' with kind = parallel; expected 'flat', because it is centred on a source point."
-        )
-
-
-def _check_distances(geometry: Geometry) -> None:
-    for name in ("source_to_axis", "source_to_detector"):
-        value = getattr(geometry, name)
-        if value is None:
-            raise ConsistencyError(f"{name} is missing; expected a length in mm, because the rays meet there.")
-        _require_positive(name, value, "it is a length in mm")
-    axis, detector = geometry.distances
-    if detector < axis:
-        raise ConsistencyError(
-            f"source_to_detector is {detector:g} and source_to_axis {axis:g}; expected the detector to be the farther "
-            "one, because the object turns between them."
-        )
-    radius = geometry.volume.radius
-    if radius >= axis:
-        raise ConsistencyError(
-            f"source_to_axis is {axis:g} mm and the volume reaches {radius:g} mm from the axis; expected less, because "
-            "the source must stay outside of it."
-        )
-
-
-def _refuse_third_dimension(geometry: Geometry) -> None:
-    for name, along in (("detector.rows", geometry.detector.rows), ("volume.slices", geometry.volume.slices)):
-        if along is not None:
-            raise ConsistencyError(
-                f"{name} has {along.pixels} with kind = {geometry.kind}; expected none, because it scans one slice."
-            )
-
-
-def _check_cone(geometry: Geometry) -> None:
-    rows, slices, shape = geometry.detector.rows, geometry.volume.slices, geometry.detector.shape
-    if rows is None or slices is None:
-        missing = "detector.rows" if rows is None else "volume.slices"
-        raise ConsistencyError(f"{missing} is missing with kind = cone; expected it, because a cone sees a volume.")
-    if shape != "flat":
-        raise ConsistencyError(f"detector.shape is {shape!r} with kind = cone; expected 'flat', because it is a panel.")
-    _, distance = geometry.distances
-    highest = max(map(abs, rows.extent))
-    if highest > STEEPEST * distance:
-        raise ConsistencyError(
-            f"detector.rows reaches {highest:g} mm from the plane of the source at source_to_detector = {distance:g}; "
-            f"expected at most {STEEPEST * distance:g}, because a steeper ray would skip parts of the volume."
-        )
-
-
-def _require_count(name: str, value: int, why: str) -> None:
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
-        raise ConsistencyError(f"{name} is {value}; expected a positive integer, because {why}.")
-
-
-def _require_positive(name: str, value: float, why: str) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise ConsistencyError(f"{name} is {value:g}; expected a positive number, because {why}.")
-
-
-def _require_finite(name: str, value: float) -> None:
-    if not math.isfinite(value):
-        raise ConsistencyError(f"{name} has {value:g}; expected a finite number.")

@@ -78,18 +78,18 @@ def ramp_split(projector: CharacterisedOperator, norm: float, floor: float = FLO
     """The splitting with the ramp filter, scaled so that ``||K||`` is ``norm``.
 
     Args:
-        projector: A, which gives sinograms (views, pixels).
+        projector: A, which gives sinograms (views, pixels) or, of a cone, (views, rows, pixels).
         norm: Of K.
         floor: The least gain before the scaling, in cycles per pixel.
     """
-    views, pixels = projector.range.shape
+    *_, pixels = shape = projector.range.shape
     ramp = torch.fft.rfftfreq(pixels, dtype=torch.float64) + floor
-    size = FilteredProjector(projector, RowFilter(ramp.sqrt(), (views, pixels))).properties.norm
+    size = FilteredProjector(projector, RowFilter(ramp.sqrt(), shape)).properties.norm
     gains = ramp * (norm / size.value) ** 2
-    root = RowFilter(gains.sqrt(), (views, pixels))
+    root = RowFilter(gains.sqrt(), shape)
 
     def conjugate_resolvent(measurement: Tensor, stepsize: float) -> Map:
-        shrink = RowFilter(1 / (1 + stepsize * gains), (views, pixels))
+        shrink = RowFilter(1 / (1 + stepsize * gains), shape)
         offset = shrink.A(root.A(measurement)) * stepsize
         return lambda u: shrink.A(u) - offset
 

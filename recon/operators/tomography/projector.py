@@ -1,4 +1,4 @@
-"""X-ray projection of a slice and its exact transpose."""
+"""X-ray projection of a slice, or of a volume, and its exact transpose."""
 
 import math
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from recon.evidence import Proved
 from recon.operators._checks import require_member
 from recon.operators.base import EXACT_ADJOINT, OperatorProperties, Space
 from recon.operators.data_split import DataSplit
+from recon.operators.tomography.cone import ConeBeam
 from recon.operators.tomography.geometry import Geometry
 from recon.operators.tomography.preconditioned import ramp_split
 from recon.operators.tomography.rays import Rays, trace
@@ -56,13 +57,13 @@ class Tomography:
         return OperatorProperties(norm=Proved(bound, how), adjoint_gap=EXACT_ADJOINT)
 
     def A(self, x: Tensor) -> Tensor:
-        """(..., rows, columns) -> (..., views, detector pixels)."""
+        """(..., rows, columns) -> (..., views, detector pixels); for a cone as in `ConeBeam.project`."""
         _check(x, self.domain, "image")
         projected: Tensor = _Linear.apply(x, self._project, self._back_project)
         return projected
 
     def A_adjoint(self, y: Tensor) -> Tensor:
-        """(..., views, detector pixels) -> (..., rows, columns)."""
+        """(..., views, detector pixels) -> (..., rows, columns); for a cone as in `ConeBeam.back_project`."""
         _check(y, self.range, "sinogram")
         image: Tensor = _Linear.apply(y, self._back_project, self._project)
         return image
@@ -75,7 +76,13 @@ class Tomography:
     def _rays(self) -> Rays:
         return trace(self.geometry)
 
+    @cached_property
+    def _cone(self) -> ConeBeam:
+        return ConeBeam(self.geometry)
+
     def _project(self, x: Tensor) -> Tensor:
+        if self.geometry.kind == "cone":
+            return self._cone.project(x)
         from recon.operators.tomography import kernels  # noqa: PLC0415  numba is slow to import
 
         rays, padding = self._rays, (1, 2)
@@ -89,6 +96,8 @@ class Tomography:
         return _each(one, x, self.range)
 
     def _back_project(self, y: Tensor) -> Tensor:
+        if self.geometry.kind == "cone":
+            return self._cone.back_project(y)
         weighted = y * torch.from_numpy(self._rays.length).to(y.dtype)
         back = self._back_parallel if self.geometry.kind == "parallel" else self._back_fan
         return _each(back, weighted, self.domain)

@@ -38,7 +38,7 @@ class Rays:
 
 def trace(geometry: Geometry) -> Rays:
     """The rays of a scan."""
-    points, directions = _lines(geometry)
+    points, directions = lines(geometry)
     volume = geometry.volume
     rows, columns = volume.pixels
     column = (points[0] - volume.offset[0]) / volume.pitch + (columns - 1) / 2
@@ -64,10 +64,11 @@ def detector_coordinates(geometry: Geometry) -> Floats:
     return (pixels - (detector.pixels - 1) / 2) * detector.pitch + detector.offset
 
 
-def _lines(geometry: Geometry) -> tuple[Floats, Floats]:
+def lines(geometry: Geometry) -> tuple[Floats, Floats]:
     """A point on each ray and its direction, both (2, views, detector pixels), in mm.
 
-    The direction of parallel rays has length 1; that of a fan reaches from the source to the detector.
+    The direction of parallel rays has length 1; that of a fan reaches from the source to the detector. Of a cone these
+    are the rays seen from above, to the columns of the panel.
     """
     angle = np.deg2rad(np.asarray(geometry.angles))[:, None]
     axis, forth = np.stack((np.cos(angle), np.sin(angle))), np.stack((-np.sin(angle), np.cos(angle)))

@@ -25,14 +25,14 @@ class RowFilter:
 
     Attributes:
         gains: (pixels // 2 + 1,), of the frequencies of ``torch.fft.rfft``; none negative.
-        shape: (views, pixels).
+        shape: (..., pixels), of a sinogram.
     """
 
     gains: Tensor = field(repr=False)
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        wanted = self.shape[1] // 2 + 1
+        wanted = self.shape[-1] // 2 + 1
         if self.gains.shape != (wanted,) or not bool((self.gains >= 0).all()):
             raise UsageError(
                 f"RowFilter: the gains have shape {tuple(self.gains.shape)} and the least of them is "
@@ -58,10 +58,10 @@ class RowFilter:
         )
 
     def A(self, x: Tensor) -> Tensor:
-        """(..., views, pixels) -> (..., views, pixels)."""
+        """A sinogram to one of the same shape."""
         require_member("RowFilter", "sinogram", x, self.domain)
         spectrum = _fft.rfft(x) * self._buffer.like(x)
-        return cast(Tensor, _fft.irfft(spectrum, n=self.shape[1]))
+        return cast(Tensor, _fft.irfft(spectrum, n=self.shape[-1]))
 
     A_adjoint = A
 
