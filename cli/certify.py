@@ -1,5 +1,6 @@
 """``recon certify``: constants with their evidence, and what they guarantee."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -22,12 +23,15 @@ def command() -> None:
 @click.option("--shift", metavar="KAPPA|auto", help="Makes the map of a surrogate monotone.")
 @click.option("--prior", metavar="SPEC", help="The prior for which guarantees are stated.  [default: none]")
 @click.option("--shape", metavar="H,W", help="The image's size.  [default: 256,256]")
+@click.option("--figure", type=click.Path(path_type=Path), metavar="FILE.png", help="ct: a drawing of the scan.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing drawing.")
 @click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Of what is measured.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @talk_options
 def operator(  # noqa: PLR0913, PLR0917  one for each option
-    spec: str, surrogate: str | None, shift: str | None, prior: str | None, shape: str | None, seed: int, as_json: bool
-) -> None:
+    spec: str, surrogate: str | None, shift: str | None, prior: str | None, shape: str | None, figure: Path | None,
+    overwrite: bool, seed: int, as_json: bool,
+) -> None:  # fmt: skip
     """The constants of the operator SPEC, and for each method the step sizes under which it converges.
 
     For example: recon certify operator blur:box=5 --surrogate blur:box=9 --shift auto
@@ -38,6 +42,10 @@ def operator(  # noqa: PLR0913, PLR0917  one for each option
         {"operator": spec, "surrogate": surrogate, "shift": shift, "prior": prior, "shape": shape, "seed": seed},
         where="The command line",
     )
+    if figure is not None:
+        from recon.pipeline.geometry import draw_scan
+
+        draw_scan(config.operator, figure, overwrite)
     from recon.pipeline.certify import certify_operator
 
     report = certify_operator(

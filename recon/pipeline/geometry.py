@@ -1,10 +1,12 @@
-"""The geometry of a scan, written as a file."""
+"""The geometry of a scan, written as a file and as a drawing."""
 
 from pathlib import Path
 
-from recon.errors import OutputError
+from recon.errors import OutputError, UsageError
 from recon.imaging.atomic import replacing
 from recon.operators.tomography import Geometry, geometry_to_toml
+from recon.pipeline.operator_specs import scanned
+from recon.pipeline.spec import Spec
 from recon.toml import MOST_BYTES
 
 
@@ -22,3 +24,17 @@ def write_geometry(path: str | Path, geometry: Geometry, *, overwrite: bool = Fa
         )
     with replacing(path, overwrite=overwrite) as temporary:
         temporary.write_bytes(content)
+
+
+def draw_scan(operator: Spec, path: Path, overwrite: bool) -> None:
+    """Draw the scan that ``ct:GEOMETRY.toml`` names.
+
+    Raises:
+        UsageError: The operator is another one.
+        OutputError: The file cannot be written.
+    """
+    from recon.report import draw_geometry  # noqa: PLC0415  matplotlib costs half a second
+
+    if operator.name != "ct":
+        raise UsageError(f"{operator}: there is no scan to draw; expected ct:GEOMETRY.toml with --figure.")
+    draw_geometry(scanned(operator), path, overwrite=overwrite)

@@ -80,7 +80,7 @@ def test_water_makes_hounsfield_units(run, sinogram: Path, disc: np.ndarray) -> 
 
 def test_a_stack_of_slices_is_solved_in_one_call(run, sinogram: Path, disc: np.ndarray) -> None:
     one = np.load(sinogram).reshape(36, 48)
-    tifffile.imwrite("stack.tif", np.stack([one, 0.5 * one, 0 * one + 1e-3]).astype(np.float32))
+    tifffile.imwrite("stack.tif", np.stack([one, 0.5 * one, 0 * one + 1e-3]).astype(np.float32), photometric="minisblack")
     outcome = run("solve", "stack.tif", "-o", "slices.tif", "--prior", "tv:weight=0.02,low=0", *CT)
     assert outcome.code == 0, outcome.err
     slices = tifffile.imread("slices.tif")
@@ -153,6 +153,17 @@ def test_a_surrogate_is_certified_by_name(run, scan: Path) -> None:
     shifted = run("certify", "operator", "ct:scan.toml", "--surrogate", "pixel-driven", "--shift", "auto", "--json")
     holding = {each["method"] for each in json.loads(shifted.out)["guarantees"] if each["holds"]}
     assert {"forward_backward", "tseng"} <= holding
+
+
+def test_the_scan_is_drawn(run, scan: Path) -> None:
+    outcome = run("certify", "operator", "ct:scan.toml", "--figure", "scan.png")
+    assert outcome.code == 0, outcome.err
+    assert Path("scan.png").stat().st_size > 10_000
+    again = run("certify", "operator", "ct:scan.toml", "--figure", "scan.png")
+    assert again.code == 7
+    refused = run("certify", "operator", "identity", "--figure", "other.png")
+    assert refused.code == 2
+    assert "ct:" in refused.err
 
 
 def test_a_run_of_projections_is_replayed_to_the_bit(run, sinogram: Path) -> None:
