@@ -183,13 +183,12 @@ def check_units(image: Image, path: str | Path) -> None:
     Raises:
         OutputError: ``path`` is DICOM, and the image neither came from DICOM nor is in HU.
     """
-    name = Path(path)
-    if _SUFFIXES.get(name.suffix.lower()) != "dicom" or image.source.format == "dicom":
+    if _SUFFIXES.get(Path(path).suffix.lower()) != "dicom" or image.source.format == "dicom":
         return
     try:
         dicom_new.refuse_other_units(image)
     except RefusedError as refusal:
-        raise OutputError(f"{_printable(name)}: {refusal}") from None
+        raise OutputError(f"{path}: {refusal}") from None
 
 
 @dataclass(frozen=True)
