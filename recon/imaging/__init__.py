@@ -3,8 +3,8 @@
 from recon.imaging.atomic import check_output, replacing
 from recon.imaging.decoded import MAX_PIXELS
 from recon.imaging.dicom_write import new_series_uid
-from recon.imaging.files import Written, output_paths, read, write
-from recon.imaging.image import Grid, Image, Source, ValueRange, from_array, to_tensor, with_tensor
+from recon.imaging.files import Written, check_units, output_paths, read, write
+from recon.imaging.image import Grid, Image, Slices, Source, ValueRange, from_array, to_tensor, with_tensor
 from recon.imaging.projections import Projections, read_projections
 
 __all__ = [
@@ -12,10 +12,12 @@ __all__ = [
     "Grid",
     "Image",
     "Projections",
+    "Slices",
     "Source",
     "ValueRange",
     "Written",
     "check_output",
+    "check_units",
     "from_array",
     "new_series_uid",
     "output_paths",

@@ -75,10 +75,10 @@ def derived(image: Image, series_uid: str | None = None) -> list[bytes]:
             dataset = single_frame(header, frame, frames)
             _clean(dataset)
             _correct_texts(dataset)
-            _set_pixels(dataset, pixels, grid.low, grid.high)
+            set_pixels(dataset, pixels, grid.low, grid.high)
             _derive(dataset, header, frame if frames > 1 and is_multi_frame(header) else None)
             _identify(dataset, series, now)
-            files.append(_encode(dataset))
+            files.append(encode(dataset))
     except RefusedError:
         raise
     except Exception as error:  # a header that could be read, but breaks a rule when it is written
@@ -117,7 +117,8 @@ def _correct_texts(dataset: Any) -> None:
             element.VR = expected
 
 
-def _set_pixels(dataset: Any, pixels: Any, low: int, high: int) -> None:
+def set_pixels(dataset: Any, pixels: Any, low: int, high: int) -> None:
+    """Put in stored integers within ``low..high``, shape (channels, rows, columns), and what says how they lie."""
     bits = (high - low).bit_length()
     allocated = 8 if bits <= 8 else 16 if bits <= 16 else 32
     # a file of 8 bits in 16 stays so: its class may ask for it
@@ -160,13 +161,21 @@ def _derive(dataset: Any, header: Any, frame: int | None) -> None:
     source.SpatialLocationsPreserved = "YES"
     source.PurposeOfReferenceCodeSequence = [_code("121322", "Source image for image processing operation")]
     dataset.SourceImageSequence = [source]
+    contributed = dataset.get("ContributingEquipmentSequence") or []
+    dataset.ContributingEquipmentSequence = [*contributed, processing_equipment()]
+
+
+def processing_equipment() -> Any:
+    """An item of the ContributingEquipmentSequence that names this version of recon."""
+    from pydicom.dataset import Dataset  # noqa: PLC0415
+
     equipment = Dataset()
     equipment.PurposeOfReferenceCodeSequence = [_code("109102", "Processing Equipment")]
     equipment.Manufacturer = "recon"
     equipment.ManufacturerModelName = "recon"
     equipment.SoftwareVersions = __version__
     equipment.ContributionDescription = "Image reconstruction"
-    dataset.ContributingEquipmentSequence = [*(dataset.get("ContributingEquipmentSequence") or []), equipment]
+    return equipment
 
 
 def _identify(dataset: Any, series: str, now: datetime.datetime) -> None:
@@ -188,7 +197,8 @@ def _identify(dataset: Any, series: str, now: datetime.datetime) -> None:
             dataset[clock].value = time
 
 
-def _encode(dataset: Any) -> bytes:
+def encode(dataset: Any) -> bytes:
+    """A data set as a file: Explicit VR Little Endian, uncompressed."""
     from pydicom import dcmwrite  # noqa: PLC0415
     from pydicom.dataset import FileMetaDataset  # noqa: PLC0415
     from pydicom.uid import ExplicitVRLittleEndian  # noqa: PLC0415

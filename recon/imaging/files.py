@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from recon.errors import OutputError
-from recon.imaging import dicom, dicom_write, npy, raster, tiff
+from recon.imaging import dicom, dicom_new, dicom_write, npy, raster, tiff
 from recon.imaging.atomic import check_output, replacing
 from recon.imaging.content import content, damage, foreign, kind_of, opened, printable, refusals, silence
 from recon.imaging.decoded import MAX_PIXELS, Decoded, RefusedError, check_finite
@@ -101,16 +101,18 @@ def write(
 
     TIFF and NPY hold the values in units. PNG and JPEG hold them as they are where they are 8- or 16-bit
     integers, else ``value_range`` mapped to black and white. DICOM is written as a derived image of the
-    DICOM file that the pixels came from. Where a file holds one frame only (PNG, JPEG, DICOM), several
-    frames become ``NAME_0001.png`` and so on.
+    DICOM file that the pixels came from; an image in HU that came from none is taken to be reconstructed
+    from projections, and becomes new CT slices (:mod:`recon.imaging.dicom_new`). Where a file holds one
+    frame only (PNG, JPEG, DICOM), several frames become ``NAME_0001.png`` and so on.
 
     Args:
         image: What to write; unchanged, its pixels come back identical to the bit (but for JPEG).
         path: The file to make.
         overwrite: Whether existing files may be replaced.
         inputs: Files that are never replaced.
-        series_uid: For DICOM, the SeriesInstanceUID that the images of several files share
-            (:func:`new_series_uid`); by default each call makes a series of its own.
+        series_uid: For DICOM that is derived, the SeriesInstanceUID that the images of several files share
+            (:func:`new_series_uid`); by default each call makes a series of its own, and with new slices always,
+            because how they lie to those of another call is not known.
 
     Raises:
         OutputError: it cannot be written there, or not in that format, in one sentence.
@@ -142,6 +144,20 @@ def output_paths(image: Image, path: str | Path) -> tuple[Path, ...]:
     return tuple(
         name.with_name(f"{name.stem}_{number:0{digits}}{name.suffix}") for number in range(1, image.frames + 1)
     )
+
+
+def check_units(image: Image, path: str | Path) -> None:
+    """See that the format which ``path`` names can hold an image's units, before any work is done.
+
+    Raises:
+        OutputError: ``path`` is DICOM, and the image neither came from DICOM nor is in HU.
+    """
+    if _SUFFIXES.get(Path(path).suffix.lower()) != "dicom" or image.source.format == "dicom":
+        return
+    try:
+        dicom_new.refuse_other_units(image)
+    except RefusedError as refusal:
+        raise OutputError(f"{path}: {refusal}") from None
 
 
 @dataclass(frozen=True)
@@ -219,11 +235,20 @@ def _encode_npy(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tuple[i
 
 def _encode_dicom(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tuple[int, tuple[str, ...]]:
     if image.source.format != "dicom":
-        raise RefusedError("a DICOM image is derived from another; the input is none, so expected PNG, TIFF or NPY.")
+        return _encode_new_dicom(image, paths, guard)
     for path, data in zip(paths, dicom_write.derived(image, guard.series_uid), strict=True):
         with guard(path) as temporary:
             temporary.write_bytes(data)
     return 0, dicom_write.notes(image)
+
+
+def _encode_new_dicom(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tuple[int, tuple[str, ...]]:
+    total = 0
+    for path, (data, clipped) in zip(paths, dicom_new.ct_slices(image), strict=True):
+        with guard(path) as temporary:
+            temporary.write_bytes(data)
+        total += clipped
+    return total, dicom_new.notes(image)
 
 
 def _compact(image: Image) -> Array:

@@ -117,6 +117,27 @@ class Source:
     header: Any = field(default=None, repr=False)
 
 
+@dataclass(frozen=True)
+class Slices:
+    """Where the frames of a reconstruction are in their scan: x points right, y up, and z along the frames.
+
+    The coordinates are right-handed: to who looks down from +z, x points right and y up.
+
+    Attributes:
+        pitch: The distance from one frame to the next in mm; ``None`` where it is unknown, or there is one frame.
+        centre: The coordinates (x, y, z) of the middle of the stack, in mm.
+    """
+
+    pitch: float | None = None
+    centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        if self.pitch is not None and not (math.isfinite(self.pitch) and self.pitch > 0):
+            raise UsageError(f"Slices: the pitch is {self.pitch!r}; expected a positive number, a length in mm.")
+        if len(self.centre) != 3 or not all(map(math.isfinite, self.centre)):
+            raise UsageError(f"Slices: the centre is {self.centre!r}; expected three finite numbers, in mm.")
+
+
 @dataclass(frozen=True, eq=False)
 class Image:
     """Pixels in natural units with what they mean.
@@ -132,6 +153,7 @@ class Image:
         notes: What a reader had to say about the file, a sentence each; no patient data.
         clipped: How many values :meth:`with_tensor` had to clip to what the file can hold.
         source: What the writer of the same format needs.
+        slices: Where the frames are in the scan that they were reconstructed from.
     """
 
     pixels: Array
@@ -144,6 +166,7 @@ class Image:
     notes: tuple[str, ...] = ()
     clipped: int = 0
     source: Source = Source()
+    slices: Slices | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 4:
@@ -203,7 +226,7 @@ def with_tensor(image: Image, tensor: Tensor, *, floating: bool = False) -> Imag
 
     Integer files keep their type: values are rounded to the nearest that the file can hold, and those
     beyond are clipped and counted in :attr:`Image.clipped`. In float32 the way there and back is the
-    identity for 8 and 16 bit. Height and width may differ from the image's (then spacing,
+    identity for 8 and 16 bit. Height and width may differ from the image's (then spacing, slices,
     padding and alpha, which no longer fit, are dropped); frames may differ too.
 
     Raises:
@@ -240,11 +263,17 @@ def with_tensor(image: Image, tensor: Tensor, *, floating: bool = False) -> Imag
         spacing=image.spacing if same else None,
         padding=image.padding if same else None,
         clipped=clipped,
+        slices=image.slices if same else None,
     )
 
 
 def from_array(
-    pixels: Array, *, units: str = "", value_range: ValueRange | None = None, spacing: tuple[float, float] | None = None
+    pixels: Array,
+    *,
+    units: str = "",
+    value_range: ValueRange | None = None,
+    spacing: tuple[float, float] | None = None,
+    slices: Slices | None = None,
 ) -> Image:
     """An image of an array of shape (height, width) or (frames, channels, height, width), in the given units."""
     array = np.asarray(pixels)
@@ -256,6 +285,7 @@ def from_array(
         integer_grid(array.dtype),
         spacing=spacing,
         source=Source("memory", layout, str(array.dtype)),
+        slices=slices,
     )
 
 

@@ -216,16 +216,15 @@ def check_format(plan: Plan, output: Path) -> None:
     """See that the result of a plan can be written in the format of ``output``, before any work is done.
 
     Raises:
-        OutputError: A DICOM file is to be made of something that is none, or of an image of another size.
+        OutputError: A DICOM file is to be made of something that neither is one nor in HU, or of an image of another
+            size.
     """
     image, shape = plan.problem.template, plan.problem.image_shape
     if output.suffix.lower() not in (".dcm", ".dicom"):
         return
     if image.source.format != "dicom":
-        raise OutputError(
-            f"{output}: a DICOM image is derived from another and the input is {image.source.format.upper()}; "
-            "expected PNG, TIFF or NPY."
-        )
+        imaging.check_units(image, output)
+        return
     if shape != (image.height, image.width):
         raise OutputError(
             f"{output}: the result has {shape[0]} x {shape[1]} pixels and its DICOM source {image.height} x "

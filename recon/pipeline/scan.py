@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recon import imaging
 from recon.errors import ConsistencyError, UsageError
-from recon.imaging import Image, Source, ValueRange
+from recon.imaging import Image, Slices, Source, ValueRange
 from recon.operators.tomography import Geometry, checks, fbp
 from recon.pipeline.config import SolveConfig
 from recon.pipeline.device import Say
@@ -121,7 +121,8 @@ def template(scan: Image, geometry: Geometry, value_range: ValueRange) -> Image:
     """An image of the result's size, units and spacing, to write a result by."""
     blank = np.zeros((scan.frames, 1, *geometry.image_shape[-2:]), np.float32)
     spacing = (geometry.volume.pitch, geometry.volume.pitch)
-    return Image(blank, value_range, spacing=spacing, source=Source("memory", "FHW", "float32"))
+    slices = Slices(None, (*geometry.volume.offset, 0.0))
+    return Image(blank, value_range, spacing=spacing, slices=slices, source=Source("memory", "FHW", "float32"))
 
 
 def root_weights(scan: Image) -> Tensor | None:

@@ -151,7 +151,7 @@ def test_an_input_is_never_replaced(run, measured: Path, output: str) -> None:
 
 @pytest.mark.parametrize(
     ("output", "fragment"),
-    [("nowhere/x.png", "no folder"), ("x.gif", "names no format"), ("x.dcm", "derived from another"), ("x", "suffix")],
+    [("nowhere/x.png", "no folder"), ("x.gif", "names no format"), ("x.dcm", "DICOM CT holds HU"), ("x", "suffix")],
 )
 def test_an_output_that_cannot_be_is_refused_before_any_work(
     run, folder: Path, measured: Path, output: str, fragment: str

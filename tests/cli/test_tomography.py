@@ -80,7 +80,9 @@ def test_water_makes_hounsfield_units(run, sinogram: Path, disc: np.ndarray) -> 
 
 def test_a_stack_of_slices_is_solved_in_one_call(run, sinogram: Path, disc: np.ndarray) -> None:
     one = np.load(sinogram).reshape(36, 48)
-    tifffile.imwrite("stack.tif", np.stack([one, 0.5 * one, 0 * one + 1e-3]).astype(np.float32), photometric="minisblack")
+    tifffile.imwrite(
+        "stack.tif", np.stack([one, 0.5 * one, 0 * one + 1e-3]).astype(np.float32), photometric="minisblack"
+    )
     outcome = run("solve", "stack.tif", "-o", "slices.tif", "--prior", "tv:weight=0.02,low=0", *CT)
     assert outcome.code == 0, outcome.err
     slices = tifffile.imread("slices.tif")

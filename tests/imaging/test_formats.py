@@ -183,7 +183,7 @@ def test_a_suffix_that_names_no_format_is_refused(tmp_path: Path, name: str) -> 
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_no_dicom_cannot_become_one(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="derived from another"):
+def test_what_is_neither_dicom_nor_in_hounsfield_units_cannot_become_dicom(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="DICOM CT holds HU"):
         write(from_array(np.zeros((2, 2), np.int16)), tmp_path / "out.dcm")
     assert not list(tmp_path.iterdir())

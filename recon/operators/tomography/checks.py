@@ -1,2 +1,6 @@
-def check_shape(v,g): pass
-def warnings(v,g): return ()
+def check_shape(v, g):
+    pass
+
+
+def warnings(v, g):
+    return ()

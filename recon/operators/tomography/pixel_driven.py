@@ -58,9 +58,7 @@ class PixelDriven:
 
         kernel = kernels.spread_parallel if self._is_parallel else kernels.spread_fan
         constants, (views, width) = self._constants(x), self._padded_shape
-        padded = _each(
-            lambda image: kernel(image.contiguous().numpy(), *constants, width), x, Space((views, width))
-        )
+        padded = _each(lambda image: kernel(image.contiguous().numpy(), *constants, width), x, Space((views, width)))
         return _cropped(padded)
 
     @property

@@ -92,9 +92,7 @@ def back_project_parallel(
 
 
 @_compiled
-def spread_parallel(
-    image: Array, across: Array, down: Array, origin: Array, steps: float, stride: int
-) -> Array:
+def spread_parallel(image: Array, across: Array, down: Array, origin: Array, steps: float, stride: int) -> Array:
     """The transpose of :func:`back_project_parallel`: (views, stride), padded as its sinogram."""
     rows, columns = image.shape
     views, real = len(across), image.dtype.type
