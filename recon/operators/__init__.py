@@ -2,7 +2,7 @@
 
 from recon.operators import spectral
 from recon.operators.adjoint import adjoint_gap, check_adjoint, properties_of
-from recon.operators.base import Buffer, OperatorProperties, Space
+from recon.operators.base import Buffer, HasNonnegativeEntries, OperatorProperties, Space
 from recon.operators.blur import Blur, CircularBlur, ValidBlur
 from recon.operators.composition import Composition, Scaled, ScaledWithResolvent, Stack, compose, scale, stack
 from recon.operators.deepinv_bridge import to_deepinv
@@ -10,9 +10,13 @@ from recon.operators.downsampling import Downsampling
 from recon.operators.identity import Identity
 from recon.operators.inpainting import Inpainting
 from recon.operators.least_squares import LeastSquares
-from recon.operators.mismatch import Mismatch, mismatch_of, shift_for
+from recon.operators.linear_iteration import LinearIteration, linear_iteration_of
+from recon.operators.matrix import Matrix, from_matrix, to_matrix
+from recon.operators.mismatch import Mismatch, mismatch_of, residual_norm, shift_for
 from recon.operators.mri import CartesianMRI
+from recon.operators.nonnegative import proved_norm_bound
 from recon.operators.psf import box_psf, check_psf, defocus_psf, gaussian_psf, motion_psf, normalise_psf, psf_centre
+from recon.operators.weights import PreconditionedLeastSquares, Weights, sirt_weights, weighted
 
 __all__ = [
     "Blur",
@@ -21,31 +25,43 @@ __all__ = [
     "CircularBlur",
     "Composition",
     "Downsampling",
+    "HasNonnegativeEntries",
     "Identity",
     "Inpainting",
     "LeastSquares",
+    "LinearIteration",
+    "Matrix",
     "Mismatch",
     "OperatorProperties",
+    "PreconditionedLeastSquares",
     "Scaled",
     "ScaledWithResolvent",
     "Space",
     "Stack",
     "ValidBlur",
+    "Weights",
     "adjoint_gap",
     "box_psf",
     "check_adjoint",
     "check_psf",
     "compose",
     "defocus_psf",
+    "from_matrix",
     "gaussian_psf",
+    "linear_iteration_of",
     "mismatch_of",
     "motion_psf",
     "normalise_psf",
     "properties_of",
+    "proved_norm_bound",
     "psf_centre",
+    "residual_norm",
     "scale",
     "shift_for",
+    "sirt_weights",
     "spectral",
     "stack",
     "to_deepinv",
+    "to_matrix",
+    "weighted",
 ]
