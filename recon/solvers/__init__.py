@@ -6,6 +6,8 @@ from recon.solvers.douglas_rachford import davis_yin, douglas_rachford
 from recon.solvers.driver import Callback, solve
 from recon.solvers.fista import fista
 from recon.solvers.forward_backward import forward_backward, tseng
+from recon.solvers.krylov import ab_gmres, ba_gmres, cgls
+from recon.solvers.sirt import sirt
 from recon.solvers.solution import Progress, Solution, Status
 
 __all__ = [
@@ -15,12 +17,16 @@ __all__ = [
     "Solution",
     "State",
     "Status",
+    "ab_gmres",
+    "ba_gmres",
+    "cgls",
     "condat_vu",
     "davis_yin",
     "douglas_rachford",
     "fista",
     "forward_backward",
     "iterate",
+    "sirt",
     "solve",
     "tseng",
 ]
