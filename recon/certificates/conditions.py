@@ -22,6 +22,16 @@ def lipschitz(operator: OperatorProperties) -> Constant:
     return derive(lambda value: value**2, norm, how=f"||A||^2; {norm.how}")
 
 
+def strength(prior: ResolventProperties) -> Constant:
+    """m such that the prior's operator M is m-strongly monotone: (1 - q)/(1 + q) where Lip(Q) <= q <= 1; else minus 1.
+
+    With d = Jx - Jy and p = x - y, ||2d - p|| <= q ||p|| is <p - d, d> >= (1 - q^2) ||p||^2 / 4, and ||d|| is at most
+    (1 + q) ||p|| / 2, so <p - d, d> >= m ||d||^2: and p - d is in the difference of M at Jx and Jy.
+    """
+    q = cautious(prior.lipschitz_Q)
+    return derive(lambda value: (1 - value) / (1 + value) if value <= 1 else -1.0, q, how=f"(1 - q)/(1 + q); {q.how}")
+
+
 def inverse(numerator: float, constant: Constant, how: str) -> Constant:
     """``numerator / constant``, infinite where the constant is zero."""
     return derive(lambda value: numerator / value if value else math.inf, constant, how=how)

@@ -4,9 +4,7 @@ Notation: B is the data map, L its Lipschitz constant, M the monotone operator w
 step size, r the relaxation. Each docstring carries its theorem in full.
 """
 
-from operator import neg
-
-from recon.certificates.certificate import Certificate, Condition, at_most, below, positive, stated
+from recon.certificates.certificate import Certificate, Condition, at_most, below, stated
 from recon.certificates.conditions import (
     cautious,
     evaluated_exactly,
@@ -18,13 +16,7 @@ from recon.certificates.conditions import (
 )
 from recon.evidence import Fact, Proved, derive, weakest
 from recon.operators import OperatorProperties
-from recon.operators.mismatch import Mismatch
 from recon.priors import ResolventProperties
-
-_TSENG = "Tseng's forward-backward-forward splitting (Tseng 2000)"
-_MISMATCHED_CONCLUSION = (
-    "the iterates converge to a zero of K(Ax - y) + shift x + M x / s, which is not the matched solution"
-)
 
 
 def certify_forward_backward(
@@ -52,32 +44,6 @@ def certify_forward_backward(
     )
 
 
-def certify_mismatched_forward_backward(
-    pair: Mismatch, prior: ResolventProperties, stepsize: float, relaxation: float = 1.0
-) -> Certificate:
-    """Forward-backward with a declared surrogate of the adjoint.
-
-    *Theorem* (Chouzenoux, Pesquet, Riddell, Savanier, Trousset 2021, section 3). Let B = K(A . - y) + k Id be
-    eta-cocoercive, 0 < s < 2 eta, J firmly nonexpansive and zer(B + M/s) not empty. Then x -> J(x - s B x) is averaged
-    with constant 2 eta/(4 eta - s), and for a relaxation in (0, 2 - s/(2 eta)) the iterates converge to a zero of
-    B + M/s. That zero is not the minimiser that the exact adjoint would give.
-    """
-    eta = pair.cocoercivity
-    limit = derive(lambda value: 2 - stepsize / (2 * value) if value else 0.0, eta, how="2 - s / (2 eta)")
-    return Certificate(
-        theorem="forward-backward splitting with a cocoercive surrogate (Chouzenoux et al. 2021)",
-        conclusion=_MISMATCHED_CONCLUSION,
-        conditions=(
-            positive("K A + shift Id is cocoercive", eta),
-            below("step size below 2 eta", stepsize, derive(lambda value: 2 * value, eta, how=f"2 eta; {eta.how}")),
-            below("relaxation below 2 - s / (2 eta)", relaxation, limit),
-            firmly_nonexpansive(prior),
-            evaluated_exactly(prior),
-            _mismatched_solvable(pair, prior),
-        ),
-    )
-
-
 def certify_tseng(operator: OperatorProperties, prior: ResolventProperties, stepsize: float) -> Certificate:
     """Tseng's forward-backward-forward with an exact adjoint.
 
@@ -86,7 +52,7 @@ def certify_tseng(operator: OperatorProperties, prior: ResolventProperties, step
     """
     constant = lipschitz(operator)
     return Certificate(
-        theorem=_TSENG,
+        theorem="Tseng's forward-backward-forward splitting (Tseng 2000)",
         conclusion=_conclusion(prior, "the iterates converge to"),
         conditions=(
             exact_adjoint(operator),
@@ -94,26 +60,6 @@ def certify_tseng(operator: OperatorProperties, prior: ResolventProperties, step
             firmly_nonexpansive(prior),
             evaluated_exactly(prior),
             solvable(prior),
-        ),
-    )
-
-
-def certify_mismatched_tseng(pair: Mismatch, prior: ResolventProperties, stepsize: float) -> Certificate:
-    """Tseng's forward-backward-forward with a declared surrogate that leaves the data map monotone.
-
-    The theorem of :func:`certify_tseng` with B = K(A . - y) + k Id: it asks for monotonicity,
-    lambda_min(B + B^T) >= 0, where plain forward-backward asks for cocoercivity.
-    """
-    lowest, norm = pair.symmetric_part_min, cautious(pair.norm)
-    return Certificate(
-        theorem=_TSENG,
-        conclusion=_MISMATCHED_CONCLUSION,
-        conditions=(
-            at_most("K A + shift Id is monotone: -lambda_min(sym)", derive(neg, lowest, how=lowest.how), 0.0),
-            below("step size below 1 / ||K A + shift Id||", stepsize, inverse(1, norm, norm.how)),
-            firmly_nonexpansive(prior),
-            evaluated_exactly(prior),
-            _mismatched_solvable(pair, prior),
         ),
     )
 
@@ -274,25 +220,11 @@ def _constrained_solvable(prior: ResolventProperties, constraint: ResolventPrope
     return stated("a solution exists", fact, "not known: the constraint is unbounded, or the prior not defined on it")
 
 
-def _mismatched_solvable(pair: Mismatch, prior: ResolventProperties) -> Condition:
-    """A strongly monotone sum has exactly one zero, and a monotone one of bounded domain has at least one."""
-    fact: Fact | None = None
-    if pair.symmetric_part_min.value > 0:
-        fact = Fact(pair.symmetric_part_min.evidence, "K A + shift Id is strongly monotone")
-    elif prior.lipschitz_Q.value < 1 and pair.symmetric_part_min.value >= 0:
-        fact = Fact(prior.lipschitz_Q.evidence, "the prior's operator is strongly monotone")
-    elif prior.bounded is not None and pair.symmetric_part_min.value >= 0:
-        fact = Fact(weakest(prior.bounded.evidence, pair.symmetric_part_min.evidence), prior.bounded.how)
-    return stated("a solution exists", fact, "not known: K A has a null space and the prior does not contract")
-
-
 __all__ = [
     "certify_condat_vu",
     "certify_davis_yin",
     "certify_douglas_rachford",
     "certify_fista",
     "certify_forward_backward",
-    "certify_mismatched_forward_backward",
-    "certify_mismatched_tseng",
     "certify_tseng",
 ]

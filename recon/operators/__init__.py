@@ -2,7 +2,7 @@
 
 from recon.operators import spectral
 from recon.operators.adjoint import adjoint_gap, check_adjoint, properties_of
-from recon.operators.base import Buffer, OperatorProperties, Space
+from recon.operators.base import Buffer, HasNonnegativeEntries, OperatorProperties, Space
 from recon.operators.blur import Blur, CircularBlur, ValidBlur
 from recon.operators.composition import (
     CharacterisedOperator,
@@ -19,10 +19,14 @@ from recon.operators.downsampling import Downsampling
 from recon.operators.identity import Identity
 from recon.operators.inpainting import Inpainting
 from recon.operators.least_squares import LeastSquares
-from recon.operators.mismatch import Mismatch, mismatch_of, shift_for
+from recon.operators.linear_iteration import LinearIteration, linear_iteration_of
+from recon.operators.matrix import Matrix, from_matrix, to_matrix
+from recon.operators.mismatch import Mismatch, mismatch_of, residual_norm, shift_for
 from recon.operators.mri import CartesianMRI
+from recon.operators.nonnegative import proved_norm_bound
 from recon.operators.psf import box_psf, check_psf, defocus_psf, gaussian_psf, motion_psf, normalise_psf, psf_centre
 from recon.operators.tomography import AlongAxis, Detector, Geometry, Tomography, Volume, evenly_spaced, read_geometry
+from recon.operators.weights import PreconditionedLeastSquares, Weights, sirt_weights, weighted
 
 __all__ = [
     "AlongAxis",
@@ -35,11 +39,15 @@ __all__ = [
     "Detector",
     "Downsampling",
     "Geometry",
+    "HasNonnegativeEntries",
     "Identity",
     "Inpainting",
     "LeastSquares",
+    "LinearIteration",
+    "Matrix",
     "Mismatch",
     "OperatorProperties",
+    "PreconditionedLeastSquares",
     "Scaled",
     "ScaledWithResolvent",
     "Space",
@@ -47,6 +55,7 @@ __all__ = [
     "Tomography",
     "ValidBlur",
     "Volume",
+    "Weights",
     "adjoint_gap",
     "box_psf",
     "check_adjoint",
@@ -54,16 +63,23 @@ __all__ = [
     "compose",
     "defocus_psf",
     "evenly_spaced",
+    "from_matrix",
     "gaussian_psf",
+    "linear_iteration_of",
     "mismatch_of",
     "motion_psf",
     "normalise_psf",
     "properties_of",
+    "proved_norm_bound",
     "psf_centre",
     "read_geometry",
+    "residual_norm",
     "scale",
     "shift_for",
+    "sirt_weights",
     "spectral",
     "stack",
     "to_deepinv",
+    "to_matrix",
+    "weighted",
 ]

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from recon.evidence import Constant, Proved
+from recon.evidence import Constant, Fact, Proved
 from recon.types import Map
 
 
@@ -98,6 +98,16 @@ class HasSymbol(Protocol):
     @property
     def symbol(self) -> Tensor:
         """Its eigenvalues on the half spectrum of ``torch.fft.rfft2``, complex128, (height, width // 2 + 1)."""
+        ...
+
+
+@runtime_checkable
+class HasNonnegativeEntries(Protocol):
+    """An operator that can say that its matrix has no negative entry, as that of a projector has none."""
+
+    @property
+    def nonnegative_entries(self) -> Fact | None:
+        """Why no entry is negative; ``None`` where one may be."""
         ...
 
 

@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 
 from recon.errors import UsageError
-from recon.evidence import Constant, Measured, Proved
+from recon.evidence import Constant, Measured, Proved, derive
+from recon.operators import dense
 from recon.operators.adjoint import adjoint_gap, exact_adjoint, example_of, transpose
 from recon.operators.base import HasSymbol
+from recon.operators.matrix import Matrix
+from recon.operators.nonnegative import nonnegative_pair, proved_norm_bound
 from recon.operators.spectral import Effort, extreme, map_norm
 from recon.types import LinearOperator, Map
 
@@ -33,7 +36,7 @@ class Mismatch:
 
     Attributes:
         adjoint_gap: ||K - A^T|| / ||A||.
-        norm: ||B||.
+        norm: ||B||, or an upper bound of it when it is proved.
         symmetric_part_min: mu, the smallest eigenvalue of the symmetric part of B.
         cocoercivity: The best eta, 0 where B is not cocoercive; an upper bound of it where it is measured.
         shift: Of B.
@@ -54,7 +57,9 @@ def mismatch_of(
     shift: float = 0.0,
     effort: Effort = Effort(tolerance=1e-4, applications=200),  # noqa: B008  a frozen value
 ) -> Mismatch:
-    """The constants of a mismatched pair: exact where both are circular convolutions, measured otherwise.
+    """The constants of a mismatched pair: proved where both are circular convolutions or matrices, measured otherwise.
+
+    The norm is proved where neither of the two has a negative entry, too.
 
     Args:
         operator: A.
@@ -65,8 +70,51 @@ def mismatch_of(
     """
     if isinstance(operator, HasSymbol) and isinstance(surrogate, HasSymbol):
         return _circulant(operator.symbol, surrogate.symbol, shift)
+    if isinstance(operator, Matrix) and isinstance(surrogate, Matrix):
+        return _dense(operator, surrogate, shift)
     back = surrogate.A_adjoint if isinstance(surrogate, LinearOperator) else surrogate
-    return _measured(operator, back, example_of(operator, example), shift, effort)
+    norm: Constant | None = None
+    if isinstance(surrogate, LinearOperator) and nonnegative_pair(operator, surrogate) and shift >= 0:
+        norm = proved_norm_bound(operator, surrogate, example, shift=shift)
+    return _measured(operator, back, example_of(operator, example), shift, effort, norm)
+
+
+def residual_norm(  # noqa: PLR0913  the pair, the step, and how hard to look
+    operator: LinearOperator,
+    surrogate: LinearOperator | Map,
+    stepsize: float,
+    example: Tensor | None = None,
+    *,
+    shift: float = 0.0,
+    effort: Effort = Effort(tolerance=1e-4, applications=200),  # noqa: B008  a frozen value
+) -> Constant:
+    """||Id - s B|| with B = K A + shift Id: by how much a step of gradient descent can stretch a difference.
+
+    Proved where both are circular convolutions or matrices; else measured by Lanczos on (Id - s B)^T (Id - s B), which
+    gives a lower bound. Arguments as for :func:`mismatch_of`, and the step size s.
+    """
+    if isinstance(operator, HasSymbol) and isinstance(surrogate, HasSymbol):
+        largest = (1 - stepsize * symbol_of(operator.symbol, surrogate.symbol, shift)).abs().max()
+        return Proved(float(largest), f"||Id - s B|| {_BY_SYMBOLS}")
+    if isinstance(operator, Matrix) and isinstance(surrogate, Matrix):
+        B, rounding = map_matrix(operator, surrogate, shift)
+        step = torch.eye(len(B), dtype=B.dtype, device=B.device) - stepsize * B
+        return dense.largest_singular_value(step, dense.slack(step) + abs(stepsize) * rounding)
+    back = surrogate.A_adjoint if isinstance(surrogate, LinearOperator) else surrogate
+    x = example_of(operator, example)
+    forward, backward = _normal_maps(operator, back, x, shift)
+    return map_norm(
+        lambda v: torch.add(v, forward(v), alpha=-stepsize), lambda v: torch.add(v, backward(v), alpha=-stepsize),
+        x, effort,
+    )  # fmt: skip
+
+
+def map_matrix(operator: Matrix, surrogate: Matrix, shift: float = 0.0) -> tuple[Tensor, float]:
+    """B = K A + shift Id, where K is the transpose of the surrogate's matrix, and what its rounding may be."""
+    A, K = operator.entries.double(), surrogate.entries.double().T
+    B = K @ A
+    norm = float(torch.linalg.matrix_norm(A, 2) * torch.linalg.matrix_norm(K, 2)) + abs(shift)
+    return B + shift * torch.eye(len(B), dtype=B.dtype, device=B.device), dense.rounding_of(max(A.shape), norm)
 
 
 def shift_for(pair: Mismatch, margin: float = 1e-3) -> float:
@@ -79,29 +127,52 @@ def shift_for(pair: Mismatch, margin: float = 1e-3) -> float:
     return lacking + max(lacking, margin * pair.norm.value)
 
 
-def _circulant(forward: Tensor, back: Tensor, shift: float) -> Mismatch:
+_BY_SYMBOLS = "from the symbols: the DFT diagonalises both convolutions"
+
+
+def symbol_of(forward: Tensor, back: Tensor, shift: float) -> Tensor:
+    """The eigenvalues of K A + shift Id, from the symbols of A and of the operator whose adjoint K is."""
     if forward.shape != back.shape:
         raise UsageError(
             f"mismatch_of: the operator's spectrum is {tuple(forward.shape)} and the surrogate's {tuple(back.shape)}; "
             "expected the same image shape for both."
         )
-    eigenvalues = back.conj() * forward + shift
+    return back.conj() * forward + shift
+
+
+def _circulant(forward: Tensor, back: Tensor, shift: float) -> Mismatch:
+    eigenvalues = symbol_of(forward, back, shift)
     largest = float(eigenvalues.abs().max())
     kept = eigenvalues[eigenvalues.abs() > ZERO * largest]
     cocoercivity = float((kept.real / kept.abs().square()).min()) if kept.numel() else float("inf")
-    how = "from the symbols: the DFT diagonalises both convolutions"
     return Mismatch(
-        adjoint_gap=Proved(float((back - forward).abs().max() / forward.abs().max()), how),
-        norm=Proved(largest, how),
-        symmetric_part_min=Proved(float(eigenvalues.real.min()), how),
-        cocoercivity=Proved(max(cocoercivity, 0.0), how),
+        adjoint_gap=Proved(float((back - forward).abs().max() / forward.abs().max()), _BY_SYMBOLS),
+        norm=Proved(largest, _BY_SYMBOLS),
+        symmetric_part_min=Proved(float(eigenvalues.real.min()), _BY_SYMBOLS),
+        cocoercivity=Proved(max(cocoercivity, 0.0), _BY_SYMBOLS),
         shift=shift,
     )
 
 
-def _measured(operator: LinearOperator, back: Map, x: Tensor, shift: float, effort: Effort) -> Mismatch:
+def _dense(operator: Matrix, surrogate: Matrix, shift: float) -> Mismatch:
+    B, rounding = map_matrix(operator, surrogate, shift)
+    size = float(torch.linalg.matrix_norm(operator.entries.double(), 2))
+    apart = surrogate.entries.double() - operator.entries.double()
+    gap = dense.largest_singular_value(apart, dense.slack(apart) + dense.rounding_of(1, size))
+    return Mismatch(
+        adjoint_gap=derive(lambda value: value / size if size else value, gap, how=gap.how),
+        norm=dense.largest_singular_value(B, rounding),
+        symmetric_part_min=dense.smallest_symmetric_eigenvalue(B, rounding),
+        cocoercivity=dense.cocoercivity(B, rounding),
+        shift=shift,
+    )
+
+
+def _measured(  # noqa: PLR0913, PLR0917  the pair, how hard to look, and what is known already
+    operator: LinearOperator, back: Map, x: Tensor, shift: float, effort: Effort, norm: Constant | None
+) -> Mismatch:
     forward_map, backward_map = _normal_maps(operator, back, x, shift)
-    norm = map_norm(forward_map, backward_map, x, effort)
+    norm = norm or map_norm(forward_map, backward_map, x, effort)
     lowest = extreme(lambda v: (forward_map(v) + backward_map(v)) / 2, x, largest=False, effort=effort)
     floor = ZERO if x.dtype.to_real() == torch.float64 else ZERO_SINGLE
     mu = Measured(lowest.value, f"Lanczos, {lowest.applications} applications: an upper bound", lowest.residual)

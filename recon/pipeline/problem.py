@@ -108,9 +108,8 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
     width, value_range = scan.attenuation_range(config, image, geometry, say)
     image = scan.scaled(image, width)
     shape = family.image_shape((image.height, image.width))
-    projector = Tomography(geometry)
     root = None if config.method == "fbp" else scan.root_weights(image)
-    operator = projector if root is None else WeightedTomography(projector, root)
+    operator = Tomography(geometry) if root is None else WeightedTomography(Tomography(geometry), root)
     device = choose_device(config.device, say)
     measurement = to_tensor(image, precision).to(device)
     start = scan.quick_look(measurement, geometry)
@@ -122,9 +121,13 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
     if prior.prior.constraint is not None:
         start = prior.prior.constraint(start)
     return Problem(
-        config, image, measurement if root is None else operator.weigh(measurement), family, operator, shape, surrogate,
+        config, image, _weighed(operator, measurement), family, operator, shape, surrogate,
         None, prior, noise, device, scan.template(image, geometry, value_range), start,
     )  # fmt: skip
+
+
+def _weighed(operator: Tomography | WeightedTomography, measurement: Tensor) -> Tensor:
+    return operator.weigh(measurement) if isinstance(operator, WeightedTomography) else measurement
 
 
 def _prior_spec(config: SolveConfig, default: Spec) -> Spec:

@@ -108,7 +108,7 @@ def _attenuation(clean: Image, water: float | None) -> "np.ndarray":
             "The image is in HU; expected --water MU, the attenuation of water in 1/mm (0.02 at about 60 keV), because "
             "projections are of attenuation."
         )
-    values = water * (1 + values / 1000)
+    values = (water * (1 + values / 1000)).astype(np.float32)
     if clean.padding is not None:
         values[clean.padding] = 0.0
     return values.clip(min=0.0)

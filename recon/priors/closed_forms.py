@@ -18,6 +18,8 @@ ATTAINS_SEMINORM = Fact(
 
 
 EVERYWHERE = Fact(Evidence.PROVED, "the penalty is finite everywhere")
+ZERO_PENALTY = Fact(Evidence.PROVED, "there is no penalty to be scaled")
+BOX_CONE = Fact(Evidence.PROVED, "the normal cone of a box is a product of cones, and a positive factor leaves a cone")
 BOUNDED = Fact(Evidence.PROVED, "the values of the projection are bounded")
 
 
@@ -32,7 +34,9 @@ def check_weight(name: str, weight: float) -> None:
 
 def identity() -> Resolvent:
     """``J(x) = x``, the proximity operator of zero: no prior at all."""
-    return proximity_operator(lambda x: x, "identity", attains=ATTAINS_LEAST_SQUARES, everywhere=EVERYWHERE)
+    return proximity_operator(
+        lambda x: x, "identity", attains=ATTAINS_LEAST_SQUARES, everywhere=EVERYWHERE, scale_free=ZERO_PENALTY
+    )
 
 
 def box(low: float = 0.0, high: float = 1.0) -> Resolvent:
@@ -55,7 +59,7 @@ def box(low: float = 0.0, high: float = 1.0) -> Resolvent:
         "a convex quadratic that is bounded below attains its minimum on a polyhedron (Frank, Wolfe 1956)",
     )
     bounded = BOUNDED if math.isfinite(low) and math.isfinite(high) else None
-    return proximity_operator(project, name, attains=attains, bounded=bounded)
+    return proximity_operator(project, name, attains=attains, bounded=bounded, scale_free=BOX_CONE)
 
 
 def tikhonov(weight: float) -> Resolvent:

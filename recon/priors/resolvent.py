@@ -23,6 +23,8 @@ class ResolventProperties:
         everywhere: Why M has the whole space as its domain (a penalty that is finite everywhere), or ``None``.
         bounded: Why M has a bounded domain (J has bounded values, as a projection on a box), or ``None``.
         error: A bound of ||J(x) - exact J(x)|| / ||x||: zero for a closed form, positive for an inner iteration.
+        scale_free: Why J is the resolvent of D M for every positive diagonal D as well (M is zero, or the normal cone
+            of a box), or ``None``; a step size that varies over the image fits no other resolvent.
     """
 
     lipschitz_Q: Constant
@@ -31,6 +33,7 @@ class ResolventProperties:
     everywhere: Fact | None = None
     bounded: Fact | None = None
     error: Constant = CLOSED_FORM
+    scale_free: Fact | None = None
 
 
 @final
@@ -54,6 +57,7 @@ def proximity_operator(  # noqa: PLR0913  each is known of some operators and no
     everywhere: Fact | None = None,
     bounded: Fact | None = None,
     error: Constant = CLOSED_FORM,
+    scale_free: Fact | None = None,
 ) -> Resolvent:
     """The resolvent that is the proximity operator of a convex function, hence firmly nonexpansive (Moreau 1965).
 
@@ -64,6 +68,7 @@ def proximity_operator(  # noqa: PLR0913  each is known of some operators and no
         everywhere: See :class:`ResolventProperties`.
         bounded: See :class:`ResolventProperties`.
         error: See :class:`ResolventProperties`; left out for a closed form.
+        scale_free: See :class:`ResolventProperties`.
     """
     how = "a proximity operator of a convex function is firmly nonexpansive"
     properties = ResolventProperties(
@@ -73,6 +78,7 @@ def proximity_operator(  # noqa: PLR0913  each is known of some operators and no
         everywhere=everywhere,
         bounded=bounded,
         error=error,
+        scale_free=scale_free,
     )
     return Resolvent(apply, properties, name)
 

@@ -7,6 +7,8 @@ from recon.solvers.douglas_rachford import davis_yin, douglas_rachford
 from recon.solvers.driver import Callback, solve
 from recon.solvers.fista import fista
 from recon.solvers.forward_backward import forward_backward, tseng
+from recon.solvers.krylov import ab_gmres, ba_gmres, cgls
+from recon.solvers.sirt import sirt
 from recon.solvers.solution import Progress, Solution, Status
 
 __all__ = [
@@ -16,6 +18,9 @@ __all__ = [
     "Solution",
     "State",
     "Status",
+    "ab_gmres",
+    "ba_gmres",
+    "cgls",
     "condat_vu",
     "constant",
     "davis_yin",
@@ -23,6 +28,7 @@ __all__ = [
     "fista",
     "forward_backward",
     "iterate",
+    "sirt",
     "solve",
     "tseng",
 ]

@@ -32,12 +32,16 @@ class Algorithm(Generic[S]):
         init: The state that stands for a starting image.
         step: One iteration: pure, so the same state always gives the same next state.
         variables: The tensors of the state whose change is the fixed-point residual.
+        residual: For a method whose steps are not those of an averaged map, such as a Krylov method, which may stand
+            still without having arrived: how far each batch item is from a solution, (batch,), relative to the start.
+            It then takes the place of the fixed-point residual; ``None`` elsewhere.
     """
 
     name: str
     init: Callable[[Tensor], S]
     step: Callable[[S], S]
     variables: Callable[[S], tuple[Tensor, ...]]
+    residual: Callable[[S], Tensor] | None = None
 
 
 def iterate(algorithm: Algorithm[S], x0: Tensor) -> Iterator[S]:

@@ -28,6 +28,7 @@ def condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
     stepsize: float,
     dual_stepsize: float,
     relaxation: float = 1.0,
+    back: Map | None = None,
 ) -> Algorithm[PrimalDual]:
     """The iteration for 0 in ``B x + M x + L^T N(L x)``, with no inner loop for the term behind L.
 
@@ -38,11 +39,13 @@ def condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
     Args:
         gradient: The cocoercive map B, or ``None`` where there is none.
         resolvent: The map J, image to image; ``priors.identity()`` where M is zero.
-        dual_operator: L, with its exact adjoint.
+        dual_operator: L, with its exact adjoint, or with any and a ``back``.
         dual_resolvent: The map R on the range of L; :func:`recon.priors.conjugate` makes it from a resolvent of N.
         stepsize: s > 0.
         dual_stepsize: t > 0.
         relaxation: r in (0, 2).
+        back: A surrogate of L^T; ``None`` for the adjoint. The limit is then another, and the conditions those of
+            :func:`recon.certificates.certify_mismatched_condat_vu`.
 
     Raises:
         UsageError: A step size or the relaxation is outside its range.
@@ -50,13 +53,14 @@ def condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
     check_stepsize("condat_vu", stepsize)
     check_stepsize("condat_vu", dual_stepsize, "dual_stepsize")
     check_relaxation("condat_vu", relaxation)
+    transposed = dual_operator.A_adjoint if back is None else back
 
     def init(x0: Tensor) -> PrimalDual:
         return PrimalDual(x0, torch.zeros_like(dual_operator.A(x0)))
 
     def step(state: PrimalDual) -> PrimalDual:
         x, u = state
-        descent = dual_operator.A_adjoint(u)
+        descent = transposed(u)
         if gradient is not None:
             descent = descent + gradient(x)
         p = resolvent(torch.add(x, descent, alpha=-stepsize))

@@ -48,7 +48,8 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
     looked at after the first step, then every ``check_every`` steps: one transfer from the device a look, none in
     between. Divergence is told by steps that grow, overflow and NaN by values that are not finite; neither ever counts
     as convergence, and the image returned is then the last one that was seen to be finite. ``KeyboardInterrupt`` ends
-    the run as interrupted.
+    the run as interrupted. An algorithm with a ``residual`` of its own is judged by that, and diverges where it is far
+    above that of the start.
 
     Args:
         algorithm: What to run.
@@ -69,7 +70,7 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
     _check(x0, state, tolerance, max_steps, check_every)
     keep_freed_memory()
     current = algorithm.init(x0) if state is None else state  # type: ignore[arg-type]
-    referee = _Referee(current.x.shape[0], tolerance)
+    referee = _Referee(current.x.shape[0], tolerance, algorithm.residual is not None)
     sound, step = current, 0
     try:
         while step < max_steps and referee.active:
@@ -78,7 +79,8 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
             if step % check_every and step not in (1, max_steps):
                 current = following
                 continue
-            broken = referee.look(step, algorithm.variables(current), algorithm.variables(following))
+            own = None if algorithm.residual is None else algorithm.residual(following).tolist()
+            broken = referee.look(step, algorithm.variables(current), algorithm.variables(following), own)
             current = sound = _hold(broken, sound, following)
             if callback is not None and callback(referee.history[-1], current.x):
                 referee.end_active(Status.INTERRUPTED, step)
@@ -157,12 +159,12 @@ def _combined(norms: list[list[float]]) -> list[float]:
 class _Referee:
     """Decides, look by look, how each batch item ends."""
 
-    def __init__(self, batch: int, tolerance: float) -> None:
-        self.tolerance = tolerance
+    def __init__(self, batch: int, tolerance: float, own: bool) -> None:
+        self.tolerance, self.own = tolerance, own
         self.status: list[Status | None] = [None] * batch
         self.steps = [0] * batch
         self.history: list[Progress] = []
-        self.shortest = [math.inf] * batch
+        self.shortest = [1.0 if own else math.inf] * batch  # a residual of the algorithm's own starts at 1
         self.latest = [0.0] * batch
         self.residuals = [math.inf] * batch
         self.reference = [0.0] * batch
@@ -177,9 +179,13 @@ class _Referee:
         """The items that have ended."""
         return [item for item, status in enumerate(self.status) if status is not None]
 
-    def look(self, step: int, before: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> list[int]:
+    def look(
+        self, step: int, before: tuple[Tensor, ...], after: tuple[Tensor, ...], own: list[float] | None = None
+    ) -> list[int]:
         """Judge every running item; returns those whose values are no longer finite."""
         lengths, sizes = _changes_and_sizes(before, after)
+        if own is not None:
+            lengths = [level if math.isfinite(length) else length for length, level in zip(lengths, own, strict=True)]
         broken = []
         for item in self.active:
             self.status[item] = self._verdict(item, lengths[item], sizes[item])
@@ -194,10 +200,11 @@ class _Referee:
         if not math.isfinite(length + size):
             return Status.DIVERGED if grown > 1 else Status.NOT_FINITE
         self.reference[item] = self.reference[item] or size  # lest a limit of zero never be reached
-        scale = max(size, self.reference[item])
+        scale = 1.0 if self.own else max(size, self.reference[item])
         self.residuals[item] = length / scale if scale else 0.0
         self.latest[item] = length
-        self.shortest[item] = min(self.shortest[item], max(length, ROUNDING * size))
+        if not self.own:
+            self.shortest[item] = min(self.shortest[item], max(length, ROUNDING * size))
         if self._grown(item) > GROWTH:
             return Status.DIVERGED
         if self.residuals[item] <= self.tolerance and self._grown(item) <= PLATEAU:

@@ -25,7 +25,9 @@ def forward_backward(gradient: Map, resolvent: Map, stepsize: float, relaxation:
     Here ``J`` is the resolvent of ``M`` and ``B`` is cocoercive: the gradient of a smooth convex function, or
     ``x -> K(Hx - y)`` with a surrogate K. The step size weighs the prior against the data: it is no mere speed
     knob. Conditions: :func:`recon.certificates.certify_forward_backward` and, with a surrogate,
-    :func:`recon.certificates.certify_mismatched_forward_backward`.
+    :func:`recon.certificates.certify_mismatched_forward_backward` or, for a prior that contracts,
+    :func:`recon.certificates.certify_contractive_forward_backward`. With ``priors.identity()`` it is Landweber's
+    iteration, or with a surrogate the BA iteration, shifted or not: :func:`recon.certificates.certify_shifted_ba`.
 
     Args:
         gradient: The map B, image to image.

@@ -25,9 +25,9 @@ class Status(StrEnum):
 
 
 _SENTENCES = {
-    Status.CONVERGED: "The fixed-point residual fell below the tolerance.",
+    Status.CONVERGED: "The relative residual fell below the tolerance.",
     Status.OUT_OF_STEPS: "The budget of steps ran out before the residual fell below the tolerance.",
-    Status.DIVERGED: "The steps grew instead of shrinking: the iteration diverges.",
+    Status.DIVERGED: "The steps, or the residual, grew instead of shrinking: the iteration diverges.",
     Status.NOT_FINITE: "A NaN or an infinity appeared; the image is the last one that was seen to be finite.",
     Status.INTERRUPTED: "The run was interrupted; the image is the last iterate.",
 }
@@ -39,7 +39,7 @@ class Progress:
 
     Attributes:
         step: The number of steps taken.
-        residuals: The relative fixed-point residual of each batch item, as :func:`solve` defines it.
+        residuals: The relative residual of each batch item, as :func:`solve` defines it.
     """
 
     step: int

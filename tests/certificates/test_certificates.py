@@ -14,10 +14,11 @@ from recon.certificates import (
     certify_forward_backward,
     certify_mismatched_forward_backward,
     certify_mismatched_tseng,
+    certify_preconditioned_forward_backward,
     certify_tseng,
 )
 from recon.evidence import Assumed, Evidence, Fact, Measured, Proved
-from recon.operators import OperatorProperties
+from recon.operators import Buffer, OperatorProperties, Weights
 from recon.operators.mismatch import Mismatch
 from recon.priors import ResolventProperties
 from recon.solvers import Status, condat_vu, davis_yin, forward_backward, solve, tseng
@@ -42,6 +43,9 @@ PAIR = Mismatch(
 )
 
 
+UNIFORM = Weights(Buffer(torch.ones(2)), Buffer(torch.rand(3)), Proved(1.0, "row and column sums"))
+
+
 def condat(operator, prior, stepsize, relaxation=1.0):
     return certify_condat_vu(operator, prior, OPERATOR, prior, stepsize, 0.1, relaxation, attains=prior.attains)
 
@@ -53,6 +57,7 @@ CERTIFY = {
     "davis-yin": (lambda o, p: certify_davis_yin(o, p, BOX, 1.9 / LIPSCHITZ), OPERATOR),
     "condat-vu": (lambda o, p: condat(o, p, 0.3), OPERATOR),
     "fista": (lambda o, p: certify_fista(o, p, 1 / LIPSCHITZ), OPERATOR),
+    "preconditioned": (lambda o, p: certify_preconditioned_forward_backward(o, UNIFORM, p, 1.9), OPERATOR),
     "mismatched forward-backward": (lambda o, p: certify_mismatched_forward_backward(o, p, 1.9 * ETA), PAIR),
     "mismatched tseng": (lambda o, p: certify_mismatched_tseng(o, p, 0.2), PAIR),
 }

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from recon.errors import DeviceError
-from recon.evidence import Proved
+from recon.evidence import Evidence, Fact, Proved
 from recon.operators._checks import require_member
 from recon.operators.base import EXACT_ADJOINT, OperatorProperties, Space
 from recon.operators.data_split import DataSplit
@@ -67,6 +67,11 @@ class Tomography:
         _check(y, self.range, "sinogram")
         image: Tensor = _Linear.apply(y, self._back_project, self._project)
         return image
+
+    @property
+    def nonnegative_entries(self) -> Fact:
+        """Lengths, times the weights of a linear interpolation."""
+        return Fact(Evidence.PROVED, "lengths times weights of linear interpolation are not negative")
 
     def data_split(self, norm: float) -> DataSplit:
         """The data term with the ramp filter split off; see :mod:`recon.operators.tomography.preconditioned`."""

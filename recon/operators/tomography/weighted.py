@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recon.errors import UsageError
-from recon.evidence import Proved
+from recon.evidence import Fact, Proved
 from recon.operators._checks import as_words
 from recon.operators.base import EXACT_ADJOINT, Buffer, OperatorProperties, Space
 from recon.operators.data_split import DataSplit
@@ -69,6 +69,11 @@ class WeightedTomography:
     def A_adjoint(self, y: Tensor) -> Tensor:
         """(..., views, detector pixels) -> (..., rows, columns)."""
         return self.projector.A_adjoint(y * self._buffer.like(y))
+
+    @property
+    def nonnegative_entries(self) -> Fact:
+        """Those of the projector times the roots of weights."""
+        return self.projector.nonnegative_entries
 
     def data_split(self, norm: float) -> DataSplit:
         """As that of :class:`Tomography`."""

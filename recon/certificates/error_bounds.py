@@ -1,0 +1,218 @@
+"""How far an image is from the matched solution, bounded after the run by what the run has.
+
+The matched solution x* is the zero of A^T(A x - y) + M x / s, which the exact adjoint would have given; the image at
+hand comes from a surrogate, a shift, a run that was stopped, or all three.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from recon.certificates.conditions import ROUNDING, cautious, strength
+from recon.errors import UsageError
+from recon.evidence import Constant, Evidence, derive
+from recon.operators import LeastSquares, OperatorProperties
+from recon.operators import properties_of as operator_properties
+from recon.priors import ResolventProperties
+from recon.priors import properties_of as prior_properties
+from recon.types import LinearOperator, Map
+
+_ROUNDINGS = 64
+"""Rounding units allowed for in the sums of a bound."""
+
+
+@final
+@dataclass(frozen=True)
+class ErrorBound:
+    """An upper bound of the distance ||x - x*|| of one image from the matched solution.
+
+    Attributes:
+        value: The bound; infinite where nothing can be said.
+        relative: The same over ||x||.
+        evidence: The weakest of what entered.
+        how: The formula, or why nothing can be said.
+    """
+
+    value: float
+    relative: float
+    evidence: Evidence
+    how: str
+
+    def __str__(self) -> str:
+        return f"{self.value:.4g}, {100 * self.relative:.3g} % ({self.evidence}: {self.how})"
+
+
+@torch.no_grad()
+def mismatch_error_bound(
+    data: LeastSquares,
+    resolvent: Map,
+    x: Tensor,
+    stepsize: float,
+    properties: OperatorProperties | None = None,
+) -> tuple[ErrorBound, ...]:
+    """Bounds of the distance of images from the matched solution, one a batch item.
+
+    *Theorem*. Let M be m-strongly monotone and l the smallest eigenvalue of A^T A, with m + s l > 0. For any v and
+    p = J(v) the solution x* of 0 in A^T(A x - y) + M x / s satisfies
+    ||p - x*|| <= ||v - p + s A^T(A p - y)|| / (m + s l). *Proof*: v - p is in M p and -s A^T(A x* - y) in M x*, so
+    <v - p + s A^T(A x* - y), d> >= m ||d||^2 for d = p - x*; add s <A^T A d, d> >= s l ||d||^2.
+
+    With Lip(Q) <= q, m = (1 - q)/(1 + q). The surrogate's own step, v = x - s (K(A x - y) + k x), gives the distance
+    ||(A^T - K)(A x - y) - k x|| / (l + m/s) at its fixed point x = p, shift included; the matched step,
+    v = x - s A^T(A x - y), gives no more there if s <= 2/(||A||^2 + l). The smaller of the two is taken, each
+    with ||x - p|| added, so that it holds for the image at hand, wherever the run was stopped. For a resolvent with
+    the relative error e, (1 + (1 + s ||A||^2)/(m + s l)) e ||v|| is added.
+
+    The bound costs two applications of J, three of A, three of A^T and one of K, in the precision of ``x``, whose
+    rounding it allows for.
+
+    Args:
+        data: A, y, the surrogate K and the shift k; without a surrogate the bound is that of an unfinished run.
+        resolvent: J.
+        x: The images, (batch, ...).
+        stepsize: s, as in the run.
+        properties: Of A; ``None``: what it knows of itself, else measured.
+
+    Raises:
+        UsageError: The step size is not a positive finite number.
+    """
+    _check(stepsize)
+    known, prior = properties or operator_properties(data.operator, x[:1]), prior_properties(resolvent)
+    reason = _refusal(known) or _expansion(prior)
+    strong = derive(
+        lambda m, least, *_: m + stepsize * least, strength(prior), known.gram_min, prior.error, known.adjoint_gap,
+        how="m + s lambda_min(A^T A)",
+    )  # fmt: skip
+    if not strong.value > 0 or reason:
+        return _nothing(x, strong, reason or "neither the prior nor A^T A is strongly monotone")
+    step = _Step(data, resolvent, x, stepsize)
+    slack = prior.error.value * (1 + (1 + stepsize * cautious(known.norm).value ** 2) / strong.value)
+    bounds = torch.fmin(*(step.distance(v, strong.value, slack) for v in step.starts()))
+    return _bounds(bounds, x, strong, "||x - p|| + ||v - p + s A^T(A p - y)|| / (m + s lambda_min), p = J(v)")
+
+
+@dataclass(frozen=True)
+class _Step:
+    data: LeastSquares
+    resolvent: Map
+    x: Tensor
+    stepsize: float
+
+    def starts(self) -> tuple[Tensor, Tensor]:
+        """The points of which J is taken, by the surrogate and by the adjoint."""
+        rest = self.data.residual(self.x)
+        matched = self.data.operator.A_adjoint(rest)
+        by_surrogate = matched if self.data.surrogate is None else self.data.surrogate(rest)
+        by_surrogate = by_surrogate.add(self.x, alpha=self.data.shift)
+        return self.x - self.stepsize * by_surrogate, self.x - self.stepsize * matched
+
+    def distance(self, v: Tensor, strong: float, slack: float) -> Tensor:
+        """The bound of ||x - x*|| of each item from one point."""
+        p = self.resolvent(v)
+        force = self.stepsize * self.data.operator.A_adjoint(self.data.residual(p))
+        rounding = _ROUNDINGS * torch.finfo(self.x.dtype.to_real()).eps * (_norms(v) + _norms(p) + _norms(force))
+        return _norms(self.x - p) + (_norms(v - p + force) + rounding) / strong + slack * _norms(v)
+
+
+@torch.no_grad()
+def primal_dual_error_bound(  # noqa: PLR0913, PLR0917  the problem has as many parts
+    gradient: Map | None,
+    resolvent: Map,
+    dual_operator: LinearOperator,
+    dual_resolvent: Map,
+    back: Map,
+    x: Tensor,
+    u: Tensor,
+    stepsize: float,
+    dual_stepsize: float,
+    strengths: tuple[Constant, Constant] | None = None,
+    properties: OperatorProperties | None = None,
+) -> tuple[ErrorBound, ...]:
+    """Bounds of the distance of images from the matched primal solution of a primal-dual problem, one a batch item.
+
+    *Theorem*. Let M be g-strongly and N^-1 h-strongly monotone, B monotone, and (x*, u*) a solution of
+    0 in B x + M x + A^T u, 0 in N^-1 u - A x. For a step p = J(x - s (B x + V^T u)), q = R(u + t A(2p - x)) from any
+    (x, u) let a = ||(x - p)/s - V^T u + A^T q - B x + B p|| and b = ||(u - q)/t + A(p - x)||. Then
+    ||p - x*|| <= (a + sqrt(a^2 + g b^2/h)) / (2 g), which is ||(A - V)^T u|| / g at the fixed point. *Proof*: the two
+    are in the operator of the matched problem at (p, q), so g X^2 + h U^2 <= a X + b U for the distances X and U of
+    (p, q) from (x*, u*), and the largest b U - h U^2 is b^2/(4h).
+
+    Args:
+        gradient: B, with its exact adjoint, or ``None``.
+        resolvent: J, that of s M.
+        dual_operator: A, with its exact adjoint.
+        dual_resolvent: R, that of t N^-1.
+        back: V^T.
+        x: The images, (batch, ...).
+        u: The dual variable of the run.
+        stepsize: s.
+        dual_stepsize: t.
+        strengths: g and h where they are known; ``None``: from the resolvents, as in
+            :func:`recon.certificates.certify_mismatched_condat_vu`.
+        properties: Of A; ``None``: what it knows of itself, else measured.
+
+    Raises:
+        UsageError: A step size is not a positive finite number.
+    """
+    _check(stepsize)
+    _check(dual_stepsize)
+    known = properties or operator_properties(dual_operator, x[:1])
+    primal, dual = prior_properties(resolvent), prior_properties(dual_resolvent)
+    g, h = strengths or (strength(primal), strength(dual))
+    if strengths is None:
+        g, h = _over(g, stepsize), _over(h, dual_stepsize)
+    both = derive(lambda *values: min(values[:2]), g, h, primal.error, dual.error, known.adjoint_gap, how=g.how)
+    reason = _refusal(known) or ("a resolvent is not exact" if primal.error.value or dual.error.value else "")
+    if not both.value > 0 or reason:
+        return _nothing(x, both, reason or "the prior or the dual prior is not strongly monotone")
+    smooth = gradient or torch.zeros_like
+    descent, start = back(u), smooth(x)
+    p = resolvent(x - stepsize * (start + descent))
+    q = dual_resolvent(u + dual_stepsize * dual_operator.A(2 * p - x))
+    a = _norms((x - p) / stepsize - descent + dual_operator.A_adjoint(q) - start + smooth(p))
+    b = _norms((u - q) / dual_stepsize + dual_operator.A(p - x))
+    distance = (a + torch.sqrt(a**2 + g.value / h.value * b**2)) / (2 * g.value)
+    rounding = _ROUNDINGS * torch.finfo(x.dtype.to_real()).eps * (_norms(x) / stepsize + _norms(descent)) / g.value
+    return _bounds(_norms(x - p) + distance + rounding, x, both, "||(A - V)^T u|| / g and what the run lacks")
+
+
+def _over(strong: Constant, stepsize: float) -> Constant:
+    return derive(lambda m: m / stepsize, strong, how=strong.how)
+
+
+def _check(stepsize: float) -> None:
+    if not (stepsize > 0 and math.isfinite(stepsize)):
+        raise UsageError(f"error bound: stepsize={stepsize!r}; expected a positive finite number, that of the run.")
+
+
+def _refusal(known: OperatorProperties) -> str:
+    return "" if known.adjoint_gap.value <= ROUNDING else "A_adjoint is not the adjoint of A"
+
+
+def _expansion(prior: ResolventProperties) -> str:
+    return "" if cautious(prior.lipschitz_Q).value <= 1 else "the prior is not known to be firmly nonexpansive"
+
+
+def _norms(x: Tensor) -> Tensor:
+    """The norm of each batch item, in double precision."""
+    parts = torch.view_as_real(x) if x.is_complex() else x
+    norms: Tensor = torch.linalg.vector_norm(parts.flatten(1), dim=1, dtype=torch.float64)
+    return norms
+
+
+def _nothing(x: Tensor, premise: Constant, reason: str) -> tuple[ErrorBound, ...]:
+    return (ErrorBound(math.inf, math.inf, premise.evidence, reason),) * x.shape[0]
+
+
+def _bounds(values: Tensor, x: Tensor, premise: Constant, how: str) -> tuple[ErrorBound, ...]:
+    pairs = zip(values.tolist(), _norms(x).tolist(), strict=True)
+    return tuple(_bound(value, size, premise.evidence, how) for value, size in pairs)
+
+
+def _bound(value: float, size: float, evidence: Evidence, how: str) -> ErrorBound:
+    if not math.isfinite(value):
+        return ErrorBound(math.inf, math.inf, evidence, "the image or its step is not finite")
+    return ErrorBound(value, value / size if size else (math.inf if value else 0.0), evidence, how)

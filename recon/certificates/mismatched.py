@@ -1,0 +1,142 @@
+"""What is guaranteed of forward-backward methods with a surrogate K of the adjoint.
+
+Notation as in :mod:`recon.certificates.solvers`, with B = K(A . - y) + shift Id and mu the smallest eigenvalue of the
+symmetric part of K A + shift Id.
+"""
+
+import math
+from operator import neg
+
+from recon.certificates.certificate import Certificate, Condition, at_most, below, positive, stated
+from recon.certificates.conditions import cautious, evaluated_exactly, firmly_nonexpansive, inverse
+from recon.evidence import Constant, Fact, Proved, derive, weakest
+from recon.operators import Mismatch
+from recon.priors import ResolventProperties
+
+_CONCLUSION = "the iterates converge to a zero of K(Ax - y) + shift x + M x / s, which is not the matched solution"
+
+
+def certify_mismatched_forward_backward(
+    pair: Mismatch, prior: ResolventProperties, stepsize: float, relaxation: float = 1.0
+) -> Certificate:
+    """Forward-backward with a declared surrogate of the adjoint.
+
+    *Theorem* (Chouzenoux, Pesquet, Riddell, Savanier, Trousset 2021, section 3). Let B = K(A . - y) + k Id be
+    eta-cocoercive, 0 < s < 2 eta, J firmly nonexpansive and zer(B + M/s) not empty. Then x -> J(x - s B x) is averaged
+    with constant 2 eta/(4 eta - s), and for a relaxation in (0, 2 - s/(2 eta)) the iterates converge to a zero of
+    B + M/s. That zero is not the minimiser that the exact adjoint would give.
+    """
+    eta = pair.cocoercivity
+    limit = derive(lambda value: 2 - stepsize / (2 * value) if value else 0.0, eta, how="2 - s / (2 eta)")
+    return Certificate(
+        theorem="forward-backward splitting with a cocoercive surrogate (Chouzenoux et al. 2021)",
+        conclusion=_CONCLUSION,
+        conditions=(
+            positive("K A + shift Id is cocoercive", eta),
+            below("step size below 2 eta", stepsize, derive(lambda value: 2 * value, eta, how=f"2 eta; {eta.how}")),
+            below("relaxation below 2 - s / (2 eta)", relaxation, limit),
+            firmly_nonexpansive(prior),
+            evaluated_exactly(prior),
+            _mismatched_solvable(pair, prior),
+        ),
+    )
+
+
+def certify_mismatched_tseng(pair: Mismatch, prior: ResolventProperties, stepsize: float) -> Certificate:
+    """Tseng's forward-backward-forward with a declared surrogate that leaves the data map monotone.
+
+    The theorem of :func:`certify_tseng` with B = K(A . - y) + k Id: it asks for monotonicity,
+    lambda_min(B + B^T) >= 0, where plain forward-backward asks for cocoercivity.
+    """
+    lowest, norm = pair.symmetric_part_min, cautious(pair.norm)
+    return Certificate(
+        theorem="Tseng's forward-backward-forward splitting (Tseng 2000)",
+        conclusion=_CONCLUSION,
+        conditions=(
+            at_most("K A + shift Id is monotone: -lambda_min(sym)", derive(neg, lowest, how=lowest.how), 0.0),
+            below("step size below 1 / ||K A + shift Id||", stepsize, inverse(1, norm, norm.how)),
+            firmly_nonexpansive(prior),
+            evaluated_exactly(prior),
+            _mismatched_solvable(pair, prior),
+        ),
+    )
+
+
+def certify_contractive_forward_backward(
+    pair: Mismatch,
+    prior: ResolventProperties,
+    stepsize: float,
+    relaxation: float = 1.0,
+    *,
+    residual: Constant | None = None,
+) -> Certificate:
+    """Forward-backward with a prior that contracts: K A need not be monotone.
+
+    *Theorem* (Banach). Let Lip(Q) <= q < 1, so that J = (Id + Q)/2 has the Lipschitz constant (1 + q)/2, and let
+    rho = (1 + q)/2 ||Id - s (K A + k Id)|| < 1. Then x -> J(x - s B x) is a contraction of constant rho, B + M/s has
+    exactly one zero, and for a relaxation r in (0, 2/(1 + rho)) the iterates converge to it linearly, their distance to
+    it shrinking at each step by the factor |1 - r| + r rho at least.
+
+    Args:
+        pair: The constants of K A + shift Id.
+        prior: Of the resolvent J.
+        stepsize: s.
+        relaxation: r.
+        residual: ||Id - s (K A + shift Id)||, from :func:`recon.operators.residual_norm`; ``None`` for the bound that
+            the constants of the pair give, as :func:`residual_bound`.
+    """
+    rate = contraction_rate(prior, residual or residual_bound(pair, stepsize))
+    left = derive(lambda rho: 1 - rho, rate, how=f"1 - (1 + q)/2 ||Id - s B||; {rate.how}")
+    limit = derive(lambda rho: 2 / (1 + rho), rate, how="2 / (1 + rho)")
+    factor = abs(1 - relaxation) + relaxation * rate.value
+    return Certificate(
+        theorem="forward-backward splitting as a contraction (Banach's fixed-point theorem)",
+        conclusion=f"the iterates converge linearly, by the factor {factor:.6g} a step, to the only zero of "
+        "K(Ax - y) + shift x + M x / s, which is not the matched solution",
+        conditions=(
+            positive("(1 + q)/2 ||Id - s B|| below 1, what is left", left),
+            below("step size positive", stepsize, Proved(math.inf, "any, as far as the factor is below 1")),
+            below("relaxation below 2 / (1 + rho)", relaxation, limit),
+            evaluated_exactly(prior),
+        ),
+    )
+
+
+def contraction_rate(prior: ResolventProperties, residual: Constant) -> Constant:
+    """(1 + q)/2 ||Id - s B||: the Lipschitz constant of x -> J(x - s B x)."""
+    q, size = cautious(prior.lipschitz_Q), cautious(residual)
+    return derive(lambda a, b: (1 + a) / 2 * b, q, size, how=f"{q.how}; {size.how}")
+
+
+def residual_bound(pair: Mismatch, stepsize: float) -> Constant:
+    """A bound of ||Id - s B|| from mu, ||B|| and eta.
+
+    ||x - s B x||^2 = ||x||^2 - 2 s <x, Bx> + s^2 ||Bx||^2 is at most 1 - 2 s mu + s^2 ||B||^2 for ||x|| = 1, and at
+    most 1 - s (2 - s/eta) mu where s <= 2 eta and mu >= 0, because then ||Bx||^2 <= <x, Bx> / eta.
+    """
+    lowest, norm, eta = pair.symmetric_part_min, cautious(pair.norm), pair.cocoercivity
+    mu = derive(lambda value: value - lowest.error, lowest, how=lowest.how)
+    plain = derive(
+        lambda low, size: math.sqrt(max(1 - 2 * stepsize * low + (stepsize * size) ** 2, 0.0)), mu, norm,
+        how=f"sqrt(1 - 2 s mu + s^2 ||B||^2); {mu.how}; {norm.how}",
+    )  # fmt: skip
+    if not (mu.value >= 0 and stepsize <= 2 * eta.value):
+        return plain
+    finer = derive(
+        lambda low, best: math.sqrt(max(1 - stepsize * (2 - stepsize / best) * low, 0.0)), mu, eta,
+        how=f"sqrt(1 - s (2 - s/eta) mu); {mu.how}; {eta.how}",
+    )  # fmt: skip
+    return min(plain, finer, key=lambda bound: bound.value)
+
+
+def _mismatched_solvable(pair: Mismatch, prior: ResolventProperties) -> Condition:
+    """A strongly monotone sum has exactly one zero, and a monotone one of bounded domain has at least one."""
+    fact: Fact | None = None
+    if pair.symmetric_part_min.value > 0:
+        fact = Fact(pair.symmetric_part_min.evidence, "K A + shift Id is strongly monotone")
+    elif prior.lipschitz_Q.value < 1 and pair.symmetric_part_min.value >= 0:
+        evidence = weakest(prior.lipschitz_Q.evidence, pair.symmetric_part_min.evidence)
+        fact = Fact(evidence, "the prior's operator is strongly monotone")
+    elif prior.bounded is not None and pair.symmetric_part_min.value >= 0:
+        fact = Fact(weakest(prior.bounded.evidence, pair.symmetric_part_min.evidence), prior.bounded.how)
+    return stated("a solution exists", fact, "not known: K A has a null space and the prior does not contract")
