@@ -28,7 +28,7 @@ PRIOR_HELP = (
 
 METHOD_HELP = (
     "forward_backward, tseng, douglas_rachford, davis_yin, condat_vu or fista; for ct without a prior fbp, sirt, "
-    "cgls. Default: what operator and prior allow."
+    "cgls, and with a surrogate ab_gmres, ba_gmres. Default: what operator and prior allow."
 )
 _PROBLEM_OPTIONS = (
     click.option("--prior", metavar="SPEC", help=PRIOR_HELP),
@@ -169,6 +169,8 @@ def _report(run: "Run", as_json: bool) -> None:
                     f"{result.seconds:.1f} s")  # fmt: skip
     terminal.result(f"record: {run.record}")
     terminal.result(str(result.plan.method.certificate))
+    for bound in result.bounds:
+        terminal.result(f"distance to the matched solution, on the 0..1 scale, at most {bound}")
 
 
 def _solve_many(files: list[Path], outputs: list[Path], config: "SolveConfig", given: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ hand comes from a surrogate, a shift, a run that was stopped, or all three.
 
 import math
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -40,6 +40,12 @@ class ErrorBound:
     relative: float
     evidence: Evidence
     how: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, an infinite bound as null."""
+        numbers = {"value": self.value, "relative": self.relative}
+        finite = {name: number if math.isfinite(number) else None for name, number in numbers.items()}
+        return {**finite, "evidence": self.evidence.value, "how": self.how}
 
     def __str__(self) -> str:
         return f"{self.value:.4g}, {100 * self.relative:.3g} % ({self.evidence}: {self.how})"

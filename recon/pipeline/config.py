@@ -18,7 +18,7 @@ from recon.toml import read_toml
 from recon.wording import suggestion
 
 METHODS = ("forward_backward", "tseng", "douglas_rachford", "davis_yin", "condat_vu", "fista")
-DIRECT_METHODS = ("fbp", "sirt", "cgls")
+DIRECT_METHODS = ("fbp", "sirt", "cgls", "ab_gmres", "ba_gmres")
 """Those that take no prior and have no guarantee of this package: a quick look, and what others compare with."""
 
 FILE_KEYS = {"blur": ("psf",), "inpaint": ("mask",), "mri": ("mask",)}

@@ -5,9 +5,10 @@ from typing import Any
 
 from torch import Tensor
 
-from recon import solvers
-from recon.certificates import Certificate, stated
+from recon import priors, solvers
+from recon.certificates import Certificate, certify_preconditioned_forward_backward, stated
 from recon.errors import UsageError
+from recon.operators import sirt_weights
 from recon.operators.tomography import Tomography, WeightedTomography, fbp
 from recon.pipeline.method import Method, Pair
 from recon.types import LinearOperator
@@ -15,31 +16,30 @@ from recon.types import LinearOperator
 WINDOW = "hann"
 """Of filtered back-projection: the smoothest, for noisy data."""
 
-_NO_THEOREM = "no prior and no stopping rule: the number of steps is the regularisation"
-
 
 def direct_method(pair: Pair, name: str) -> Method:
     """One of :data:`recon.pipeline.config.DIRECT_METHODS`.
 
     Raises:
-        UsageError: It needs projections, or the exact adjoint, and there is none.
+        UsageError: It does not fit the operator, or takes no surrogate, or needs one.
     """
-    if pair.mismatch is not None:
-        raise UsageError(f"method is {name!r} with a surrogate; expected none, as {name} is not certified with one.")
+    if name in _KRYLOV and pair.surrogate is None:
+        raise UsageError(f"method is {name!r} without a surrogate; expected one, as in --surrogate pixel-driven.")
+    if name not in _KRYLOV and pair.surrogate is not None:
+        raise UsageError(f"method is {name!r} with a surrogate; expected none, as it takes the adjoint itself.")
     return _DIRECT[name](pair)
 
 
 def _fbp(pair: Pair) -> Method:
     projector = _projector(pair.operator)
-    certificate = Certificate(
-        theorem="filtered back-projection (Ramachandran and Lakshminarayanan 1971)",
-        conclusion="an inversion formula for complete projections without noise",
-        conditions=(stated("the projections are complete and without noise", None, "not known: nothing is fitted"),),
+    certificate = _unproved(
+        "filtered back-projection (Ramachandran and Lakshminarayanan 1971)",
+        "an inversion formula for complete projections without noise",
+        "the projections are complete and without noise",
     )
 
     def algorithm(y: Tensor) -> solvers.Algorithm[Any]:
-        image = fbp(projector.geometry, WINDOW)(y)
-        return solvers.constant(image, "filtered back-projection")
+        return solvers.constant(fbp(projector.geometry, WINDOW)(y), "filtered back-projection")
 
     return Method("fbp", None, None, None, certificate, algorithm)
 
@@ -55,4 +55,41 @@ def _projector(operator: LinearOperator) -> Tomography:
     return operator
 
 
-_DIRECT: dict[str, Callable[[Pair], Method]] = {"fbp": _fbp}
+def _sirt(pair: Pair) -> Method:
+    weights, nothing = sirt_weights(pair.operator), priors.identity()
+    certificate = certify_preconditioned_forward_backward(pair.properties, weights, nothing.properties, 1.0)
+    return Method(
+        "sirt", 1.0, None, (0.0, 2.0), certificate, lambda y: solvers.sirt(pair.operator, y, 1.0, weights=weights)
+    )
+
+
+def _cgls(pair: Pair) -> Method:
+    certificate = _unproved(
+        "conjugate gradients on the normal equations (Hestenes and Stiefel 1952)",
+        "the iterates tend to the least-squares solution, noise and all",
+        "rounding leaves the directions conjugate",
+    )
+    return Method("cgls", None, None, None, certificate, lambda y: solvers.cgls(pair.operator, y))
+
+
+def _krylov(name: str, make: Callable[..., solvers.Algorithm[Any]], conclusion: str) -> Callable[[Pair], Method]:
+    def method(pair: Pair) -> Method:
+        certificate = _unproved(
+            "restarted GMRES on least squares (Hansen, Hayami and Morikuni 2022)",
+            conclusion,
+            "restarts do not stagnate",
+        )
+        return Method(name, None, None, None, certificate, lambda y: make(pair.operator, pair.surrogate, y))
+
+    return method
+
+
+def _unproved(theorem: str, conclusion: str, condition: str) -> Certificate:
+    return Certificate(theorem, conclusion, (stated(condition, None, "not known beforehand"),))
+
+
+_KRYLOV: dict[str, Callable[[Pair], Method]] = {
+    "ab_gmres": _krylov("ab_gmres", solvers.ab_gmres, "the distance ||y - A x|| never grows"),
+    "ba_gmres": _krylov("ba_gmres", solvers.ba_gmres, "||K (y - A x)|| never grows"),
+}
+_DIRECT: dict[str, Callable[[Pair], Method]] = {"fbp": _fbp, "sirt": _sirt, "cgls": _cgls, **_KRYLOV}

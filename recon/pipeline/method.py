@@ -9,7 +9,7 @@ from torch import Tensor
 
 from recon import certificates as proofs
 from recon import operators, priors, solvers
-from recon.certificates import Certificate
+from recon.certificates import Certificate, ErrorBound
 from recon.certificates.conditions import ROUNDING
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Constant, Evidence, Fact, Proved
@@ -84,6 +84,8 @@ class Method:
         certificate: What is guaranteed.
         algorithm: Measurement to algorithm.
         relaxation: Of the algorithm.
+        bound: From measurement and images to what bounds their distance to the matched solution; ``None`` where that is
+            what the certificate speaks of.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Method:
     certificate: Certificate
     algorithm: Callable[[Tensor], solvers.Algorithm[Any]]
     relaxation: float = 1.0
+    bound: Callable[[Tensor, Tensor], tuple[ErrorBound, ...]] | None = None
 
 
 def examine(  # noqa: PLR0913  each is an independent choice of the caller
@@ -340,9 +343,13 @@ def _mismatched_forward_backward(pair: Pair, mismatch: Mismatch, prior: Prior, s
     s = stepsize or INSIDE * (limit if 0 < limit < math.inf else 2 / _norm_of(mismatch))
     resolvent = prior.resolvent(s)
     certificate = proofs.certify_mismatched_forward_backward(mismatch, resolvent.properties, s)
+    if not certificate.holds:
+        contracting = proofs.certify_contractive_forward_backward(mismatch, resolvent.properties, s)
+        certificate = contracting if contracting.holds else certificate
     return Method(
         "forward_backward", s, None, (0.0, limit), certificate,
         lambda y: solvers.forward_backward(_mismatched_data(pair, mismatch, y), resolvent, s),
+        bound=_distance(pair, mismatch, resolvent, s),
     )  # fmt: skip
 
 
@@ -354,7 +361,16 @@ def _mismatched_tseng(pair: Pair, mismatch: Mismatch, prior: Prior, stepsize: fl
     return Method(
         "tseng", s, None, (0.0, limit), certificate,
         lambda y: solvers.tseng(_mismatched_data(pair, mismatch, y), resolvent, s),
+        bound=_distance(pair, mismatch, resolvent, s),
     )  # fmt: skip
+
+
+def _distance(
+    pair: Pair, mismatch: Mismatch, resolvent: Resolvent, stepsize: float
+) -> Callable[[Tensor, Tensor], tuple[ErrorBound, ...]]:
+    return lambda y, x: proofs.mismatch_error_bound(
+        _mismatched_data(pair, mismatch, y), resolvent, x, stepsize, pair.properties
+    )
 
 
 def _mismatched_data(pair: Pair, mismatch: Mismatch, measurement: Tensor) -> LeastSquares:

@@ -23,6 +23,8 @@ WORKING_COPIES = {
     "fbp": 8,
     "sirt": 10,
     "cgls": 12,
+    "ab_gmres": 30,
+    "ba_gmres": 30,
 }
 """Images of the result's size that a method holds at its peak, the operator's spectra and the driver included."""
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from recon import imaging, solvers
+from recon.certificates import ErrorBound
 from recon.errors import GuaranteeError, OutputError
 from recon.imaging import Image
 from recon.pipeline.batch import SUFFIXES
@@ -51,6 +52,12 @@ class Result:
     def image(self) -> Image:
         """The result in the measurement's units; of projections, in attenuation or HU."""
         return imaging.with_tensor(self.plan.problem.template, self.solution.x)
+
+    @cached_property
+    def bounds(self) -> tuple[ErrorBound, ...]:
+        """How far each frame is at most from what the exact adjoint would have given; none without a surrogate."""
+        bound = self.plan.method.bound
+        return () if bound is None else bound(self.plan.problem.measurement, self.solution.x)
 
     @property
     def status(self) -> Status:
@@ -308,6 +315,7 @@ def _document(
         "peak_bytes": result.peak_bytes,
         "ended": now(),
         "certificate": plan.method.certificate.to_json(),
+        "error_bounds": [bound.to_json() for bound in result.bounds],
         "config": to_json(plan.problem.config, folder),
         "plan": plan.to_json(),
         "versions": versions(),

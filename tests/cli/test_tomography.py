@@ -173,3 +173,35 @@ def test_a_run_of_projections_is_replayed_to_the_bit(run, sinogram: Path) -> Non
     outcome = run("replay", "slice.tif.run.json")
     assert outcome.code == 0, outcome.err
     assert "identical" in outcome.out
+
+
+@pytest.mark.parametrize("method", ["sirt", "cgls"])
+def test_the_baselines_run_without_a_prior(run, sinogram: Path, disc: np.ndarray, method: str) -> None:
+    outcome = run("solve", sinogram, "-o", "slice.tif", "--method", method, "--iterations", 30, *CT)
+    assert outcome.code == 0, outcome.err
+    assert error_of("slice.tif", disc) < 0.3
+
+
+def test_a_surrogate_is_solved_with_its_certificate_and_a_bound(run, sinogram: Path, disc: np.ndarray) -> None:
+    given = ("--surrogate", "pixel-driven", "--shift", "auto", "--prior", "tikhonov:weight=1")
+    outcome = run("solve", sinogram, "-o", "slice.tif", *given, *CT)
+    assert outcome.code == 0, outcome.err
+    assert "distance to the matched solution" in outcome.out
+    record = json.loads(Path("slice.tif.run.json").read_text())
+    assert record["certificate"]["holds"] is True
+    (bound,) = record["error_bounds"]
+    exact = run("solve", sinogram, "-o", "exact.tif", "--prior", "tikhonov:weight=1", *CT, "--tolerance", "1e-7")
+    assert exact.code == 0, exact.err
+    width = record["plan"]["range"]["high"]
+    apart = np.linalg.norm(tifffile.imread("slice.tif").astype(float) - tifffile.imread("exact.tif")) / width
+    assert 0 < apart <= bound["value"] * 1.01
+    assert bound["evidence"] in ("proved", "measured")
+
+
+@pytest.mark.parametrize("method", ["ab_gmres", "ba_gmres"])
+def test_krylov_methods_take_a_surrogate_and_need_one(run, sinogram: Path, disc: np.ndarray, method: str) -> None:
+    given = ("--method", method, "--iterations", 1)
+    outcome = run("solve", sinogram, "-o", "slice.tif", *given, "--surrogate", "pixel-driven", *CT)
+    assert outcome.code == 0, outcome.err
+    assert error_of("slice.tif", disc) < 0.5
+    assert run("solve", sinogram, "-o", "other.tif", *given, *CT).code == 2
