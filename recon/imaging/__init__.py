@@ -1,22 +1,27 @@
 """Files to pixels with units, and back."""
 
 from recon.imaging.atomic import check_output, replacing
+from recon.imaging.counts import line_integrals
 from recon.imaging.decoded import MAX_PIXELS
 from recon.imaging.dicom_write import new_series_uid
 from recon.imaging.files import Written, output_paths, read, write
 from recon.imaging.image import Grid, Image, ValueRange, from_array, to_tensor, with_tensor
+from recon.imaging.projections import Projections, read_projections
 
 __all__ = [
     "MAX_PIXELS",
     "Grid",
     "Image",
+    "Projections",
     "ValueRange",
     "Written",
     "check_output",
     "from_array",
+    "line_integrals",
     "new_series_uid",
     "output_paths",
     "read",
+    "read_projections",
     "replacing",
     "to_tensor",
     "with_tensor",
