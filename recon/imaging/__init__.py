@@ -1,6 +1,7 @@
 """Files to pixels with units, and back."""
 
 from recon.imaging.atomic import check_output, replacing
+from recon.imaging.counts import line_integrals
 from recon.imaging.decoded import MAX_PIXELS
 from recon.imaging.dicom_write import new_series_uid
 from recon.imaging.files import Written, check_units, output_paths, read, write
@@ -19,6 +20,7 @@ __all__ = [
     "check_output",
     "check_units",
     "from_array",
+    "line_integrals",
     "new_series_uid",
     "output_paths",
     "read",

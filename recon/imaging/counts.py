@@ -14,6 +14,7 @@ Mask = NDArray[np.bool_]
 _BRIGHT = 1.2  # a transmission that noise and a drifting source do not explain
 _MANY = 0.01
 _AIR = 0.01  # how far from 1 the transmission of air may be where the counts never change
+_MOST_DEAD = 0.1
 _LISTED = 5
 
 
@@ -26,8 +27,9 @@ def line_integrals(
     a detector whose unit is not one photon they hold up to a factor; they come from the measured counts, not from the
     expected ones, and so are biased where few photons arrive. A value has weight 0 where there is no light to take the
     logarithm of: counts that are not above dark, pixels whose flat field is not, and pixels whose counts are the same
-    in all views (but for air without noise: a run of such pixels up to the detector's edge that transmits everything).
-    It is then interpolated from its neighbours in the view, or in a view without any light copied from the nearest.
+    in all views. Simulations without noise have such pixels too, which are taken as they are: those that transmit all,
+    up to the detector's edge, and those that are more than a tenth of all, as of a round object about the axis. A value
+    of weight 0 is interpolated from its neighbours in the view; a view without any light is copied from the nearest.
 
     Frames are averaged by the mean of their middle half: a mean would let a single frame with a cosmic ray draw a ring
     into the image, and a median throws away more of the light (its variance is pi / 2 of the mean's, not 1.2).
@@ -133,13 +135,17 @@ def _one_slice(raw: Array, bright: Floats, black: Floats, index: int) -> tuple[F
 
 
 def _stuck(raw: Array, share: Floats) -> Mask:
-    """Pixels whose counts never change, but for those of a noise-free simulation: see :func:`line_integrals`."""
+    """Pixels whose counts never change, but for those that a noise-free simulation has too: see `line_integrals`."""
     if len(raw) == 1:
         return np.zeros(raw.shape[1], np.bool_)
     constant: Mask = (raw == raw[0]).all(axis=0)
     air = constant & (np.abs(share[0] - 1) < _AIR)
     left, right = np.logical_and.accumulate(air), np.logical_and.accumulate(air[::-1])[::-1]
-    return constant & ~(left | right)
+    lit = constant & (share[0] > 0) & ~(left | right)
+    if lit.all() or np.count_nonzero(lit) > max(1.0, _MOST_DEAD * lit.size):
+        lit[:] = False
+    stuck: Mask = lit | (constant & (share[0] <= 0))
+    return stuck
 
 
 def _filled(values: Floats, good: Mask) -> Floats:

@@ -16,7 +16,7 @@ import numpy as np
 
 _MOST_CHUNKS = 2**20
 _MOST_LINKS = 64
-_MARGIN = 2**29  # bytes for the libraries' own needs
+_MARGIN = 2**28  # bytes for the libraries' own needs
 
 
 class RefusedError(Exception):

@@ -40,8 +40,7 @@ def read_scan(path: Path, config: SolveConfig, geometry: Geometry, say: Say) -> 
     for note in projections.notes:
         say(f"{path.name}: {note}")
     values = projections.values
-    checks.check_shape(values, geometry)
-    for warning in (*checks.warnings(values, geometry), *_angles(projections.angles, geometry)):
+    for warning in (*checks.check_sinogram(values, geometry), *_angles(projections.angles, geometry)):
         say(f"{path.name}: {warning}")
     weights = projections.weights
     if weights is None and config.photons is not None:
