@@ -178,7 +178,7 @@ def _disc_area_to_corner(x: Tensor, y: Tensor, radius: float) -> Tensor:
     For x, y >= 0 it is the integral of min(y, sqrt(r^2 - u^2)) over u in [0, x].
     """
     width, height = x.abs().clamp(max=radius), y.abs().clamp(max=radius)
-    flat = torch.minimum(width, (radius**2 - height**2).sqrt())
+    flat = torch.minimum(width, (radius**2 - height**2).clamp(min=0).sqrt())
     area = height * flat + _area_under_arc(width, radius) - _area_under_arc(flat, radius)
     return area * x.sign() * y.sign()
 
@@ -186,4 +186,4 @@ def _disc_area_to_corner(x: Tensor, y: Tensor, radius: float) -> Tensor:
 def _area_under_arc(u: Tensor, radius: float) -> Tensor:
     """The integral of sqrt(r^2 - t^2) over t in [0, u], for 0 <= u <= r."""
     u = u.clamp(max=radius)
-    return 0.5 * (u * (radius**2 - u**2).sqrt() + radius**2 * torch.asin(u / radius))
+    return 0.5 * (u * (radius**2 - u**2).clamp(min=0).sqrt() + radius**2 * torch.asin(u / radius))

@@ -32,6 +32,10 @@ def moments(psf: torch.Tensor) -> tuple[float, float, float, float, float]:
 
 
 @pytest.mark.parametrize("make", KERNELS.values(), ids=KERNELS)
+def test_a_radius_whose_square_rounds_down_gives_a_finite_disc() -> None:
+    assert float(defocus_psf(5.570343652188667).sum()) == pytest.approx(1)
+
+
 def test_a_kernel_sums_to_one_and_is_beyond_reproach(make):
     psf = make()
     assert psf.dtype == torch.float64
