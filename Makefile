@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench study clean
 .DELETE_ON_ERROR:
 
 $(VENV)/package: pyproject.toml
@@ -37,6 +37,10 @@ lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What an unmatched back-projector does, and what helps: the README's figure, in a few minutes.
+study: $(VENV)/package
+	$(BIN)/python tests/benchmarks/mismatch_study.py -o $(OUT)/mismatch.png
 
 bench: $(VENV)/dev
 	$(BIN)/python -m pip install --quiet --group bench
