@@ -177,10 +177,21 @@ def test_content_that_is_no_sinogram_is_refused_in_a_sentence(tmp_path, content,
     refused(tmp_path / "file.npz", says, ConsistencyError if "there are" in says else InputError)
 
 
-def test_an_archive_is_not_unpacked_beyond_what_its_header_declares(tmp_path):
-    """64 MiB of zeros after a header of 2 x 3 numbers: what was declared comes back."""
+def test_an_archive_is_not_unpacked_beyond_what_its_header_declares(tmp_path, monkeypatch):
+    """64 MiB of zeros after a header of 2 x 3 numbers, or of too many."""
+    unpacked, read = [0], zipfile.ZipExtFile.read
+
+    def counted(stream: zipfile.ZipExtFile, size: int) -> bytes:
+        got = read(stream, size)
+        unpacked[0] += len(got)
+        return got
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", counted)
     (tmp_path / "a.npz").write_bytes(npz(sinogram=npy((2, 3)) + bytes(2**26)))
     assert read_projections(tmp_path / "a.npz").values.shape == (1, 2, 3)
+    (tmp_path / "b.npz").write_bytes(npz(sinogram=npy((10**9, 10**9)) + bytes(2**26)))
+    refused(tmp_path / "b.npz", "it declares 1000000000 x 1000000000")
+    assert unpacked[0] < 2**16
 
 
 def test_tiffs_of_colours_and_bombs_are_refused(tmp_path):

@@ -291,6 +291,15 @@ def test_an_image_smaller_than_the_object_is_told():
         assert support_warnings(values, replace(shifted, volume=Volume((52, 52), 1.0, (-12.0, 8.0))))
 
 
+def test_an_image_on_the_other_side_of_the_axis_misses_the_object():
+    angle, distance = line_coordinates(parallel())
+    values = np.maximum(25 - (distance - 20 * np.cos(np.deg2rad(angle - 250))) ** 2, 0) ** 0.5
+    x, y = 20 * np.cos(np.deg2rad(250)), 20 * np.sin(np.deg2rad(250))
+    for offset, missed in (((x, y), False), ((-x, y), True), ((x, -y), True), ((y, x), True)):
+        there = replace(parallel(), volume=Volume((14, 14), 1.0, offset))
+        assert bool(support_warnings(values, there)) == missed
+
+
 @pytest.mark.parametrize("geometry", [parallel(offset=2.0), fan(offset=-3.0), fan(offset=-3.0, shape="arc")])
 def test_lines_have_the_distance_and_direction_of_their_two_ends(geometry):
     angle, distance = line_coordinates(geometry)
