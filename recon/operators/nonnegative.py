@@ -61,6 +61,19 @@ def proved_norm_bound(
     return Proved(bound, how) if fact.evidence is Evidence.PROVED else Assumed(bound, how)
 
 
+def norm_of_nonnegative(operator: LinearOperator, ones: Tensor, steps: int = 4) -> Proved:
+    """A proved upper bound of ||A|| for an operator whose matrix has no negative entry.
+
+    Args:
+        operator: A, with its exact adjoint.
+        ones: A tensor of ones that ``A`` takes, in double precision.
+        steps: Of the power iteration; of projectors, four come within 0.2 % of the norm.
+    """
+    square = collatz_wielandt(lambda p: operator.A_adjoint(operator.A(p)), ones, steps)
+    how = "upper bound: Collatz and Wielandt's quotient of a matrix without negative entries"
+    return Proved(square**0.5 * (1 + ROUNDING), how)
+
+
 def collatz_wielandt(gram: Map, ones: Tensor, steps: int) -> float:
     """An upper bound of the spectral radius of a map without negative entries, up to rounding.
 

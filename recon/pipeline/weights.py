@@ -27,8 +27,12 @@ def wavelet_weight(noise: float, blurs: bool = True) -> float:
     return 7.0 * math.pow(noise, 1.85) if blurs else 4.5 * math.pow(noise, 1.6)
 
 
-PROJECTED = 1.0
-"""What a weight for projections is of the weight for the same noise in the pixels themselves."""
+PROJECTED = 1.4
+"""What a weight for projections is of the weight for the same noise in the pixels themselves.
+
+On three CT slices of the validation patients, 256 x 256, 45 and 180 parallel views, 1e4 to 1e6 photons a ray, the best
+of the factors 1/8, 1/4, .. 4 was 1 or 2 but for the least noise, where all of them are within 0.1 dB.
+"""
 
 
 def projected_weight(noise: float, column_norm: float, matched: Callable[[float, bool], float]) -> float:

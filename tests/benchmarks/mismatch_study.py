@@ -1,6 +1,6 @@
 """What an unmatched back-projector does to a reconstruction, and what helps: the study behind the README's figure.
 
-A real CT slice, 128 x 128, 30 parallel views, 0.5 % noise, double precision. The matched problem is
+A real CT slice, 128 x 128, 30 views of a fan, 0.5 % noise, double precision. The matched problem is
 min ||A x - y||^2 / 2 + w ||x||^2 / 2, solved to rounding with the exact adjoint. Then A^T is replaced by the
 pixel-driven back-projection K, as in practice, first as it is and then with each remedy. Run with ``make study``.
 """
@@ -20,7 +20,7 @@ from torch import Tensor
 from recon import certificates, imaging, operators, priors, solvers
 from recon.operators import Detector, Geometry, LeastSquares, Tomography, Volume, evenly_spaced
 from recon.operators.tomography import Surrogate, surrogate
-from recon.report._style import ACCENT, GREY, INK, STYLE
+from recon.report._style import INK, STYLE
 from recon.solvers import Algorithm
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,10 @@ def scene() -> Scene:
     image = imaging.read(SLICE)
     truth = imaging.to_tensor(image, torch.float64)
     truth = torch.nn.functional.avg_pool2d(truth, truth.shape[-1] // SIZE).clamp(min=0)
-    geometry = Geometry("parallel", evenly_spaced(0, 180, VIEWS), Detector(185, 1.0), Volume((SIZE, SIZE), 1.0))
+    geometry = Geometry(
+        "fan", evenly_spaced(0, 360, VIEWS), Detector(200, 2.0), Volume((SIZE, SIZE), 1.0),
+        source_to_axis=240.0, source_to_detector=480.0,
+    )  # fmt: skip
     A = Tomography(geometry)
     clean = A.A(truth)
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -146,12 +149,16 @@ def strongly_regularised(s: Scene, steps: int) -> tuple[list[Curve], Tensor]:
     resolvent = priors.tikhonov(stepsize * weight)
     data = LeastSquares(s.A, s.y, s.K)
     residual = operators.residual_norm(s.A, s.K, stepsize, torch.zeros_like(goal))
-    certificate = certificates.certify_contractive_forward_backward(pair, resolvent.properties, stepsize, residual=residual)
+    certificate = certificates.certify_contractive_forward_backward(
+        pair, resolvent.properties, stepsize, residual=residual
+    )
     holds = str(certificate.evidence) if certificate.holds else "no guarantee"
     exact = follow(
         "exact adjoint", solvers.forward_backward(LeastSquares(s.A, s.y), resolvent, stepsize), goal, steps, "proved"
     )
-    run = follow("pixel-driven, contracting prior", solvers.forward_backward(data, resolvent, stepsize), goal, steps, holds)
+    run = follow(
+        "pixel-driven, contracting prior", solvers.forward_backward(data, resolvent, stepsize), goal, steps, holds
+    )
     run = with_bound(run, data, resolvent, stepsize, goal)
     return [exact, run], goal
 
@@ -173,7 +180,7 @@ def draw(path: Path, weak: list[Curve], goal: Tensor, strong: list[Curve]) -> No
         plot(right, strong, f"contracting prior: w = {STRONG:g} ||A||²")
         left.set_ylabel("distance to the matched solution, relative")
         figure.suptitle(
-            f"{VIEWS} views of {SIZE} x {SIZE}: an unmatched back-projector drifts, and what helps",
+            f"{VIEWS} views of a fan, {SIZE} x {SIZE} pixels: an unmatched back-projector drifts, and what helps",
             x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK,
         )  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)

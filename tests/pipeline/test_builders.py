@@ -119,7 +119,6 @@ def test_a_mask_decides_the_size(mask: Path, name: str) -> None:
         ("identity:x=1", "takes none"),
         ("downsample:factor=1.5", "factor is '1.5'"),
         ("downsample", "needs factor"),
-        ("ct:geometry.toml", "not in this version"),
         ("inpaint", "needs mask"),
         ("python:nofile.py:make", "there is no file"),
         ("python:make", "expected python:FILE.py:CALLABLE"),

@@ -1,6 +1,5 @@
 """A projector whose rays count by their statistics."""
 
-import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import final
@@ -9,12 +8,13 @@ import torch
 from torch import Tensor
 
 from recon.errors import UsageError
-from recon.evidence import Fact, Proved
+from recon.evidence import Fact
 from recon.operators._checks import as_words
 from recon.operators.base import EXACT_ADJOINT, Buffer, OperatorProperties, Space
 from recon.operators.data_split import DataSplit
+from recon.operators.nonnegative import norm_of_nonnegative
 from recon.operators.tomography.preconditioned import ramp_split
-from recon.operators.tomography.projector import ROUNDING, Tomography
+from recon.operators.tomography.projector import Tomography
 from recon.types import LinearOperator
 
 
@@ -53,13 +53,9 @@ class WeightedTomography:
 
     @cached_property
     def properties(self) -> OperatorProperties:
-        """The norm's bound is that of :class:`Tomography`, of the weighted rows and columns."""
-        with torch.no_grad():
-            row_sum = float(self.A(torch.ones(self.domain.shape, dtype=torch.float64)).max())
-            column_sum = float(self.A_adjoint(torch.ones(self.range.shape, dtype=torch.float64)).max())
-        bound = math.sqrt(row_sum * column_sum) * (1 + ROUNDING)
-        how = "upper bound: sqrt(max row sum x max column sum) of a matrix without negative entries"
-        return OperatorProperties(norm=Proved(bound, how), adjoint_gap=EXACT_ADJOINT)
+        """The norm is bounded as that of :class:`Tomography`."""
+        norm = norm_of_nonnegative(self, torch.ones(self.domain.shape, dtype=torch.float64))
+        return OperatorProperties(norm=norm, adjoint_gap=EXACT_ADJOINT)
 
     def A(self, x: Tensor) -> Tensor:
         """(..., rows, columns) -> (..., views, detector pixels)."""
