@@ -86,7 +86,9 @@ def matched_solution(s: Scene, weight: float) -> Tensor:
     return x
 
 
-def follow(name: str, algorithm: Algorithm, goal: Tensor, steps: int, certified: str, each: int = 1) -> Curve:
+def follow(  # noqa: PLR0913, PLR0917  the parts of one curve
+    name: str, algorithm: Algorithm, goal: Tensor, steps: int, certified: str, each: int = 1
+) -> Curve:
     """Run an algorithm from zero; ``each`` step counts as that many back-projections."""
     size, counted, distances = goal.norm(), [], []
 

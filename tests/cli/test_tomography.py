@@ -110,11 +110,11 @@ def test_counts_need_their_flat_field_and_dead_columns_do_not_count(run, disc: n
 
 
 @pytest.mark.parametrize(
-    ("views", "pixels", "words"),
-    [(35, 48, ("35", "36")), (36, 50, ("50", "48")), (48, 36, ("transposed",))],
+    ("shape", "words"),
+    [((35, 48), ("35", "36")), ((36, 50), ("50", "48")), ((48, 36), ("transposed",))],
 )
-def test_a_sinogram_that_does_not_fit_its_geometry_is_refused(run, sinogram, scan, views, pixels, words) -> None:
-    scan.write_text(GEOMETRY.format(views=views, pixels=pixels))
+def test_a_sinogram_that_does_not_fit_its_geometry_is_refused(run, sinogram, scan, shape, words) -> None:
+    scan.write_text(GEOMETRY.format(views=shape[0], pixels=shape[1]))
     outcome = run("solve", sinogram, "-o", "slice.tif", *CT)
     assert outcome.code == 4
     assert all(word in outcome.err for word in words)
