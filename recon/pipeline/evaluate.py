@@ -30,7 +30,9 @@ from recon.pipeline.operator_specs import OperatorFamily, read_operator
 from recon.pipeline.plan import make_plan
 from recon.pipeline.problem import on_unit_scale
 from recon.pipeline.run import Watch, execute
+from recon.pipeline.scan import quick_look
 from recon.pipeline.simulate import measure
+from recon.types import LinearOperator
 
 Pixels = NDArray[np.float64]
 
@@ -127,12 +129,14 @@ def _score(  # noqa: PLR0913, PLR0917  internal: the parts of one loop
     measurement = as_image(y)
     unit = None if config.noise is None else replace(config.noise, sigma=sigma, unit="")
     stated = replace(config, noise=unit, shape=(image.height, image.width), range=None)
+    if family.geometry is not None:
+        stated = replace(stated, range=(0.0, 1.0), water=None)  # the clean image is its own scale
     key = tuple(y.shape[-2:]) + tuple(clean.shape[-2:])
     plan = make_plan(stated, measurement, say, pairs.get(key))
     pairs[key] = plan.pair
     result = execute(plan, watch)
     with torch.no_grad():
-        naive = operator.A_adjoint(y).abs() if y.is_complex() else _enlarged(y, family, clean)
+        naive = _naive(operator, y, family, clean)
     return Score(
         _label(file, number), str(config.operator),
         *figures(_seen(result.solution.x.cpu(), y, family), _seen(clean, y, family)),
@@ -144,6 +148,13 @@ def _score(  # noqa: PLR0913, PLR0917  internal: the parts of one loop
 def as_image(measurement: Tensor) -> Image:
     """A measurement on the [0, 1] scale as an image, without rounding."""
     return from_array(measurement.numpy(), value_range=ValueRange(0.0, 1.0))
+
+
+def _naive(operator: LinearOperator, y: Tensor, family: OperatorFamily, clean: Tensor) -> Tensor:
+    """What can be seen of the image without solving anything."""
+    if family.geometry is not None:
+        return quick_look(y, family.geometry)
+    return operator.A_adjoint(y).abs() if y.is_complex() else _enlarged(y, family, clean)
 
 
 def _enlarged(y: Tensor, family: OperatorFamily, clean: Tensor) -> Tensor:

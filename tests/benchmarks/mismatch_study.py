@@ -86,7 +86,7 @@ def matched_solution(s: Scene, weight: float) -> Tensor:
     return x
 
 
-def follow(  # noqa: PLR0913, PLR0917  the parts of one curve
+def follow(  # noqa: PLR0917  the parts of one curve
     name: str, algorithm: Algorithm, goal: Tensor, steps: int, certified: str, each: int = 1
 ) -> Curve:
     """Run an algorithm from zero; ``each`` step counts as that many back-projections."""

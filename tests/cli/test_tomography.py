@@ -205,3 +205,13 @@ def test_krylov_methods_take_a_surrogate_and_need_one(run, sinogram: Path, disc:
     assert outcome.code == 0, outcome.err
     assert error_of("slice.tif", disc) < 0.5
     assert run("solve", sinogram, "-o", "other.tif", *given, *CT).code == 2
+
+
+def test_a_scan_is_evaluated_on_clean_images(run, disc: np.ndarray) -> None:
+    Path("clean").mkdir()
+    np.save("clean/disc.npy", (25 * disc).astype(np.float32))
+    given = ("--data", "clean", "--noise", "0.01", "--prior", "tv:weight=0.005,low=0", "--iterations", 100)
+    outcome = run("evaluate", *given, "--operator", "ct:scan.toml", "--device", "cpu", "--json")
+    assert outcome.code == 0, outcome.err
+    (score,) = json.loads(outcome.out)["images"]
+    assert score["psnr"] > score["psnr_input"] + 3
