@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -162,6 +162,9 @@ def execute(plan: Plan, watch: Watch | None = None) -> Result:
             certificate=plan.method.certificate,
         )
         seconds = time.perf_counter() - started
+    constraint = problem.prior.prior.constraint
+    if constraint is not None:  # relaxation goes a little beyond it, and the projection is nearer to the solution
+        solution = replace(solution, x=constraint(solution.x))
     peak = torch.cuda.max_memory_allocated(problem.device) if on_cuda else peak_bytes()
     return Result(plan, solution, seconds, peak)
 

@@ -197,7 +197,7 @@ def plot(axes, curves: list[Curve], title: str) -> None:
             axes.annotate("certified bound", (curve.steps[0], curve.bound), color=colour, fontsize=8, va="bottom")
     axes.set_title(title, loc="left")
     axes.set_xlabel("back-projections")
-    axes.set_ylim(1e-6, 1e2)
+    axes.set_ylim(1e-4, 1e2)
     axes.grid(True, which="major", linewidth=0.4, color="#e5e7eb")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="lower left", labelcolor=INK)

@@ -53,6 +53,7 @@ def test_a_simulated_scan_is_reconstructed_in_attenuation(run, sinogram: Path, d
     outcome = run("solve", sinogram, "-o", "slice.tif", "--figure", "slice.png", "--device", "cpu")
     assert outcome.code == 0, outcome.err
     assert error_of("slice.tif", disc) < 0.05
+    assert tifffile.imread("slice.tif").min() >= 0
     assert Path("slice.png").stat().st_size > 10_000
     record = json.loads(Path("slice.tif.run.json").read_text())
     assert record["plan"]["method"] == "condat_vu"
