@@ -15,9 +15,9 @@ from recon.types import Map
 
 PROJECTORS = {
     "parallel": {"line": "line", "strip": "strip", "linear": "linear", "cuda": "cuda"},
-    "fan": {"line": "line_fanflat", "strip": "strip_fanflat", "cuda": "cuda"},
+    "fan": {"line": "line_fanflat", "cuda": "cuda"},
 }
-"""Of each kind of scan: our names and ASTRA's."""
+"""Of each kind of scan: our names and ASTRA's. Its strips of a fan know no detector off centre."""
 
 
 def astra_pair(geometry: Geometry, projector: str) -> tuple[Map, Map]:

@@ -16,7 +16,7 @@ from recon.operators._checks import require_member
 from recon.operators.base import Buffer, Space
 from recon.operators.tomography.filtering import convolve, ramp_taps
 from recon.operators.tomography.geometry import Geometry
-from recon.operators.tomography.pixel_driven import PixelDriven
+from recon.operators.tomography.pixel_driven import PixelDriven, require_slice
 from recon.operators.tomography.projector import _Linear
 from recon.operators.tomography.rays import detector_coordinates
 from recon.operators.tomography.redundancy import bend, ray_weights, rim
@@ -41,10 +41,7 @@ class FilteredBackProjection:
 
     def __post_init__(self) -> None:
         ramp_taps(1, self.window)
-        if self.geometry.kind not in ("parallel", "fan"):
-            raise ConsistencyError(
-                f"fbp: kind is {self.geometry.kind!r}; expected 'parallel' or 'fan', because the image is one slice."
-            )
+        require_slice("fbp", self.geometry)
         if self.geometry.kind == "fan":
             _refuse_half_circle(self.geometry)
 

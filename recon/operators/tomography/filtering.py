@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recon.errors import UsageError
+from recon.operators._choices import unknown
 
 Floats = NDArray[np.float64]
 
@@ -49,7 +49,7 @@ def ramp_taps(pixels: int, window: str = "ram-lak") -> Floats:
         UsageError: There is no such window.
     """
     if window not in WINDOWS:
-        raise UsageError(f"window is {window!r}; expected one of {', '.join(WINDOWS)}.")
+        raise unknown("window", window, WINDOWS)
     return WINDOWS[window](np.arange(pixels, dtype=np.float64))
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
+from recon.errors import ConsistencyError
 from recon.operators.base import Space
 from recon.operators.tomography.geometry import Geometry
 from recon.operators.tomography.projector import _each, _like
@@ -146,6 +147,18 @@ def places(geometry: Geometry) -> tuple[Floats, Floats, Floats]:
     first_y = volume.offset[1] + (rows - 1) / 2 * volume.pitch
     depth = np.array([0.0, geometry.source_to_axis or 0.0])
     return x * volume.pitch, -y * volume.pitch, first_x * x + first_y * y + depth
+
+
+def require_slice(owner: str, geometry: Geometry) -> None:
+    """Refuse a scan that is not one of a slice.
+
+    Raises:
+        ConsistencyError: Its rays are neither parallel nor a fan.
+    """
+    if geometry.kind not in ("parallel", "fan"):
+        raise ConsistencyError(
+            f"{owner}: kind is {geometry.kind!r}; expected 'parallel' or 'fan', because it is made for one slice."
+        )
 
 
 def _cropped(padded: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ def _read(shadow: Any, last: Any, steps: Any) -> Any:
 
 @_exactly
 def _cast(aside: Any, depth: Any, middle: Any, far: Any, arc: bool) -> Any:
-    """The place of a shadow in a fan's detector, and the distance that weighs it: the depth, or that from the source."""
+    """The place of a shadow in a fan's detector, and the distance that weighs it: depth, or from the source."""
     if arc:
         return middle + far * math.atan2(aside, depth), math.sqrt(aside * aside + depth * depth)
     return middle + far * (aside / depth), depth

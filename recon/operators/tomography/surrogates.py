@@ -21,7 +21,7 @@ from recon.operators._choices import unknown
 from recon.operators.base import Buffer, Space
 from recon.operators.tomography.fbp import fbp
 from recon.operators.tomography.geometry import Geometry, Volume
-from recon.operators.tomography.pixel_driven import PixelDriven
+from recon.operators.tomography.pixel_driven import PixelDriven, require_slice
 from recon.operators.tomography.projector import Tomography, _Linear
 from recon.operators.tomography.redundancy import bend
 from recon.types import Map
@@ -111,7 +111,8 @@ def nearest(operator: Tomography, *, weights: str = "density") -> Pair:
 def filtered(operator: Tomography, *, window: str = "ram-lak") -> Pair:
     """Filtered back-projection: nearly an inverse of A instead of its adjoint, hence a preconditioner.
 
-    K A is nearly the identity on what the scan sees, so that few steps are enough; no multiple of K is near A^T.
+    K A is nearly the identity on what the scan sees, while A^T A weighs an image's frequencies by 1 / |f|; no multiple
+    of K is near A^T.
 
     Args:
         operator: The projector.
@@ -122,7 +123,10 @@ def filtered(operator: Tomography, *, window: str = "ram-lak") -> Pair:
 
 
 def some_views(operator: Tomography, *, every: int = 4) -> Pair:
-    """The exact back-projection of every ``every``-th view only, times as many.
+    """The exact back-projection of every ``every``-th view only, times as many; the other views are never looked at.
+
+    Far from the adjoint, and harmless: with A_s the views that are kept, K A is a multiple of A_s^T A_s, symmetric and
+    monotone. What is solved is the problem of those views alone.
 
     Args:
         operator: The projector.
@@ -166,9 +170,9 @@ def astra(operator: Tomography, *, projector: str = "line") -> Pair:
 
     Args:
         operator: The projector.
-        projector: ``line`` (the lengths of intersections) or ``strip`` (the areas); ``linear``, which is Joseph's
-            method, for parallel rays; ``cuda``, pixel-driven on the GPU, whose transpose ASTRA does not have: without
-            it K can run, and its constants are not to be had.
+        projector: ``line``, the lengths of intersections; for parallel rays ``strip``, their areas, and ``linear``,
+            which is Joseph's method; ``cuda``, pixel-driven on the GPU, whose transpose ASTRA does not have: without it
+            K can run, and its constants are not to be had.
     """
     from recon.operators.tomography.astra_toolbox import astra_pair  # noqa: PLC0415  an optional dependency
 
@@ -204,6 +208,7 @@ def surrogate(name: str, operator: Tomography, **options: Any) -> Surrogate:
     for option in options:
         if option not in known:
             raise unknown(f"option of the surrogate {name!r}", option, known)
+    require_slice(f"surrogate {name!r}", operator.geometry)
     back, forward = SURROGATES[name](operator, **options)
     chosen = ",".join(f"{option}={value}" for option, value in options.items())
     return Surrogate(f"{name}:{chosen}" if chosen else name, operator.domain, operator.range, back, forward)
