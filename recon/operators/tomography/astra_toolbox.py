@@ -90,7 +90,7 @@ def _vectors(geometry: Geometry) -> np.ndarray:
     return np.concatenate((-to_axis * forth, (distance - to_axis) * forth + centre, detector.pitch * axis), 1)
 
 
-def _each(one: Any, x: Tensor, shape: tuple[int, int]) -> Tensor:
+def _each(one: Any, x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """One image or sinogram at a time, in single precision, on the host."""
     flat = x.reshape(-1, *x.shape[-2:]).to("cpu", torch.float32).numpy()
     done = np.stack([one(np.ascontiguousarray(item)) for item in flat]) if len(flat) else np.empty((0, *shape))
