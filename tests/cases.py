@@ -21,7 +21,15 @@ from recon.operators import (
     stack,
 )
 from recon.operators.composition import CharacterisedOperator
-from recon.operators.tomography import AlongAxis, Detector, Geometry, Tomography, Volume, evenly_spaced
+from recon.operators.tomography import (
+    AlongAxis,
+    Detector,
+    Geometry,
+    Tomography,
+    Volume,
+    WeightedTomography,
+    evenly_spaced,
+)
 from recon.priors import (
     Prior,
     Resolvent,
@@ -106,6 +114,12 @@ def random_mask(height: int, width: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(height, width, generator=torch.Generator().manual_seed(seed)) > 0.4
 
 
+def weighted(projector: Tomography) -> WeightedTomography:
+    """Weights between 0 and 1, some of them 0."""
+    root = torch.rand(projector.range.shape, generator=torch.Generator().manual_seed(3)).sub(0.2).clamp(min=0)
+    return WeightedTomography(projector, root)
+
+
 def scan(kind: str, **distances: float) -> Geometry:
     """A small scan, off centre, with a detector that is finer than the pixels."""
     return Geometry(
@@ -139,6 +153,7 @@ OPERATORS = [
     OperatorCase("inpainting-everything", lambda: Inpainting(torch.ones(4, 5, dtype=torch.bool))),
     OperatorCase("tomography-parallel", lambda: Tomography(scan("parallel"))),
     OperatorCase("tomography-fan", lambda: Tomography(scan("fan", source_to_axis=9.0, source_to_detector=20.0))),
+    OperatorCase("tomography-weighted", lambda: weighted(Tomography(scan("parallel")))),
     OperatorCase("tomography-cone", lambda: Tomography(cone_scan())),
     OperatorCase("matrix", lambda: Matrix(random_psf(7, 12) - 0.01, Space((3, 4)), Space((7,)))),
     OperatorCase("downsampling-1", lambda: Downsampling((6, 7), 1)),

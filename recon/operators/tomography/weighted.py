@@ -9,7 +9,7 @@ from torch import Tensor
 
 from recon.errors import UsageError
 from recon.evidence import Fact
-from recon.operators._checks import as_words
+from recon.operators._checks import as_words, require_member
 from recon.operators.base import EXACT_ADJOINT, Buffer, OperatorProperties, Space
 from recon.operators.data_split import DataSplit
 from recon.operators.nonnegative import norm_of_nonnegative
@@ -64,7 +64,7 @@ class WeightedTomography:
 
     def A_adjoint(self, y: Tensor) -> Tensor:
         """(..., views, detector pixels) -> (..., rows, columns)."""
-        return self.projector.A_adjoint(y * self._buffer.like(y))
+        return self.projector.A_adjoint(self.weigh(y))
 
     @property
     def nonnegative_entries(self) -> Fact:
@@ -77,6 +77,7 @@ class WeightedTomography:
 
     def weigh(self, y: Tensor) -> Tensor:
         """``W^(1/2) y``."""
+        require_member("WeightedTomography", "sinogram", y, self.range)
         return y * self._buffer.like(y)
 
     def surrogate(self, back: LinearOperator) -> "WeightedSurrogate":
