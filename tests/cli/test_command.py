@@ -81,7 +81,6 @@ def test_no_denoiser_is_packaged_yet(run) -> None:
         (["solve", "photo.png", "-o", "x.png", "--operator", "identity", "--range", "5:1"], "range is '5:1'"),
         (["solve", "photo.png", "-o", "x.png", "--operator", "identity", "--device", "tpu"], "device is 'tpu'"),
         (["solve", "photo.png", "-o", "x.png", "--operator", "identity", "--noise", "12HU"], "has no units"),
-        (["solve", "photo.png", "-o", "x.png", "--operator", "ct:g.toml"], "not in this version"),
         (["solve", "photo.png", "-o", "x.png", "--operator", "identity", "--prior", "model:x"], "no learned denoiser"),
         (["solve", "photo.png", "photo.png", "-o", "x", "--config", "none.toml"], "none.toml"),
         (["evaluate", "--data", ".", "--operator", "identity"], "Missing option '--noise'"),

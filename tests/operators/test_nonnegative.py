@@ -93,18 +93,26 @@ class Projector:
         return self.operator.A_adjoint(y)
 
 
+class Silent:
+    """A projector that does not say that its entries are not negative."""
+
+    def __init__(self, operator: Tomography) -> None:
+        self.A, self.A_adjoint = operator.A, operator.A_adjoint
+        self.domain, self.range, self.properties = operator.domain, operator.range, operator.properties
+
+
 def test_a_mismatched_pair_of_projectors_has_a_proved_norm_and_relaxation():
     fan = Tomography(scan("fan", source_to_axis=9.0, source_to_detector=20.0))
     other = Tomography(scan("fan", source_to_axis=9.2, source_to_detector=20.0))
     pair = mismatch_of(Projector(fan), Projector(other))
     assert pair.norm.evidence is Evidence.PROVED
-    measured = mismatch_of(fan, other)
+    measured = mismatch_of(Silent(fan), Silent(other))
     assert measured.norm.evidence is Evidence.MEASURED
     assert measured.norm.value <= pair.norm.value * (1 + 1e-6)
     assert pair.norm.value == pytest.approx(measured.norm.value, rel=1e-2)
     weights = sirt_weights(Projector(fan))
     assert isinstance(weights.norm, Proved)
-    found = sirt_weights(fan)
+    found = sirt_weights(Silent(fan))
     assert found.norm.evidence is Evidence.MEASURED
     assert found.norm.value == pytest.approx(1.0, abs=1e-3)
     example = torch.ones(1, 1, *fan.domain.shape, dtype=torch.float64)
