@@ -238,3 +238,10 @@ def test_a_fan_wider_than_half_a_circle_is_refused():
 def test_a_transposed_sinogram_is_refused():
     with pytest.raises(UsageError, match=r"\(118, 120\); expected \(..., 120, 118\)"):
         fbp(SCANS["half a turn"])(torch.zeros(118, 120))
+
+
+def test_views_at_the_rims_of_several_gaps_do_not_count_for_the_gaps():
+    angles = tuple(angle for angle in evenly_spaced(27, 334, 614) if not (165 < angle < 184 or 254 < angle < 269))
+    scan = Geometry("fan", angles, Detector(8, 1.0), Volume((4, 4), 1.0), source_to_axis=40.0, source_to_detector=50.0)
+    weights = ray_weights(scan)
+    assert weights.max() <= 1.5 * np.median(weights)

@@ -16,7 +16,10 @@ from recon.operators.tomography.rays import detector_coordinates
 Floats = NDArray[np.float64]
 
 WEDGE = 4.0
-"""A gap between views that is this many times the next wider one was not measured at all: a limited angle."""
+"""A gap between views that is this many times the next wider one was not measured at all: a limited angle.
+
+So was each of several that are this many times what nine tenths of the gaps stay below.
+"""
 
 TAPER = 10.0
 """Degrees at either end of an incomplete turn over which a view's claim on a shared line grows to its full size."""
@@ -68,13 +71,20 @@ def _spread_over(angles: tuple[float, ...], period: float) -> tuple[Floats, Floa
     folded = np.mod(np.round(np.asarray(angles), _SAME), period)
     places, which, count = np.unique(folded, return_inverse=True, return_counts=True)
     gaps = np.diff(places, append=places[0] + period)
-    after, before, start, end = gaps / 2, np.roll(gaps, 1) / 2, 0.0, None
+    bridged = _bridged(gaps)
+    after, before, start, end = bridged / 2, np.roll(bridged, 1) / 2, 0.0, None
     last = int(gaps.argmax())
     if len(gaps) > 1 and gaps[last] > WEDGE * np.delete(gaps, last).max():
         first = (last + 1) % len(gaps)
         after[last], before[first] = before[last], after[first]
         start, end = places[first] - before[first], float((after + before).sum())
     return np.mod(folded - start, period), ((after + before) / count)[which], end
+
+
+def _bridged(gaps: Floats) -> Floats:
+    """The gaps between views, those that were not measured as wide as the others: lest their rims count for them."""
+    wide = float(np.percentile(gaps, 90))
+    return np.where(gaps > WEDGE * wide, wide, gaps)
 
 
 def _share_of_part(geometry: Geometry, turn: Floats, end: float) -> Floats:
