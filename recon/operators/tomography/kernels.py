@@ -2,8 +2,12 @@
 
 The weight of a pixel in a ray is ``max(0, 1 - d) length``, with d their distance along the line in pixels. Projection
 reads it as a linear interpolation of the image at the ray, back-projection as a hat around the pixel in the detector:
-both gather, so no two threads write to the same place and the result does not depend on their order. Positions are
-computed in the precision of the image; the innermost loop reduces into a scalar, which is what LLVM turns into vectors.
+both gather, so no two threads write to the same place and the result does not depend on their order.
+
+Both must find the same d to the last digits that a weight has, or they are not each other's transpose. So no large
+number is rounded to single precision: there, projection walks in fixed point, and back-projection sees a small patch
+from its middle, beside a ray that is found in double precision. The innermost loops are such that LLVM turns them into
+vectors.
 """
 
 import math
@@ -12,11 +16,19 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import ir
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
-_compiled = numba.njit(parallel=True, fastmath={"contract", "reassoc", "nsz", "arcp"}, cache=True, nogil=True)
+from recon.operators.tomography.shadows import ARCTANGENT
+
+_FAST = {"contract", "reassoc", "nsz", "arcp"}
+_compiled = numba.njit(parallel=True, fastmath=_FAST, error_model="numpy", cache=True, nogil=True)
+_inlined = numba.njit(fastmath=_FAST, error_model="numpy", inline="always")
 
 Array = Any
+Real = Any
+
+PATCH = 4
+"""Back-projection does square patches of this side together: a vector of the widest registers, and never far apart."""
 
 
 @intrinsic
@@ -51,7 +63,7 @@ def project(
     """The sinogram (views, detector pixels) of an image.
 
     Args:
-        by_rows: (rows, columns + 3): a zero before each row and two after it.
+        by_rows: (rows, columns + 4): two zeros on either side of each row.
         by_columns: The transposed image, padded in the same way.
         start: As in :class:`Rays`, as are ``slope``, ``length`` and ``along_columns``.
     """
@@ -64,22 +76,50 @@ def project(
     return out
 
 
-@numba.njit(fastmath={"contract", "reassoc", "nsz", "arcp"}, inline="always")
+@_inlined
 def _along(image: Array, start: float, slope: float) -> Any:
     lines, stride = image.shape
-    real = image.dtype.type
-    first, last = _inside(start, slope, lines, stride - 3)
+    first, last = _inside(start, slope, lines, stride - 4)
     flat = image.ravel()
-    # one more, for the zero before each row; the sum is a rounding away from -1 at most, hence never negative
-    begin, step = real(start + 1.0), real(slope)
-    total = real(0)
+    begin, step = _position(start + 2.0, flat), _position(slope, flat)
+    total = image.dtype.type(0)
     for line in range(first, last):
-        position = begin + step * real(line)
-        left = np.int32(position)
-        weight = position - real(left)
+        left, weight = _whole_and_part(begin + step * line, flat)
         value, other = _neighbours(flat, line * stride + left)
         total += value + weight * (other - value)
     return total
+
+
+def _position(place: Real, like: Array) -> Any:
+    """A place in pixels, from which steps are taken: with 32 binary digits after the point in single precision."""
+
+
+@overload(_position, inline="always")
+def _position_in(place: Real, like: Array) -> Any:
+    def fixed(place: Real, like: Array) -> Any:
+        return np.int64(np.rint(place * 4294967296.0))
+
+    def floating(place: Real, like: Array) -> Any:
+        return place
+
+    return fixed if like.dtype == numba.float32 else floating
+
+
+def _whole_and_part(position: Any, like: Array) -> Any:
+    """A position that is not negative as an integer and what lies beyond it, in the precision of the image."""
+
+
+@overload(_whole_and_part, inline="always")
+def _whole_and_part_in(position: Any, like: Array) -> Any:
+    def fixed(position: Any, like: Array) -> Any:
+        part = np.int32((position & np.int64(0xFFFFFFFF)) >> 1)
+        return np.int32(position >> 32), np.float32(part) * np.float32(2.0**-31)
+
+    def floating(position: Any, like: Array) -> Any:
+        whole = np.int32(position)
+        return whole, position - whole
+
+    return fixed if like.dtype == numba.float32 else floating
 
 
 @numba.njit(inline="always")
@@ -96,124 +136,241 @@ def _inside(start: float, slope: float, lines: int, width: int) -> tuple[int, in
 
 @_compiled
 def back_project_parallel(
-    weighted: Array, across: Array, down: Array, origin: Array, spread: Array, reach: int, rows: int, columns: int
-) -> Array:
-    """The image (rows, columns) of a sinogram of parallel rays.
+    weighted: Array, cosine: Array, sine: Array, corner: Array, centre: float, step: float, reach: int,
+    rows: int, columns: int,
+) -> Array:  # fmt: skip
+    """The image of a sinogram of parallel rays, in patches: (patches down, patches across, PATCH PATCH).
 
     Args:
-        weighted: (views, detector pixels + 4 reach), the sinogram times the rays' lengths, 2 reach zeros at both ends.
-        across: How far a pixel's shadow moves in the detector from a column to the next, in detector pixels, (views,).
-        down: From a row to the next.
-        origin: The shadow of the pixel in row 0 and column 0, counted from the first of the zeros.
-        spread: As in :class:`Rays`, (views,).
-        reach: How many rays on either side of its shadow a pixel may touch.
+        weighted: (views, detector pixels and zeros at both ends): the sinogram times ``gain``.
+        cosine: As in :class:`Shadows`, as are ``sine``, ``corner``, ``step`` and ``reach``.
+        centre: Likewise, counted from the first of the zeros.
         rows: Of the image.
         columns: Of the image.
     """
     views, stride = weighted.shape
-    real = weighted.dtype.type
-    flat = weighted.ravel()
-    lowest, highest = real(reach - 1), real(stride - reach - 1)
-    out = np.empty((rows, columns), weighted.dtype)
-    for row in numba.prange(rows):
-        place = np.empty(views, weighted.dtype)
+    real, (flat, top) = weighted.dtype.type, (weighted.ravel(), stride - 2 * reach)
+    out = np.zeros((-(-rows // PATCH), -(-columns // PATCH), PATCH * PATCH), weighted.dtype)
+    for down in numba.prange(out.shape[0]):
+        first, seen = np.empty(views, np.int32), np.empty((5, views), weighted.dtype)
         for view in range(views):
-            place[view] = down[view] * real(row) + origin[view]
-        for column in range(columns):
-            total = real(0)
-            if reach == 1:
-                for view in range(views):
-                    shadow = min(max(across[view] * real(column) + place[view], lowest), highest)
-                    ray = np.int32(shadow)
-                    beyond = shadow - real(ray)
-                    before = max(real(0), real(1) - beyond * spread[view])
-                    after = max(real(0), real(1) - (real(1) - beyond) * spread[view])
-                    value, other = _neighbours(flat, view * stride + ray)
-                    total += before * value + after * other
-            else:
-                for view in range(views):
-                    shadow = min(max(across[view] * real(column) + place[view], lowest), highest)
-                    total += _hat(flat, view * stride, shadow, spread[view], reach)
-            out[row, column] = total
+            seen[2, view], seen[3, view] = cosine[view], -sine[view]
+            seen[4, view] = max(abs(cosine[view]), abs(sine[view]))
+        for patch in range(out.shape[1]):
+            x, y, wide, high = _middle(down, patch, rows, columns, corner)
+            for view in range(views):
+                aside = x * cosine[view] + y * sine[view]
+                low = (aside - wide * abs(cosine[view]) - high * abs(sine[view])) / step + centre
+                first[view], ray = _rays_around(low, aside / step + centre, reach, top)
+                seen[0, view], seen[1, view] = ray - first[view], aside - (ray - centre) * step
+            for view in range(views):
+                ray = first[view]
+                _add_parallel(
+                    out, down, patch, real(wide), real(high), flat, view * stride + ray, real(top - ray), reach,
+                    real(step), seen[0, view], seen[1, view], seen[2, view], seen[3, view], seen[4, view],
+                )  # fmt: skip
     return out
 
 
-@numba.njit(fastmath={"contract", "reassoc", "nsz", "arcp"}, inline="always")
-def _hat(flat: Array, offset: int, shadow: Any, narrow: Any, reach: int) -> Any:
-    """What ``reach`` rays on either side of a shadow give to a pixel."""
+@_inlined
+def _middle(down: int, patch: int, rows: int, columns: int, corner: Array) -> Any:
+    """The middle of a patch, and how far from it its outermost pixels are to the right and upwards."""
+    wide, high = (min(columns - patch * PATCH, PATCH) - 1) / 2, (min(rows - down * PATCH, PATCH) - 1) / 2
+    return corner[0] + patch * PATCH + wide, corner[1] - down * PATCH - high, wide, high
+
+
+@_inlined
+def _rays_around(low: float, middle: float, reach: int, top: int) -> Any:
+    """For a patch with shadows from ``low`` on, the first ray that touches it, and the one nearest to its middle.
+
+    In the padded detector, of which the last zeros at either end stand for all that lies beyond.
+    """
+    return np.int32(min(max(low - (reach - 1), 0.0), top)), np.int32(min(max(middle + 0.5, 0.0), top + reach))
+
+
+@_inlined
+def _add_parallel(
+    out: Array, down: int, patch: int, wide: Real, high: Real, flat: Array, here: int, limit: Real, reach: int,
+    step: Real, nearer: Real, middle: Real, rightwards: Real, downwards: Real, steepness: Real,
+) -> None:  # fmt: skip
+    """Add what a view gives to a patch: two rays at a time, the first of them up to ``limit`` rays from ``here``.
+
+    The middle of the patch lies ``middle`` beside the ray number ``nearer`` from ``here``, a pixel to the right of
+    another ``rightwards`` further, and one below another ``downwards`` further.
+    """
     real = flat.dtype.type
-    ray = np.int32(shadow)
-    beyond, total = shadow - real(ray), real(0)
-    for k in range(reach):
-        before = max(real(0), real(1) - (beyond + real(k)) * narrow)
-        after = max(real(0), real(1) - (real(k + 1) - beyond) * narrow)
-        total += before * flat[offset + ray - k] + after * flat[offset + ray + k + 1]
-    return total
+    zero, inverse, skipped = real(0), real(1) / step, nearer - real(reach - 1)
+    for tap in range(0, 2 * reach, 2):
+        for pixel in range(PATCH * PATCH):
+            aside = middle + rightwards * (real(pixel % PATCH) - wide) + downwards * (real(pixel // PATCH) - high)
+            ray = np.int32(min(max(aside * inverse + skipped, zero), limit))
+            left = aside - (real(ray) + (real(tap) - nearer)) * step
+            value, other = _neighbours(flat, here + ray + tap)
+            before, after = max(zero, steepness - abs(left)), max(zero, steepness - abs(left - step))
+            out[down, patch, pixel] += before * value + after * other
 
 
 @_compiled
-def back_project_fan(
-    weighted: Array, spread: Array, across: Array, down: Array, origin: Array, centre: float, magnified: float,
-    arc: bool, reach: int, rows: int, columns: int,
+def back_project_flat(
+    weighted: Array, cosine: Array, sine: Array, corner: Array, axis: float, centre: float, step: float, reach: int,
+    rows: int, columns: int,
 ) -> Array:  # fmt: skip
-    """The image (rows, columns) of a sinogram of a fan.
+    """The same for a fan with a flat detector.
 
     Args:
-        weighted: As for :func:`back_project_parallel`.
-        spread: As in :class:`Rays`, padded like ``weighted``.
-        across: (views, 2): from a column to the next, the change of the coordinate along the detector's axis and of
-            the depth from the source, in mm.
-        down: From a row to the next.
-        origin: Both of the pixel in row 0 and column 0.
-        centre: The place of u = 0 in ``weighted``.
-        magnified: The distance from source to detector, in detector pixels.
-        arc: Whether the detector is an arc around the source.
-        reach: How many rays on either side of its shadow a pixel may touch.
-        rows: Of the image.
-        columns: Of the image.
+        weighted: As for :func:`back_project_parallel`, as are the arguments that are not named here.
+        axis: As in :class:`Shadows`.
     """
     views, stride = weighted.shape
-    real = weighted.dtype.type
-    flat, narrows = weighted.ravel(), spread.ravel()
-    lowest, highest = real(reach - 1), real(stride - reach - 1)
-    middle, far = real(centre), real(magnified)
-    out = np.empty((rows, columns), weighted.dtype)
-    for row in numba.prange(rows):
-        place = down * real(row) + origin
-        for column in range(columns):
-            total = real(0)
-            if reach == 2 and not arc:
-                for view in range(views):
-                    depth = across[view, 1] * real(column) + place[view, 1]
-                    shadow = middle + far * ((across[view, 0] * real(column) + place[view, 0]) / depth)
-                    shadow = min(max(shadow, lowest), highest)
-                    ray = np.int32(shadow)
-                    beyond = shadow - real(ray)
-                    here = view * stride + ray
-                    first, second = _neighbours(flat, here - 1)
-                    third, fourth = _neighbours(flat, here + 1)
-                    a, b = _neighbours(narrows, here - 1)
-                    c, d = _neighbours(narrows, here + 1)
-                    total += max(real(0), real(1) - (real(1) + beyond) * depth * a) * first
-                    total += max(real(0), real(1) - beyond * depth * b) * second
-                    total += max(real(0), real(1) - (real(1) - beyond) * depth * c) * third
-                    total += max(real(0), real(1) - (real(2) - beyond) * depth * d) * fourth
-            else:
-                for view in range(views):
-                    aside = across[view, 0] * real(column) + place[view, 0]
-                    depth = across[view, 1] * real(column) + place[view, 1]
-                    bend = math.atan2(aside, depth) if arc else aside / depth
-                    away = math.hypot(aside, depth) if arc else depth
-                    shadow = min(max(middle + far * real(bend), lowest), highest)
-                    ray = np.int32(shadow)
-                    beyond = shadow - real(ray)
-                    here = view * stride + ray
-                    for k in range(reach):
-                        left, right = beyond + real(k), real(k + 1) - beyond
-                        if arc:  # the distance from a ray at a small angle is its sine
-                            left, right = far * math.sin(left / far), far * math.sin(right / far)
-                        before = max(real(0), real(1) - left * away * narrows[here - k])
-                        after = max(real(0), real(1) - right * away * narrows[here + k + 1])
-                        total += before * flat[here - k] + after * flat[here + k + 1]
-            out[row, column] = total
+    real, (flat, top) = weighted.dtype.type, (weighted.ravel(), stride - 4 * ((reach + 1) // 2))
+    out = np.zeros((-(-rows // PATCH), -(-columns // PATCH), PATCH * PATCH), weighted.dtype)
+    for down in numba.prange(out.shape[0]):
+        first, seen = np.empty(views, np.int32), np.empty((7, views), weighted.dtype)
+        for view in range(views):
+            seen[5, view], seen[6, view] = cosine[view], sine[view]
+        for patch in range(out.shape[1]):
+            x, y, wide, high = _middle(down, patch, rows, columns, corner)
+            for view in range(views):
+                c, s = cosine[view], sine[view]
+                aside, depth = x * c + y * s, y * c - x * s + axis
+                far, near = wide * c + high * s, wide * s - high * c
+                across, along = wide * c - high * s, wide * s + high * c
+                low = min((aside - far) / (depth + near), (aside + far) / (depth - near))
+                low = min(low, (aside - across) / (depth + along), (aside + across) / (depth - along))
+                first[view], ray = _rays_around(low / step + centre, aside / depth / step + centre, reach, top)
+                bend = (ray - centre) * step
+                seen[0, view], seen[1, view], seen[2, view] = ray - first[view], aside - bend * depth, depth
+                seen[3, view], seen[4, view] = bend * c - s, bend * s + c
+            for view in range(views):
+                ray = first[view]
+                _add_flat(
+                    out, down, patch, real(wide), real(high), flat, view * stride + ray, real(top - ray), reach,
+                    real(step), seen[0, view], seen[1, view], seen[2, view], seen[3, view], seen[4, view],
+                    seen[5, view], seen[6, view],
+                )  # fmt: skip
     return out
+
+
+@_inlined
+def _add_flat(
+    out: Array, down: int, patch: int, wide: Real, high: Real, flat: Array, here: int, limit: Real, reach: int,
+    step: Real, nearer: Real, middle: Real, deep: Real, rightwards: Real, upwards: Real, cosine: Real, sine: Real,
+) -> None:  # fmt: skip
+    """As :func:`_add_parallel`, four rays at a time, where the nearer ray has the direction (rightwards, upwards).
+
+    The directions of its neighbours differ by ``step (cosine, sine)``. A pixel to the right of another lies by the
+    direction's component upwards further beside the ray, and one below by the component to the right.
+    """
+    real = flat.dtype.type
+    zero, tiny, skipped = real(0), real(1e-30), nearer - real(reach - 1)
+    steep, steeper, deep_step = cosine * step, sine * step, deep * step
+    for tap in range(0, 2 * reach, 4):
+        for pixel in range(PATCH * PATCH):
+            right, below = real(pixel % PATCH) - wide, real(pixel // PATCH) - high
+            aside, width = middle + upwards * right + rightwards * below, deep_step - steeper * right - steep * below
+            ray = np.int32(min(max(aside / max(width, tiny) + skipped, zero), limit))
+            k = real(ray) + (real(tap) - nearer)
+            value, other = _neighbours(flat, here + ray + tap)
+            third, fourth = _neighbours(flat, here + ray + tap + 2)
+            total = _flat_weight(aside, width, k, rightwards, upwards, steep, steeper) * value
+            total += _flat_weight(aside, width, k + real(1), rightwards, upwards, steep, steeper) * other
+            total += _flat_weight(aside, width, k + real(2), rightwards, upwards, steep, steeper) * third
+            total += _flat_weight(aside, width, k + real(3), rightwards, upwards, steep, steeper) * fourth
+            out[down, patch, pixel] += total
+
+
+@_inlined
+def _flat_weight(
+    aside: Real, width: Real, k: Real, rightwards: Real, upwards: Real, steep: Real, steeper: Real
+) -> Real:
+    steepness = max(abs(rightwards + k * steep), abs(upwards + k * steeper))
+    return max(type(aside)(0), steepness - abs(aside - k * width))
+
+
+@_compiled
+def back_project_arc(
+    weighted: Array, cosine: Array, sine: Array, corner: Array, axis: float, centre: float, step: float, turns: Array,
+    reach: int, rows: int, columns: int,
+) -> Array:  # fmt: skip
+    """The same for a fan whose detector is an arc around the source.
+
+    Args:
+        weighted: As for :func:`back_project_flat`, as are the arguments that are not named here.
+        turns: Sine and versine (1 - cosine) of the multiples of ``step`` from ``-n`` to ``n``, (2, 2 n + 1), with n at
+            least the columns of ``weighted``.
+    """
+    views, stride = weighted.shape
+    real, (flat, top) = weighted.dtype.type, (weighted.ravel(), stride - 2 * reach)
+    (turn_sine, turn_versine), straight = (turns[0], turns[1]), turns.shape[1] // 2
+    out = np.zeros((-(-rows // PATCH), -(-columns // PATCH), PATCH * PATCH), weighted.dtype)
+    for down in numba.prange(out.shape[0]):
+        first, seen = np.empty(views, np.int32), np.empty((5, views), weighted.dtype)
+        for patch in range(out.shape[1]):
+            x, y, wide, high = _middle(down, patch, rows, columns, corner)
+            for view in range(views):
+                c, s = cosine[view], sine[view]
+                aside, depth = x * c + y * s, y * c - x * s + axis
+                far, near = wide * c + high * s, wide * s - high * c
+                across, along = wide * c - high * s, wide * s + high * c
+                low = min(_angle(aside - far, depth + near), _angle(aside + far, depth - near))
+                low = min(low, _angle(aside - across, depth + along), _angle(aside + across, depth - along))
+                middle = _angle(aside, depth) / step + centre
+                first[view], ray = _rays_around(low / step + centre, middle, reach, top)
+                bend, seen[0, view] = (ray - centre) * step, ray - first[view]
+                forth, beside = math.cos(bend), math.sin(bend)
+                seen[1, view], seen[2, view] = aside * forth - depth * beside, aside * beside + depth * forth
+                seen[3, view], seen[4, view] = c * beside - s * forth, c * forth + s * beside
+            for view in range(views):
+                ray = first[view]
+                _add_arc(
+                    out, down, patch, real(wide), real(high), flat, view * stride + ray, real(top - ray), reach,
+                    real(step), seen[0, view], seen[1, view], seen[2, view], seen[3, view], seen[4, view],
+                    turn_sine, turn_versine, straight,
+                )  # fmt: skip
+    return out
+
+
+@_inlined
+def _add_arc(
+    out: Array, down: int, patch: int, wide: Real, high: Real, flat: Array, here: int, limit: Real, reach: int,
+    step: Real, nearer: Real, middle: Real, deep: Real, rightwards: Real, upwards: Real, turn_sine: Array,
+    turn_versine: Array, straight: int,
+) -> None:  # fmt: skip
+    """As :func:`_add_flat`, two rays at a time, with the depth along the nearer ray, from which the others turn."""
+    real = flat.dtype.type
+    zero, inverse, skipped = real(0), real(1) / step, nearer - real(reach - 1)
+    for tap in range(0, 2 * reach, 2):
+        turned = straight + tap - np.int32(nearer)
+        for pixel in range(PATCH * PATCH):
+            right, below = real(pixel % PATCH) - wide, real(pixel // PATCH) - high
+            aside, depth = middle + upwards * right + rightwards * below, deep + rightwards * right - upwards * below
+            ray = np.int32(min(max(_angle(aside, depth) * inverse + skipped, zero), limit))
+            value, other = _neighbours(flat, here + ray + tap)
+            sine, next_sine = _neighbours(turn_sine, turned + ray)
+            versine, next_versine = _neighbours(turn_versine, turned + ray)
+            before = _arc_weight(aside, depth, sine, versine, rightwards, upwards)
+            after = _arc_weight(aside, depth, next_sine, next_versine, rightwards, upwards)
+            out[down, patch, pixel] += before * value + after * other
+
+
+@_inlined
+def _arc_weight(aside: Real, depth: Real, sine: Real, versine: Real, rightwards: Real, upwards: Real) -> Real:
+    right = rightwards + (upwards * sine - rightwards * versine)
+    up = upwards - (rightwards * sine + upwards * versine)
+    return max(type(aside)(0), max(abs(right), abs(up)) - abs(aside - (depth * sine + aside * versine)))
+
+
+@_inlined
+def _angle(aside: Real, depth: Real) -> Any:
+    """atan2(aside, depth) to 1e-7, as LLVM can make a vector of it: it only chooses which rays to look at."""
+    real = type(aside)
+    a, b = abs(aside), abs(depth)
+    ratio = min(a, b) / max(a, b, real(1e-30))
+    square = ratio * ratio
+    series = real(ARCTANGENT[7])
+    for power in range(6, -1, -1):
+        series = series * square + real(ARCTANGENT[power])
+    angle = ratio * series
+    angle = real(math.pi / 2) - angle if a > b else angle
+    angle = real(math.pi) - angle if depth < real(0) else angle
+    return angle if aside > real(0) else -angle

@@ -1,6 +1,6 @@
 """The pixel-driven back-projection: each pixel reads the sinogram at its shadow; and its exact transpose."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, final
@@ -14,7 +14,6 @@ from torch.nn.functional import pad
 from recon.errors import ConsistencyError
 from recon.operators.base import Space
 from recon.operators.tomography.geometry import Geometry
-from recon.operators.tomography.projector import _each, _like
 
 Floats = NDArray[np.float64]
 
@@ -164,3 +163,15 @@ def require_slice(owner: str, geometry: Geometry) -> None:
 def _cropped(padded: Tensor) -> Tensor:
     """Without the zeros beside the detector."""
     return padded[..., PADDING[0] : padded.shape[-1] - PADDING[1]]
+
+
+def _each(one: Callable[[Tensor], Any], x: Tensor, out: Space) -> Tensor:
+    """A map of matrices, applied to each of a batch."""
+    leading = x.shape[:-2]
+    images = x.reshape(-1, *x.shape[-2:])
+    done = [torch.from_numpy(one(image)) for image in images]
+    return torch.stack(done).reshape(*leading, *out.shape) if done else x.new_zeros(*leading, *out.shape)
+
+
+def _like(constant: np.ndarray, x: Tensor) -> np.ndarray:
+    return constant.astype(np.float32 if x.dtype == torch.float32 else np.float64)

@@ -1,16 +1,14 @@
 """X-ray projection of a slice, or of a volume, and its exact transpose."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, final
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from recon.errors import DeviceError
+from recon.errors import DeviceError, UsageError
 from recon.evidence import Evidence, Fact
 from recon.operators._checks import require_member
 from recon.operators.base import EXACT_ADJOINT, OperatorProperties, Space
@@ -18,8 +16,9 @@ from recon.operators.data_split import DataSplit
 from recon.operators.nonnegative import norm_of_nonnegative
 from recon.operators.tomography.cone import ConeBeam
 from recon.operators.tomography.geometry import Geometry
+from recon.operators.tomography.planar import PlanarBeam
+from recon.operators.tomography.planar_gpu import PlanarBeamOnGpu
 from recon.operators.tomography.preconditioned import ramp_split
-from recon.operators.tomography.rays import Rays, trace
 
 
 @final
@@ -27,8 +26,9 @@ from recon.operators.tomography.rays import Rays, trace
 class Tomography:
     """The line integrals of an image along the rays of a scan, by Joseph's method; the adjoint has the same weights.
 
-    An image of attenuation in 1/mm gives numbers without unit. The pair runs on the CPU; autograd through either
-    applies the other, so it is exact.
+    An image of attenuation in 1/mm gives numbers without unit. The pair runs where its input is, in single or double
+    precision: on the CPU by numba, on a CUDA device by triton. Autograd through either map applies the other, so it is
+    exact.
 
     Attributes:
         geometry: Of the scan.
@@ -71,74 +71,27 @@ class Tomography:
         """The data term with the ramp filter split off; see :mod:`recon.operators.tomography.preconditioned`."""
         return ramp_split(self, norm)
 
-    @cached_property
-    def _rays(self) -> Rays:
-        return trace(self.geometry)
+    def _project(self, x: Tensor) -> Tensor:
+        if self.geometry.kind == "cone":
+            return self._cone.project(_on_cpu(x))
+        return self._planar_gpu.project(x) if x.is_cuda else self._planar.project(x)
+
+    def _back_project(self, y: Tensor) -> Tensor:
+        if self.geometry.kind == "cone":
+            return self._cone.back_project(_on_cpu(y))
+        return self._planar_gpu.back_project(y) if y.is_cuda else self._planar.back_project(y)
 
     @cached_property
     def _cone(self) -> ConeBeam:
         return ConeBeam(self.geometry)
 
-    def _project(self, x: Tensor) -> Tensor:
-        if self.geometry.kind == "cone":
-            return self._cone.project(x)
-        from recon.operators.tomography import kernels  # noqa: PLC0415  numba is slow to import
-
-        rays, padding = self._rays, (1, 2)
-        along = rays.start, rays.slope, rays.length, rays.along_columns
-
-        def one(image: Tensor) -> Any:
-            by_rows = torch.nn.functional.pad(image, padding)
-            by_columns = torch.nn.functional.pad(image.T, padding)
-            return kernels.project(by_rows.numpy(), by_columns.numpy(), *along)
-
-        return _each(one, x, self.range)
-
-    def _back_project(self, y: Tensor) -> Tensor:
-        if self.geometry.kind == "cone":
-            return self._cone.back_project(y)
-        weighted = y * torch.from_numpy(self._rays.length).to(y.dtype)
-        back = self._back_parallel if self.geometry.kind == "parallel" else self._back_fan
-        return _each(back, weighted, self.domain)
-
-    def _back_parallel(self, weighted: Tensor) -> Any:
-        from recon.operators.tomography import kernels  # noqa: PLC0415
-
-        (across, down, origin), spread = self._shadows, self._rays.spread[:, 0]
-        reach = math.ceil(1 / spread.min())
-        constants = tuple(_like(c, weighted) for c in (across, down, origin + 2 * reach, spread))
-        return kernels.back_project_parallel(_padded(weighted, reach), *constants, reach, *self.domain.shape)
-
-    def _back_fan(self, weighted: Tensor) -> Any:
-        from recon.operators.tomography import kernels  # noqa: PLC0415
-
-        geometry, spread = self.geometry, self._rays.spread
-        (axis, distance), detector = geometry.distances, geometry.detector
-        reach = max(2, math.ceil(1 / (spread.min() * (axis - geometry.volume.radius))))
-        centre = (detector.pixels - 1) / 2 - detector.offset / detector.pitch + 2 * reach
-        across, down, origin = (_like(c, weighted) for c in self._places)
-        return kernels.back_project_fan(
-            _padded(weighted, reach), _padded(torch.from_numpy(_like(spread, weighted)), reach), across, down, origin,
-            centre, distance / detector.pitch, detector.shape == "arc", reach, *self.domain.shape,
-        )  # fmt: skip
+    @cached_property
+    def _planar(self) -> PlanarBeam:
+        return PlanarBeam(self.geometry)
 
     @cached_property
-    def _shadows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Where parallel rays cast a pixel's centre in the detector, in its pixels: by column, by row, of the first."""
-        detector = self.geometry.detector
-        across, down, origin = (place[:, 0] / detector.pitch for place in self._places)
-        return across, down, origin + (detector.pixels - 1) / 2 - detector.offset / detector.pitch
-
-    @cached_property
-    def _places(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The coordinate along the detector's axis and the depth of pixels, (views, 2) each, as `_shadows`."""
-        angle, volume = np.deg2rad(np.asarray(self.geometry.angles)), self.geometry.volume
-        x, y = np.stack((np.cos(angle), -np.sin(angle)), 1), np.stack((np.sin(angle), np.cos(angle)), 1)
-        rows, columns = volume.pixels
-        first_x = volume.offset[0] - (columns - 1) / 2 * volume.pitch
-        first_y = volume.offset[1] + (rows - 1) / 2 * volume.pitch
-        depth = np.array([0.0, self.geometry.source_to_axis or 0.0])
-        return x * volume.pitch, -y * volume.pitch, first_x * x + first_y * y + depth
+    def _planar_gpu(self) -> PlanarBeamOnGpu:
+        return PlanarBeamOnGpu(self.geometry)
 
 
 LinearMap = Callable[[Tensor], Tensor]
@@ -171,24 +124,21 @@ class _Linear(torch.autograd.Function):
         return forward
 
 
-def _each(one: Callable[[Tensor], Any], x: Tensor, out: Space) -> Tensor:
-    """A map of matrices, applied to each of a batch."""
-    leading = x.shape[:-2]
-    images = x.reshape(-1, *x.shape[-2:])
-    done = [torch.from_numpy(one(image)) for image in images]
-    return torch.stack(done).reshape(*leading, *out.shape) if done else x.new_zeros(*leading, *out.shape)
-
-
-def _padded(matrix: Tensor, reach: int) -> np.ndarray:
-    padded: np.ndarray = torch.nn.functional.pad(matrix, (2 * reach, 2 * reach)).numpy()
-    return padded
-
-
-def _like(constant: np.ndarray, x: Tensor) -> np.ndarray:
-    return constant.astype(np.float32 if x.dtype == torch.float32 else np.float64)
-
-
 def _check(x: Tensor, space: Space, what: str) -> None:
     require_member("Tomography", what, x, space)
+    if x.dtype not in (torch.float32, torch.float64):
+        raise UsageError(
+            f"Tomography: the {what} has dtype {x.dtype}; expected torch.float32 or torch.float64, because a position "
+            "along a ray needs more digits than it has."
+        )
+    if x.device.type not in ("cpu", "cuda"):
+        raise DeviceError(
+            f"Tomography: the {what} is on {x.device}; expected the CPU or a CUDA device, because the projector is "
+            "compiled for those."
+        )
+
+
+def _on_cpu(x: Tensor) -> Tensor:
     if x.device.type != "cpu":
-        raise DeviceError(f"Tomography: the {what} is on {x.device}; expected the CPU, where the projector runs.")
+        raise DeviceError(f"Tomography: the input is on {x.device}; expected the CPU, where the pair of a cone runs.")
+    return x

@@ -24,16 +24,15 @@ class Rays:
         slope: How far the position moves from a line to the next, in pixels; at most 1 in magnitude.
         length: The length of the ray between two lines, in mm.
         along_columns: Whether the lines are the columns of the image.
-        spread: How far apart the ray's two neighbours in the detector are, in pixels along a line, for each mm of
-            depth: ``pitch / (pitch of the image m)`` with m the larger component of the ray's direction. For
-            parallel rays the depth counts as 1.
+        steepness: The larger component in magnitude of the ray's direction, which has length 1; only towards the flat
+            detector of a fan it has the component 1 towards the detector.
     """
 
     start: Floats
     slope: Floats
     length: Floats
     along_columns: NDArray[np.bool_]
-    spread: Floats
+    steepness: Floats
 
 
 def trace(geometry: Geometry) -> Rays:
@@ -53,7 +52,7 @@ def trace(geometry: Geometry) -> Rays:
         slope=slope,
         length=volume.pitch * np.hypot(1.0, slope),
         along_columns=along_columns,
-        spread=geometry.detector.pitch / (volume.pitch * np.abs(larger)),
+        steepness=np.abs(larger) / (geometry.source_to_detector or 1.0),
     )
 
 
