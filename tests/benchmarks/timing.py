@@ -50,17 +50,23 @@ def report(run: Callable[[], dict[str, dict]], description: str | None) -> None:
         print(json.dumps(cases, indent=2))
         return
     for name, case in cases.items():
-        steps = case.get("steps", {})
-        print(f"{name}: ours {1e3 * case['ours_s']:.2f} ms{_counted(steps.get('ours'))}")
+        print(f"{name}: ours {1e3 * case['ours_s']:.2f} ms{_noted(case, 'ours')}")
         for peer, seconds in case["peers"].items():
             verdict = _verdict(case["ratio"][peer], case["targets"].get(peer))
-            print(f"  {peer:<40} {1e3 * seconds:9.2f} ms   ratio {verdict}{_counted(steps.get(peer))}")
-        for peer in steps.keys() - case["peers"].keys() - {"ours"}:
+            print(f"  {peer:<40} {1e3 * seconds:9.2f} ms   ratio {verdict}{_noted(case, peer)}")
+        for peer in case.get("steps", {}).keys() - case["peers"].keys() - {"ours"}:
             print(f"  {peer:<40} not reached within the budget of steps")
+        for peer, budget_s in case.get("not_reached", {}).items():
+            print(f"  {peer:<40} not reached within {budget_s:g} s")
+        if memory := case.get("memory_mb"):
+            verdict = "target" if memory["ours"] <= memory["limit"] else "MISSES the target"
+            print(f"  {'working memory, ours':<40} {memory['ours']:9.0f} MB   ({verdict} {memory['limit']:g})")
 
 
-def _counted(steps: int | None) -> str:
-    return "" if steps is None else f", {steps} steps"
+def _noted(case: dict, name: str) -> str:
+    """What else a case knows of a candidate: its steps, or the quality of its image."""
+    steps, psnr = case.get("steps", {}).get(name), case.get("psnr_db", {}).get(name)
+    return ("" if steps is None else f", {steps} steps") + ("" if psnr is None else f", {psnr:.2f} dB")
 
 
 def _verdict(ratio: float, target: float | None) -> str:
