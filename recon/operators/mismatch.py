@@ -55,7 +55,7 @@ def mismatch_of(
     example: Tensor | None = None,
     *,
     shift: float = 0.0,
-    effort: Effort = Effort(tolerance=1e-4, applications=200),  # noqa: B008  a frozen value
+    effort: Effort = Effort(tolerance=1e-5, applications=400),  # noqa: B008  a frozen value
 ) -> Mismatch:
     """The constants of a mismatched pair: proved where both are circular convolutions or matrices, measured otherwise.
 
@@ -86,7 +86,7 @@ def residual_norm(  # noqa: PLR0913  the pair, the step, and how hard to look
     example: Tensor | None = None,
     *,
     shift: float = 0.0,
-    effort: Effort = Effort(tolerance=1e-4, applications=200),  # noqa: B008  a frozen value
+    effort: Effort = Effort(tolerance=1e-5, applications=400),  # noqa: B008  a frozen value
 ) -> Constant:
     """||Id - s B|| with B = K A + shift Id: by how much a step of gradient descent can stretch a difference.
 
