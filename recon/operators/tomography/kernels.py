@@ -18,7 +18,7 @@ import numpy as np
 from llvmlite import ir
 from numba.extending import intrinsic, overload
 
-from recon.operators.tomography.shadows import ARCTANGENT
+from recon.operators.tomography.shadows import ARCTANGENT, ROUNDED
 
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 _compiled = numba.njit(parallel=True, fastmath=_FAST, error_model="numpy", cache=True, nogil=True)
@@ -29,6 +29,11 @@ Real = Any
 
 PATCH = 4
 """Back-projection does square patches of this side together: a vector of the widest registers, and never far apart."""
+
+HALF = (PATCH - 1) * 0.71
+"""No pixel of a patch is further from its middle."""
+
+TINY = 1e-30
 
 
 @intrinsic
@@ -160,8 +165,7 @@ def back_project_parallel(
             x, y, wide, high = _middle(down, patch, rows, columns, corner)
             for view in range(views):
                 aside = x * cosine[view] + y * sine[view]
-                low = (aside - wide * abs(cosine[view]) - high * abs(sine[view])) / step + centre
-                first[view], ray = _rays_around(low, aside / step + centre, reach, top)
+                first[view], ray = _rays_around(aside / step + centre, HALF / step, reach, top)
                 seen[0, view], seen[1, view] = ray - first[view], aside - (ray - centre) * step
             for view in range(views):
                 ray = first[view]
@@ -180,12 +184,13 @@ def _middle(down: int, patch: int, rows: int, columns: int, corner: Array) -> An
 
 
 @_inlined
-def _rays_around(low: float, middle: float, reach: int, top: int) -> Any:
-    """For a patch with shadows from ``low`` on, the first ray that touches it, and the one nearest to its middle.
+def _rays_around(middle: float, spread: float, reach: float, top: int) -> Any:
+    """A ray before all that touch a patch, whose shadows lie up to ``spread`` from ``middle``, and the nearest to it.
 
     In the padded detector, of which the last zeros at either end stand for all that lies beyond.
     """
-    return np.int32(min(max(low - (reach - 1), 0.0), top)), np.int32(min(max(middle + 0.5, 0.0), top + reach))
+    low = middle - spread - reach
+    return np.int32(min(max(low, 0.0), top)), np.int32(min(max(middle + 0.5, 0.0), top + reach))
 
 
 @_inlined
@@ -225,57 +230,79 @@ def back_project_flat(
     real, (flat, top) = weighted.dtype.type, (weighted.ravel(), stride - 4 * ((reach + 1) // 2))
     out = np.zeros((-(-rows // PATCH), -(-columns // PATCH), PATCH * PATCH), weighted.dtype)
     for down in numba.prange(out.shape[0]):
-        first, seen = np.empty(views, np.int32), np.empty((7, views), weighted.dtype)
+        first, touched, shadow = np.empty(views, np.int32), np.empty(views), np.empty(views)
+        seen = np.empty((7, views), weighted.dtype)
         for view in range(views):
             seen[5, view], seen[6, view] = cosine[view], sine[view]
         for patch in range(out.shape[1]):
             x, y, wide, high = _middle(down, patch, rows, columns, corner)
             for view in range(views):
                 c, s = cosine[view], sine[view]
+                depth = y * c - x * s + axis
+                shadow[view] = (x * c + y * s) / depth
+                steepness = max(abs(shadow[view] * c - s), abs(shadow[view] * s + c))
+                touched[view] = _touched(steepness, depth, step, reach)
+            for view in range(views):
+                c, s = cosine[view], sine[view]
                 aside, depth = x * c + y * s, y * c - x * s + axis
-                far, near = wide * c + high * s, wide * s - high * c
-                across, along = wide * c - high * s, wide * s + high * c
-                low = min((aside - far) / (depth + near), (aside + far) / (depth - near))
-                low = min(low, (aside - across) / (depth + along), (aside + across) / (depth - along))
-                first[view], ray = _rays_around(low / step + centre, aside / depth / step + centre, reach, top)
+                spread = HALF * (1.0 + abs(shadow[view])) / (max(depth - HALF, TINY) * step)
+                first[view], ray = _rays_around(shadow[view] / step + centre, spread, touched[view], top)
                 bend = (ray - centre) * step
                 seen[0, view], seen[1, view], seen[2, view] = ray - first[view], aside - bend * depth, depth
                 seen[3, view], seen[4, view] = bend * c - s, bend * s + c
             for view in range(views):
                 ray = first[view]
-                _add_flat(
-                    out, down, patch, real(wide), real(high), flat, view * stride + ray, real(top - ray), reach,
-                    real(step), seen[0, view], seen[1, view], seen[2, view], seen[3, view], seen[4, view],
-                    seen[5, view], seen[6, view],
-                )  # fmt: skip
+                if touched[view] == 1.0:
+                    _add_flat(
+                        out, down, patch, real(wide), real(high), flat, view * stride + ray, real(top - ray), 1, 2,
+                        real(step), seen[0, view], seen[1, view], seen[2, view], seen[3, view], seen[4, view],
+                        seen[5, view], seen[6, view],
+                    )  # fmt: skip
+                else:
+                    _add_flat(
+                        out, down, patch, real(wide), real(high), flat, view * stride + ray, real(top - ray), reach, 4,
+                        real(step), seen[0, view], seen[1, view], seen[2, view], seen[3, view], seen[4, view],
+                        seen[5, view], seen[6, view],
+                    )  # fmt: skip
     return out
+
+
+@_inlined
+def _touched(steepness: float, depth: float, step: float, reach: int) -> float:
+    """How many rays on either side of its shadow a pixel of a patch may touch: 1 if that is certain, else ``reach``.
+
+    A ray is touched up to its steepness away, which, like the depth, is not quite that in the middle of the patch.
+    """
+    return 1.0 if steepness + 2 * PATCH / depth <= step * (depth - PATCH) else float(reach)
 
 
 @_inlined
 def _add_flat(
     out: Array, down: int, patch: int, wide: Real, high: Real, flat: Array, here: int, limit: Real, reach: int,
-    step: Real, nearer: Real, middle: Real, deep: Real, rightwards: Real, upwards: Real, cosine: Real, sine: Real,
+    together: int, step: Real, nearer: Real, middle: Real, deep: Real, rightwards: Real, upwards: Real, cosine: Real,
+    sine: Real,
 ) -> None:  # fmt: skip
-    """As :func:`_add_parallel`, four rays at a time, where the nearer ray has the direction (rightwards, upwards).
+    """As :func:`_add_parallel`, two or four rays at a time; the nearer one has the direction (rightwards, upwards).
 
     The directions of its neighbours differ by ``step (cosine, sine)``. A pixel to the right of another lies by the
     direction's component upwards further beside the ray, and one below by the component to the right.
     """
     real = flat.dtype.type
-    zero, tiny, skipped = real(0), real(1e-30), nearer - real(reach - 1)
+    zero, tiny, skipped = real(0), real(TINY), nearer - real(reach - 1)
     steep, steeper, deep_step = cosine * step, sine * step, deep * step
-    for tap in range(0, 2 * reach, 4):
+    for tap in range(0, 2 * reach, together):
         for pixel in range(PATCH * PATCH):
             right, below = real(pixel % PATCH) - wide, real(pixel // PATCH) - high
             aside, width = middle + upwards * right + rightwards * below, deep_step - steeper * right - steep * below
             ray = np.int32(min(max(aside / max(width, tiny) + skipped, zero), limit))
             k = real(ray) + (real(tap) - nearer)
             value, other = _neighbours(flat, here + ray + tap)
-            third, fourth = _neighbours(flat, here + ray + tap + 2)
             total = _flat_weight(aside, width, k, rightwards, upwards, steep, steeper) * value
             total += _flat_weight(aside, width, k + real(1), rightwards, upwards, steep, steeper) * other
-            total += _flat_weight(aside, width, k + real(2), rightwards, upwards, steep, steeper) * third
-            total += _flat_weight(aside, width, k + real(3), rightwards, upwards, steep, steeper) * fourth
+            if together == 4:
+                value, other = _neighbours(flat, here + ray + tap + 2)
+                total += _flat_weight(aside, width, k + real(2), rightwards, upwards, steep, steeper) * value
+                total += _flat_weight(aside, width, k + real(3), rightwards, upwards, steep, steeper) * other
             out[down, patch, pixel] += total
 
 
@@ -302,30 +329,36 @@ def back_project_arc(
     views, stride = weighted.shape
     real, (flat, top) = weighted.dtype.type, (weighted.ravel(), stride - 2 * reach)
     (turn_sine, turn_versine), straight = (turns[0], turns[1]), turns.shape[1] // 2
+    bends, narrow = (np.arange(stride) - centre) * step, math.sin(step - ROUNDED)
+    ray_sine, ray_cosine = np.sin(bends), np.cos(bends)
     out = np.zeros((-(-rows // PATCH), -(-columns // PATCH), PATCH * PATCH), weighted.dtype)
     for down in numba.prange(out.shape[0]):
-        first, seen = np.empty(views, np.int32), np.empty((5, views), weighted.dtype)
+        first, touched, shadow = np.empty(views, np.int32), np.empty(views), np.empty(views)
+        seen = np.empty((5, views), weighted.dtype)
         for patch in range(out.shape[1]):
             x, y, wide, high = _middle(down, patch, rows, columns, corner)
             for view in range(views):
                 c, s = cosine[view], sine[view]
                 aside, depth = x * c + y * s, y * c - x * s + axis
-                far, near = wide * c + high * s, wide * s - high * c
-                across, along = wide * c - high * s, wide * s + high * c
-                low = min(_angle(aside - far, depth + near), _angle(aside + far, depth - near))
-                low = min(low, _angle(aside - across, depth + along), _angle(aside + across, depth - along))
-                middle = _angle(aside, depth) / step + centre
-                first[view], ray = _rays_around(low / step + centre, middle, reach, top)
-                bend, seen[0, view] = (ray - centre) * step, ray - first[view]
-                forth, beside = math.cos(bend), math.sin(bend)
+                shadow[view], distance = _angle(aside, depth), math.sqrt(aside * aside + depth * depth)
+                steepness = max(abs(aside * c - depth * s), abs(aside * s + depth * c)) / distance
+                touched[view] = _touched(steepness, distance, narrow, reach)
+            for view in range(views):
+                c, s = cosine[view], sine[view]
+                aside, depth = x * c + y * s, y * c - x * s + axis
+                distance = math.sqrt(aside * aside + depth * depth)
+                spread = HALF / (max(distance - HALF, TINY) * step)
+                first[view], ray = _rays_around(shadow[view] / step + centre, spread, touched[view], top)
+                forth, beside = ray_cosine[ray], ray_sine[ray]
+                seen[0, view] = ray - first[view]
                 seen[1, view], seen[2, view] = aside * forth - depth * beside, aside * beside + depth * forth
                 seen[3, view], seen[4, view] = c * beside - s * forth, c * forth + s * beside
             for view in range(views):
                 ray = first[view]
                 _add_arc(
-                    out, down, patch, real(wide), real(high), flat, view * stride + ray, real(top - ray), reach,
-                    real(step), seen[0, view], seen[1, view], seen[2, view], seen[3, view], seen[4, view],
-                    turn_sine, turn_versine, straight,
+                    out, down, patch, real(wide), real(high), flat, view * stride + ray, real(top - ray),
+                    int(touched[view]), real(step), seen[0, view], seen[1, view], seen[2, view], seen[3, view],
+                    seen[4, view], turn_sine, turn_versine, straight,
                 )  # fmt: skip
     return out
 

@@ -25,7 +25,7 @@ ARCTANGENT = (
 )  # fmt: skip
 """Of ``atan(x) / x`` in powers of x^2 on [0, 1]: interpolation at Chebyshev's points, error below 1.1e-7."""
 
-_ROUNDED = 1e-6
+ROUNDED = 1e-6
 """How wrong the angle to a pixel may be, in radians: it is a polynomial, and its precision may be single."""
 
 
@@ -94,7 +94,7 @@ def _reach(geometry: Geometry, step: float, steepest: float) -> tuple[int, int]:
         nearest = (geometry.distances[0] - geometry.volume.radius) / geometry.volume.pitch
         widest = steepest / nearest
         arc = geometry.detector.shape == "arc"
-        needed = (math.asin(min(1.0, widest)) + _ROUNDED) / step if arc else widest / step
+        needed = (math.asin(min(1.0, widest)) + ROUNDED) / step if arc else widest / step
     most = geometry.detector.pixels + 4
     reach = math.ceil(min(needed, most))
     looked_at = 4 * ((reach + 1) // 2)
