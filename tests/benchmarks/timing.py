@@ -12,16 +12,27 @@ NO_TARGETS: Mapping[str, float] = MappingProxyType({})
 Candidates = Mapping[str, Callable[[], object]]
 
 
-def interleaved_medians(candidates: Candidates, rounds: int, warm_up: int = 2) -> dict[str, float]:
-    """Median seconds of each candidate; one call of each in every round, so that all see the same machine."""
+def interleaved_medians(candidates: Candidates, rounds: int, warm_up: int = 2, turn_s: float = 0.0) -> dict[str, float]:
+    """Median seconds of a call of each candidate; each has its turn in every round, so that all see the same machine.
+
+    A turn is one call, and more until ``turn_s`` are over. A core that idled while a candidate of one thread had its
+    turn takes some tenths of a second to give its full speed again; a solver calls an operator hundreds of times.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for number in range(warm_up + rounds):
         for name, run in candidates.items():
-            start = time.perf_counter()
-            run()
+            a_call = _turn(run, turn_s)
             if number >= warm_up:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(a_call)
     return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def _turn(run: Callable[[], object], turn_s: float) -> float:
+    calls, start = 0, time.perf_counter()
+    while calls == 0 or time.perf_counter() - start < turn_s:
+        run()
+        calls += 1
+    return (time.perf_counter() - start) / calls
 
 
 def compare(

@@ -2,8 +2,9 @@
 
 Parallel: 360 views over 180 degrees, 725 detector pixels of 1. Fan, flat: 360 views over 360 degrees, 736 detector
 pixels of 2, the source at 1000 from the axis and at 2000 from the detector: a clinical scanner's distances in pixels of
-the image, a fan of 40 degrees. ASTRA runs on one thread, as its CPU projectors do; it has no Joseph fan, so there the
-peer is ``line_fanflat``, by the lengths of intersection, and deepinv's the rotated image's sums.
+the image, a fan of 40 degrees. Each map is repeated for half a second before the next has its turn. ASTRA runs on one
+thread, as its CPU projectors do; it has no Joseph fan, so there the peer is ``line_fanflat``, by the lengths of
+intersection, and deepinv's the rotated image's sums.
 
 Targets for the sum of both maps: 0.10 of ASTRA's time (0.12 with the fan) and 0.03 of deepinv's; eight slices take at
 most eight times as long as one; less than 150 MB beside the data.
@@ -27,7 +28,7 @@ from torch import Tensor
 
 from recon.operators.tomography import Detector, Geometry, Tomography, Volume, evenly_spaced
 
-SIZE, VIEWS, BATCH, ROUNDS, SLOW_ROUNDS, MEMORY_MB = 512, 360, 8, 15, 3, 150
+SIZE, VIEWS, BATCH, ROUNDS, SLOW_ROUNDS, TURN_S, MEMORY_MB = 512, 360, 8, 9, 3, 0.5, 150
 VOLUME = Volume((SIZE, SIZE), 1.0)
 GEOMETRIES = {
     "parallel": Geometry("parallel", evenly_spaced(0, 180, VIEWS), Detector(725, 1.0), VOLUME),
@@ -91,7 +92,7 @@ def medians(ours: Peer, peer: Peer, rounds: int) -> list[dict[str, float]]:
         for side in (ours, peer)
         for what, call in (("projection", side.project), ("back-projection", side.back_project))
     }
-    seconds = interleaved_medians(calls, rounds, warm_up=1)
+    seconds = interleaved_medians(calls, rounds, 1, TURN_S)
     found = []
     for side in (ours, peer):
         halves = {what: seconds[f"{side.name}: {what}"] for what in ("projection", "back-projection")}
@@ -106,7 +107,7 @@ def batch(operator: Tomography, image: Tensor, sinogram: Tensor) -> dict:
         "eight": lambda: (operator.A(images), operator.A_adjoint(sinograms)),
         "one": lambda: (operator.A(image), operator.A_adjoint(sinogram)),
     }
-    seconds = interleaved_medians(calls, ROUNDS)
+    seconds = interleaved_medians(calls, ROUNDS, 1, TURN_S)
     a_slice = seconds["eight"] / BATCH
     peers = {"one slice alone": seconds["one"]}
     return {

@@ -33,16 +33,20 @@ def geometries(draw, longest=12, views=6):
     return Geometry(kind, tuple(angles), detector, volume, **(FAN if kind == "fan" else {}))
 
 
-def dense(apply, space, dtype):
+def dense(apply, space, dtype, alone=False):
+    """The matrix of a map, from the unit vectors one by one or, as batches are, several at a time."""
     size = math.prod(space.shape)
-    return apply(torch.eye(size, dtype=dtype).reshape(size, *space.shape)).reshape(size, -1).double().T
+    units = torch.eye(size, dtype=dtype).reshape(size, *space.shape)
+    columns = torch.stack([apply(unit) for unit in units]) if alone else apply(units)
+    return columns.reshape(size, -1).double().T
 
 
 @settings(max_examples=60, deadline=None)
-@given(geometries())
-def test_the_adjoint_is_the_transpose_of_the_matrix(geometry):
+@given(geometries(), st.booleans())
+def test_the_adjoint_is_the_transpose_of_the_matrix(geometry, alone):
+    """Whether one of them works on several images at a time, and the other on one, or both do."""
     operator = Tomography(geometry)
-    matrix = dense(operator.A, operator.domain, torch.float64)
+    matrix = dense(operator.A, operator.domain, torch.float64, alone)
     transposed = dense(operator.A_adjoint, operator.range, torch.float64)
     assert float((transposed - matrix.T).abs().max()) <= 1e-12 * max(1.0, float(matrix.abs().max()))
     assert bool((matrix >= 0).all())
@@ -51,15 +55,16 @@ def test_the_adjoint_is_the_transpose_of_the_matrix(geometry):
 
 
 @settings(max_examples=30, deadline=None)
-@given(geometries(longest=64, views=5))
-def test_the_pair_is_exact_to_the_last_digits_of_its_precision(geometry):
-    """In the operator norm, and against the length of a pixel's side where hardly a ray meets the image."""
+@given(geometries(longest=64, views=5), st.sampled_from([(False, False), (False, True), (True, True)]))
+def test_the_pair_is_exact_to_the_last_digits_of_its_precision(geometry, alone):
+    """In the operator norm, and against that of a single ray through all of the image where hardly one meets it."""
     operator = Tomography(geometry)
     exact = dense(operator.A, operator.domain, torch.float64)
-    scale = max(float(torch.linalg.matrix_norm(exact, 2)), geometry.volume.pitch)
+    a_ray = geometry.volume.pitch * math.sqrt(min(geometry.volume.pixels))
+    scale = max(float(torch.linalg.matrix_norm(exact, 2)), a_ray)
     for dtype, tolerance in ((torch.float32, 1e-6), (torch.float64, 1e-13)):
-        matrix = dense(operator.A, operator.domain, dtype)
-        gap = dense(operator.A_adjoint, operator.range, dtype) - matrix.T
+        matrix = dense(operator.A, operator.domain, dtype, alone[0])
+        gap = dense(operator.A_adjoint, operator.range, dtype, alone[1]) - matrix.T
         assert float(torch.linalg.matrix_norm(gap, 2)) <= tolerance * scale
         assert float(torch.linalg.matrix_norm(matrix - exact, 2)) <= tolerance * scale
 
@@ -72,11 +77,25 @@ def test_single_precision_does_not_wear_out_with_the_size_of_the_image(kind, sha
     operator = Tomography(Geometry(kind, (3.0, 80.0), detector, Volume((2, 1024), 1.1), **distances))
     at_the_end = torch.eye(1024)[-50:].reshape(50, 1, 1024).expand(-1, 2, -1)
     matrix = operator.A(at_the_end).reshape(50, -1)
+    alone = torch.stack([operator.A(image) for image in at_the_end]).reshape(50, -1)
+    assert float((alone - matrix).norm()) <= 3e-7 * float(matrix.norm())
     hit = matrix.any(dim=0)
     back = operator.A_adjoint(torch.eye(hit.numel())[hit].reshape(-1, *operator.range.shape))
     gap = back[:, :, -50:].sum(1).T - matrix[:, hit]
     assert float(gap.norm()) <= 3e-7 * float(matrix.norm())
     assert float(gap.abs().max()) <= 1e-6 * float(matrix.max())
+
+
+@pytest.mark.parametrize("many", [1, 3, 4, 8, 13])
+@pytest.mark.parametrize(("kind", "shape"), [("parallel", "flat"), ("fan", "flat"), ("fan", "arc")])
+def test_a_batch_is_its_images_one_by_one(kind, shape, many, generator):
+    distances = FAN if kind == "fan" else {}
+    operator = Tomography(
+        Geometry(kind, (3.0, 80.0, 200.0), Detector(30, 1.3, 0.4, shape), Volume((17, 23), 1.0), **distances)
+    )
+    for apply, space in ((operator.A, operator.domain), (operator.A_adjoint, operator.range)):
+        batch = torch.randn(many, 1, *space.shape, generator=generator, dtype=torch.float64)
+        assert torch.allclose(apply(batch), torch.stack([apply(image) for image in batch]), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
