@@ -184,13 +184,14 @@ def _middle(down: int, patch: int, rows: int, columns: int, corner: Array) -> An
 
 
 @_inlined
-def _rays_around(middle: float, spread: float, reach: float, top: int) -> Any:
+def _rays_around(middle: float, spread: float, reach: float, last: float) -> Any:
     """A ray before all that touch a patch, whose shadows lie up to ``spread`` from ``middle``, and the nearest to it.
 
-    In the padded detector, of which the last zeros at either end stand for all that lies beyond.
+    In the padded detector, of which the zeros at either end stand for all that lies beyond: no pixel looks at rays
+    before the first or, beginning with that number, behind the ``last``.
     """
     low = middle - spread - reach
-    return np.int32(min(max(low, 0.0), top)), np.int32(min(max(middle + 0.5, 0.0), top + reach))
+    return np.int32(min(max(low, 0.0), last)), np.int32(min(max(middle + 0.5, 0.0), last + reach))
 
 
 @_inlined
@@ -246,7 +247,8 @@ def back_project_flat(
                 c, s = cosine[view], sine[view]
                 aside, depth = x * c + y * s, y * c - x * s + axis
                 spread = HALF * (1.0 + abs(shadow[view])) / (max(depth - HALF, TINY) * step)
-                first[view], ray = _rays_around(shadow[view] / step + centre, spread, touched[view], top)
+                last = stride - 2.0 if touched[view] == 1.0 else float(top)
+                first[view], ray = _rays_around(shadow[view] / step + centre, spread, touched[view], last)
                 bend = (ray - centre) * step
                 seen[0, view], seen[1, view], seen[2, view] = ray - first[view], aside - bend * depth, depth
                 seen[3, view], seen[4, view] = bend * c - s, bend * s + c
@@ -254,7 +256,7 @@ def back_project_flat(
                 ray = first[view]
                 if touched[view] == 1.0:
                     _add_flat(
-                        out, down, patch, real(wide), real(high), flat, view * stride + ray, real(top - ray), 1, 2,
+                        out, down, patch, real(wide), real(high), flat, view * stride + ray, real(stride - 2 - ray), 1, 2,
                         real(step), seen[0, view], seen[1, view], seen[2, view], seen[3, view], seen[4, view],
                         seen[5, view], seen[6, view],
                     )  # fmt: skip
@@ -327,7 +329,7 @@ def back_project_arc(
             least the columns of ``weighted``.
     """
     views, stride = weighted.shape
-    real, (flat, top) = weighted.dtype.type, (weighted.ravel(), stride - 2 * reach)
+    real, flat = weighted.dtype.type, weighted.ravel()
     (turn_sine, turn_versine), straight = (turns[0], turns[1]), turns.shape[1] // 2
     bends, narrow = (np.arange(stride) - centre) * step, math.sin(step - ROUNDED)
     ray_sine, ray_cosine = np.sin(bends), np.cos(bends)
@@ -348,16 +350,17 @@ def back_project_arc(
                 aside, depth = x * c + y * s, y * c - x * s + axis
                 distance = math.sqrt(aside * aside + depth * depth)
                 spread = HALF / (max(distance - HALF, TINY) * step)
-                first[view], ray = _rays_around(shadow[view] / step + centre, spread, touched[view], top)
+                last = stride - 2.0 * touched[view]
+                first[view], ray = _rays_around(shadow[view] / step + centre, spread, touched[view], last)
                 forth, beside = ray_cosine[ray], ray_sine[ray]
                 seen[0, view] = ray - first[view]
                 seen[1, view], seen[2, view] = aside * forth - depth * beside, aside * beside + depth * forth
                 seen[3, view], seen[4, view] = c * beside - s * forth, c * forth + s * beside
             for view in range(views):
-                ray = first[view]
+                ray, around = first[view], int(touched[view])
                 _add_arc(
-                    out, down, patch, real(wide), real(high), flat, view * stride + ray, real(top - ray),
-                    int(touched[view]), real(step), seen[0, view], seen[1, view], seen[2, view], seen[3, view],
+                    out, down, patch, real(wide), real(high), flat, view * stride + ray,
+                    real(stride - 2 * around - ray), around, real(step), seen[0, view], seen[1, view], seen[2, view], seen[3, view],
                     seen[4, view], turn_sine, turn_versine, straight,
                 )  # fmt: skip
     return out
