@@ -256,8 +256,8 @@ def back_project_flat(
                 ray = first[view]
                 if touched[view] == 1.0:
                     _add_flat(
-                        out, down, patch, real(wide), real(high), flat, view * stride + ray, real(stride - 2 - ray), 1, 2,
-                        real(step), seen[0, view], seen[1, view], seen[2, view], seen[3, view], seen[4, view],
+                        out, down, patch, real(wide), real(high), flat, view * stride + ray, real(stride - 2 - ray),
+                        1, 2, real(step), seen[0, view], seen[1, view], seen[2, view], seen[3, view], seen[4, view],
                         seen[5, view], seen[6, view],
                     )  # fmt: skip
                 else:
@@ -360,8 +360,8 @@ def back_project_arc(
                 ray, around = first[view], int(touched[view])
                 _add_arc(
                     out, down, patch, real(wide), real(high), flat, view * stride + ray,
-                    real(stride - 2 * around - ray), around, real(step), seen[0, view], seen[1, view], seen[2, view], seen[3, view],
-                    seen[4, view], turn_sine, turn_versine, straight,
+                    real(stride - 2 * around - ray), around, real(step), seen[0, view], seen[1, view], seen[2, view],
+                    seen[3, view], seen[4, view], turn_sine, turn_versine, straight,
                 )  # fmt: skip
     return out
 
