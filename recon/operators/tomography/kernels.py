@@ -228,11 +228,12 @@ def back_project_flat(
         axis: As in :class:`Shadows`.
     """
     views, stride = weighted.shape
-    real, (flat, top) = weighted.dtype.type, (weighted.ravel(), stride - 4 * ((reach + 1) // 2))
+    real, flat = weighted.dtype.type, weighted.ravel()
+    far, top = max(float(reach), 2.0), stride - 4.0 * ((reach + 1) // 2)
     out = np.zeros((-(-rows // PATCH), -(-columns // PATCH), PATCH * PATCH), weighted.dtype)
     for down in numba.prange(out.shape[0]):
         first, touched, shadow = np.empty(views, np.int32), np.empty(views), np.empty(views)
-        seen = np.empty((7, views), weighted.dtype)
+        seen = np.empty((9, views), weighted.dtype)
         for view in range(views):
             seen[5, view], seen[6, view] = cosine[view], sine[view]
         for patch in range(out.shape[1]):
@@ -241,32 +242,87 @@ def back_project_flat(
                 c, s = cosine[view], sine[view]
                 depth = y * c - x * s + axis
                 shadow[view] = (x * c + y * s) / depth
-                steepness = max(abs(shadow[view] * c - s), abs(shadow[view] * s + c))
-                touched[view] = _touched(steepness, depth, step, reach)
+                right, up = abs(shadow[view] * c - s), abs(shadow[view] * s + c)
+                touched[view] = _touched_evenly(max(right, up), min(right, up), depth, step)
             for view in range(views):
                 c, s = cosine[view], sine[view]
                 aside, depth = x * c + y * s, y * c - x * s + axis
                 spread = HALF * (1.0 + abs(shadow[view])) / (max(depth - HALF, TINY) * step)
-                last = stride - 2.0 if touched[view] == 1.0 else float(top)
-                first[view], ray = _rays_around(shadow[view] / step + centre, spread, touched[view], last)
+                first[view], ray = _rays_around(shadow[view] / step + centre, spread, far, top)
                 bend = (ray - centre) * step
+                right, up = bend * c - s, bend * s + c
                 seen[0, view], seen[1, view], seen[2, view] = ray - first[view], aside - bend * depth, depth
-                seen[3, view], seen[4, view] = bend * c - s, bend * s + c
+                seen[3, view], seen[4, view], seen[7, view] = right, up, max(abs(right), abs(up))
+                seen[8, view] = math.copysign(step, right) * c if abs(right) > abs(up) else math.copysign(step, up) * s
             for view in range(views):
                 ray = first[view]
-                if touched[view] == 1.0:
-                    _add_flat(
-                        out, down, patch, real(wide), real(high), flat, view * stride + ray, real(stride - 2 - ray),
-                        1, 2, real(step), seen[0, view], seen[1, view], seen[2, view], seen[3, view], seen[4, view],
-                        seen[5, view], seen[6, view],
+                if touched[view] <= 1.0:
+                    _add_flat_evenly(
+                        out, down, patch, real(wide), real(high), flat, view * stride + ray, real(stride - 2 - ray), 2,
+                        real(step), seen[0, view], seen[1, view], seen[2, view], seen[3, view], seen[4, view],
+                        seen[5, view], seen[6, view], seen[7, view], seen[8, view],
+                    )  # fmt: skip
+                elif touched[view] <= 2.0:
+                    _add_flat_evenly(
+                        out, down, patch, real(wide), real(high), flat, view * stride + ray, real(stride - 4 - ray), 4,
+                        real(step), seen[0, view], seen[1, view], seen[2, view], seen[3, view], seen[4, view],
+                        seen[5, view], seen[6, view], seen[7, view], seen[8, view],
                     )  # fmt: skip
                 else:
                     _add_flat(
-                        out, down, patch, real(wide), real(high), flat, view * stride + ray, real(top - ray), reach, 4,
+                        out, down, patch, real(wide), real(high), flat, view * stride + ray, real(top - ray), reach,
                         real(step), seen[0, view], seen[1, view], seen[2, view], seen[3, view], seen[4, view],
                         seen[5, view], seen[6, view],
                     )  # fmt: skip
     return out
+
+
+@_inlined
+def _touched_evenly(steepness: float, other: float, depth: float, step: float) -> float:
+    """How many rays on either side of its shadow a pixel of a patch may touch at most, or 9 where that is not certain.
+
+    A ray is touched up to its steepness away. That differs within the patch by less than ``change``, and so does the
+    other component of the direction; it is not certain where they may change places, or where the patch is so near to
+    the source that the shadows of its pixels differ in size.
+    """
+    change = 2 * PATCH / depth + step
+    wide, spacing = steepness + change, step * (depth - PATCH)
+    even = min(steepness - other - 2 * change, depth - 4 * PATCH, 1.0 - step)
+    return wide / spacing if even > 0.0 else 9.0
+
+
+@_inlined
+def _add_flat_evenly(
+    out: Array, down: int, patch: int, wide: Real, high: Real, flat: Array, here: int, limit: Real, rays: int,
+    step: Real, nearer: Real, middle: Real, deep: Real, rightwards: Real, upwards: Real, cosine: Real, sine: Real,
+    steepness: Real, steepening: Real,
+) -> None:  # fmt: skip
+    """:func:`_add_flat` for two or four ``rays``, where their steepness grows from each to the next by ``steepening``.
+
+    Two terms of a series are enough to find the shadow: what they leave out is less than the ``change`` for which
+    :func:`_touched_evenly` leaves room.
+    """
+    real = flat.dtype.type
+    zero, two, skipped = real(0), real(2), nearer - real(rays // 2 - 1)
+    steep, steeper, deep_step, inverse = cosine * step, sine * step, deep * step, real(1) / (deep * step)
+    for pixel in range(PATCH * PATCH):
+        right, below = real(pixel % PATCH) - wide, real(pixel // PATCH) - high
+        aside, width = middle + upwards * right + rightwards * below, deep_step - steeper * right - steep * below
+        ray = np.int32(min(max(aside * inverse * (two - width * inverse) + skipped, zero), limit))
+        k = real(ray) - skipped
+        left, touching = aside - k * width, steepness + k * steepening
+        if rays == 2:
+            value, other = _neighbours(flat, here + ray)
+            total = max(zero, touching - abs(left)) * value
+            total += max(zero, touching + steepening - abs(left - width)) * other
+        else:
+            outer, value = _neighbours(flat, here + ray)
+            other, last = _neighbours(flat, here + ray + 2)
+            total = max(zero, touching - steepening - abs(left + width)) * outer
+            total += max(zero, touching - abs(left)) * value
+            total += max(zero, touching + steepening - abs(left - width)) * other
+            total += max(zero, touching + two * steepening - abs(left - two * width)) * last
+        out[down, patch, pixel] += total
 
 
 @_inlined
@@ -281,10 +337,9 @@ def _touched(steepness: float, depth: float, step: float, reach: int) -> float:
 @_inlined
 def _add_flat(
     out: Array, down: int, patch: int, wide: Real, high: Real, flat: Array, here: int, limit: Real, reach: int,
-    together: int, step: Real, nearer: Real, middle: Real, deep: Real, rightwards: Real, upwards: Real, cosine: Real,
-    sine: Real,
+    step: Real, nearer: Real, middle: Real, deep: Real, rightwards: Real, upwards: Real, cosine: Real, sine: Real,
 ) -> None:  # fmt: skip
-    """As :func:`_add_parallel`, two or four rays at a time; the nearer one has the direction (rightwards, upwards).
+    """As :func:`_add_parallel`, four rays at a time, where the nearer ray has the direction (rightwards, upwards).
 
     The directions of its neighbours differ by ``step (cosine, sine)``. A pixel to the right of another lies by the
     direction's component upwards further beside the ray, and one below by the component to the right.
@@ -292,19 +347,18 @@ def _add_flat(
     real = flat.dtype.type
     zero, tiny, skipped = real(0), real(TINY), nearer - real(reach - 1)
     steep, steeper, deep_step = cosine * step, sine * step, deep * step
-    for tap in range(0, 2 * reach, together):
+    for tap in range(0, 2 * reach, 4):
         for pixel in range(PATCH * PATCH):
             right, below = real(pixel % PATCH) - wide, real(pixel // PATCH) - high
             aside, width = middle + upwards * right + rightwards * below, deep_step - steeper * right - steep * below
             ray = np.int32(min(max(aside / max(width, tiny) + skipped, zero), limit))
             k = real(ray) + (real(tap) - nearer)
             value, other = _neighbours(flat, here + ray + tap)
+            third, fourth = _neighbours(flat, here + ray + tap + 2)
             total = _flat_weight(aside, width, k, rightwards, upwards, steep, steeper) * value
             total += _flat_weight(aside, width, k + real(1), rightwards, upwards, steep, steeper) * other
-            if together == 4:
-                value, other = _neighbours(flat, here + ray + tap + 2)
-                total += _flat_weight(aside, width, k + real(2), rightwards, upwards, steep, steeper) * value
-                total += _flat_weight(aside, width, k + real(3), rightwards, upwards, steep, steeper) * other
+            total += _flat_weight(aside, width, k + real(2), rightwards, upwards, steep, steeper) * third
+            total += _flat_weight(aside, width, k + real(3), rightwards, upwards, steep, steeper) * fourth
             out[down, patch, pixel] += total
 
 
