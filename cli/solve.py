@@ -139,7 +139,7 @@ def _solve_one(
     terminal.detail(f"{file}: reading")
     image = read_image(file, config, say)
     plan = make_plan(config, image, say)
-    check_target(target, files_of(plan, file), image)
+    check_target(target, files_of(plan, file), plan.problem.template)
     check_format(plan, output)
     terminal.detail(f"{file}: {plan.method.name}, {plan.problem.prior.spec}, on {plan.problem.device}")
     progress = terminal.ProgressLine(file.name)
