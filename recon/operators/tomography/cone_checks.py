@@ -31,16 +31,17 @@ def check_panel_shape(values: Values, geometry: Geometry) -> None:
     scan = f"the geometry has {views} angles and a panel of {rows} rows and {columns} columns"
     if len(found) != 3:
         raise ConsistencyError(f"the measurement is {given} and {scan}; expected (views, rows, columns).")
-    order = {
-        (views, columns, rows): "rows and columns are exchanged",
-        (rows, views, columns): "its pages are rows of the panel, not views",
-        (rows, columns, views): "the views come last",
-        (columns, rows, views): "the views come last, and rows and columns are exchanged",
-    }.get(found)
-    if order is not None:
-        raise ConsistencyError(
-            f"the projections are {given} and {scan}; expected {' x '.join(map(str, expected))}: {order}."
-        )
+    orders = (
+        ((views, columns, rows), "rows and columns are exchanged"),
+        ((rows, views, columns), "its pages are rows of the panel, not views"),
+        ((rows, columns, views), "the views come last"),
+        ((columns, rows, views), "the views come last, and rows and columns are exchanged"),
+    )
+    for order, said in orders:
+        if found == order:
+            raise ConsistencyError(
+                f"the projections are {given} and {scan}; expected {' x '.join(map(str, expected))}: {said}."
+            )
     if found[0] != views:
         raise ConsistencyError(
             f"there are {found[0]} projections and the geometry has {views} angles; expected one for each angle."
