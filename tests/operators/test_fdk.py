@@ -8,7 +8,19 @@ import torch
 from scans import Ellipse, sinogram
 
 from recon.errors import ConsistencyError, UsageError
-from recon.operators.tomography import AlongAxis, Detector, Geometry, Volume, evenly_spaced, fbp, fdk, inverse
+from recon.operators.tomography import (
+    AlongAxis,
+    Detector,
+    Geometry,
+    Tomography,
+    Volume,
+    evenly_spaced,
+    fbp,
+    fdk,
+    inverse,
+    surrogate,
+    views,
+)
 from recon.operators.tomography.geometry import mid_plane
 from recon.operators.tomography.rays import detector_coordinates
 
@@ -176,6 +188,18 @@ def test_the_result_does_not_depend_on_the_number_of_threads():
         assert torch.equal(found.transpose(found(y)), together[1])
     finally:
         numba.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(("name", "options"), [("fbp", {"window": "hann"}), ("views", {"every": 4})])
+def test_the_surrogates_of_a_cone_have_their_exact_transpose(generator, name, options):
+    geometry = cone(10, evenly_spaced(0, 360, 9))
+    found = surrogate(name, Tomography(geometry), **options)
+    y = torch.randn(2, 1, *geometry.sinogram_shape, generator=generator, dtype=torch.float64)
+    x = torch.randn(2, 1, *geometry.image_shape, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close((found(y) * x).sum(), (y * found.A(x)).sum(), rtol=1e-10, atol=1e-10)
+    if name == "views":
+        seen = Tomography(views(geometry, (0, 4, 8)))
+        torch.testing.assert_close(found(y), 3 * seen.A_adjoint(y[:, :, [0, 4, 8]]))
 
 
 def test_a_slice_an_unknown_window_and_exchanged_axes_are_refused():
