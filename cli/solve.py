@@ -27,8 +27,8 @@ PRIOR_HELP = (
 
 
 METHOD_HELP = (
-    "forward_backward, tseng, douglas_rachford, davis_yin, condat_vu or fista; for ct without a prior fbp, sirt, "
-    "cgls, and with a surrogate ab_gmres, ba_gmres. Default: what operator and prior allow."
+    "forward_backward, tseng, douglas_rachford, davis_yin, condat_vu or fista; for ct without a prior fbp (FDK of a "
+    "cone), sirt, cgls, and with a surrogate ab_gmres, ba_gmres. Default: what operator and prior allow."
 )
 _PROBLEM_OPTIONS = (
     click.option("--prior", metavar="SPEC", help=PRIOR_HELP),
