@@ -31,7 +31,8 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     """Make a measurement of clean images: blurred, masked or otherwise indirect, with noise.
 
     Beside OUT, OUT.simulate.json says how it was made: recon solve OUT needs no --operator then. PNG and JPEG round
-    the measurement to their integers and clip it; TIFF and NPY of floating-point images keep it.
+    the measurement to their integers and clip it; TIFF and NPY of floating-point images keep it. A ct cone sees all
+    IMAGEs as the slices of one volume: a stack, or the folder of a DICOM series.
 
     For example: recon simulate photo.png -o blurred.png --operator blur:gaussian=1.6 --noise 0.01
     """
@@ -44,17 +45,19 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     values = {"operator": operator, "water": water, "photons": photons}
     spec = config_from(values, where="The command line").operator
     files = expand_inputs(images)
-    outputs = name_outputs(files, output, images)
     from recon.pipeline.operator_specs import read_operator
-    from recon.pipeline.simulate import Simulation, sidecar_path, simulate_file
+    from recon.pipeline.simulate import Simulation, sidecar_path, simulate_files
 
     family = read_operator(spec, terminal.say)
+    is_volume = family.geometry is not None and family.geometry.kind == "cone"
+    groups = [files] if is_volume else [[file] for file in files]
+    outputs = [Path(output)] if is_volume else name_outputs(files, output, images)
     if outputs[0] != Path(output):
         make_folder(outputs[0].parent)
     written: list[Path] = []
-    for number, (file, target) in enumerate(zip(files, outputs, strict=True)):
+    for number, (group, target) in enumerate(zip(groups, outputs, strict=True)):
         simulation = Simulation(family, level, seed + number, water, photons)
-        paths = simulate_file(simulation, file, target, overwrite, terminal.say)
+        paths = simulate_files(simulation, group, target, overwrite, terminal.say)
         written += paths
         if not as_json:
             terminal.result(f"{', '.join(map(str, paths))}: {spec}, {_described(level, photons)}, seed {seed + number}")

@@ -27,8 +27,8 @@ PRIOR_HELP = (
 
 
 METHOD_HELP = (
-    "forward_backward, tseng, douglas_rachford, davis_yin, condat_vu or fista; for ct without a prior fbp, sirt, "
-    "cgls, and with a surrogate ab_gmres, ba_gmres. Default: what operator and prior allow."
+    "forward_backward, tseng, douglas_rachford, davis_yin, condat_vu or fista; for ct without a prior fbp (FDK of a "
+    "cone), sirt, cgls, and with a surrogate ab_gmres, ba_gmres. Default: what operator and prior allow."
 )
 _PROBLEM_OPTIONS = (
     click.option("--prior", metavar="SPEC", help=PRIOR_HELP),
@@ -139,7 +139,7 @@ def _solve_one(
     terminal.detail(f"{file}: reading")
     image = read_image(file, config, say)
     plan = make_plan(config, image, say)
-    check_target(target, files_of(plan, file), image)
+    check_target(target, files_of(plan, file), plan.problem.template)
     check_format(plan, output)
     terminal.detail(f"{file}: {plan.method.name}, {plan.problem.prior.spec}, on {plan.problem.device}")
     progress = terminal.ProgressLine(file.name)

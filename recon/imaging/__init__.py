@@ -7,6 +7,7 @@ from recon.imaging.dicom_write import new_series_uid
 from recon.imaging.files import Written, check_units, output_paths, read, write
 from recon.imaging.image import Grid, Image, Slices, Source, ValueRange, from_array, to_tensor, with_tensor
 from recon.imaging.projections import Projections, read_projections
+from recon.imaging.volume import read_volume
 
 __all__ = [
     "MAX_PIXELS",
@@ -25,6 +26,7 @@ __all__ = [
     "output_paths",
     "read",
     "read_projections",
+    "read_volume",
     "replacing",
     "to_tensor",
     "with_tensor",

@@ -19,7 +19,7 @@ _LISTED = 5
 
 
 def line_integrals(
-    counts: Array, flat: ArrayLike, dark: ArrayLike | None = None
+    counts: Array, flat: ArrayLike, dark: ArrayLike | None = None, layer: str = "slice"
 ) -> tuple[Array, Array, tuple[str, ...]]:
     """The line integrals ``-log((counts - dark) / (flat - dark))``, their weights, and notes.
 
@@ -39,6 +39,7 @@ def line_integrals(
         flat: Counts without the object: (slices, frames, pixels), or a single frame (slices, pixels) where there are
             several slices, or (frames, pixels) where there is one, or (pixels,), or a number.
         dark: Counts without the beam, in the same shapes; by default zero.
+        layer: What the first axis is called: ``row`` of a panel.
 
     Returns:
         Values and weights of the shape of ``counts``, in double precision if the counts are (or are integers of more
@@ -53,18 +54,18 @@ def line_integrals(
         raise ConsistencyError(
             f"the counts have shape {counts.shape}; expected (slices, views, pixels) or (views, pixels), none empty."
         )
-    bright, bright_frames = _level(flat, stack.shape, "flat field")
-    black, black_frames = _level(0.0 if dark is None else dark, stack.shape, "dark field")
+    bright, bright_frames = _level(flat, stack.shape, "flat field", layer)
+    black, black_frames = _level(0.0 if dark is None else dark, stack.shape, "dark field", layer)
     values, weights = np.empty(stack.shape, _result_type(stack)), np.empty(stack.shape, _result_type(stack))
     faults = []
     for index, one in enumerate(stack):
         _check_counts(one, "counts")
-        values[index], weights[index], fault = _one_slice(one, bright[index], black[index], index)
+        values[index], weights[index], fault = _one_slice(one, bright[index], black[index], f"{layer} {index}")
         faults.append(fault)
     used = f"a flat field of {_frames(bright_frames)} and " + (
         "no dark field" if dark is None else f"a dark field of {_frames(black_frames)}"
     )
-    notes = (f"The line integrals were computed from counts with {used}.", *_notes(faults, stack.size))
+    notes = (f"The line integrals were computed from counts with {used}.", *_notes(faults, stack.size, layer))
     return values.reshape(counts.shape), weights.reshape(counts.shape), notes
 
 
@@ -83,7 +84,7 @@ class _Faults:
     bright: int
 
 
-def as_frames(frames: ArrayLike, slices: int, pixels: int, what: str) -> Array:
+def as_frames(frames: ArrayLike, slices: int, pixels: int, what: str, layer: str = "slice") -> Array:
     """Flat or dark fields as (slices, frames, pixels).
 
     Raises:
@@ -96,15 +97,15 @@ def as_frames(frames: ArrayLike, slices: int, pixels: int, what: str) -> Array:
     wanted = (1 if given.ndim < 2 else slices, full.shape[1] if full.ndim == 3 else 0, pixels if given.ndim else 1)
     if full.shape != wanted or full.size == 0:
         raise ConsistencyError(
-            f"the {what} has shape {given.shape} and the counts have {slices} slices of {pixels} pixels; expected "
+            f"the {what} has shape {given.shape} and the counts have {slices} {layer}s of {pixels} pixels; expected "
             f"({slices}, frames, {pixels}), because each pixel of the detector has its own."
         )
     return np.broadcast_to(full, (slices, full.shape[1], pixels))
 
 
-def _level(frames: ArrayLike, shape: tuple[int, ...], what: str) -> tuple[Floats, int]:
+def _level(frames: ArrayLike, shape: tuple[int, ...], what: str, layer: str) -> tuple[Floats, int]:
     """The frames' level (slices, pixels), and how many frames there were."""
-    full = as_frames(frames, shape[0], shape[2], what)
+    full = as_frames(frames, shape[0], shape[2], what, layer)
     _check_counts(full, what)
     count = full.shape[1]
     away = (count + 1) // 4  # at either end: the middle half is kept
@@ -113,12 +114,12 @@ def _level(frames: ArrayLike, shape: tuple[int, ...], what: str) -> tuple[Floats
     return level, count
 
 
-def _one_slice(raw: Array, bright: Floats, black: Floats, index: int) -> tuple[Floats, Floats, _Faults]:
-    """Line integrals and weights (views, pixels) of the slice of that index."""
+def _one_slice(raw: Array, bright: Floats, black: Floats, name: str) -> tuple[Floats, Floats, _Faults]:
+    """Line integrals and weights (views, pixels) of the slice of that name."""
     light, net = bright - black, raw - black
     if not (light > 0).any():
         raise ConsistencyError(
-            f"the flat field of slice {index} is at most {bright.max():g} where the dark field is {black.max():g}; "
+            f"the flat field of {name} is at most {bright.max():g} where the dark field is {black.max():g}; "
             "expected more, because the flat field is taken with the beam on and the dark field without."
         )
     share = np.divide(net, light, out=np.zeros_like(net), where=light > 0)
@@ -126,7 +127,7 @@ def _one_slice(raw: Array, bright: Floats, black: Floats, index: int) -> tuple[F
     good = (net > 0) & ~dead
     if not good.any():
         raise ConsistencyError(
-            f"the counts of slice {index} are at most {raw.max():g} where the dark field is {black.max():g}; expected "
+            f"the counts of {name} are at most {raw.max():g} where the dark field is {black.max():g}; expected "
             "some above it, because nothing else was measured."
         )
     values = _filled(-np.log(share, out=np.zeros_like(share), where=good), good)
@@ -186,12 +187,12 @@ def _result_type(counts: Array) -> type[np.float32] | type[np.float64]:
     return np.float32 if small else np.float64
 
 
-def _notes(faults: list[_Faults], size: int) -> tuple[str, ...]:
+def _notes(faults: list[_Faults], size: int, layer: str) -> tuple[str, ...]:
     places = [(index, int(pixel)) for index, fault in enumerate(faults) for pixel in np.flatnonzero(fault.dead)]
     dark, bright = sum(fault.dark for fault in faults), sum(fault.bright for fault in faults)
     notes: tuple[str, ...] = ()
     if places:
-        names = [f"column {pixel}" + (f" of slice {index}" if len(faults) > 1 else "") for index, pixel in places]
+        names = [f"column {pixel}" + (f" of {layer} {index}" if len(faults) > 1 else "") for index, pixel in places]
         more = f" and {len(places) - _LISTED} more" if len(places) > _LISTED else ""
         notes += (
             f"Dead detector pixels, without light or with counts that never change: {', '.join(names[:_LISTED])}{more} "

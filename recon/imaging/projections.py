@@ -30,7 +30,7 @@ class Projections:
     """Line integrals of the attenuation along X-rays, without unit.
 
     Attributes:
-        values: (slices, views, pixels), float32 or float64, read-only.
+        values: (slices, views, pixels), float32 or float64, read-only; of a panel its rows take the slices' place.
         weights: Of the same shape, the inverses of the values' variances up to a factor (see
             :func:`recon.imaging.counts.line_integrals`), 0 where nothing was measured; ``None`` where they are unknown.
         angles: Of the views, in degrees, (views,); ``None`` where the file has none.
@@ -65,6 +65,7 @@ def read_projections(  # noqa: PLR0913  each is an independent choice of the cal
     counts: bool | None = None,
     dataset: str | None = None,
     slices: Rows | None = None,
+    panel: bool = False,
     max_values: int = MAX_PIXELS,
 ) -> Projections:
     """The projections in a TIFF, NPY, NPZ or HDF5 file; its content decides the format.
@@ -73,6 +74,9 @@ def read_projections(  # noqa: PLR0913  each is an independent choice of the cal
     ``sinogram``, or the only one, shaped as in NPY, and ``angles_deg`` or ``angles``, in degrees. HDF5: (views, rows,
     columns), where a row of the detector is a slice, or (views, columns), with what stands beside it, as in
     :func:`recon.imaging.projections_hdf5.read_hdf5`; needs h5py.
+
+    With ``panel``, as of a cone, TIFF, NPY and NPZ hold what HDF5 does: a page is a view (rows, columns), as in NPY
+    (views, rows, columns), and the fields are (frames, rows, columns) or (rows, columns).
 
     Args:
         path: The file.
@@ -83,6 +87,7 @@ def read_projections(  # noqa: PLR0913  each is an independent choice of the cal
             field.
         dataset: Of an HDF5 file, the path in it, as in ``/entry/data``.
         slices: The first slice that is wanted and the one after the last, counted from 0; by default all.
+        panel: Whether a page is a view of a panel; else it is a slice.
         max_values: How many values an array may have.
 
     Raises:
@@ -94,17 +99,18 @@ def read_projections(  # noqa: PLR0913  each is an independent choice of the cal
         raise UsageError("counts is False and a flat or dark field was given; expected none with line integrals.")
     name = Path(path)
     with _about(name), refusals(name):
-        scan = _scan(name, dataset, slices, max_values)
+        scan = _scan(name, dataset, slices, panel, max_values)
+    scan = replace(scan, layer="row" if panel else "slice")
     scan = replace(
         scan,
-        flat=scan.flat if flat is None else _field(Path(flat), scan, slices, max_values),
-        dark=scan.dark if dark is None else _field(Path(dark), scan, slices, max_values),
+        flat=scan.flat if flat is None else _field(Path(flat), scan, slices, panel, max_values),
+        dark=scan.dark if dark is None else _field(Path(dark), scan, slices, panel, max_values),
     )
     with _about(name), refusals(name):
         return _from_counts(scan) if _is_counts(scan, counts) else _from_integrals(scan)
 
 
-def _scan(path: Path, dataset: str | None, rows: Rows | None, limit: int) -> Scan:
+def _scan(path: Path, dataset: str | None, rows: Rows | None, panel: bool, limit: int) -> Scan:
     with opened(path, KNOWN) as handle:
         head = handle.read(LONGEST_HEADER)
         handle.seek(0)
@@ -116,8 +122,8 @@ def _scan(path: Path, dataset: str | None, rows: Rows | None, limit: int) -> Sca
                 return read_hdf5(handle, dataset, rows, limit)
             if kind == "npz":
                 sinogram, angles = read_npz(handle, limit)
-                return _cut(as_stack(sinogram), rows, angles)
-            return _cut(as_stack(_array(handle, head, limit, KNOWN)), rows)
+                return _cut(as_stack(sinogram, panel), rows, angles)
+            return _cut(as_stack(_array(handle, head, limit, KNOWN), panel), rows)
 
 
 def _cut(stack: Array, rows: Rows | None, angles: Array | None = None) -> Scan:
@@ -146,14 +152,16 @@ def _real(array: Array) -> Array:
     return array
 
 
-def _field(path: Path, scan: Scan, rows: Rows | None, limit: int) -> Array:
+def _field(path: Path, scan: Scan, rows: Rows | None, panel: bool, limit: int) -> Array:
     """The frames of a flat or dark field, (slices, frames, pixels), of the slices that are wanted."""
     with _about(path), refusals(path), opened(path, _FIELDS) as handle:
         head = handle.read(LONGEST_HEADER)
         handle.seek(0)
         with silence(), damage(kind_of(head)):
             frames = _array(handle, head, limit, _FIELDS)
-        full = as_frames(frames, scan.total, scan.values.shape[2], "field")
+        if panel and frames.ndim > 1:
+            frames = as_stack(frames, panel)
+        full = as_frames(frames, scan.total, scan.values.shape[2], "field", scan.layer)
         return full[slice(*check_rows(rows, scan.total))]
 
 
@@ -171,7 +179,7 @@ def _is_counts(scan: Scan, counts: bool | None) -> bool:
 
 def _from_counts(scan: Scan) -> Projections:
     assert scan.flat is not None  # noqa: S101  (_is_counts saw to it)
-    values, weights, notes = line_integrals(scan.values, scan.flat, scan.dark)
+    values, weights, notes = line_integrals(scan.values, scan.flat, scan.dark, scan.layer)
     return Projections(values, weights, scan.angles, (*scan.notes, *notes))
 
 

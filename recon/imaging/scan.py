@@ -15,12 +15,13 @@ class Scan:
     """Arrays as a file has them.
 
     Attributes:
-        values: (slices, views, pixels): counts, or line integrals.
+        values: (slices, views, pixels): counts, or line integrals; of a panel its rows take the slices' place.
         total: How many slices the file has; more than ``values``, where only some were asked for.
         flat: The flat field's frames, (slices, frames, pixels).
         dark: The dark field's.
         angles: In degrees, (views,).
         notes: A sentence each.
+        layer: What the first axis is: a ``slice``, or a ``row`` of a panel.
     """
 
     values: Array
@@ -29,15 +30,18 @@ class Scan:
     dark: Array | None = None
     angles: Array | None = None
     notes: tuple[str, ...] = ()
+    layer: str = "slice"
 
 
-def as_stack(array: Array) -> Array:
-    """(views, pixels) or (slices, views, pixels) as the latter."""
+def as_stack(array: Array, panel: bool = False) -> Array:
+    """(views, pixels) or (slices, views, pixels) as the latter; of a panel (views, rows, columns) or a single view."""
     if array.ndim not in (2, 3):
-        raise RefusedError(
-            f"it holds an array of shape {array.shape}; expected (views, pixels) or (slices, views, pixels)."
+        expected = (
+            "(rows, columns) or (views, rows, columns)" if panel else "(views, pixels) or (slices, views, pixels)"
         )
-    return array[None] if array.ndim == 2 else array
+        raise RefusedError(f"it holds an array of shape {array.shape}; expected {expected}.")
+    stack = array[None] if array.ndim == 2 else array
+    return stack.swapaxes(0, 1) if panel else stack
 
 
 def check_rows(rows: Rows | None, total: int) -> Rows:

@@ -124,8 +124,8 @@ def certify_operator(  # noqa: PLR0913  each is an independent choice of the cal
     replaced = None if surrogate is None else _surrogate(surrogate, built, size, say)
     example = torch.zeros(1, 1, *size, dtype=torch.complex64 if family.is_complex else torch.float32)
     pair = examine(built, replaced, example, shift=shift, seed=seed, refuse=False)
-    chosen = read_prior(prior or Spec("none"), Setting(ANY_NOISE, image_shape=size))
-    setting = f"images of {size[0]} x {size[1]}, prior {chosen.spec.name}"
+    chosen = read_prior(prior or Spec("none"), Setting(ANY_NOISE, image_shape=size, spacing=family.spacing))
+    setting = f"images of {' x '.join(map(str, size))}, prior {chosen.spec.name}"
     return Report(str(operator), setting, _operator_constants(pair), _guarantees(pair, chosen.prior))
 
 

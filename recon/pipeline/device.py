@@ -34,6 +34,17 @@ def choose_device(name: str, say: Say) -> torch.device:
     return torch.device("cuda", index)
 
 
+def choose_processor(name: str, kind: str) -> torch.device:
+    """The CPU, for a scan of a kind that is projected nowhere else.
+
+    Raises:
+        DeviceError: Another device was asked for by name.
+    """
+    if name.startswith("cuda"):
+        raise DeviceError(f"--device {name}: the beams of a {kind} are projected on the CPU; expected auto or cpu.")
+    return torch.device("cpu")
+
+
 def make_deterministic() -> None:
     """Refuse, from now on, algorithms whose result depends on the order of threads."""
     torch.use_deterministic_algorithms(True)

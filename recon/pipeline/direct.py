@@ -9,7 +9,7 @@ from recon import priors, solvers
 from recon.certificates import Certificate, certify_preconditioned_forward_backward, stated
 from recon.errors import UsageError
 from recon.operators import sirt_weights
-from recon.operators.tomography import Tomography, WeightedTomography, fbp
+from recon.operators.tomography import Tomography, WeightedTomography, inverse
 from recon.pipeline.method import Method, Pair
 from recon.types import LinearOperator
 
@@ -31,17 +31,13 @@ def direct_method(pair: Pair, name: str) -> Method:
 
 
 def _fbp(pair: Pair) -> Method:
-    projector = _projector(pair.operator)
-    certificate = _unproved(
-        "filtered back-projection (Ramachandran and Lakshminarayanan 1971)",
-        "an inversion formula for complete projections without noise",
-        "the projections are complete and without noise",
-    )
+    geometry = _projector(pair.operator).geometry
+    name, certificate = ("FDK", _FDK) if geometry.kind == "cone" else ("fbp", _FBP)
 
     def algorithm(y: Tensor) -> solvers.Algorithm[Any]:
-        return solvers.constant(fbp(projector.geometry, WINDOW)(y), "filtered back-projection")
+        return solvers.constant(inverse(geometry, WINDOW)(y), "filtered back-projection")
 
-    return Method("fbp", None, None, None, certificate, algorithm)
+    return Method(name, None, None, None, certificate, algorithm)
 
 
 def _projector(operator: LinearOperator) -> Tomography:
@@ -88,6 +84,16 @@ def _unproved(theorem: str, conclusion: str, condition: str) -> Certificate:
     return Certificate(theorem, conclusion, (stated(condition, None, "not known beforehand"),))
 
 
+_FBP = _unproved(
+    "filtered back-projection (Ramachandran and Lakshminarayanan 1971)",
+    "an inversion formula for complete projections without noise",
+    "the projections are complete and without noise",
+)
+_FDK = _unproved(
+    "filtered back-projection of a cone (Feldkamp, Davis and Kress 1984)",
+    "an inversion formula in the plane of the source, an approximation elsewhere",
+    "the projections are complete and without noise, and the volume hardly changes along the axis",
+)
 _KRYLOV: dict[str, Callable[[Pair], Method]] = {
     "ab_gmres": _krylov("ab_gmres", solvers.ab_gmres, "the distance ||y - A x|| never grows"),
     "ba_gmres": _krylov("ba_gmres", solvers.ba_gmres, "||K (y - A x)|| never grows"),

@@ -21,7 +21,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from recon import imaging
-from recon.errors import InputError, ReconError
+from recon.errors import InputError, ReconError, UsageError
 from recon.imaging import Image, ValueRange, from_array, to_tensor
 from recon.pipeline.config import SolveConfig
 from recon.pipeline.device import Say
@@ -92,6 +92,11 @@ def evaluate(
     scores = []
     for config in configs:
         family = read_operator(config.operator, say)
+        if len(family.spacing) == 3:
+            raise UsageError(
+                f"{config.operator}: kind is 'cone', which sees a volume; expected 'parallel' or 'fan', because images "
+                "are scored one by one: recon simulate and recon solve make a volume."
+            )
         pairs: dict[tuple[int, ...], Pair] = {}
         for number, file in enumerate(files):
             try:

@@ -22,7 +22,8 @@ from recon.pipeline.python_specs import guarded_operator, load_callable
 from recon.pipeline.spec import Spec, unknown_name
 from recon.types import LinearOperator
 
-Shape = tuple[int, int]
+Shape = tuple[int, ...]
+"""(height, width) of an image, or (slices, height, width) of a volume."""
 
 LARGEST_KERNEL = 1023
 """Pixels along a side of a parametric PSF: wider than any blur, and small enough to be made before it is refused."""
@@ -34,8 +35,8 @@ class OperatorFamily:
 
     Attributes:
         spec: Where it comes from.
-        on: Image (height, width) to operator.
-        image_shape: Measurement (height, width) to image (height, width).
+        on: The image's shape to operator.
+        image_shape: Measurement (height, width) to the image's shape.
         files: The files that were read for it.
         is_complex: Whether images are complex.
         only_shape: The only image size there is; ``None`` where any will do.
@@ -51,6 +52,14 @@ class OperatorFamily:
     only_shape: Shape | None = None
     is_masked: bool = False
     geometry: Geometry | None = None
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """The distance of two neighbours along each axis of the image, in the pixels of a slice."""
+        slices = None if self.geometry is None else self.geometry.volume.slices
+        if self.geometry is None or slices is None:
+            return 1.0, 1.0
+        return slices.pitch / self.geometry.volume.pitch, 1.0, 1.0
 
     @property
     def blurs(self) -> bool:
@@ -75,16 +84,21 @@ def read_operator(spec: Spec, say: Say = lambda line: None) -> OperatorFamily:
 
 
 def operator_from_spec(spec: Spec, image_shape: Shape) -> LinearOperator:
-    """The operator that a specification describes, on images of ``image_shape`` (height, width)."""
+    """The operator that a specification describes, on images of ``image_shape``."""
     return read_operator(spec).on(image_shape)
 
 
 def _identity(spec: Spec, say: Say) -> OperatorFamily:
     options.expect_keys(spec, ())
-    return OperatorFamily(spec, operators.Identity)
+    return OperatorFamily(spec, lambda shape: operators.Identity(_sides(shape)))
 
 
 _KERNELS = ("psf", "gaussian", "motion", "defocus", "box")
+
+
+def _sides(shape: Shape) -> tuple[int, int]:
+    height, width = shape
+    return height, width
 
 
 def _blur(spec: Spec, say: Say) -> OperatorFamily:
@@ -110,7 +124,7 @@ def _blur(spec: Spec, say: Say) -> OperatorFamily:
         return measured[0] + height - 1, measured[1] + width - 1
 
     files = (options.file(spec, "psf"),) if kind == "psf" else ()
-    return OperatorFamily(spec, lambda shape: operators.Blur(psf, shape, boundary), image_shape, files)
+    return OperatorFamily(spec, lambda shape: operators.Blur(psf, _sides(shape), boundary), image_shape, files)
 
 
 def _parametric_psf(spec: Spec, kind: str) -> Tensor:
@@ -199,7 +213,7 @@ def _downsample(spec: Spec, say: Say) -> OperatorFamily:
     factor = options.integer(spec, "factor", low=1, high=64)
 
     def on(shape: Shape) -> LinearOperator:
-        return operators.Downsampling(shape, factor)
+        return operators.Downsampling(_sides(shape), factor)
 
     return OperatorFamily(spec, on, lambda measured: (measured[0] * factor, measured[1] * factor))
 
@@ -219,7 +233,7 @@ def _python(spec: Spec, say: Say) -> OperatorFamily:
             raise UsageError(
                 f"{spec}: it returned a {type(made).__name__}; expected an operator with the methods A and A_adjoint."
             )
-        return guarded_operator(spec, made, shape)
+        return guarded_operator(spec, made, _sides(shape))
 
     return OperatorFamily(spec, on, files=(path,))
 
@@ -239,26 +253,20 @@ def _ct(spec: Spec, say: Say) -> OperatorFamily:
     geometry, path = scanned(spec), spec.path(spec.value or "")
     for warning in geometry_warnings(geometry):
         say(f"{path}: {warning}")
-    if geometry.kind == "cone":
-        raise UsageError(
-            f"{spec}: kind is 'cone', whose volumes are solved in Python with recon.operators.Tomography; expected "
-            "'parallel' or 'fan' on the command line."
-        )
-    rows, columns = geometry.image_shape
-    projector = Tomography(geometry)
-
-    def image_shape(measured: Shape) -> Shape:
-        return rows, columns
+    projector, only = Tomography(geometry), geometry.image_shape
 
     def on(shape: Shape) -> LinearOperator:
-        if shape != (rows, columns):
+        if shape != only:
             raise ConsistencyError(
-                f"{path}: the volume has {rows} x {columns} pixels, the image {shape[0]} x {shape[1]}; expected the "
-                "same size."
+                f"{path}: the volume has {_words(only)} pixels, the image {_words(shape)}; expected the same size."
             )
         return projector
 
-    return OperatorFamily(spec, on, image_shape, (path,), only_shape=(rows, columns), geometry=geometry)
+    return OperatorFamily(spec, on, lambda measured: only, (path,), only_shape=only, geometry=geometry)
+
+
+def _words(shape: Shape) -> str:
+    return " x ".join(map(str, shape))
 
 
 _READERS: dict[str, Callable[[Spec, Say], OperatorFamily]] = {

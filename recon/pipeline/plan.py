@@ -1,5 +1,6 @@
 """Everything that is known of a run before its first step."""
 
+import math
 from dataclasses import dataclass
 
 from recon.errors import GuaranteeError
@@ -11,6 +12,7 @@ from recon.pipeline.direct import direct_method
 from recon.pipeline.method import Method, Pair, choose_method, examine
 from recon.pipeline.problem import Problem, build_problem
 from recon.pipeline.refutation import attack, believed
+from recon.pipeline.room import volume_bytes
 from recon.priors import Prior
 
 WORKING_COPIES = {
@@ -21,6 +23,7 @@ WORKING_COPIES = {
     "davis_yin": 12,
     "condat_vu": 20,
     "fbp": 8,
+    "FDK": 8,
     "sirt": 10,
     "cgls": 12,
     "ab_gmres": 30,
@@ -40,8 +43,10 @@ class Plan:
     @property
     def memory_bytes(self) -> int:
         """About how much memory the run takes beyond the program itself."""
-        measurement, (height, width) = self.problem.measurement, self.problem.image_shape
-        image = measurement[..., 0, 0].numel() * height * width * measurement.element_size()
+        measurement, shape, geometry = self.problem.measurement, self.problem.image_shape, self.problem.family.geometry
+        if geometry is not None and len(shape) == 3:
+            return volume_bytes(geometry, self.problem.config.method)
+        image = measurement[..., 0, 0].numel() * math.prod(shape) * measurement.element_size()
         return image * WORKING_COPIES[self.method.name]
 
     def to_json(self) -> dict[str, object]:
@@ -70,13 +75,12 @@ class Plan:
     def describe(self) -> str:
         """The plan for a person, one line each."""
         problem, method, pair = self.problem, self.method, self.pair
-        frames, channels, height, width = problem.measurement.shape
         value_range = problem.template.value_range
         verdict = "is the adjoint" if pair.mismatch is None else "is a surrogate, not the adjoint"
         lines = [
-            ("input", f"{frames} frame(s) of {channels} channel(s), {height} x {width} pixels"),
+            ("input", _described(problem.image)),
             ("grey values", f"{value_range.low:g}..{value_range.high:g} {value_range.units}".strip() + " become 0..1"),
-            ("operator", f"{problem.family.spec}, on images of {problem.image_shape[0]} x {problem.image_shape[1]}"),
+            ("operator", f"{problem.family.spec}, on images of {' x '.join(map(str, problem.image_shape))}"),
             ("  norm", str(pair.properties.norm)),
             ("  adjoint", f"{verdict}: gap {pair.gap}"),
             *self._mismatch_lines(),
@@ -109,6 +113,10 @@ class Plan:
         relaxed = "" if method.relaxation == 1 else f", relaxation {method.relaxation:g}"
         within = "any positive" if method.interval is None else f"in ({method.interval[0]:g}, {method.interval[1]:.4g})"
         return f"{method.stepsize:.4g}{dual}{relaxed}; expected {within}"
+
+
+def _described(image: Image) -> str:
+    return f"{image.frames} frame(s) of {image.channels} channel(s), {image.height} x {image.width} pixels"
 
 
 def make_plan(config: SolveConfig, image: Image, say: Say, pair: Pair | None = None) -> Plan:

@@ -15,8 +15,9 @@ from recon.evidence import Assumed
 from recon.pipeline import options
 from recon.pipeline.python_specs import guarded_map, load_callable
 from recon.pipeline.spec import Spec, unknown_name
-from recon.pipeline.weights import projected_weight, tv_weight, wavelet_weight
+from recon.pipeline.weights import IN_VOLUMES, projected_weight, tv_weight, wavelet_weight
 from recon.priors import Prior, Resolvent, ResolventProperties
+from recon.priors.total_variation import FLAT
 from recon.types import Map
 
 
@@ -50,15 +51,17 @@ class Setting:
         noise: The standard deviation of the noise on the [0, 1] scale; ``None`` where it is not known.
         channels: Of the images.
         blurs: Whether the operator mixes pixels rather than sampling them.
-        image_shape: (height, width); ``None`` where it is not known.
+        image_shape: (height, width), or (slices, height, width); ``None`` where it is not known.
         column_norm: Of the projections of a single pixel, where the measurement is projections.
+        spacing: The distance of two neighbours along each axis, in the pixels of a slice.
     """
 
     noise: float | None = None
     channels: int = 1
     blurs: bool = True
-    image_shape: tuple[int, int] | None = None
+    image_shape: tuple[int, ...] | None = None
     column_norm: float | None = None
+    spacing: tuple[float, ...] = FLAT
 
 
 def read_prior(spec: Spec, setting: Setting = Setting()) -> ChosenPrior:
@@ -73,7 +76,27 @@ def read_prior(spec: Spec, setting: Setting = Setting()) -> ChosenPrior:
     """
     if spec.name not in _READERS:
         raise unknown_name(spec.name, (*_CLOSED_FORMS, "deepinv", "python"), "prior")
-    return _READERS[spec.name](spec, setting)
+    chosen = _READERS[spec.name](spec, setting)
+    if len(setting.spacing) > len(FLAT) and spec.name in _OF_SLICES:
+        return replace(chosen, prior=_slice_by_slice(chosen.prior))
+    return chosen
+
+
+def _slice_by_slice(prior: Prior) -> Prior:
+    """A prior of images as one of volumes, (batch, channels, slices, height, width): the same for each slice."""
+
+    def resolvent(stepsize: float) -> Resolvent:
+        of_image = prior.resolvent(stepsize)
+
+        def apply(x: torch.Tensor) -> torch.Tensor:
+            if x.ndim == 4:
+                return of_image(x)
+            slices = x.transpose(1, 2)
+            return of_image(slices.flatten(0, 1)).reshape(slices.shape).transpose(1, 2)
+
+        return replace(of_image, apply=apply)
+
+    return replace(prior, resolvent=resolvent, split=None, value=None)
 
 
 def prior_from_spec(spec: Spec, setting: Setting = Setting()) -> Prior:
@@ -120,8 +143,9 @@ def _tv(spec: Spec, setting: Setting) -> ChosenPrior:
     isotropic = options.truth(spec, "isotropic", True)
     joint = options.truth(spec, "joint", False)
     bounds = _bounds(spec)
-    shape = priors.finite_differences.ANY_SIZE if setting.image_shape is None else setting.image_shape
-    prior = priors.total_variation_prior(weight, isotropic, joint=joint, image_shape=shape, bounds=bounds)
+    prior = priors.total_variation_prior(
+        weight, isotropic, joint=joint, image_shape=setting.image_shape, bounds=bounds, spacing=setting.spacing
+    )
     return ChosenPrior(spec, prior)
 
 
@@ -155,6 +179,8 @@ def _weight(spec: Spec, setting: Setting, matched: Callable[[float, bool], float
     found = matched(setting.noise, setting.blurs)
     if setting.column_norm is not None:
         found = projected_weight(setting.noise, setting.column_norm, matched)
+    if len(setting.spacing) > len(FLAT) and matched is tv_weight:
+        found *= IN_VOLUMES
     weight = float(f"{found:.3g}")  # so that the record's text gives the very same weight
     return replace(spec, options={**spec.options, "weight": repr(weight)}), weight
 
@@ -241,6 +267,9 @@ def _model(spec: Spec, setting: Setting) -> ChosenPrior:
         f"{spec}: no learned denoiser is in this version; known: {', '.join(_CLOSED_FORMS)}, deepinv:CLASS."
     )
 
+
+_OF_SLICES = ("wavelet", "deepinv", "python")
+"""Whose maps take images (batch, channels, height, width): a volume goes through them slice by slice."""
 
 _CLOSED_FORMS = ("none", "box", "tikhonov", "l1", "tv", "wavelet")
 _READERS: dict[str, Callable[[Spec, Setting], ChosenPrior]] = {

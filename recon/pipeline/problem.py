@@ -13,9 +13,10 @@ from recon.imaging import Image, to_tensor
 from recon.operators.tomography import Geometry, Tomography, WeightedTomography
 from recon.pipeline import scan
 from recon.pipeline.config import DIRECT_METHODS, Noise, SolveConfig
-from recon.pipeline.device import Say, choose_device
+from recon.pipeline.device import Say, choose_device, choose_processor
 from recon.pipeline.operator_specs import OperatorFamily, Shape, read_operator
 from recon.pipeline.prior_specs import ChosenPrior, Setting, needs_noise, read_prior
+from recon.pipeline.room import require_memory
 from recon.pipeline.spec import Spec
 from recon.pipeline.surrogate_specs import read_surrogate
 from recon.types import LinearOperator
@@ -23,6 +24,9 @@ from recon.types import LinearOperator
 DEFAULT_PRIOR = Spec("tv")
 NONNEGATIVE_PRIOR = Spec("tv", {"low": "0"})
 """Of an attenuation, which is never negative."""
+
+_LOOKED_AT = 32
+"""Sinograms, or views of a panel, whose noise is looked at."""
 
 _ESTIMABLE = ("identity", "blur", "downsample", "ct")
 """Operators whose measurement is an image with the noise added pixel by pixel."""
@@ -35,10 +39,11 @@ class Problem:
     Attributes:
         config: What was asked for.
         image: The measurement as it was read, with its units.
-        measurement: The same as a tensor, (frames, channels, height, width).
+        measurement: The same as a tensor, (frames, channels, height, width); of a cone (1, 1, views, panel rows, panel
+            columns).
         family: Where the operator comes from.
         operator: The operator.
-        image_shape: (height, width) of the result.
+        image_shape: (height, width) of the result; of a cone (slices, height, width).
         surrogate: The operator whose adjoint is used instead, or ``None``, and where it comes from.
         surrogate_family: Where the surrogate comes from.
         prior: The prior and its specification.
@@ -105,25 +110,33 @@ def build_problem(config: SolveConfig, image: Image, say: Say, precision: torch.
 def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem has
     config: SolveConfig, image: Image, family: OperatorFamily, geometry: Geometry, say: Say, precision: torch.dtype
 ) -> Problem:
+    require_memory(geometry, config.method, str(family.spec))
     width, value_range = scan.attenuation_range(config, image, geometry, say)
     image = scan.scaled(image, width)
     shape = family.image_shape((image.height, image.width))
-    root = None if config.method == "fbp" else scan.root_weights(image)
+    root = None if config.method == "fbp" else scan.root_weights(image, geometry)
     operator = Tomography(geometry) if root is None else WeightedTomography(Tomography(geometry), root)
-    device = choose_device(config.device, say)
-    measurement = to_tensor(image, precision).to(device)
+    device = _device(config, geometry, say)
+    measurement = scan.as_items(to_tensor(image, precision), geometry).to(device)
     start = scan.quick_look(measurement, geometry)
     surrogate = None if config.surrogate is None else read_surrogate(config.surrogate, operator)
     noise = _noise(config, image, family, say)
-    prior = _prior(
-        config, NONNEGATIVE_PRIOR, Setting(noise, image.channels, True, shape, scan.column_norm(operator, shape)), say
-    )
+    matched = needs_noise(_prior_spec(config, NONNEGATIVE_PRIOR))
+    column = scan.column_norm(operator, shape) if matched else None
+    setting = Setting(noise, image.channels, True, shape, column, family.spacing)
+    prior = _prior(config, NONNEGATIVE_PRIOR, setting, say)
     if prior.prior.constraint is not None:
         start = prior.prior.constraint(start)
     return Problem(
         config, image, _weighed(operator, measurement), family, operator, shape, surrogate,
         None, prior, noise, device, scan.template(image, geometry, value_range), start,
     )  # fmt: skip
+
+
+def _device(config: SolveConfig, geometry: Geometry, say: Say) -> torch.device:
+    if geometry.kind == "cone":
+        return choose_processor(config.device, geometry.kind)
+    return choose_device(config.device, say)
 
 
 def _weighed(operator: Tomography | WeightedTomography, measurement: Tensor) -> Tensor:
@@ -204,7 +217,8 @@ def _in_units(sigma: float, image: Image) -> str:
 def _estimate(image: Image) -> float:
     """The median over frames and channels of Donoho and Johnstone's estimate from the finest wavelet coefficients."""
     planes = to_tensor(image, torch.float64).flatten(0, 1).numpy()
-    estimates = [float(estimate_sigma(plane)) for plane in planes if min(plane.shape) >= 8]
+    some = planes[:: max(1, len(planes) // _LOOKED_AT)] if image.source.format == "projections" else planes
+    estimates = [float(estimate_sigma(plane)) for plane in some if min(plane.shape) >= 8]
     estimate = float(np.median(estimates)) if estimates else math.nan
     if not math.isfinite(estimate):
         raise UsageError("The image is too small to estimate its noise; expected --noise SIGMA.")

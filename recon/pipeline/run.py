@@ -1,6 +1,7 @@
 """The chain for one input: read, plan, solve, write, record."""
 
 import contextlib
+import functools
 import hashlib
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from recon.pipeline.device import Say
 from recon.pipeline.operator_specs import scanned
 from recon.pipeline.plan import Plan, make_plan
 from recon.pipeline.record import InputFile, input_file, now, peak_bytes, record_path, versions, write_record
-from recon.pipeline.scan import read_scan
+from recon.pipeline.scan import as_frames, as_items, read_scan
 from recon.solvers import Progress, Solution, Status
 
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
@@ -51,7 +52,7 @@ class Result:
     @cached_property
     def image(self) -> Image:
         """The result in the measurement's units; of projections, in attenuation or HU."""
-        return imaging.with_tensor(self.plan.problem.template, self.solution.x)
+        return imaging.with_tensor(self.plan.problem.template, as_frames(self.solution.x))
 
     @cached_property
     def bounds(self) -> tuple[ErrorBound, ...]:
@@ -112,7 +113,7 @@ class Run:
 def read_image(path: Path, config: SolveConfig, say: Say) -> Image:
     """The image in a file, in the range that was asked for; what its reader had to say is passed on.
 
-    Of projections it is the line integrals, (slices, 1, views, detector pixels).
+    Of projections it is the line integrals, as :func:`recon.pipeline.scan.read_scan` gives them.
     """
     if config.operator.name == "ct":
         return read_scan(path, config, scanned(config.operator), say)
@@ -158,6 +159,7 @@ def execute(plan: Plan, watch: Watch | None = None) -> Result:
             starting_image(plan),
             tolerance=config.tolerance,
             max_steps=config.iterations,
+            check_every=1 if len(problem.image_shape) == 3 else 10,  # a step of a volume takes long
             callback=look,
             certificate=plan.method.certificate,
         )
@@ -336,13 +338,17 @@ def pixel_hash(x: Tensor) -> str:
 
 @torch.no_grad()
 def _write_figure(result: Result, figure: Path, overwrite: bool) -> None:
-    from recon.report import solve_figure  # noqa: PLC0415  matplotlib costs half a second
+    from recon.report import solve_figure, volume_figure  # noqa: PLC0415  matplotlib costs half a second
 
     plan, x = result.plan, result.solution.x
     problem = plan.problem
-    measurement = imaging.to_tensor(problem.image, x.dtype.to_real()).to(x) if problem.weighted else problem.measurement
+    measurement = problem.measurement
+    if problem.weighted:
+        frames = imaging.to_tensor(problem.image, x.dtype.to_real()).to(x)
+        measurement = frames if problem.family.geometry is None else as_items(frames, problem.family.geometry)
     history = [(look.step, max(look.residuals)) for look in result.solution.history]
-    solve_figure(
+    draw = solve_figure if x.ndim == 4 else functools.partial(volume_figure, spacing=problem.family.spacing)
+    draw(
         figure,
         measurement,
         x,

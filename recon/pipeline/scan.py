@@ -2,6 +2,9 @@
 
 Solvers work on images in [0, 1], where 0 is air and 1 an attenuation ``width`` in 1/mm: a sinogram ``y`` of line
 integrals becomes ``y / width``, and a result ``x`` is the attenuation ``width x``: ``1000 (width x / water - 1)`` HU.
+
+An image of projections has a frame for each slice (views, detector pixels), or of a cone for each view (panel rows,
+panel columns); solvers take the slices one by one, and all views of a cone together (:func:`as_items`).
 """
 
 import math
@@ -14,8 +17,8 @@ from torch import Tensor
 
 from recon import imaging
 from recon.errors import ConsistencyError, UsageError
-from recon.imaging import Image, Slices, Source, ValueRange
-from recon.operators.tomography import Geometry, checks, fbp
+from recon.imaging import MAX_PIXELS, Image, Slices, Source, ValueRange
+from recon.operators.tomography import Geometry, checks, inverse
 from recon.pipeline.config import SolveConfig
 from recon.pipeline.device import Say
 from recon.types import LinearOperator
@@ -30,19 +33,29 @@ SAME_ANGLE = 0.01
 
 
 def read_scan(path: Path, config: SolveConfig, geometry: Geometry, say: Say) -> Image:
-    """The line integrals in a file as an image of (slices, 1, views, detector pixels), checked against a geometry.
+    """The line integrals in a file as an image, checked against a geometry.
+
+    (slices, 1, views, detector pixels), or of a cone (views, 1, panel rows, panel columns).
 
     Raises:
         InputError: The file cannot be read.
         ConsistencyError: It does not belong to the geometry.
     """
-    projections = imaging.read_projections(path, flat=_path(config.flat), dark=_path(config.dark))
+    is_panel = geometry.kind == "cone"
+    projections = imaging.read_projections(
+        path,
+        flat=_path(config.flat),
+        dark=_path(config.dark),
+        panel=is_panel,
+        max_values=max(MAX_PIXELS, math.prod(geometry.sinogram_shape)),
+    )
     for note in projections.notes:
         say(f"{path.name}: {note}")
-    values = projections.values
+    values, weights = projections.values, projections.weights
+    if is_panel:
+        values, weights = values.swapaxes(0, 1), None if weights is None else weights.swapaxes(0, 1)
     for warning in (*checks.check_sinogram(values, geometry), *_angles(projections.angles, geometry)):
         say(f"{path.name}: {warning}")
-    weights = projections.weights
     if weights is None and config.photons is not None:
         weights = config.photons * np.exp(-values)
     return Image(
@@ -95,7 +108,8 @@ def attenuation_range(config: SolveConfig, scan: Image, geometry: Geometry, say:
 
 
 def _brightest(scan: Image, geometry: Geometry) -> float:
-    middle = torch.from_numpy(scan.pixels[scan.frames // 2, 0].astype(np.float32))
+    looked = scan.pixels[:, 0] if geometry.kind == "cone" else scan.pixels[scan.frames // 2, 0]
+    middle = torch.from_numpy(looked.astype(np.float32))
     found = float(np.percentile(quick_look(middle, geometry).numpy(), BRIGHT_PERCENTILE))
     if not found > 0:
         raise ConsistencyError(
@@ -108,7 +122,20 @@ def _brightest(scan: Image, geometry: Geometry) -> float:
 @torch.no_grad()
 def quick_look(sinogram: Tensor, geometry: Geometry) -> Tensor:
     """The filtered back-projection with a Hann window."""
-    return fbp(geometry, window="hann")(sinogram)
+    return inverse(geometry, window="hann")(sinogram)
+
+
+def as_items(frames: Tensor, geometry: Geometry) -> Tensor:
+    """The frames (frames, 1, height, width) of an image of projections as solvers take them, an item each.
+
+    Those of a cone are one item: (1, 1, views, panel rows, panel columns).
+    """
+    return frames.transpose(0, 1)[None] if geometry.kind == "cone" else frames
+
+
+def as_frames(x: Tensor) -> Tensor:
+    """What a solver gives as the frames of an image: a volume (1, 1, slices, height, width) slice by slice."""
+    return x if x.ndim == 4 else x[0].transpose(0, 1)
 
 
 def scaled(scan: Image, width: float) -> Image:
@@ -118,20 +145,23 @@ def scaled(scan: Image, width: float) -> Image:
 
 def template(scan: Image, geometry: Geometry, value_range: ValueRange) -> Image:
     """An image of the result's size, units and spacing, to write a result by."""
-    blank = np.zeros((scan.frames, 1, *geometry.image_shape[-2:]), np.float32)
-    spacing = (geometry.volume.pitch, geometry.volume.pitch)
-    slices = Slices(None, (*geometry.volume.offset, 0.0))
+    volume = geometry.volume
+    frames, pitch, height = scan.frames, None, 0.0
+    if volume.slices is not None:
+        frames, pitch, height = volume.slices.pixels, volume.slices.pitch, volume.slices.offset
+    blank = np.zeros((frames, 1, *volume.pixels), np.float32)
+    spacing, slices = (volume.pitch, volume.pitch), Slices(pitch, (*volume.offset, height))
     return Image(blank, value_range, spacing=spacing, slices=slices, source=Source("memory", "FHW", "float32"))
 
 
-def root_weights(scan: Image) -> Tensor | None:
-    """The square roots of the weights, of mean square 1, (views, detector pixels); ``None`` where all count alike.
+def root_weights(scan: Image, geometry: Geometry) -> Tensor | None:
+    """The square roots of the weights, of mean square 1, of the sinogram's shape; ``None`` where all count alike.
 
     One weight a ray serves all slices: their mean.
     """
     if scan.weights is None:
         return None
-    weights = scan.weights.astype(np.float64).mean((0, 1))
+    weights = scan.weights.astype(np.float64).mean(1 if geometry.kind == "cone" else (0, 1))
     return torch.from_numpy(np.sqrt(weights / weights.mean()))
 
 
@@ -144,11 +174,13 @@ def noise_of(scan: Image) -> float | None:
 
 
 @torch.no_grad()
-def column_norm(operator: LinearOperator, shape: tuple[int, int]) -> float:
-    """The root mean square norm of the projections of a single pixel near the middle of the image."""
-    pixels = torch.zeros(9, 1, *shape)
+def column_norm(operator: LinearOperator, shape: tuple[int, ...]) -> float:
+    """The root mean square norm of the projections of a single pixel near the middle of the image, or volume."""
+    middle, height, width = tuple(side // 2 for side in shape[:-2]), *shape[-2:]
+    squares = []
     for number in range(9):
-        row, column = (shape[0] * (3 + number // 3)) // 8, (shape[1] * (3 + number % 3)) // 8
-        pixels[number, 0, row, column] = 1.0
-    squares = operator.A(pixels).double().square().flatten(1).sum(1)
-    return math.sqrt(float(squares.mean()))
+        row, column = (height * (3 + number // 3)) // 8, (width * (3 + number % 3)) // 8
+        pixel = torch.zeros(1, 1, *shape)
+        pixel[0, 0, *middle, row, column] = 1.0
+        squares.append(float(operator.A(pixel).double().square().sum()))
+    return math.sqrt(sum(squares) / len(squares))

@@ -1,6 +1,7 @@
 """From a clean image to a measurement of it, with a sidecar that says how it was made."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +18,14 @@ from recon.pipeline.device import Say
 from recon.pipeline.operator_specs import OperatorFamily
 from recon.pipeline.problem import on_unit_scale
 from recon.pipeline.record import SCHEMA, input_file, versions, write_record
+from recon.pipeline.scan import as_frames, as_items
 from recon.pipeline.spec import parse_spec
 from recon.types import LinearOperator
 
 SUFFIX = ".simulate.json"
+
+_UNLIKE = 0.01
+"""By how much the pixels of an image may differ from those of a geometry before it is said."""
 
 
 @dataclass(frozen=True)
@@ -82,18 +87,27 @@ def simulate_image(simulation: Simulation, clean: Image, precision: torch.dtype 
 
 
 def _project(simulation: Simulation, geometry: Geometry, clean: Image) -> Image:
-    """The line integrals of an image of attenuation in 1/mm, or in HU, as (frames, 1, views, detector pixels)."""
+    """The line integrals of an image of attenuation in 1/mm, or in HU.
+
+    (frames, 1, views, detector pixels), or of a cone, which sees all frames as a volume, (views, 1, panel rows, panel
+    columns).
+    """
     wanted = geometry.image_shape
-    if (clean.height, clean.width) != wanted:
+    found = (clean.height, clean.width) if len(wanted) == 2 else (clean.frames, clean.height, clean.width)
+    if found != wanted:
         raise ConsistencyError(
-            f"{simulation.family.spec}: the volume has {wanted[0]} x {wanted[1]} pixels and the image {clean.height} x "
-            f"{clean.width}; expected the same size."
+            f"{simulation.family.spec}: the volume has {_words(wanted)} pixels and the image {_words(found)}; expected "
+            "the same size."
         )
-    attenuation = torch.from_numpy(_attenuation(clean, simulation.water))
+    attenuation = as_items(torch.from_numpy(_attenuation(clean, simulation.water)), geometry)
     y = measure(simulation.family.on(wanted), attenuation, simulation.noise.sigma, simulation.seed, masked=False)
     if simulation.photons is not None:
         y = _counted(y, simulation.photons, simulation.seed)
-    return Image(y.numpy(), ValueRange(0.0, 1.0), source=Source("memory", "FHW", "float32"))
+    return Image(as_frames(y).numpy(), ValueRange(0.0, 1.0), source=Source("memory", "FHW", "float32"))
+
+
+def _words(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _attenuation(clean: Image, water: float | None) -> "np.ndarray":
@@ -121,22 +135,25 @@ def _counted(y: Tensor, photons: float, seed: int) -> Tensor:
     return -torch.log(counts.clamp(min=1) / photons).to(y.dtype)
 
 
-def simulate_file(simulation: Simulation, clean: Path, output: Path, overwrite: bool, say: Say) -> tuple[Path, ...]:
-    """Simulate the measurement of one file, and write it with its sidecar.
+def simulate_files(
+    simulation: Simulation, clean: Sequence[Path], output: Path, overwrite: bool, say: Say
+) -> tuple[Path, ...]:
+    """Simulate the measurement of one file, or of a volume's slices in several, and write it with its sidecar.
 
     Raises:
         InputError, OutputError: A file cannot be read or written.
+        ConsistencyError: The files are no volume, or not that of the scan.
     """
     if simulation.family.geometry is not None and output.suffix.lower() not in (".npy", ".tif", ".tiff"):
         raise OutputError(
             f"{output}: line integrals are floating-point numbers; expected TIFF or NPY, which hold them."
         )
-    held = (clean, *simulation.family.files)
+    held = (*clean, *simulation.family.files)
     for path in (output, sidecar_path(output)):
         imaging.check_output(path, overwrite=overwrite, inputs=held)
-    image = imaging.read(clean)
+    image = _read(simulation, clean, say)
     for note in image.notes:
-        say(f"{clean.name}: {note}")
+        say(f"{clean[0].name}: {note}")
     measured = simulate_image(simulation, image)
     written = imaging.write(measured, output, overwrite=overwrite, inputs=held)
     if written.clipped:
@@ -150,12 +167,33 @@ def simulate_file(simulation: Simulation, clean: Path, output: Path, overwrite: 
         "noise": str(simulation.noise),
         "seed": simulation.seed,
         **_scale(simulation, image),
-        "clean": input_file("clean", clean, private).to_json(folder),
+        "clean": _one_or_all([input_file("clean", path, private).to_json(folder) for path in clean]),
         "outputs": [{"path": path.name, "sha256": input_file("output", path).sha256} for path in written.paths],
         "versions": versions(),
     }
     write_record(sidecar_path(output), document, overwrite)
     return written.paths
+
+
+def _one_or_all(entries: list[dict[str, object]]) -> object:
+    return entries[0] if len(entries) == 1 else entries
+
+
+def _read(simulation: Simulation, clean: Sequence[Path], say: Say) -> Image:
+    """The image, or the volume of which a cone sees all slices at once."""
+    geometry = simulation.family.geometry
+    if geometry is None or geometry.volume.slices is None:
+        return imaging.read(clean[0])
+    image = imaging.read_volume(clean)
+    pitches = [
+        ("the slices are", None if image.slices is None else image.slices.pitch, geometry.volume.slices.pitch),
+        ("the rows are", None if image.spacing is None else image.spacing[0], geometry.volume.pitch),
+    ]
+    for what, found, wanted in pitches:
+        if found is not None and abs(found - wanted) > _UNLIKE * wanted:
+            say(f"{simulation.family.spec}: {what} {found:g} mm apart in the image and {wanted:g} in the geometry, "
+                "whose distances are used")  # fmt: skip
+    return image
 
 
 def _scale(simulation: Simulation, image: Image) -> dict[str, object]:

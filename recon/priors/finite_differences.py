@@ -1,4 +1,4 @@
-"""The gradient of an image by forward differences."""
+"""The gradient of an image, or of a volume, by forward differences."""
 
 import math
 from dataclasses import dataclass
@@ -15,26 +15,43 @@ ANY_SIZE = (-1, -1)
 
 @dataclass(frozen=True)
 class FiniteDifferences:
-    """``D x``: the differences to the next row and to the next column, zero across the last row and column.
+    """``D x``: along each axis the difference to the next item over their distance, zero across the last.
 
     Images ``(..., height, width)`` become ``(..., 2, height, width)``: first the vertical, then the horizontal
-    differences (Neumann boundary).
+    differences (Neumann boundary). Volumes ``(..., slices, height, width)`` become ``(..., 3, slices, height, width)``,
+    and so on for as many axes as ``image_shape`` has.
 
     The norm is exact where the size is known: D^T D is diagonalised by the cosine transform, and its largest
-    eigenvalue is ``4 sin^2(pi (h-1) / 2h) + 4 sin^2(pi (w-1) / 2w)``. For an unknown size sqrt(8) bounds it.
+    eigenvalue is the sum over the axes of ``4 sin^2(pi (n-1) / 2n) / h^2``, with n items at the distance h. For an
+    unknown size the root of the sum of ``4 / h^2`` bounds it.
 
     Attributes:
         image_shape: ``(height, width)``; left out, images of every size are taken, and the spaces have -1 for each
             length that is free.
+        spacing: The distance h of two neighbours along each axis; 1 where it is left out.
     """
 
-    image_shape: tuple[int, int] = ANY_SIZE
+    image_shape: tuple[int, ...] = ANY_SIZE
+    spacing: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.image_shape != ANY_SIZE and (len(self.image_shape) != 2 or min(self.image_shape) < 1):
+        any_size = set(self.image_shape) == {-1}
+        if not self.image_shape or (not any_size and min(self.image_shape) < 1):
             raise UsageError(
-                f"FiniteDifferences: image_shape={self.image_shape!r}; expected (height, width), positive."
+                f"FiniteDifferences: image_shape={self.image_shape!r}; expected (height, width), or (slices, height, "
+                "width), positive."
             )
+        distances = self.distances
+        if len(distances) != len(self.image_shape) or not all(0 < h < math.inf for h in distances):
+            raise UsageError(
+                f"FiniteDifferences: spacing={self.spacing!r} with images of {len(self.image_shape)} axes; expected a "
+                "positive finite distance for each."
+            )
+
+    @property
+    def distances(self) -> tuple[float, ...]:
+        """Of two neighbours along each axis."""
+        return self.spacing or (1.0,) * len(self.image_shape)
 
     @property
     def domain(self) -> Space:
@@ -42,38 +59,49 @@ class FiniteDifferences:
 
     @property
     def range(self) -> Space:
-        return Space((2, *self.image_shape))
+        return Space((len(self.image_shape), *self.image_shape))
 
     @property
     def properties(self) -> OperatorProperties:
-        if self.image_shape == ANY_SIZE:
-            norm = Proved(math.sqrt(8), "a bound for images of every size: |a - b|^2 <= 2|a|^2 + 2|b|^2")
+        if -1 in self.image_shape:
+            bound = math.sqrt(sum(4 / h**2 for h in self.distances))
+            norm = Proved(bound, "a bound for images of every size: |a - b|^2 <= 2|a|^2 + 2|b|^2")
         else:
-            square = sum(4 * math.sin(math.pi * (n - 1) / (2 * n)) ** 2 for n in self.image_shape)
+            sides = zip(self.image_shape, self.distances, strict=True)
+            square = sum(4 * math.sin(math.pi * (n - 1) / (2 * n)) ** 2 / h**2 for n, h in sides)
             norm = Proved(math.sqrt(square), "exact: the cosine transform diagonalises D^T D")
         return OperatorProperties(norm=norm, adjoint_gap=EXACT_ADJOINT)
 
     def A(self, x: Tensor) -> Tensor:
-        self._check("image", x, 2)
-        difference = x.new_empty(*x.shape[:-2], 2, *x.shape[-2:])
-        difference[..., 0, :-1, :].copy_(x[..., 1:, :]).sub_(x[..., :-1, :])
-        difference[..., 1, :, :-1].copy_(x[..., :, 1:]).sub_(x[..., :, :-1])
-        difference[..., 0, -1, :] = 0
-        difference[..., 1, :, -1] = 0
+        rank = len(self.image_shape)
+        self._check("image", x, rank)
+        leading, shape = x.shape[: x.ndim - rank], x.shape[x.ndim - rank :]
+        difference = x.new_empty(*leading, rank, *shape)
+        for axis, h in enumerate(self.distances):
+            part, place, last = difference.select(-rank - 1, axis), axis - rank, shape[axis] - 1
+            inner = part.narrow(place, 0, last)
+            inner.copy_(x.narrow(place, 1, last)).sub_(x.narrow(place, 0, last))
+            if h != 1:
+                inner.mul_(1 / h)
+            part.select(place, last).zero_()
         return difference
 
     def A_adjoint(self, y: Tensor) -> Tensor:
-        self._check("field of differences", y, 3)
-        vertical, horizontal = y[..., 0, :-1, :], y[..., 1, :, :-1]
-        x = torch.neg(y[..., 0, :, :])
-        x[..., -1, :] = 0
-        x[..., 1:, :] += vertical
-        x[..., :, 1:] += horizontal
-        x[..., :, :-1] -= horizontal
+        rank = len(self.image_shape)
+        self._check("field of differences", y, rank + 1)
+        x = torch.mul(y.select(-rank - 1, 0), -1 / self.distances[0])
+        x.select(-rank, x.shape[-rank] - 1).zero_()
+        for axis, h in enumerate(self.distances):
+            place = axis - rank
+            last = x.shape[place] - 1
+            inner = y.select(-rank - 1, axis).narrow(place, 0, last)
+            x.narrow(place, 1, last).add_(inner, alpha=1 / h)
+            if axis:
+                x.narrow(place, 0, last).sub_(inner, alpha=1 / h)
         return x
 
     def _check(self, what: str, x: Tensor, trailing: int) -> None:
-        wanted = (self.domain if trailing == 2 else self.range).shape
+        wanted = (self.domain if trailing == len(self.image_shape) else self.range).shape
         found = tuple(x.shape[-trailing:])
         if len(found) != trailing or any(w not in (-1, f) for w, f in zip(wanted, found, strict=True)):
             raise UsageError(f"FiniteDifferences: the {what} has shape {tuple(x.shape)}; expected (..., {wanted}).")

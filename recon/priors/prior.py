@@ -8,10 +8,15 @@ import torch
 from torch import Tensor
 
 from recon.priors.closed_forms import box, check_weight, identity, soft_threshold, tikhonov
-from recon.priors.finite_differences import ANY_SIZE
 from recon.priors.resolvent import Resolvent
 from recon.priors.split import Split
-from recon.priors.total_variation import total_variation, total_variation_split, total_variation_value
+from recon.priors.total_variation import (
+    FLAT,
+    Spacing,
+    total_variation,
+    total_variation_split,
+    total_variation_value,
+)
 from recon.priors.wavelets import LEVELS, WAVELET, wavelet_l1_value, wavelet_shrinkage
 
 
@@ -87,19 +92,22 @@ def total_variation_prior(  # noqa: PLR0913, PLR0917  the options of total_varia
     accuracy: float = 1e-4,
     max_steps: int = 10_000,
     joint: bool = False,
-    image_shape: tuple[int, int] = ANY_SIZE,
+    image_shape: tuple[int, ...] | None = None,
     bounds: tuple[float, float] | None = None,
+    spacing: Spacing = FLAT,
 ) -> Prior:
     """``w TV``, with its splitting; see :func:`recon.priors.total_variation`.
 
     ``bounds`` are those within which the image must lie; an infinite one is none.
     """
-    total_variation(weight, isotropic, accuracy, max_steps, joint)  # refuses what is wrong now, not at the first step
+    total_variation(
+        weight, isotropic, accuracy, max_steps, joint, spacing
+    )  # refuses what is wrong now, not at the first step
     return Prior(
         "total variation",
-        lambda stepsize: total_variation(stepsize * weight, isotropic, accuracy, max_steps, joint),
-        split=total_variation_split(weight, isotropic, image_shape, joint),
-        value=lambda x: weight * total_variation_value(x, isotropic, joint),
+        lambda stepsize: total_variation(stepsize * weight, isotropic, accuracy, max_steps, joint, spacing),
+        split=total_variation_split(weight, isotropic, image_shape, joint, spacing),
+        value=lambda x: weight * total_variation_value(x, isotropic, joint, spacing),
         constraint=None if bounds is None else box(*bounds),
     )
 

@@ -1,12 +1,15 @@
 """Total variation: its value, its proximity operator to a proved accuracy, and its splitting."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Proved
 from recon.priors.closed_forms import ATTAINS_SEMINORM, EVERYWHERE, check_weight
-from recon.priors.finite_differences import ANY_SIZE, FiniteDifferences
+from recon.priors.finite_differences import FiniteDifferences
 from recon.priors.resolvent import Resolvent, proximity_operator
 from recon.priors.split import Split
 
@@ -17,26 +20,35 @@ FIRST_CHECK, CHECK_FRACTION = 10, 8
 """The duality gap is evaluated every ten steps, later each time the steps have grown by an eighth."""
 
 
-def total_variation_value(x: Tensor, isotropic: bool = True, joint: bool = False) -> Tensor:
+Spacing = tuple[float, ...]
+
+FLAT: Spacing = (1.0, 1.0)
+"""The spacing of an image of square pixels."""
+
+
+def total_variation_value(x: Tensor, isotropic: bool = True, joint: bool = False, spacing: Spacing = FLAT) -> Tensor:
     """The total variation of each batch item, shape ``(batch,)``.
 
     The sum over the pixels of the l2 norm (isotropic) or of the l1 norm (anisotropic) of the forward differences.
 
     Args:
-        x: Images ``(batch, channels, height, width)``, real or complex (a complex difference counts by its modulus).
+        x: Images ``(batch, channels, height, width)``, real or complex (a complex difference counts by its modulus);
+            with a spacing of three lengths volumes ``(batch, channels, slices, height, width)``.
         isotropic: Whether the two directions are joined in one norm.
         joint: Whether the channels are joined in one norm, so that edges favour the same place in each; else the
             total variations of the channels are added.
+        spacing: The distance of two neighbours along each axis of an image, by which their difference is divided.
     """
-    return _magnitude(_differences(_grouped(x, joint)), isotropic)
+    return _magnitude(_differences(_grouped(x, joint, spacing), spacing), isotropic)
 
 
-def total_variation(
+def total_variation(  # noqa: PLR0913, PLR0917  each is an independent choice of the caller
     weight: float,
     isotropic: bool = True,
     accuracy: float = 1e-4,
     max_steps: int = 10_000,
     joint: bool = False,
+    spacing: Spacing = FLAT,
 ) -> Resolvent:
     """The proximity operator of ``w TV``, each call to a proved accuracy: ``||J(x) - prox(x)|| <= accuracy ||x||``.
 
@@ -55,6 +67,7 @@ def total_variation(
         accuracy: The bound of the error relative to the norm of the input, for each batch item.
         max_steps: The budget of dual steps of one call.
         joint: See :func:`total_variation_value`.
+        spacing: See :func:`total_variation_value`.
 
     Raises:
         UsageError: An argument is outside its range.
@@ -65,20 +78,26 @@ def total_variation(
         raise UsageError(f"total_variation: accuracy={accuracy!r}; expected a number between 0 and 1, both excluded.")
     if max_steps < 1:
         raise UsageError(f"total_variation: max_steps={max_steps!r}; expected at least 1.")
+    penalty = _Penalty(weight, isotropic, spacing)
 
     def apply(x: Tensor) -> Tensor:
         with torch.no_grad():
-            solution = _solve(_grouped(x, joint), weight, isotropic, accuracy, max_steps)
-        return _ungrouped(solution, x)
+            solution = _solve(_grouped(x, joint, spacing), penalty, accuracy, max_steps)
+        return _ungrouped(solution, x, len(spacing))
 
     error = Proved(accuracy, "the duality gap of every call bounds its error; a call that misses the accuracy raises")
     kind = "isotropic" if isotropic else "anisotropic"
-    name = f"total_variation({weight:g}, {kind}{', joint' if joint else ''})"
+    shape = "" if spacing == FLAT else f", spacing={spacing}"
+    name = f"total_variation({weight:g}, {kind}{', joint' if joint else ''}{shape})"
     return proximity_operator(apply, name, attains=ATTAINS_SEMINORM, everywhere=EVERYWHERE, error=error)
 
 
 def total_variation_split(
-    weight: float, isotropic: bool = True, image_shape: tuple[int, int] = ANY_SIZE, joint: bool = False
+    weight: float,
+    isotropic: bool = True,
+    image_shape: tuple[int, ...] | None = None,
+    joint: bool = False,
+    spacing: Spacing = FLAT,
 ) -> Split:
     """``w TV`` as ``g(D x)``: the finite differences D, and the proximity operator of ``s g*``.
 
@@ -89,16 +108,22 @@ def total_variation_split(
         isotropic: See :func:`total_variation_value`.
         image_shape: ``(height, width)`` makes the norm of D exact; left out, images of every size are taken.
         joint: See :func:`total_variation_value`.
+        spacing: See :func:`total_variation_value`.
 
     Raises:
-        UsageError: The weight is negative or not finite.
+        UsageError: The weight is negative or not finite, or the spacing is not that of such an image.
     """
     check_weight("total_variation_split", weight)
+    direction = -len(spacing) - 1
     smallest = max(weight**2, torch.finfo(torch.float32).tiny)  # lest 0 / 0 be met where the weight is 0
 
     def project(p: Tensor) -> Tensor:
         if isotropic:
-            square = _add_square(_add_square(None, p.select(-3, 0)), p.select(-3, 1)).unsqueeze(-3)
+            first, *others = p.unbind(direction)
+            square = _add_square(None, first)
+            for other in others:
+                square = _add_square(square, other)
+            square = square.unsqueeze(direction)
         else:
             square = _add_square(None, p)
         if joint:
@@ -106,7 +131,8 @@ def total_variation_split(
         return p * square.clamp_(min=smallest).rsqrt_().mul_(weight)
 
     projection = proximity_operator(project, f"projection(radius={weight:g})", attains=None)
-    return Split(FiniteDifferences(image_shape), lambda sigma: projection)
+    differences = FiniteDifferences(image_shape or (-1,) * len(spacing), spacing)
+    return Split(differences, lambda sigma: projection)
 
 
 def _add_square(total: Tensor | None, part: Tensor) -> Tensor:
@@ -117,22 +143,46 @@ def _add_square(total: Tensor | None, part: Tensor) -> Tensor:
     return part * part if total is None else total.addcmul_(part, part)
 
 
-def _solve(v: Tensor, weight: float, isotropic: bool, accuracy: float, max_steps: int) -> Tensor:
+@dataclass(frozen=True)
+class _Penalty:
+    """``w TV`` of grouped images.
+
+    Attributes:
+        weight: w.
+        isotropic: See :func:`total_variation_value`.
+        spacing: Likewise.
+    """
+
+    weight: float
+    isotropic: bool
+    spacing: Spacing
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Of an image, counted from the last axis of a tensor."""
+        return tuple(range(-len(self.spacing), 0))
+
+    def along(self, v: Tensor) -> Iterator[tuple[int, int, float]]:
+        """For each direction its axis, the last item along it, and the weight of its differences."""
+        return ((axis, v.shape[axis] - 1, 1 / h) for axis, h in zip(self.axes, self.spacing, strict=True))
+
+
+def _solve(v: Tensor, penalty: _Penalty, accuracy: float, max_steps: int) -> Tensor:
     """The proximity operator at grouped images ``v``, in double precision."""
     exact = v.double()
     targets = accuracy**2 * exact.square().flatten(1).sum(1)
-    noise = 2 * weight * torch.finfo(torch.float32).eps * exact.abs().flatten(1).sum(1)
+    noise = 2 * penalty.weight * torch.finfo(torch.float32).eps * exact.abs().flatten(1).sum(1)
     fine = v.dtype == torch.float64 or bool((noise > targets).any())
     work = exact if fine else v.float()
 
-    flat = _flattened(exact, weight, isotropic)
-    solution = torch.where(flat.view(-1, 1, 1, 1, 1), exact.mean((-2, -1), keepdim=True), exact)
+    flat = _flattened(exact, penalty)
+    solution = torch.where(flat.view(-1, *[1] * (v.ndim - 1)), exact.mean(penalty.axes, keepdim=True), exact)
     active = (~flat).nonzero().squeeze(1)
     exact, work, targets = exact[active], work[active], targets[active]
-    p = work.new_zeros(2, *work.shape)
+    p = work.new_zeros(len(penalty.spacing), *work.shape)
     q, steps = p.clone(), 0
     while True:
-        z, gaps = _certified(exact, p, weight, isotropic)
+        z, gaps = _certified(exact, p, penalty)
         going = gaps > targets  # a gap that is not a number stops its item too
         finished = ~going
         if bool(finished.any()):
@@ -147,46 +197,54 @@ def _solve(v: Tensor, weight: float, isotropic: bool, accuracy: float, max_steps
         if steps >= max_steps:
             raise _missed(active, accuracy * (gaps / targets).sqrt(), accuracy, steps)
         until = min(max_steps, steps + max(FIRST_CHECK, steps // CHECK_FRACTION))
-        p, q = _advance(work, p, q, weight, isotropic, range(steps, until))
+        p, q = _advance(work, p, q, penalty, range(steps, until))
         steps = until
 
 
-def _flattened(v: Tensor, weight: float, isotropic: bool) -> Tensor:
+def _flattened(v: Tensor, penalty: _Penalty) -> Tensor:
     """Which items the weight flattens to the mean of each channel, by a dual field that proves it.
 
-    Sums along each row, then of the row means down the columns, give a field with ``D^T p = v - mean``. Where it fits
-    in the balls of radius w the gap is zero. Without this, an image far below the weight (a solver's first iterate,
-    say) would need a gap that floating point cannot resolve.
+    Sums along each line, then of the lines' means along the next axis, and so on, give a field with
+    ``D^T p = v - mean``. Where it fits in the balls of radius w the gap is zero. Without this, an image far below the
+    weight (a solver's first iterate, say) would need a gap that floating point cannot resolve.
     """
-    centred = v - v.mean((-2, -1), keepdim=True)
-    rows = centred.mean(-1, keepdim=True)
-    field = torch.stack([rows.cumsum(-2).expand_as(v), (centred - rows).cumsum(-1)])
-    return _lengths(field, isotropic).flatten(1).amax(1) <= weight
+    field, within = [], v.mean(penalty.axes, keepdim=True)
+    for place, (axis, h) in enumerate(zip(penalty.axes, penalty.spacing, strict=True)):
+        inner = penalty.axes[place + 1 :]
+        means = v.mean(inner, keepdim=True) if inner else v
+        field.append(h * (means - within).cumsum(axis).expand_as(v))
+        within = means
+    return _lengths(torch.stack(field), penalty.isotropic).flatten(1).amax(1) <= penalty.weight
 
 
-def _advance(  # noqa: PLR0913, PLR0917  one call for many steps, so that buffers are allocated once
-    v: Tensor, p: Tensor, q: Tensor, weight: float, isotropic: bool, steps: range
-) -> tuple[Tensor, Tensor]:
+def _advance(v: Tensor, p: Tensor, q: Tensor, penalty: _Penalty, steps: range) -> tuple[Tensor, Tensor]:
     """Accelerated projected gradient steps on the dual fields ``p``, extrapolated to ``q``; both are overwritten."""
-    height, width = v.shape[-2:]
-    stepsize = 1 / (weight * FiniteDifferences((height, width)).properties.norm.value ** 2)
+    norm = FiniteDifferences(tuple(v.shape[penalty.axes[0] :]), penalty.spacing).properties.norm.value
+    stepsize = 1 / (penalty.weight * norm**2)
     x, scratch = torch.empty_like(v), torch.empty_like(v)
     for k in steps:
-        _primal(v, q, weight, out=x)
-        q[0, ..., :-1, :].add_(x[..., 1:, :], alpha=stepsize).sub_(x[..., :-1, :], alpha=stepsize)
-        q[1, ..., :, :-1].add_(x[..., :, 1:], alpha=stepsize).sub_(x[..., :, :-1], alpha=stepsize)
-        _project(q, isotropic, scratch)
+        _primal(v, q, penalty, out=x)
+        for part, (axis, last, scale) in zip(q, penalty.along(v), strict=True):
+            inner = part.narrow(axis, 0, last).add_(x.narrow(axis, 1, last), alpha=stepsize * scale)
+            inner.sub_(x.narrow(axis, 0, last), alpha=stepsize * scale)
+        _project(q, penalty.isotropic, scratch)
         p.lerp_(q, 1 + k / (k + 1 + MOMENTUM))
         p, q = q, p
     return p, q
 
 
-def _primal(v: Tensor, p: Tensor, weight: float, out: Tensor) -> Tensor:
-    """``v - w D^T p``; the last row of ``p[0]`` and the last column of ``p[1]`` are zero."""
-    torch.add(v, p[0], alpha=weight, out=out)
-    out.add_(p[1], alpha=weight)
-    out[..., 1:, :].sub_(p[0, ..., :-1, :], alpha=weight)
-    out[..., :, 1:].sub_(p[1, ..., :, :-1], alpha=weight)
+def _primal(v: Tensor, p: Tensor, penalty: _Penalty, out: Tensor) -> Tensor:
+    """``v - w D^T p``; the last items of each part of ``p`` along its own axis are zero."""
+    directions = [
+        (part, axis, last, penalty.weight * scale)
+        for part, (axis, last, scale) in zip(p, penalty.along(v), strict=True)
+    ]
+    into = v
+    for part, _, _, alpha in directions:
+        torch.add(into, part, alpha=alpha, out=out)
+        into = out
+    for part, axis, last, alpha in directions:
+        out.narrow(axis, 1, last).sub_(part.narrow(axis, 0, last), alpha=alpha)
     return out
 
 
@@ -199,7 +257,7 @@ def _project(q: Tensor, isotropic: bool, scratch: Tensor) -> None:
     if not isotropic and not joined:
         q.clamp_(-1, 1)
         return
-    for fields in [(q[0], q[1])] if isotropic else [(q[0],), (q[1],)]:
+    for fields in [tuple(q)] if isotropic else [(part,) for part in q]:
         torch.mul(fields[0], fields[0], out=scratch)
         for other in fields[1:]:
             scratch.addcmul_(other, other)
@@ -209,15 +267,15 @@ def _project(q: Tensor, isotropic: bool, scratch: Tensor) -> None:
             each.mul_(shrink)
 
 
-def _certified(v: Tensor, p: Tensor, weight: float, isotropic: bool) -> tuple[Tensor, Tensor]:
+def _certified(v: Tensor, p: Tensor, penalty: _Penalty) -> tuple[Tensor, Tensor]:
     """The primal point of a dual field and its duality gap per item, in double precision."""
     if p.dtype != torch.float64:
         p = p.double()
-        _project(p, isotropic, torch.empty_like(v))  # rounding left it slightly outside
-    z = _primal(v, p, weight, out=torch.empty_like(v))
-    differences = _differences(z)
-    gaps = _magnitude(differences, isotropic) - (differences * p).sum((0, 2, 3, 4, 5))
-    return z, weight * gaps
+        _project(p, penalty.isotropic, torch.empty_like(v))  # rounding left it slightly outside
+    z = _primal(v, p, penalty, out=torch.empty_like(v))
+    differences = _differences(z, penalty.spacing)
+    gaps = _magnitude(differences, penalty.isotropic) - (differences * p).sum((0, *range(2, p.ndim)))
+    return z, penalty.weight * gaps
 
 
 def _missed(items: Tensor, bounds: Tensor, accuracy: float, steps: int) -> GuaranteeError:
@@ -228,9 +286,9 @@ def _missed(items: Tensor, bounds: Tensor, accuracy: float, steps: int) -> Guara
     )
 
 
-def _differences(v: Tensor) -> Tensor:
+def _differences(v: Tensor, spacing: Spacing) -> Tensor:
     """The forward differences of grouped images, direction first."""
-    return FiniteDifferences().A(v).movedim(-3, 0)
+    return FiniteDifferences((-1,) * len(spacing), spacing).A(v).movedim(-len(spacing) - 1, 0)
 
 
 def _magnitude(differences: Tensor, isotropic: bool) -> Tensor:
@@ -241,7 +299,7 @@ def _magnitude(differences: Tensor, isotropic: bool) -> Tensor:
 def _lengths(field: Tensor, isotropic: bool) -> Tensor:
     """The joint length of the vectors of a field, direction first, over directions (isotropic) and joined channels."""
     square = field * field
-    square = square[0] + square[1] if isotropic else square.transpose(0, 1)
+    square = sum(square[1:], square[0]) if isotropic else square.transpose(0, 1)
     if isotropic:
         square = square.sum(2) if square.shape[2] > 1 else square
     else:
@@ -249,21 +307,22 @@ def _lengths(field: Tensor, isotropic: bool) -> Tensor:
     return square.sqrt()
 
 
-def _grouped(x: Tensor, joint: bool) -> Tensor:
-    """Images as real ``(batch, independent, joined, height, width)``."""
-    if x.ndim < 3 or not (x.is_floating_point() or x.is_complex()):
+def _grouped(x: Tensor, joint: bool, spacing: Spacing) -> Tensor:
+    """Images as real ``(batch, independent, joined, height, width)``; volumes with their slices before the height."""
+    rank = len(spacing)
+    if x.ndim < rank + 1 or not (x.is_floating_point() or x.is_complex()):
         raise UsageError(
             f"total_variation: the image has shape {tuple(x.shape)} and type {x.dtype}; expected real or complex "
-            "(batch, channels, height, width)."
+            f"(batch, channels, {'slices, ' * (rank == 3)}height, width)."
         )
-    real = torch.view_as_real(x).movedim(-1, -3) if x.is_complex() else x.unsqueeze(-3)
-    real = real.flatten(1, -4) if real.ndim > 4 else real.unsqueeze(1)
+    real = torch.view_as_real(x).movedim(-1, -rank - 1) if x.is_complex() else x.unsqueeze(-rank - 1)
+    real = real.flatten(1, -rank - 2) if real.ndim > rank + 2 else real.unsqueeze(1)
     return real.flatten(1, 2).unsqueeze(1) if joint else real
 
 
-def _ungrouped(solution: Tensor, like: Tensor) -> Tensor:
+def _ungrouped(solution: Tensor, like: Tensor, rank: int) -> Tensor:
     """Grouped images back in the shape, precision and kind of ``like``."""
     if not like.is_complex():
         return solution.reshape(like.shape).to(like.dtype)
-    shape = (*like.shape[:-2], 2, *like.shape[-2:])
-    return torch.view_as_complex(solution.reshape(shape).movedim(-3, -1).contiguous()).to(like.dtype)
+    shape = (*like.shape[:-rank], 2, *like.shape[-rank:])
+    return torch.view_as_complex(solution.reshape(shape).movedim(-rank - 1, -1).contiguous()).to(like.dtype)

@@ -7,7 +7,7 @@ import torch
 
 from recon import priors, solvers
 from recon.errors import UsageError
-from recon.operators import Detector, Geometry, LeastSquares, Tomography, Volume, evenly_spaced, scale
+from recon.operators import AlongAxis, Detector, Geometry, LeastSquares, Tomography, Volume, evenly_spaced, scale
 from recon.operators.tomography import WeightedTomography
 from recon.operators.tomography.preconditioned import ramp_split
 from recon.operators.tomography.row_filter import RowFilter
@@ -108,3 +108,28 @@ def test_a_dead_ray_leaves_no_trace() -> None:
     other[..., 3] = 1e6
     assert torch.equal(A.A_adjoint(y), A.A_adjoint(other))
     assert torch.equal(A.weigh(y), A.weigh(other))
+
+
+def cone() -> Tomography:
+    detector = Detector(13, 2.2, 0.6, rows=AlongAxis(9, 2.4, -0.5))
+    volume = Volume((7, 8), 1.0, slices=AlongAxis(6, 1.2))
+    return Tomography(Geometry("cone", evenly_spaced(0, 360, 10), detector, volume, 40.0, 80.0))
+
+
+def weighted_cone() -> WeightedTomography:
+    return WeightedTomography(cone(), drawn(10, 9, 13, seed=7).abs())
+
+
+@pytest.mark.parametrize("make", [cone, weighted_cone])
+def test_the_rows_of_a_panel_are_split_as_those_of_a_sinogram(make) -> None:
+    A = make()
+    split, shape = ramp_split(A, NORM), A.range.shape
+    x, y = drawn(1, 1, *A.domain.shape), drawn(1, 1, *shape, seed=1)
+    u = RowFilter(1 / split.operator.root.gains, shape).A(A.A(x) - y)
+    for s in (0.01, 1.0, 30.0):
+        assert torch.allclose(split.conjugate_resolvent(y, s)(u + s * split.operator.A(x)), u, rtol=1e-9, atol=1e-9)
+    singular = torch.linalg.svdvals(matrix(split.operator))
+    assert 0.9 * NORM < float(singular[0]) <= NORM
+    if make is cone:
+        half, plain = len(singular) // 2, torch.linalg.svdvals(matrix(A))
+        assert singular[0] / singular[half] < 0.7 * plain[0] / plain[half]

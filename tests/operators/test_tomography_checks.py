@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import cache
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -342,13 +341,6 @@ def test_views_around_the_circle_interpolate_what_is_linear(angles, target, rand
     for exact in turn.angles[:2]:
         first, second, weight, known = turn.between(np.array([exact]))
         assert not known[0] or abs(turn.angles[second[0] if weight[0] > 0.5 else first[0]] - exact) < 1e-9
-
-
-def test_a_kind_of_scan_that_is_not_known_here_is_only_compared_in_shape():
-    cone = SimpleNamespace(kind="cone", angles=evenly_spaced(0, 360, 20), sinogram_shape=(4, 20, 9))
-    assert check_sinogram(np.zeros((4, 20, 9)), cone) == ()
-    with pytest.raises(ConsistencyError, match="4 x 9 x 20 and the geometry 4 x 20 x 9"):
-        check_sinogram(np.zeros((4, 9, 20)), cone)
 
 
 class TestMeasured:

@@ -44,15 +44,27 @@ def blocks(seed: int, *batch: int, size: tuple[int, int] = (16, 16), noise: floa
 # Finite differences
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (4, 1), (2, 2), (3, 7), (8, 5)], ids=str)
-def test_the_norm_is_that_of_the_dense_matrix(shape: tuple[int, int]) -> None:
-    differences = FiniteDifferences(shape)
+@pytest.mark.parametrize(
+    ("shape", "spacing"),
+    [
+        *(((h, w), None) for h, w in [(1, 1), (1, 5), (4, 1), (2, 2), (3, 7), (8, 5)]),
+        ((4, 3), (0.5, 3.0)),
+        ((1, 1, 4), None),
+        ((3, 4, 5), None),
+        ((4, 2, 3), (2.5, 1.0, 1.0)),
+        ((2, 2, 3, 2), (1.0, 0.3, 2.0, 1.0)),
+    ],
+    ids=str,
+)
+def test_the_norm_is_that_of_the_dense_matrix(shape: tuple[int, ...], spacing: tuple[float, ...] | None) -> None:
+    differences = FiniteDifferences(shape, spacing)
     unit = torch.eye(math.prod(shape), dtype=torch.float64).view(-1, *shape)
     matrix = differences.A(unit).flatten(1).T
     truth = float(torch.linalg.matrix_norm(matrix, 2))
     assert differences.properties.norm.value == pytest.approx(truth, abs=1e-12)
-    assert truth <= FiniteDifferences().properties.norm.value
-    back = differences.A_adjoint(torch.eye(matrix.shape[0], dtype=torch.float64).view(-1, 2, *shape)).flatten(1).T
+    assert truth <= FiniteDifferences((-1,) * len(shape), spacing).properties.norm.value
+    fields = torch.eye(matrix.shape[0], dtype=torch.float64).view(-1, len(shape), *shape)
+    back = differences.A_adjoint(fields).flatten(1).T
     assert torch.equal(back, matrix.T)
 
 
@@ -86,6 +98,10 @@ def test_finite_differences_refuse_another_shape() -> None:
         FiniteDifferences().A_adjoint(torch.zeros(1, 3, 4))
     with pytest.raises(UsageError, match=r"image_shape=\(0, 4\)"):
         FiniteDifferences((0, 4))
+    with pytest.raises(UsageError, match=r"spacing=\(1.0, 1.0\) with images of 3 axes"):
+        FiniteDifferences((2, 3, 4), (1.0, 1.0))
+    with pytest.raises(UsageError, match=r"spacing=\(0.0, 1.0\)"):
+        FiniteDifferences((2, 3), (0.0, 1.0))
 
 
 # The value
@@ -151,7 +167,51 @@ def test_one_dimensional_signals_satisfy_the_taut_string(isotropic: bool, values
     assert torch.allclose(string[:-1][steep], -weight * jumps[steep].sign(), atol=slack + 1e-4)
 
 
+def volume(*values: float, axis: int) -> Tensor:
+    """A volume that changes along one axis, the same across."""
+    line = torch.tensor(values, dtype=torch.float64).view([-1 if place == axis else 1 for place in range(3)])
+    return line.expand([len(values) if place == axis else 2 for place in range(3)])[None, None].contiguous()
+
+
+@kinds
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_step_in_a_volume_moves_by_the_weight_over_the_distance_of_its_slices(isotropic: bool, axis: int) -> None:
+    spacing = (2.5, 1.0, 1.0)
+    x = volume(0, 0, 0, 0, 1, 1, axis=axis)
+    low, high = 0.2 / spacing[axis] / 4, 1 - 0.2 / spacing[axis] / 2
+    expected = volume(low, low, low, low, high, high, axis=axis)
+    z = total_variation(0.2, isotropic, accuracy=1e-7, spacing=spacing)(x)
+    assert torch.allclose(z, expected, atol=1e-6)
+    value = total_variation_value(x, isotropic, spacing=spacing)
+    assert value.item() == pytest.approx(4 / spacing[axis])
+
+
+def test_a_volume_is_flattened_as_a_whole_and_not_slice_by_slice() -> None:
+    x = blocks(7, 2, 3, size=(8, 8)).unsqueeze(1)
+    flat = total_variation(100.0, accuracy=1e-6, spacing=(2.0, 1.0, 1.0))(x)
+    assert torch.allclose(flat, x.mean((-3, -2, -1), keepdim=True).expand_as(x), atol=1e-9)
+
+
+def test_the_split_of_a_volume_has_the_value_and_the_projection_of_the_penalty() -> None:
+    """``g(D x) = w TV(x) = max <p, D x>`` over the balls on which the conjugate's resolvent projects."""
+    x, spacing = blocks(8, 1, 5, size=(6, 7)).unsqueeze(1), (0.4, 1.0, 1.0)
+    prior = total_variation_prior(0.3, image_shape=(5, 6, 7), spacing=spacing)
+    assert prior.split is not None and prior.value is not None
+    differences = prior.split.operator.A(x)
+    p = prior.split.conjugate_resolvent(1.0)(1e9 * differences)
+    assert p.norm(dim=-4).max() <= 0.3 + 1e-12
+    assert float((p * differences).sum()) == pytest.approx(prior.value(x).item(), rel=1e-6)
+
+
 # The proximity operator: references and the promise
+
+
+def test_agrees_with_scikit_image_on_a_volume() -> None:
+    x = blocks(9, 1, 8, size=(9, 10)).unsqueeze(1)
+    theirs = denoise_tv_chambolle(x[0, 0].numpy(), weight=0.1, eps=1e-14, max_num_iter=20_000)
+    prox = total_variation(0.1, accuracy=1e-5, spacing=(1.0, 1.0, 1.0))
+    assert np.abs(prox(x)[0, 0].numpy() - theirs).max() < 3e-4
+    assert torch.allclose(prox(x.float()).double(), prox(x), atol=1e-3)
 
 
 @pytest.mark.parametrize("weight", [0.05, 0.15])

@@ -8,8 +8,9 @@ import torch
 
 from recon.errors import OutputError
 from recon.imaging import ValueRange, read
-from recon.report import solve_figure
+from recon.report import solve_figure, volume_figure
 from recon.report.figure import _detail, _limits, _scale_of
+from recon.report.volume_figure import _middles
 
 UNIT = ValueRange(0.0, 255.0)
 
@@ -87,3 +88,22 @@ def test_importing_the_report_does_not_import_matplotlib() -> None:
     heavy = "{'matplotlib', 'pydicom', 'tifffile'}"
     code = f"import sys, recon.report, recon.imaging; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 12, 20, 16), (6, 7, 9), (1, 1, 1, 4, 4)])
+def test_a_volume_is_drawn_by_three_slices_at_right_angles(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    volume, views = torch.rand(shape), torch.rand(1, 1, 5, 8, 9)
+    arguments = {"title": "a title", "value_range": UNIT, "certificate_sentence": "A sentence."}
+    volume_figure(
+        tmp_path / "a.png", views, volume, views - 0.5, [(1, 1.0), (2, 0.1)], spacing=(2.5, 1, 1), **arguments
+    )
+    assert read(tmp_path / "a.png").width == 1500
+
+
+def test_the_slices_of_a_volume_stand_upright() -> None:
+    volume = np.arange(2 * 4 * 6, dtype=float).reshape(2, 4, 6)
+    level, front, side = _middles(volume, (3.0, 1.0, 1.0))
+    assert np.array_equal(level[1], volume[1])
+    assert np.array_equal(front[1], volume[[1, 0], 2])
+    assert np.array_equal(side[1], volume[[1, 0], :, 3])
+    assert [aspect for _, _, aspect in (level, front, side)] == [1.0, 3.0, 3.0]

@@ -1,6 +1,7 @@
 """X-ray tomography: geometries as values, projectors whose adjoint is the adjoint, and what practice uses for it."""
 
 from recon.operators.tomography.fbp import FilteredBackProjection, fbp
+from recon.operators.tomography.fdk import FeldkampDavisKress, fdk, inverse
 from recon.operators.tomography.filtering import WINDOWS
 from recon.operators.tomography.geometry import AlongAxis, Detector, Geometry, Volume, coarser, evenly_spaced, views
 from recon.operators.tomography.geometry_file import geometry_from_toml, geometry_to_toml, read_geometry
@@ -14,6 +15,7 @@ __all__ = [
     "WINDOWS",
     "AlongAxis",
     "Detector",
+    "FeldkampDavisKress",
     "FilteredBackProjection",
     "Geometry",
     "Surrogate",
@@ -23,9 +25,11 @@ __all__ = [
     "coarser",
     "evenly_spaced",
     "fbp",
+    "fdk",
     "geometry_from_toml",
     "geometry_to_toml",
     "geometry_warnings",
+    "inverse",
     "options_of",
     "read_geometry",
     "surrogate",

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from recon.errors import ConsistencyError
 from recon.operators.tomography.centre import CentreEstimate, centre_of_rotation
+from recon.operators.tomography.cone_checks import check_panel_shape, end_warnings, height_warnings, middle_row
 from recon.operators.tomography.field_of_view import (
     clear_level,
     field_of_view_warnings,
     support_warnings,
     truncation_warnings,
 )
-from recon.operators.tomography.geometry import Geometry
+from recon.operators.tomography.geometry import Geometry, mid_plane
 from recon.operators.tomography.opposite import fit_offset
 
 __all__ = [
@@ -50,7 +51,8 @@ def check_sinogram(values: Values, geometry: Geometry) -> tuple[str, ...]:
     """Everything below: the warnings, a sentence each.
 
     Args:
-        values: Line integrals, (views, pixels) or (slices, views, pixels).
+        values: Line integrals, (views, pixels) or (slices, views, pixels); of a cone (views, panel rows, panel
+            columns).
         geometry: The scan that they are said to be of.
 
     Raises:
@@ -58,8 +60,8 @@ def check_sinogram(values: Values, geometry: Geometry) -> tuple[str, ...]:
     """
     check_shape(values, geometry)
     warnings = angle_unit_warnings(geometry)
-    if geometry.kind not in ("parallel", "fan"):
-        return warnings
+    if geometry.kind == "cone":
+        return (*warnings, *_cone_warnings(values, geometry))
     return (
         *warnings,
         *dead_column_warnings(values),
@@ -71,18 +73,36 @@ def check_sinogram(values: Values, geometry: Geometry) -> tuple[str, ...]:
     )
 
 
+def _cone_warnings(values: Values, geometry: Geometry) -> tuple[str, ...]:
+    """What the rows of the panel say, each of them the sinogram of about a fan, and exactly that of the middle."""
+    fan, rows, middle = mid_plane(geometry), values.swapaxes(0, 1), middle_row(values, geometry)
+    warnings = dead_column_warnings(rows, panel=True)
+    if middle is not None:
+        warnings += (*angle_sign_warnings(middle, fan), *centre_warnings(middle, fan), *support_warnings(middle, fan))
+    return (
+        *warnings,
+        *field_of_view_warnings(fan),
+        *height_warnings(geometry),
+        *truncation_warnings(rows, fan),
+        *end_warnings(values),
+    )
+
+
 def check_shape(values: Values, geometry: Geometry) -> None:
     """Compare rows with angles and columns with detector pixels.
 
     Raises:
         ConsistencyError: They differ; it says so if rows and columns, or views and slices, are exchanged.
     """
+    if geometry.kind == "cone":
+        check_panel_shape(values, geometry)
+        return
     expected = geometry.sinogram_shape
     found = values.shape[-len(expected) :]
     if found == expected and values.ndim in (len(expected), len(expected) + 1):
         return
     given, wanted = " x ".join(map(str, values.shape)), " x ".join(map(str, expected))
-    if len(expected) != 2 or values.ndim not in (2, 3):
+    if values.ndim not in (2, 3):
         raise ConsistencyError(f"the measurement is {given} and the geometry {wanted}; expected the same shape.")
     if found == expected[::-1]:
         raise ConsistencyError(
@@ -153,31 +173,34 @@ def centre_warnings(values: Values, geometry: Geometry) -> tuple[str, ...]:
     )
 
 
-def dead_columns(values: Values) -> tuple[tuple[int, int], ...]:
+def dead_columns(values: Values, panel: bool = False) -> tuple[tuple[int, int], ...]:
     """The detector pixels whose value is the same in all views, (slice, column).
 
     Air without noise is not among them: columns from the edge of the detector on that are constant and about zero. Nor
-    is anything if more than a tenth is constant, as it is for a round object about the axis without noise.
+    is anything if more than a tenth is constant, as it is for a round object about the axis without noise. Where the
+    slices are rows of a panel, its lowest and its highest row are edges of the detector too.
     """
     stack = values[None] if values.ndim == 2 else values
     if stack.shape[1] < 2:
         return ()
     constant = np.stack([(one == one[0]).all(axis=0) for one in stack])
     air = constant & (np.abs(stack[:, 0]) <= clear_level(stack[:: max(1, len(stack) // 8)]))
-    left, right = np.logical_and.accumulate(air, axis=1), np.logical_and.accumulate(air[:, ::-1], axis=1)[:, ::-1]
-    dead = constant & ~(left | right)
+    dead = constant.copy()
+    for axis in (0, 1) if panel else (1,):
+        dead &= ~np.logical_and.accumulate(air, axis=axis)
+        dead &= ~np.flip(np.logical_and.accumulate(np.flip(air, axis), axis=axis), axis)
     if dead.all() or np.count_nonzero(dead) > max(1.0, _MOST_DEAD * dead.size):
         return ()
     return tuple((int(index), int(column)) for index, column in np.argwhere(dead))
 
 
-def dead_column_warnings(values: Values) -> tuple[str, ...]:
-    """Name the detector pixels whose value is the same in all views."""
-    dead = dead_columns(values)
+def dead_column_warnings(values: Values, panel: bool = False) -> tuple[str, ...]:
+    """Name the detector pixels whose value is the same in all views; arguments as in :func:`dead_columns`."""
+    dead, layer = dead_columns(values, panel), "row" if panel else "slice"
     if not dead:
         return ()
     several = values.ndim == 3 and len(values) > 1
-    names = _listed(f"{column} of slice {index}" if several else str(column) for index, column in dead)
+    names = _listed(f"{column} of {layer} {index}" if several else str(column) for index, column in dead)
     return (
         f"The sinogram is the same in all views in column {names} (counted from 0); expected no such column, because "
         "the object turns: the pixels of the detector are dead, and draw rings.",

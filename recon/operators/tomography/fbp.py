@@ -48,16 +48,32 @@ class FilteredBackProjection:
     def __call__(self, y: Tensor) -> Tensor:
         """(..., views, detector pixels) -> (..., rows, columns), in 1/mm."""
         require_member("fbp", "sinogram", y, Space(self.geometry.sinogram_shape))
-        filtered = convolve(pad(y * self._weights.like(y), self._margin), self._taps)
-        image: Tensor = _Linear.apply(filtered, self._pixels.back, self._pixels.spread)
+        image: Tensor = _Linear.apply(self.filtered(y), self._pixels.back, self._pixels.spread)
         return image
 
     def transpose(self, x: Tensor) -> Tensor:
         """The transposed map: (..., rows, columns) -> (..., views, detector pixels)."""
         require_member("fbp", "image", x, Space(self.geometry.image_shape))
         spread: Tensor = _Linear.apply(x, self._pixels.spread, self._pixels.back)
+        return self.filtered_transpose(spread)
+
+    def filtered(self, y: Tensor) -> Tensor:
+        """What is projected back: (..., views, detector pixels) -> (..., views, pixels of :attr:`wider`)."""
+        return convolve(pad(y * self._weights.like(y), self._margin), self._taps)
+
+    def filtered_transpose(self, z: Tensor) -> Tensor:
+        """The transpose of :meth:`filtered`."""
         before, pixels = self._margin[0], self.geometry.detector.pixels
-        return convolve(spread, self._taps)[..., before : before + pixels] * self._weights.like(x)
+        return convolve(z, self._taps)[..., before : before + pixels] * self._weights.like(z)
+
+    @cached_property
+    def wider(self) -> Geometry:
+        """The scan with the detector on which the filtered sinogram lies: as wide as the shadow of the whole image."""
+        detector, (before, after) = self.geometry.detector, self._margin
+        offset = detector.offset + (after - before) * detector.pitch / 2
+        return replace(
+            self.geometry, detector=replace(detector, pixels=before + detector.pixels + after, offset=offset)
+        )
 
     @cached_property
     def _margin(self) -> tuple[int, int]:
@@ -72,14 +88,11 @@ class FilteredBackProjection:
 
     @cached_property
     def _pixels(self) -> PixelDriven:
-        detector, (before, after) = self.geometry.detector, self._margin
-        offset = detector.offset + (after - before) * detector.pitch / 2
-        wider = replace(detector, pixels=before + detector.pixels + after, offset=offset)
-        return PixelDriven(replace(self.geometry, detector=wider), power=2)
+        return PixelDriven(self.wider, power=2)
 
     @cached_property
     def _taps(self) -> NDArray[np.float64]:
-        detector = self._pixels.geometry.detector
+        detector = self.wider.detector
         taps = ramp_taps(detector.pixels, self.window)
         if detector.shape == "arc":
             taps = taps / np.sinc(np.arange(detector.pixels) * detector.pitch / self.geometry.distances[1] / np.pi) ** 2

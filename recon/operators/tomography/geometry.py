@@ -244,6 +244,15 @@ def views(geometry: Geometry, indices: Sequence[int]) -> Geometry:
     return replace(geometry, angles=tuple(geometry.angles[index] for index in indices))
 
 
+def mid_plane(geometry: Geometry) -> Geometry:
+    """The fan that remains of a cone in the plane in which its source turns: of one row of the panel, of one slice.
+
+    Any row of the panel is a sinogram of its shape.
+    """
+    detector, volume = replace(geometry.detector, rows=None), replace(geometry.volume, slices=None)
+    return replace(geometry, kind="fan", detector=detector, volume=volume)
+
+
 def coarser(geometry: Geometry, factor: int) -> Geometry:
     """The same scan on a coarser image grid of the same extent: ``factor`` pixels along each side become one.
 

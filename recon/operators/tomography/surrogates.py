@@ -19,7 +19,7 @@ from recon.errors import UsageError
 from recon.operators._checks import require_member
 from recon.operators._choices import unknown
 from recon.operators.base import Buffer, Space
-from recon.operators.tomography.fbp import fbp
+from recon.operators.tomography.fdk import inverse
 from recon.operators.tomography.geometry import Geometry, Volume
 from recon.operators.tomography.pixel_driven import PixelDriven, require_slice
 from recon.operators.tomography.projector import Tomography, _Linear
@@ -109,7 +109,7 @@ def nearest(operator: Tomography, *, weights: str = "density") -> Pair:
 
 
 def filtered(operator: Tomography, *, window: str = "ram-lak") -> Pair:
-    """Filtered back-projection: nearly an inverse of A instead of its adjoint, hence a preconditioner.
+    """Filtered back-projection, FDK of a cone: nearly an inverse of A instead of its adjoint, hence a preconditioner.
 
     K A is nearly the identity on what the scan sees, while A^T A weighs an image's frequencies by 1 / |f|; no multiple
     of K is near A^T.
@@ -118,8 +118,8 @@ def filtered(operator: Tomography, *, window: str = "ram-lak") -> Pair:
         operator: The projector.
         window: Of the ramp, as in :func:`recon.operators.tomography.fbp`.
     """
-    inverse = fbp(operator.geometry, window)
-    return inverse, inverse.transpose
+    inverted = inverse(operator.geometry, window)
+    return inverted, inverted.transpose
 
 
 def some_views(operator: Tomography, *, every: int = 4) -> Pair:
@@ -137,12 +137,14 @@ def some_views(operator: Tomography, *, every: int = 4) -> Pair:
     some = replace(operator, geometry=replace(operator.geometry, angles=operator.geometry.angles[::every]))
     scale = views / len(some.geometry.angles)
 
-    def forward(x: Tensor) -> Tensor:
-        y = x.new_zeros(*x.shape[:-2], *operator.geometry.sinogram_shape)
-        y[..., ::every, :] = scale * some.A(x)
-        return y
+    kept = torch.arange(0, views, every)
+    rank, axis = len(operator.domain.shape), -len(operator.range.shape)
 
-    return lambda y: scale * some.A_adjoint(y[..., ::every, :].contiguous()), forward
+    def forward(x: Tensor) -> Tensor:
+        y = x.new_zeros(*x.shape[: x.ndim - rank], *operator.range.shape)
+        return y.index_copy_(axis, kept.to(x.device), scale * some.A(x))
+
+    return lambda y: scale * some.A_adjoint(y.index_select(axis, kept.to(y.device))), forward
 
 
 def coarse(operator: Tomography, *, factor: int = 2) -> Pair:
@@ -190,6 +192,9 @@ SURROGATES: Mapping[str, Callable[..., Pair]] = {
 """Name to what makes it; each docstring says what it is."""
 
 
+_OF_VOLUMES = ("fbp", "views")
+
+
 def surrogate(name: str, operator: Tomography, **options: Any) -> Surrogate:
     """A surrogate of the adjoint of a projector, by name.
 
@@ -208,7 +213,8 @@ def surrogate(name: str, operator: Tomography, **options: Any) -> Surrogate:
     for option in options:
         if option not in known:
             raise unknown(f"option of the surrogate {name!r}", option, known)
-    require_slice(f"surrogate {name!r}", operator.geometry)
+    if name not in _OF_VOLUMES:
+        require_slice(f"surrogate {name!r}", operator.geometry)
     back, forward = SURROGATES[name](operator, **options)
     chosen = ",".join(f"{option}={value}" for option, value in options.items())
     return Surrogate(f"{name}:{chosen}" if chosen else name, operator.domain, operator.range, back, forward)
