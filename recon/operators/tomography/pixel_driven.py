@@ -75,15 +75,15 @@ class PixelDriven:
         detector, steps = self.geometry.detector, self._steps
         middle = (detector.pixels - 1) / 2 - detector.offset / detector.pitch + PADDING[0]
         if self._is_parallel:
-            across, down, origin = (place[:, 0] / detector.pitch for place in self._places)
+            across, down, origin = (place[0] / detector.pitch for place in self._places)
             return *(_like(place, like) for place in (across, down, origin + middle)), steps
-        axis, distance = self.geometry.distances
+        (axis, distance), arc = self.geometry.distances, True if detector.shape == "arc" else None
         places = (_like(place, like) for place in self._places)
-        return *places, middle, distance / detector.pitch, axis, detector.shape == "arc", self.power, steps
+        return *places, middle, distance / detector.pitch, axis, arc, self.power, steps
 
     @property
-    def _steps(self) -> float:
-        return 0.0 if self.bits is None else 2.0**self.bits
+    def _steps(self) -> float | None:
+        return None if self.bits is None else 2.0**self.bits
 
     @cached_property
     def _places(self) -> tuple[Floats, Floats, Floats]:
@@ -109,12 +109,11 @@ class PixelDriven:
     def _shadows(self, like: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """For each view: the padded detector pixel below each pixel's shadow, how far beyond it, and the weight."""
         rows, columns = self.geometry.image_shape
-        row = torch.arange(rows, dtype=like.dtype, device=like.device)[:, None, None]
-        column = torch.arange(columns, dtype=like.dtype, device=like.device)[:, None]
-        across, down, origin = (torch.from_numpy(place).to(like) for place in self._places)
+        row = torch.arange(rows, dtype=like.dtype, device=like.device)[:, None]
+        column = torch.arange(columns, dtype=like.dtype, device=like.device)
+        across, down, origin = (torch.from_numpy(place).to(like)[:, :, None, None] for place in self._places)
         for view in range(len(self.geometry.angles)):
-            aside, depth = (across[view] * column + down[view] * row + origin[view]).unbind(-1)
-            yield self._read(aside, depth)
+            yield self._read(*(across[:, view] * column + down[:, view] * row + origin[:, view]))
 
     def _read(self, aside: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         detector = self.geometry.detector
@@ -128,23 +127,23 @@ class PixelDriven:
         shadow = ((u - detector.offset) / detector.pitch + middle).clamp(0, self._padded_shape[1] - 2)
         ray = shadow.long()
         beyond = shadow - ray
-        if self._steps:
+        if self._steps is not None:
             beyond = (beyond * self._steps + 0.5).floor() / self._steps
         return ray, beyond, away**-self.power
 
 
 def places(geometry: Geometry) -> tuple[Floats, Floats, Floats]:
-    """Where the pixels are in the frame that turns with the scanner, each of shape (views, 2), in mm.
+    """Where the pixels are in the frame that turns with the scanner, each of shape (2, views), in mm.
 
     Two coordinates, along the detector's axis and the depth from the source (from the axis of rotation for parallel
     rays): their change from a column to the next, from a row to the next, and those of the pixel in row 0 and column 0.
     """
     angle, volume = np.deg2rad(np.asarray(geometry.angles)), geometry.volume
-    x, y = np.stack((np.cos(angle), -np.sin(angle)), 1), np.stack((np.sin(angle), np.cos(angle)), 1)
+    x, y = np.stack((np.cos(angle), -np.sin(angle))), np.stack((np.sin(angle), np.cos(angle)))
     rows, columns = volume.pixels
     first_x = volume.offset[0] - (columns - 1) / 2 * volume.pitch
     first_y = volume.offset[1] + (rows - 1) / 2 * volume.pitch
-    depth = np.array([0.0, geometry.source_to_axis or 0.0])
+    depth = np.array([[0.0], [geometry.source_to_axis or 0.0]])
     return x * volume.pitch, -y * volume.pitch, first_x * x + first_y * y + depth
 
 
