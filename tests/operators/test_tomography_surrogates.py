@@ -111,7 +111,7 @@ def test_the_pixel_driven_transpose_is_exact_whatever_the_scan(*, kind, angles, 
         Volume(pixels, 1.0, (1.5, -2.0)), **({"source_to_axis": 12.0, "source_to_detector": 30.0} if is_fan else {}),
     )  # fmt: skip
     back = surrogate("pixel-driven", Tomography(geometry), bits=bits)
-    dtype, rounding = (torch.float32, 1e-6) if single else (torch.float64, 1e-14)
+    dtype, rounding = (torch.float32, 3e-6) if single else (torch.float64, 1e-14)
     K, transposed = matrix(back, back.range, dtype), matrix(back.A, back.domain, dtype)
     assert float((K - transposed.T).abs().max()) <= rounding * max(1.0, float(K.abs().max()))
 

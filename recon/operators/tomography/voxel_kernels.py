@@ -23,7 +23,7 @@ Array = Any
 def _shadow(aside: float, near: float, middle: float, far: float, last: float) -> Any:
     """The padded column below the shadow of a pillar, how far beyond it, and ``1 / depth``."""
     nearer = 1.0 / near
-    column, beyond = _read(middle + far * (aside * nearer), last, 0.0)
+    column, beyond = _read(middle + far * (aside * nearer), last, None)
     return column, beyond, nearer
 
 
@@ -36,7 +36,7 @@ def back_project(
 
     Args:
         panels: (views, panel columns + 3, panel rows + 3): in both directions a zero before and two after.
-        across: (views, 2): from a column of the volume to the next, the change of the coordinate along the panel's
+        across: (2, views): from a column of the volume to the next, the change of the coordinate along the panel's
             columns and of the depth from the source, in mm.
         down: From a row to the next.
         origin: Both of the voxels in row 0 and column 0.
@@ -50,16 +50,16 @@ def back_project(
     """
     views, width, height = panels.shape
     real = panels.dtype.type
-    last_column, last_row, plain = float(width - 2), real(height - 2), real(0)
+    last_column, last_row = float(width - 2), real(height - 2)
     out = np.zeros((rows, columns, slices), panels.dtype)
     for row in numba.prange(rows):
         pillar = np.empty(height, panels.dtype)
         for view in range(views):
-            left = _along(down[view, 0], float(row), origin[view, 0])
-            near = _along(down[view, 1], float(row), origin[view, 1])
+            left = _along(down[0, view], float(row), origin[0, view])
+            near = _along(down[1, view], float(row), origin[1, view])
             for column in range(columns):
-                aside = _along(across[view, 0], float(column), left)
-                depth = _along(across[view, 1], float(column), near)
+                aside = _along(across[0, view], float(column), left)
+                depth = _along(across[1, view], float(column), near)
                 ray, share, nearer = _shadow(aside, depth, middle, far, last_column)
                 ratio, beyond = real(axis * nearer * axis * nearer), real(share)
                 lower, upper = panels[view, ray], panels[view, ray + 1]
@@ -68,7 +68,7 @@ def back_project(
                 lowest, step = real(centre + bottom * nearer), real(rise * nearer)
                 total = out[row, column]
                 for k in range(slices):
-                    below, above = _read(_along(step, real(k), lowest), last_row, plain)
+                    below, above = _read(_along(step, real(k), lowest), last_row, None)
                     value, other = _neighbours(pillar, below)
                     total[k] += value + above * (other - value)
     return out
@@ -86,24 +86,24 @@ def spread(
         across: As for :func:`back_project`, as are the others.
     """
     rows, columns, slices = volume.shape
-    views, real = len(across), volume.dtype.type
-    last_column, last_row, plain = float(width - 2), real(height - 2), real(0)
+    views, real = across.shape[1], volume.dtype.type
+    last_column, last_row = float(width - 2), real(height - 2)
     out = np.zeros((views, width, height), volume.dtype)
     for view in numba.prange(views):
         pillar = np.empty(height, volume.dtype)
         for row in range(rows):
-            left = _along(down[view, 0], float(row), origin[view, 0])
-            near = _along(down[view, 1], float(row), origin[view, 1])
+            left = _along(down[0, view], float(row), origin[0, view])
+            near = _along(down[1, view], float(row), origin[1, view])
             for column in range(columns):
-                aside = _along(across[view, 0], float(column), left)
-                depth = _along(across[view, 1], float(column), near)
+                aside = _along(across[0, view], float(column), left)
+                depth = _along(across[1, view], float(column), near)
                 ray, share, nearer = _shadow(aside, depth, middle, far, last_column)
                 ratio, beyond = real(axis * nearer * axis * nearer), real(share)
                 lowest, step = real(centre + bottom * nearer), real(rise * nearer)
                 pillar[:] = real(0)
                 values = volume[row, column]
                 for k in range(slices):
-                    below, above = _read(_along(step, real(k), lowest), last_row, plain)
+                    below, above = _read(_along(step, real(k), lowest), last_row, None)
                     upper = above * values[k]
                     pillar[below] += values[k] - upper
                     pillar[below + 1] += upper
