@@ -49,6 +49,21 @@ On 60 views of the Shepp-Logan phantom of 512 x 512 with weight 3, the best of 0
 either side, and take 35 steps to 37.5 dB.
 """
 
+TOLERANCE = 1e-5
+"""The relative residual at which a run stops by default: short steps may be far from where they lead.
+
+On 60 views of a fan, forward-backward is 6 dB below the limit at 1e-3, 4.5 at 1e-4 and 2.3 at 3e-5, and FISTA 4.7 at
+1e-3, 0.5 at 3e-4 and 0.0 from 1e-4 on. Six tasks of deblurring, denoising and enlarging by a resolvent of the data
+reach it in 80 to 300 steps, and gain or lose 0.1 dB at most from 1e-2 on.
+"""
+
+SPLIT_TOLERANCE = 1e-3
+"""The same where the data term of projections is split off.
+
+On 60 views of CT slices, 128 x 128 and 512 x 512, images with 1e4 and 1e5 photons a ray are then 0.00 and 0.01 dB from
+the limit, after 220 to 370 steps, with 1e6 photons 0.2 dB, after 320; 1e-4 takes 580 to 3000, 1e-5 1000 to beyond 4000.
+"""
+
 RESOLVENT_RELAXATION = 1.9
 """Without a gradient the relaxation may be anything below 2; 1.9 takes half the steps of 1."""
 
@@ -86,6 +101,7 @@ class Method:
         relaxation: Of the algorithm.
         bound: From measurement and images to what bounds their distance to the matched solution; ``None`` where that is
             what the certificate speaks of.
+        tolerance: The relative residual at which to stop, unless told otherwise.
     """
 
     name: str
@@ -96,6 +112,7 @@ class Method:
     algorithm: Callable[[Tensor], solvers.Algorithm[Any]]
     relaxation: float = 1.0
     bound: Callable[[Tensor, Tensor], tuple[ErrorBound, ...]] | None = None
+    tolerance: float = TOLERANCE
 
 
 def examine(  # noqa: PLR0913  each is an independent choice of the caller
@@ -319,7 +336,7 @@ def _all_split(
     )  # fmt: skip
     return Method(
         "condat_vu", s, t, None, certificate,
-        lambda y: solvers.condat_vu(None, primal, together, dual_resolvent(y), s, t, r), r,
+        lambda y: solvers.condat_vu(None, primal, together, dual_resolvent(y), s, t, r), r, tolerance=SPLIT_TOLERANCE,
     )  # fmt: skip
 
 

@@ -156,7 +156,7 @@ def execute(plan: Plan, watch: Watch | None = None) -> Result:
         solution = solvers.solve(
             plan.method.algorithm(problem.measurement),
             starting_image(plan),
-            tolerance=config.tolerance,
+            tolerance=plan.tolerance,
             max_steps=config.iterations,
             callback=look,
             certificate=plan.method.certificate,

@@ -205,7 +205,9 @@ def test_a_run_out_of_steps_is_written_and_says_so(run, measured: Path) -> None:
     record = json.loads(Path("x.png.run.json").read_text())
     assert record["status"] == "out of steps"
     residual = max(record["history"][-1]["residuals"])
-    advice = f"the budget of 3 steps ran out at a relative residual of {residual:.1e}; --iterations gives more"
+    advice = (
+        f"the budget of 3 steps ran out at a relative residual of {residual:.1e}, above 1e-05; --iterations gives more"
+    )
     assert outcome.err.count(advice) == 1
     assert advice not in run("solve", measured, "-o", "x.png", *BLUR, "--overwrite").err
 
