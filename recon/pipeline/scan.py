@@ -143,12 +143,18 @@ def noise_of(scan: Image) -> float | None:
     return 1 / math.sqrt(mean) if mean > 0 else None
 
 
+_SIGNS = (1, 1, 1, 1, -1, -1, 1, -1, -1)
+"""Of three rows of three: the sum over all pairs of the product of their signs over their distance is near 0."""
+
+
 @torch.no_grad()
 def column_norm(operator: LinearOperator, shape: tuple[int, int]) -> float:
-    """The root mean square norm of the projections of a single pixel near the middle of the image."""
-    pixels = torch.zeros(9, 1, *shape)
-    for number in range(9):
-        row, column = (shape[0] * (3 + number // 3)) // 8, (shape[1] * (3 + number % 3)) // 8
-        pixels[number, 0, row, column] = 1.0
-    squares = operator.A(pixels).double().square().flatten(1).sum(1)
-    return math.sqrt(float(squares.mean()))
+    """The root mean square norm of the projections of a single pixel near the middle of the image, about.
+
+    Nine pixels are projected at once, with signs by which the rays that meet two of them count about as often for as
+    against: of 128 x 128 pixels and more the error is about 1 %, and half of that in the weight of a prior.
+    """
+    pixels = torch.zeros(1, 1, *shape)
+    for number, sign in enumerate(_SIGNS):
+        pixels[0, 0, (shape[0] * (3 + number // 3)) // 8, (shape[1] * (3 + number % 3)) // 8] = sign
+    return math.sqrt(float(operator.A(pixels).double().square().sum()) / len(_SIGNS))
