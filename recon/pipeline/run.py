@@ -352,5 +352,6 @@ def _write_figure(result: Result, figure: Path, overwrite: bool) -> None:
         value_range=problem.template.value_range,
         measured_range=problem.image.value_range,
         certificate_sentence=plan.method.certificate.sentence,
+        window=imaging.display_window(problem.template),
         overwrite=overwrite,
     )
