@@ -65,6 +65,13 @@ On 60 views of CT slices, 128 x 128 and 512 x 512, images with 1e4 and 1e5 photo
 the limit, after 220 to 370 steps, with 1e6 photons 0.2 dB, after 320; 1e-4 takes 580 to 3000, 1e-5 1000 to beyond 4000.
 """
 
+FARTHEST = 1e3
+"""How many times longer, or shorter, than the package's own a step may be where any converges.
+
+Of a box blur, Condat-Vu with the resolvent is as good after 1000 steps at 600 times its own step; at 60,000 times it
+is noise, though its steps are short.
+"""
+
 _PROVED_PAIRS = (Tomography, WeightedTomography)
 """Both maps apply the same weights, so that the gap is proved; to measure it too would take 70 projections."""
 
@@ -254,7 +261,7 @@ def _douglas_rachford(pair: Pair, prior: Prior, stepsize: float | None, weight: 
             "its data term; expected a method that takes the gradient, such as forward_backward."
         )
     least = 1 / _squared_norm(pair.properties)
-    s = stepsize or (max(SHRINKAGE / weight, least) if weight else least)
+    s = _near(stepsize, max(SHRINKAGE / weight, least) if weight else least, "douglas_rachford")
     resolvent = prior.resolvent(s)
     certificate = proofs.certify_douglas_rachford(pair.properties, resolvent.properties)
     return Method(
@@ -305,7 +312,7 @@ def _primal_dual(pair: Pair, prior: Prior, stepsize: float | None, weight: float
     """Condat-Vu with the resolvent of the data term in place of its gradient, which has no limit on the step size."""
     split, size, r = _split(prior), math.sqrt(_squared_norm(pair.properties)), RESOLVENT_RELAXATION
     balanced = RESOLVENT_BALANCE / (size * math.sqrt(weight)) if weight else 10 / size**2
-    s = stepsize or min(max(balanced, 1 / size**2), 100 / size**2)
+    s = _near(stepsize, min(max(balanced, 1 / size**2), 100 / size**2), "condat_vu")
     dual = operators.properties_of(split.operator)
     t = INSIDE / (s * dual.norm.value**2)
     dual_resolvent = split.conjugate_resolvent(t)
@@ -330,7 +337,7 @@ def _all_split(
     data = operator.data_split(split.operator.properties.norm.value)
     together = operators.stack(data.operator, split.operator)
     dual = together.properties
-    s = stepsize or SPLIT_BALANCE / (weight or 1.0)
+    s = _near(stepsize, SPLIT_BALANCE / (weight or 1.0), "condat_vu")
     t = INSIDE / (s * dual.norm.value**2)
 
     def dual_resolvent(y: Tensor) -> Resolvent:
@@ -346,6 +353,18 @@ def _all_split(
         "condat_vu", s, t, None, certificate,
         lambda y: solvers.condat_vu(None, primal, together, dual_resolvent(y), s, t, r), r, tolerance=SPLIT_TOLERANCE,
     )  # fmt: skip
+
+
+def _near(asked: float | None, own: float, method: str) -> float:
+    """The step size that was asked for, else the package's own."""
+    if asked is None:
+        return own
+    if not own / FARTHEST <= asked <= own * FARTHEST:
+        raise UsageError(
+            f"stepsize is {asked:g} with method {method!r}; expected a number from {own / FARTHEST:.2g} to "
+            f"{own * FARTHEST:.2g}, because any converges, but one so far from {own:.2g} not in a budget of steps."
+        )
+    return asked
 
 
 def _split(prior: Prior) -> Split:
