@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: demo test lint bench study clean
+.PHONY: demo test lint bench study measured clean
 .DELETE_ON_ERROR:
 
 $(VENV)/package: pyproject.toml
@@ -41,6 +41,10 @@ lint: $(VENV)/dev
 # What an unmatched back-projector does, and what helps: the README's figure, in a few minutes.
 study: $(VENV)/package
 	$(BIN)/python tests/benchmarks/mismatch_study.py -o $(OUT)/mismatch.png
+
+# Measured projections, all of them and few: the README's figure, in five minutes; data that are not there are skipped.
+measured: $(VENV)/package
+	$(BIN)/python tests/benchmarks/measured.py -o $(OUT)/measured.png
 
 bench: $(VENV)/dev
 	$(BIN)/python -m pip install --quiet --group bench

@@ -10,6 +10,24 @@ from . import terminal
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+class _Number(click.ParamType):
+    """A number, refused in one sentence with the user's own text."""
+
+    def __init__(self, kind: Callable[[str], float], name: str, example: str) -> None:
+        self.kind, self.name, self.example = kind, name, example
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return self.kind(value)
+        except ValueError:
+            what = "a number" if param is None else str(param.name)
+            raise click.UsageError(f"{what} is {value!r}; expected {self.name}, as in {self.example}.", ctx) from None
+
+
+NUMBER = _Number(float, "a number", "0.5 or 1e-3")
+WHOLE_NUMBER = _Number(int, "a whole number", "500")
+
+
 def _set_debug(_context: click.Context, _option: click.Parameter, value: bool) -> None:
     terminal.settings.debug |= value
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from . import terminal
-from .common import talk_options
+from .common import NUMBER, talk_options
 from .solve import OPERATOR_HELP
 
 
@@ -18,8 +18,8 @@ from .solve import OPERATOR_HELP
     metavar="SIGMA",
     help="White Gaussian noise, of the 0..1 range or in units: 12HU; in line integrals for ct.",
 )
-@click.option("--water", type=float, metavar="MU", help="ct: the attenuation of water in 1/mm, for images in HU.")
-@click.option("--photons", type=float, metavar="N", help="ct: photons a ray brings; the noise is that of counting.")
+@click.option("--water", type=NUMBER, metavar="MU", help="ct: the attenuation of water in 1/mm, for images in HU.")
+@click.option("--photons", type=NUMBER, metavar="N", help="ct: photons a ray brings; the noise is that of counting.")
 @click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Of the noise; image k has seed N + k.")
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs (never an input).")
 @click.option("--json", "as_json", is_flag=True, help="The files written, as JSON on stdout.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from . import terminal
-from .common import talk_options
+from .common import NUMBER, WHOLE_NUMBER, talk_options
 
 if TYPE_CHECKING:
     from recon.pipeline.config import SolveConfig
@@ -35,18 +35,23 @@ _PROBLEM_OPTIONS = (
     click.option(
         "--noise", metavar="SIGMA", help="Noise level, of the 0..1 range, or in units: 12HU. Default: estimated."
     ),
-    click.option("--water", type=float, metavar="MU", help="ct: attenuation of water in 1/mm; the result is in HU."),
-    click.option("--photons", type=float, metavar="N", help="ct: photons a ray brings; rays are weighted by them."),
+    click.option("--water", type=NUMBER, metavar="MU", help="ct: attenuation of water in 1/mm; the result is in HU."),
+    click.option("--photons", type=NUMBER, metavar="N", help="ct: photons a ray brings; rays are weighted by them."),
     click.option("--flat", metavar="FILE", help="ct: the flat field, which makes line integrals of counts."),
     click.option("--dark", metavar="FILE", help="ct: the dark field."),
     click.option("--method", metavar="NAME", help=METHOD_HELP),
-    click.option("--stepsize", type=float, metavar="G", help="Default: inside the theorem's interval."),
+    click.option("--stepsize", type=NUMBER, metavar="G", help="Default: inside the theorem's interval."),
     click.option("--surrogate", metavar="SPEC", help="An operator whose adjoint replaces the true one."),
     click.option("--shift", metavar="KAPPA|auto", help="Makes the map of a surrogate monotone."),
-    click.option("--iterations", type=int, metavar="N", help="Budget of steps.  [default: 1000]"),
-    click.option("--tolerance", type=float, metavar="T", help="Relative residual to stop at.  [default: 1e-5]"),
+    click.option("--iterations", type=WHOLE_NUMBER, metavar="N", help="Budget of steps.  [default: 1000]"),
+    click.option(
+        "--tolerance",
+        type=NUMBER,
+        metavar="T",
+        help="Relative residual to stop at.  [default: 1e-5; of ct and cgls 1e-3]",
+    ),
     click.option("--require-certificate", is_flag=True, default=None, help="Refuse to run without a guarantee."),
-    click.option("--seed", type=int, metavar="N", help="Of whatever is random.  [default: 0]"),
+    click.option("--seed", type=WHOLE_NUMBER, metavar="N", help="Of whatever is random.  [default: 0]"),
     click.option("--deterministic", is_flag=True, default=None, help="Refuse what depends on thread order."),
     click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.  [default: auto]"),
 )
@@ -80,7 +85,7 @@ def command(inputs: tuple[str, ...], **given: Any) -> None:
 
     For example: recon solve blurred.png -o sharp.png --operator blur:psf=kernel.npy --noise 0.01
     """
-    from recon.pipeline.batch import expand_inputs, make_folder, name_outputs
+    from recon.pipeline.batch import expand_inputs, in_place_order, make_folder, name_outputs
     from recon.pipeline.config import read_config
 
     own = ("output", "config_file", "figure", "overwrite", "keep_interrupted", "dry_run", "as_json", "value_range")
@@ -93,7 +98,7 @@ def command(inputs: tuple[str, ...], **given: Any) -> None:
         raise click.UsageError(
             "Missing option '-o'; expected the name of the image to write.", click.get_current_context()
         )
-    files = expand_inputs(inputs)
+    files = in_place_order(expand_inputs(inputs))
     outputs = [None] * len(files) if given["output"] is None else name_outputs(files, given["output"], inputs)
     if given["figure"] is not None and len(files) > 1:
         raise click.UsageError(
@@ -153,7 +158,7 @@ def _solve_one(
     if result.status is Status.OUT_OF_STEPS:
         say(
             f"{output}: the budget of {config.iterations} steps ran out at a relative residual of "
-            f"{result.residual:.1e}; --iterations gives more"
+            f"{result.residual:.1e}, above {result.plan.tolerance:g}; --iterations gives more, --tolerance asks less"
         )
     if result.status is Status.INTERRUPTED:
         raise KeyboardInterrupt(f"after {result.steps} steps; the last iterate is in {output}")

@@ -3,6 +3,7 @@
 from recon.imaging.atomic import check_output, replacing
 from recon.imaging.counts import line_integrals
 from recon.imaging.decoded import MAX_PIXELS
+from recon.imaging.dicom_place import display_window, positions_along_normal
 from recon.imaging.dicom_write import new_series_uid
 from recon.imaging.files import Written, check_units, output_paths, read, write
 from recon.imaging.image import Grid, Image, Slices, Source, ValueRange, from_array, to_tensor, with_tensor
@@ -20,10 +21,12 @@ __all__ = [
     "Written",
     "check_output",
     "check_units",
+    "display_window",
     "from_array",
     "line_integrals",
     "new_series_uid",
     "output_paths",
+    "positions_along_normal",
     "read",
     "read_projections",
     "read_volume",

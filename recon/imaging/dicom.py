@@ -13,10 +13,11 @@ import numpy as np
 
 from recon.imaging.decoded import Decoded, RefusedError, check_size
 from recon.imaging.dicom_frames import functional_group
-from recon.imaging.image import Array, Grid, Source, ValueRange, integer_grid, robust_range
+from recon.imaging.image import HOUNSFIELD_RANGE, Array, Grid, Source, ValueRange, integer_grid, robust_range
 
 PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _PHYSICAL_UNITS = ("HU", "BQML", "GY")
+_FREQUENT = 0.01  # of the pixels
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _LONGEST_INFLATED = 2**31
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
@@ -71,9 +72,14 @@ def _grey(dataset: Any, stored: Array, header: Any, spacing: tuple[float, float]
         intercepts = tuple(b + m * ends for m, b in zip(grid.slope, grid.intercept, strict=True))
         grid = Grid(grid.low, grid.high, tuple(-m for m in grid.slope), intercepts)
         notes.append("MONOCHROME1: the values were inverted for processing.")
+    values = grid.values(stored)
     if padding is not None:
         notes.append(f"{np.count_nonzero(padding)} padding pixels are kept aside and put back.")
-    values = grid.values(stored)
+    elif units == "HU" and (padding := _undeclared_padding(values)) is not None:
+        notes.append(
+            f"{np.count_nonzero(padding)} pixels have {float(values.min()):g} HU, less than air, and no padding is "
+            "declared: they are taken for air, and put back."
+        )
     return Decoded(
         values,
         Source("dicom", "FHW", str(stored.dtype), header=header),
@@ -236,6 +242,13 @@ def _padding(dataset: Any, stored: Array) -> Array | None:
     low, high = sorted(_as_stored(dataset, number) for number in (value, limit if isinstance(limit, int) else value))
     found = (stored >= low) & (stored <= high)
     return found if found.any() else None
+
+
+def _undeclared_padding(values: Array) -> Array | None:
+    """The pixels of the least value, where that is below air and so frequent that it is no noise."""
+    least = values.min()
+    found = values == least
+    return found if least < HOUNSFIELD_RANGE[0] and np.count_nonzero(found) >= _FREQUENT * found.size else None
 
 
 def _as_stored(dataset: Any, value: int) -> int:

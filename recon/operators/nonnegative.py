@@ -64,31 +64,46 @@ def proved_norm_bound(
 def norm_of_nonnegative(operator: LinearOperator, ones: Tensor, steps: int = 4) -> Proved:
     """A proved upper bound of ||A|| for an operator whose matrix has no negative entry.
 
+    The bound is that of the last step, in double precision. The steps before may be in single precision, at a third of
+    the cost, because they only have to give a positive vector.
+
     Args:
         operator: A, with its exact adjoint.
         ones: A tensor of ones that ``A`` takes, in double precision.
-        steps: Of the power iteration; of projectors, four come within 0.2 % of the norm.
+        steps: Of the power iteration; of projectors, four come within 0.2 % of the norm, of a limited angle 0.9 %.
     """
-    square = collatz_wielandt(lambda p: operator.A_adjoint(operator.A(p)), ones, steps)
+
+    def gram(p: Tensor) -> Tensor:
+        return operator.A_adjoint(operator.A(p))
+
+    p = ones.float()
+    with torch.no_grad():
+        for _ in range(steps - 1):
+            p = _positive(gram(p))
+    square = collatz_wielandt(gram, p.to(ones), 1)
     how = "upper bound: Collatz and Wielandt's quotient of a matrix without negative entries"
     return Proved(square**0.5 * (1 + ROUNDING), how)
 
 
-def collatz_wielandt(gram: Map, ones: Tensor, steps: int) -> float:
+def collatz_wielandt(gram: Map, start: Tensor, steps: int) -> float:
     """An upper bound of the spectral radius of a map without negative entries, up to rounding.
 
     Args:
         gram: The map, from a tensor to one of the same shape.
-        ones: A tensor of ones, of the shape, dtype and device that it takes.
+        start: A positive tensor, of the shape, dtype and device that it takes.
         steps: Of the power iteration; each starts from a positive vector, so each gives a bound.
     """
-    p, least = ones, float("inf")
+    p, least = start, float("inf")
     with torch.no_grad():
         for _ in range(max(steps, 1)):
             image = gram(p)
             least = min(least, float((image / p).max()))
-            p = (image / image.max().clamp(min=torch.finfo(p.dtype).tiny)).clamp(min=_FLOOR)
+            p = _positive(image)
     return least
+
+
+def _positive(image: Tensor) -> Tensor:
+    return (image / image.max().clamp(min=torch.finfo(image.dtype).tiny)).clamp(min=_FLOOR)
 
 
 def nonnegative_pair(operator: object, surrogate: object) -> Fact | None:

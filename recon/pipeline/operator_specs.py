@@ -18,6 +18,7 @@ from recon.errors import ConsistencyError, InputError, UsageError
 from recon.operators.tomography import Geometry, Tomography, geometry_warnings, read_geometry
 from recon.pipeline import options
 from recon.pipeline.device import Say
+from recon.pipeline.kspace import off_centre_warning
 from recon.pipeline.python_specs import guarded_operator, load_callable
 from recon.pipeline.spec import Spec, unknown_name
 from recon.types import LinearOperator
@@ -163,6 +164,8 @@ def _inpaint(spec: Spec, say: Say) -> OperatorFamily:
 
 def _mri(spec: Spec, say: Say) -> OperatorFamily:
     mask, path = _mask(spec)
+    if warning := off_centre_warning(mask):
+        say(f"{path.name}: {warning}")
     return _at_one_size(spec, operators.CartesianMRI(mask), mask.shape, path, is_complex=True)
 
 

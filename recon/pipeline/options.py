@@ -54,10 +54,7 @@ def number(spec: Spec, key: str, default: float | None = None, *, low: float, hi
     text = _text(spec, key, default)
     if isinstance(text, float):
         return text
-    try:
-        parsed = float(text)
-    except ValueError:
-        parsed = math.nan
+    parsed = _parsed(text)
     if not low <= parsed <= high or math.isinf(parsed):
         raise UsageError(f"{spec}: {key} is {text!r}; expected a number {_between(low, high)}.")
     return parsed
@@ -69,9 +66,11 @@ def positive(spec: Spec, key: str, default: float | None = None, *, high: float 
     Raises:
         UsageError: It is missing without a default, not a number, or outside its range.
     """
-    parsed = number(spec, key, default, low=-math.inf, high=high)
-    if parsed <= 0:
-        raise UsageError(f"{spec}: {key} is {spec.options[key]!r}; expected a number above 0.")
+    text = _text(spec, key, default)
+    parsed = _parsed(text)
+    if not 0 < parsed <= high or math.isinf(parsed):
+        most = "" if math.isinf(high) else f" and at most {high:g}"
+        raise UsageError(f"{spec}: {key} is {text!r}; expected a finite number above 0{most}.")
     return parsed
 
 
@@ -131,6 +130,13 @@ def _text(spec: Spec, key: str, default: float | None) -> str | float:
     if default is None:
         raise UsageError(f"{spec}: {spec.name!r} needs {key}=...; expected it, because it has no default.")
     return default
+
+
+def _parsed(text: str | float) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _between(low: float, high: float) -> str:

@@ -41,6 +41,12 @@ class Plan:
     method: Method
 
     @property
+    def tolerance(self) -> float:
+        """The relative residual at which the run stops."""
+        asked = self.problem.config.tolerance
+        return self.method.tolerance if asked is None else asked
+
+    @property
     def memory_bytes(self) -> int:
         """About how much memory the run takes beyond the program itself."""
         measurement, shape, geometry = self.problem.measurement, self.problem.image_shape, self.problem.family.geometry
@@ -61,6 +67,7 @@ class Plan:
             "stepsize_interval": None if method.interval is None else list(method.interval),
             "dual_stepsize": method.dual_stepsize,
             "relaxation": method.relaxation,
+            "tolerance": self.tolerance,
             "shift": 0.0 if self.pair.mismatch is None else self.pair.mismatch.shift,
             "noise": problem.noise,
             "range": {"low": value_range.low, "high": value_range.high, "units": value_range.units},
@@ -86,7 +93,10 @@ class Plan:
             *self._mismatch_lines(),
             ("prior", str(problem.prior.spec)),
             ("noise", "not needed" if problem.noise is None else f"{problem.noise:.4g} of the range"),
-            ("method", f"{method.name}, at most {problem.config.iterations} steps"),
+            (
+                "method",
+                f"{method.name}, at most {problem.config.iterations} steps, to a residual of {self.tolerance:g}",
+            ),
             ("  step size", self._steps()),
             ("device", str(problem.device)),
             ("memory", f"about {self.memory_bytes / 2**20:.0f} MiB beside the program itself"),

@@ -157,7 +157,7 @@ def execute(plan: Plan, watch: Watch | None = None) -> Result:
         solution = solvers.solve(
             plan.method.algorithm(problem.measurement),
             starting_image(plan),
-            tolerance=config.tolerance,
+            tolerance=plan.tolerance,
             max_steps=config.iterations,
             check_every=1 if len(problem.image_shape) == 3 else 10,  # a step of a volume takes long
             callback=look,
@@ -358,5 +358,6 @@ def _write_figure(result: Result, figure: Path, overwrite: bool) -> None:
         value_range=problem.template.value_range,
         measured_range=problem.image.value_range,
         certificate_sentence=plan.method.certificate.sentence,
+        window=imaging.display_window(problem.template),
         overwrite=overwrite,
     )

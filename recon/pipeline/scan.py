@@ -173,14 +173,20 @@ def noise_of(scan: Image) -> float | None:
     return 1 / math.sqrt(mean) if mean > 0 else None
 
 
+_SIGNS = (1, 1, 1, 1, -1, -1, 1, -1, -1)
+"""Of three rows of three: the sum over all pairs of the product of their signs over their distance is near 0."""
+
+
 @torch.no_grad()
 def column_norm(operator: LinearOperator, shape: tuple[int, ...]) -> float:
-    """The root mean square norm of the projections of a single pixel near the middle of the image, or volume."""
+    """The root mean square norm of the projections of a single pixel near the middle of the image, or volume, about.
+
+    Nine pixels are projected at once, with signs by which the rays that meet two of them count about as often for as
+    against: of 128 x 128 pixels and more the error is about 1 %, and half of that in the weight of a prior.
+    """
     middle, height, width = tuple(side // 2 for side in shape[:-2]), *shape[-2:]
-    squares = []
-    for number in range(9):
+    pixels = torch.zeros(1, 1, *shape)
+    for number, sign in enumerate(_SIGNS):
         row, column = (height * (3 + number // 3)) // 8, (width * (3 + number % 3)) // 8
-        pixel = torch.zeros(1, 1, *shape)
-        pixel[0, 0, *middle, row, column] = 1.0
-        squares.append(float(operator.A(pixel).double().square().sum()))
-    return math.sqrt(sum(squares) / len(squares))
+        pixels[0, 0, *middle, row, column] = sign
+    return math.sqrt(float(operator.A(pixels).double().square().sum()) / len(_SIGNS))

@@ -28,6 +28,7 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
     certificate_sentence: str,
     measured_range: ValueRange | None = None,
     truth: "Tensor | None" = None,
+    window: tuple[float, float] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Draw measurement, result, truth where there is one, residual and convergence, with a detail below each image.
@@ -45,6 +46,8 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
         certificate_sentence: One sentence below all.
         measured_range: What 0 and 1 mean in the measurement, where that has other units.
         truth: The clean image, where it is known.
+        window: What is shown as black and as white, in the units of ``value_range``; ``None``: all values but the
+            outermost. Colours have none.
         overwrite: Whether an existing file may be replaced.
 
     Raises:
@@ -60,7 +63,10 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
     shown = [("measurement", measured), ("result", _picture(result))]
     if truth is not None:
         shown.append(("truth", _picture(truth)))
-    limits = _limits([picture for _, picture in shown[1:]])
+    whole = limits = _limits([picture for _, picture in shown[1:]])
+    if window is not None and all(picture.ndim == 2 for _, picture in shown):
+        low, high = ((edge - value_range.low) / value_range.width for edge in window)
+        limits = low, high
     measured_range = measured_range or value_range
     error = _plane(residual) * measured_range.width
     columns = len(shown) + 1
@@ -72,16 +78,17 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
         FigureCanvasAgg(figure)
         axes = figure.subplots(2, columns, squeeze=False)
         for column, (name, picture) in enumerate(shown):
-            window = _detail(picture, shown[-1][1])
-            own = _scale_of(name, picture, limits, measurement.is_complex())
+            detail = _detail(picture, shown[-1][1].clip(*limits))
+            own = _scale_of(name, picture, whole, measurement.is_complex())
+            own = limits if own == whole else own
             label = name + _figures(name, picture, shown, truth is not None) + ("" if own == limits else ", own scale")
             _draw_picture(axes[0, column], picture, own, label)
             _stretch(axes[0, column], picture, shown[-1][1])
             if own != limits:  # pixels of another kind have no place in common with the result's
                 axes[1, column].set_axis_off()
                 continue
-            _mark(axes[0, column], window)
-            _draw_picture(axes[1, column], picture[window], own)
+            _mark(axes[0, column], detail)
+            _draw_picture(axes[1, column], picture[detail], own)
             axes[1, column].spines[:].set(color=ACCENT, linewidth=1.0)
         _draw_residual(axes[0, -1], error, measured_range.units, "|A x - y|" if residual.is_complex() else "A x - y")
         _stretch(axes[0, -1], error, shown[-1][1])

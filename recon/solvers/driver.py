@@ -10,7 +10,7 @@ from torch import Tensor
 from recon.certificates.certificate import Certificate
 from recon.errors import UsageError
 from recon.memory import keep_freed_memory
-from recon.solvers.algorithm import Algorithm, S
+from recon.solvers.algorithm import Algorithm, S, State
 from recon.solvers.solution import Progress, Solution, Status
 
 GROWTH = 1e3
@@ -18,6 +18,9 @@ GROWTH = 1e3
 
 LATE_GROWTH = 1e2
 """The same when the budget runs out, for a divergence too slow to reach ``GROWTH``."""
+
+NEVER_SHRUNK, MANY_STEPS = 0.5, 100
+"""When the budget runs out after so many steps, a relative residual beyond this is divergence: the iteration swings."""
 
 PLATEAU = 10.0
 """A small residual does not count as convergence while the steps are this many times the shortest one."""
@@ -65,7 +68,8 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
         The solution, whatever the outcome: a bad outcome is a value, and raising is the caller's choice.
 
     Raises:
-        UsageError: Neither or both of ``x0`` and ``state``, or a budget or tolerance that is not valid.
+        UsageError: Neither or both of ``x0`` and ``state``, a start that is not a batch, or a budget or tolerance that
+            is not valid.
     """
     _check(x0, state, tolerance, max_steps, check_every)
     keep_freed_memory()
@@ -74,7 +78,10 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
     sound, step = current, 0
     try:
         while step < max_steps and referee.active:
-            following = _hold(referee.finished, current, algorithm.step(current))
+            following = algorithm.step(current)
+            if not step:
+                _check_batch(current, following)
+            following = _hold(referee.finished, current, following)
             step += 1
             if step % check_every and step not in (1, max_steps):
                 current = following
@@ -102,8 +109,22 @@ def _check(x0: Tensor | None, state: Any, tolerance: float, max_steps: int, chec
         raise UsageError("solve: expected either x0 or state, because a run starts from exactly one of them.")
     if not tolerance >= 0:
         raise UsageError(f"solve: tolerance={tolerance!r}; expected a number that is not negative.")
+    if x0 is not None and not x0.ndim:
+        raise UsageError(
+            "solve: x0 is a single number; expected images (batch, ...), because each item ends on its own."
+        )
     if max_steps < 1 or check_every < 1:
         raise UsageError(f"solve: max_steps={max_steps}, check_every={check_every}; expected at least 1 each.")
+
+
+def _check_batch(start: State, following: State) -> None:
+    """Refuse a start whose first axis is not the batch of what a step makes of it."""
+    given, found = tuple(start.x.shape), tuple(following.x.shape)
+    if found[:1] != given[:1]:
+        raise UsageError(
+            f"solve: the start has the shape {given} and the first step gives {found}; expected (batch, channels, "
+            "height, width), because the items of a batch end one by one."
+        )
 
 
 def _hold(items: list[int], old: S, new: S) -> S:
@@ -222,6 +243,7 @@ class _Referee:
     def run_out(self, step: int) -> None:
         """The budget has run out for whoever is still running."""
         for item in self.active:
-            diverges = self._grown(item) > LATE_GROWTH
+            swings = not self.own and step >= MANY_STEPS and self.residuals[item] > NEVER_SHRUNK
+            diverges = swings or self._grown(item) > LATE_GROWTH
             self.status[item] = Status.DIVERGED if diverges else Status.OUT_OF_STEPS
             self.steps[item] = step

@@ -27,7 +27,7 @@ class Status(StrEnum):
 _SENTENCES = {
     Status.CONVERGED: "The relative residual fell below the tolerance.",
     Status.OUT_OF_STEPS: "The budget of steps ran out before the residual fell below the tolerance.",
-    Status.DIVERGED: "The steps, or the residual, grew instead of shrinking: the iteration diverges.",
+    Status.DIVERGED: "The steps, or the residual, grew or never shrank: the iteration diverges.",
     Status.NOT_FINITE: "A NaN or an infinity appeared; the image is the last one that was seen to be finite.",
     Status.INTERRUPTED: "The run was interrupted; the image is the last iterate.",
 }

@@ -183,6 +183,22 @@ def test_the_baselines_run_without_a_prior(run, sinogram: Path, disc: np.ndarray
     assert error_of("slice.tif", disc) < 0.3
 
 
+def test_a_scan_ends_by_its_own_default_tolerance_unless_another_is_asked_for(run, sinogram: Path) -> None:
+    """The data term of a projector is split off, and its steps need not be as short as those of other methods."""
+    for given, expected in (
+        ((), 1e-3),
+        (("--tolerance", "0.01"), 0.01),
+        (("--method", "fista", "--prior", "tv"), 1e-5),
+    ):
+        outcome = run("solve", sinogram, "--dry-run", "--json", *given, *CT)
+        assert json.loads(outcome.out)["tolerance"] == expected, outcome.err
+    assert run("solve", sinogram, "-o", "slice.tif", *CT).code == 0
+    record = json.loads(Path("slice.tif.run.json").read_text())
+    assert record["status"] == "converged"
+    assert 1e-5 < record["history"][-1]["residuals"][0] <= 1e-3
+    assert run("replay", "slice.tif.run.json").code == 0
+
+
 def test_a_surrogate_is_solved_with_its_certificate_and_a_bound(run, sinogram: Path, disc: np.ndarray) -> None:
     given = ("--surrogate", "pixel-driven", "--shift", "auto", "--prior", "tikhonov:weight=1")
     outcome = run("solve", sinogram, "-o", "slice.tif", *given, *CT)

@@ -9,9 +9,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import tifffile
 from PIL import Image
+from pydicom.data import get_testdata_file
+from pydicom.uid import generate_uid
 
 from recon.pipeline import run as chain
 
@@ -192,6 +195,47 @@ def test_a_divergence_exits_with_5_and_writes_nothing(run, folder: Path, measure
     assert "step size" in required.err
 
 
+@pytest.mark.parametrize(
+    ("options", "code", "sentence"),
+    [
+        (("--stepsize", "1e9"), 2, "stepsize is 1e+09 with method 'condat_vu'; expected a number from "),
+        (
+            ("--stepsize", "1e9", "--method", "forward_backward", "--prior", "box"),
+            5,
+            "ended as diverged after 1000 steps",
+        ),
+        (("--stepsize", "abc"), 2, "stepsize is 'abc'; expected a number, as in 0.5 or 1e-3. See"),
+        (("--iterations", "1.5"), 2, "iterations is '1.5'; expected a whole number, as in 500. See"),
+        (
+            ("--operator", "blur:gaussian=nan"),
+            2,
+            "gaussian is 'nan'; expected a finite number above 0 and at most 100.",
+        ),
+    ],
+)
+def test_a_number_that_is_none_or_far_off_is_refused(
+    run, measured: Path, options: tuple[str, ...], code: int, sentence: str
+) -> None:
+    before = files(measured.parent)
+    outcome = run("solve", measured, "-o", "x.png", *BLUR, *options)
+    assert outcome.code == code
+    assert sentence in outcome.err
+    assert files(measured.parent) == before
+
+
+def test_a_series_is_numbered_by_the_places_of_its_slices(run, folder: Path) -> None:
+    data = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
+    Path("series").mkdir()
+    for name, place in (("a", 8.0), ("b", -4.0), ("c", 2.0)):
+        data.ImagePositionPatient = [0.0, 0.0, place]
+        data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = generate_uid()
+        data.save_as(f"series/{name}.dcm")
+    outcome = run("solve", "series", "-o", "out", "--operator", "identity", "--prior", "none", "--iterations", 1)
+    assert outcome.code == 0, outcome.err
+    written = [pydicom.dcmread(path) for path in sorted(Path("out").glob("*.dcm"))]
+    assert [float(one.ImagePositionPatient[2]) for one in written] == [-4.0, 2.0, 8.0]
+
+
 def test_a_device_that_is_absent_exits_with_6(run, measured: Path) -> None:
     outcome = run("solve", measured, "-o", "x.png", *BLUR, "--device", "cuda:99")
     assert outcome.code == 6
@@ -205,7 +249,9 @@ def test_a_run_out_of_steps_is_written_and_says_so(run, measured: Path) -> None:
     record = json.loads(Path("x.png.run.json").read_text())
     assert record["status"] == "out of steps"
     residual = max(record["history"][-1]["residuals"])
-    advice = f"the budget of 3 steps ran out at a relative residual of {residual:.1e}; --iterations gives more"
+    advice = (
+        f"the budget of 3 steps ran out at a relative residual of {residual:.1e}, above 1e-05; --iterations gives more"
+    )
     assert outcome.err.count(advice) == 1
     assert advice not in run("solve", measured, "-o", "x.png", *BLUR, "--overwrite").err
 

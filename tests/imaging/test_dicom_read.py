@@ -163,3 +163,30 @@ def test_nothing_of_the_patient_is_printed(tmp_path: Path) -> None:
     image = read(path)
     for text in (repr(image), str(image), repr(image.source), repr(image.value_range), " ".join(image.notes)):
         assert "lanted" not in text.lower()
+
+
+@pytest.mark.parametrize("least", [-2048, -3024])
+def test_padding_that_is_not_declared_is_air_for_solvers_and_comes_back(tmp_path: Path, least: int) -> None:
+    data = pydicom.dcmread(sample("CT_small.dcm"))
+    del data.PixelPaddingValue
+    pixels = data.pixel_array.copy()
+    pixels[:20, :20] = least - int(data.RescaleIntercept)
+    data.PixelData = pixels.astype(np.int16).tobytes()
+    data.save_as(tmp_path / "padded.dcm")
+    image = read(tmp_path / "padded.dcm")
+    assert f"400 pixels have {least} HU, less than air, and no padding is declared" in " ".join(image.notes)
+    x = to_tensor(image)
+    assert (x[0, 0, :20, :20] == 0).all()
+    back = with_tensor(image, 0.5 * x)
+    assert (back.pixels[0, 0, :20, :20] == least).all()
+
+
+def test_noise_below_air_is_no_padding(tmp_path: Path) -> None:
+    data = pydicom.dcmread(sample("CT_small.dcm"))
+    del data.PixelPaddingValue
+    pixels = data.pixel_array.copy()
+    noise = np.random.default_rng(0).integers(-40, 40, (60, 60))
+    pixels[:60, :60] = -1024 - int(data.RescaleIntercept) + noise
+    data.PixelData = pixels.astype(np.int16).tobytes()
+    data.save_as(tmp_path / "noisy.dcm")
+    assert read(tmp_path / "noisy.dcm").padding is None

@@ -50,6 +50,25 @@ def test_frequencies_and_sinograms_are_drawn_on_their_own_scale(tmp_path: Path) 
     assert _scale_of("measurement", np.linspace(0, 1.2, 99), (0.0, 1.0), False) == (0.0, 1.0)
 
 
+def test_a_window_is_the_scale_of_measurement_and_result_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Narrow as it is, it makes no measurement one of another kind; a sinogram stays one."""
+    scales: list[tuple[float, float]] = []
+    monkeypatch.setattr(
+        "recon.report.figure._draw_picture", lambda axes, picture, limits, name="": scales.append(limits)
+    )
+    image, hounsfield = (
+        torch.rand(1, 1, 40, 60),
+        {"value_range": ValueRange(-1000, 1000, "HU"), "window": (-100.0, 100.0)},
+    )
+    draw(tmp_path / "a.png", **hounsfield)
+    assert scales == [pytest.approx((0.45, 0.55))] * 4
+    scales.clear()
+    sentence = {"title": "t", "certificate_sentence": "s", **hounsfield}
+    solve_figure(tmp_path / "b.png", 50 * torch.rand(1, 1, 90, 20), image, image, [(1, 0.1)], **sentence)  # type: ignore[arg-type]
+    assert scales[0][1] > 40
+    assert scales[1:] == [pytest.approx((0.45, 0.55))] * 2
+
+
 @pytest.mark.parametrize("suffix", [".pdf", ".svg"])
 def test_the_suffix_decides_the_format(tmp_path: Path, suffix: str) -> None:
     draw(tmp_path / f"a{suffix}")

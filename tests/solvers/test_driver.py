@@ -113,6 +113,21 @@ def test_a_slow_divergence_is_told_when_the_budget_runs_out():
     assert solve(algorithm, torch.zeros(1, 4), tolerance=1e-6, max_steps=500).status == (Status.DIVERGED,)
 
 
+def test_an_iteration_that_swings_without_growing_has_diverged():
+    """Between the ends of a box, far beyond the longest step size: its steps never grow, and never shrink."""
+    algorithm = forward_backward(lambda x: 9.0 * (x - 0.6), lambda x: x.clamp(0, 1), 1.0)
+    assert solve(algorithm, torch.zeros(1, 4), max_steps=200).status == (Status.DIVERGED,)
+    assert solve(algorithm, torch.zeros(1, 4), max_steps=20).status == (Status.OUT_OF_STEPS,)  # too early to say
+
+
+@pytest.mark.parametrize("start", [torch.zeros(6, 5), torch.tensor(0.0)])
+def test_a_start_without_a_batch_is_refused_by_its_shape(start):
+    y = torch.rand(1, 1, 6, 5)
+    algorithm = forward_backward(lambda x: 0.5 * (x - y), lambda x: x, 1.0)
+    with pytest.raises(UsageError, match=r"(\(6, 5\)|single number).*; expected .*\(batch, .*because"):
+        solve(algorithm, start)
+
+
 def test_a_callback_sees_every_look_and_can_stop_the_run():
     seen = []
 

@@ -6,6 +6,7 @@ by the ramp filter.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,20 +29,35 @@ _SAME = 6
 """Decimals of a degree up to which two angles are the same."""
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What a period of the angle was measured of, in degrees.
+
+    Attributes:
+        angles: Of the views, within the period, (views,).
+        cells: The arc that each view stands for, (views,).
+        arcs: Where each part that was measured begins, and its length; none where all of the period was.
+    """
+
+    angles: Floats
+    cells: Floats
+    arcs: tuple[tuple[float, float], ...]
+
+
 def ray_weights(geometry: Geometry) -> Floats:
     """The weight of each ray in the integral over the angle, in radians, broadcastable to (views, detector pixels).
 
     The views need no order and no even spacing. Where a part of the circle was not measured, nothing is put in its
     place.
     """
-    turn, cells, end = _spread_over(geometry.angles, 360.0)
+    turn = _spread_over(geometry.angles, 360.0)
     if _is_displaced(geometry):
         share = _share_of_displaced(geometry)
     elif geometry.kind == "parallel":  # a view and the one from behind hold the same lines
-        cells, share = _spread_over(geometry.angles, 180.0)[1], np.ones((1, 1))
+        turn, share = _spread_over(geometry.angles, 180.0), np.ones((1, 1))
     else:
-        share = np.full((1, 1), 0.5) if end is None else _share_of_part(geometry, turn, end)
-    return np.deg2rad(cells)[:, None] * share
+        share = _share_of_parts(geometry, turn) if turn.arcs else np.full((1, 1), 0.5)
+    return np.deg2rad(turn.cells)[:, None] * share
 
 
 def rim(geometry: Geometry) -> float:
@@ -58,27 +74,27 @@ def _is_displaced(geometry: Geometry) -> bool:
     """Whether a full turn sees the rim of the image on one side of the detector only: a scan of a wide object."""
     detector = geometry.detector
     off_centre = abs(detector.offset) > detector.pitch and detector.half_width < rim(geometry)
-    return off_centre and _spread_over(geometry.angles, 360.0)[2] is None
+    return off_centre and not _spread_over(geometry.angles, 360.0).arcs
 
 
-def _spread_over(angles: tuple[float, ...], period: float) -> tuple[Floats, Floats, float | None]:
-    """The arc that each view stands for: half the way to either neighbour; equal views share theirs.
-
-    Returns:
-        The angles counted from the beginning of what was measured; the arcs, both of shape (views,); and the length of
-        what was measured, ``None`` for all of the period. In degrees.
-    """
+def _spread_over(angles: tuple[float, ...], period: float) -> Measured:
+    """The arc that each view stands for: half the way to either neighbour; equal views share theirs."""
     folded = np.mod(np.round(np.asarray(angles), _SAME), period)
     places, which, count = np.unique(folded, return_inverse=True, return_counts=True)
     gaps = np.diff(places, append=places[0] + period)
     bridged = _bridged(gaps)
-    after, before, start, end = bridged / 2, np.roll(bridged, 1) / 2, 0.0, None
+    after, before, missing = bridged / 2, np.roll(bridged, 1) / 2, bridged < gaps
     last = int(gaps.argmax())
     if len(gaps) > 1 and gaps[last] > WEDGE * np.delete(gaps, last).max():
         first = (last + 1) % len(gaps)
         after[last], before[first] = before[last], after[first]
-        start, end = places[first] - before[first], float((after + before).sum())
-    return np.mod(folded - start, period), ((after + before) / count)[which], end
+        missing[last] = True
+    ends = np.flatnonzero(missing)
+    starts = (np.roll(ends, 1) + 1) % len(gaps)
+    begin, stop = places[starts] - before[starts], places[ends] + after[ends]
+    lengths = period - np.mod(begin - stop, period)
+    arcs = tuple(zip(begin.tolist(), lengths.tolist(), strict=True))
+    return Measured(folded, ((after + before) / count)[which], arcs)
 
 
 def _bridged(gaps: Floats) -> Floats:
@@ -87,24 +103,28 @@ def _bridged(gaps: Floats) -> Floats:
     return np.where(gaps > WEDGE * wide, wide, gaps)
 
 
-def _share_of_part(geometry: Geometry, turn: Floats, end: float) -> Floats:
-    """Of each ray in its line, for a fan that made a part of a turn, whatever its length.
+def _share_of_parts(geometry: Geometry, turn: Measured) -> Floats:
+    """Of each ray in its line, for a fan that made parts of a turn, whatever their lengths.
 
     The formula of Noo, Defrise, Clackdoyle and Kudo (Physics in Medicine and Biology 47, 2002): c / (c + c'), where c
-    tapers towards the ends of what was measured, and c' is that of the same line seen from its other end. What
-    Parker's weights (1982) do for half a turn and the fan, it does for any part, with less noise.
+    tapers towards the ends of each part that was measured and is 0 between them, and c' is that of the same line seen
+    from its other end: so a line that was seen once counts once. What Parker's weights (1982) do for half a turn and
+    the fan, it does for any parts, with less noise.
     """
     angle = np.rad2deg(bend(geometry))
-    own = _claim(turn[:, None], end)
-    other = _claim(np.mod(turn[:, None] + 180 - 2 * angle, 360.0), end)
+    own = _claim(turn.angles[:, None], turn.arcs)
+    other = _claim(turn.angles[:, None] + 180 - 2 * angle, turn.arcs)
     share: Floats = own / (own + other)
     return share
 
 
-def _claim(turn: Floats, end: float) -> Floats:
-    to_the_end = np.clip(np.minimum(turn, end - turn), 0, None)
-    claim: Floats = np.sin(np.pi / 2 * np.clip(to_the_end / min(TAPER, end / 2), 0, 1)) ** 2
-    return claim
+def _claim(angles: Floats, arcs: tuple[tuple[float, float], ...]) -> Floats:
+    total = np.zeros_like(angles)
+    for begin, length in arcs:
+        along = np.mod(angles - begin, 360.0)
+        to_the_end = np.clip(np.minimum(along, length - along), 0, None)
+        total += np.sin(np.pi / 2 * np.clip(to_the_end / min(TAPER, length / 2), 0, 1)) ** 2
+    return total
 
 
 def _share_of_displaced(geometry: Geometry) -> Floats:
