@@ -65,8 +65,7 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
         shown.append(("truth", _picture(truth)))
     whole = limits = _limits([picture for _, picture in shown[1:]])
     if window is not None and all(picture.ndim == 2 for _, picture in shown):
-        low, high = ((edge - value_range.low) / value_range.width for edge in window)
-        limits = low, high
+        limits = _windowed(window, value_range)
     measured_range = measured_range or value_range
     error = _plane(residual) * measured_range.width
     columns = len(shown) + 1
@@ -228,6 +227,12 @@ def _figures(name: str, picture: Array, shown: Sequence[tuple[str, Array]], know
 
 def _number(value: float) -> str:
     return np.format_float_positional(value, precision=3, fractional=False, trim="-")
+
+
+def _windowed(window: tuple[float, float], value_range: ValueRange) -> tuple[float, float]:
+    """A window in units on the [0, 1] scale."""
+    low, high = ((edge - value_range.low) / value_range.width for edge in window)
+    return low, high
 
 
 def _caption(value_range: ValueRange, limits: tuple[float, float], certificate_sentence: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from recon.imaging.atomic import replacing
 from recon.imaging.image import Array, ValueRange
 from recon.report._style import DPI, GREY, INCHES, INK, STYLE, require_figure_suffix
-from recon.report.figure import _caption, _draw_history, _draw_picture, _draw_residual, _limits, _wrapped
+from recon.report.figure import _caption, _draw_history, _draw_picture, _draw_residual, _limits, _windowed, _wrapped
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +27,7 @@ def volume_figure(  # noqa: PLR0913 - a figure shows what it is given
     certificate_sentence: str,
     measured_range: ValueRange | None = None,
     spacing: tuple[float, ...] = (1.0, 1.0, 1.0),
+    window: tuple[float, float] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Draw the middle slices of a volume along its three axes, the first view with its residual, and convergence.
@@ -42,6 +43,7 @@ def volume_figure(  # noqa: PLR0913 - a figure shows what it is given
         certificate_sentence: One sentence below all.
         measured_range: What 0 and 1 mean in the measurement, where that has other units.
         spacing: The distance of slices, rows and columns, in any unit.
+        window: What is shown as black and as white, in units; ``None``: all values but the outermost.
         overwrite: Whether an existing file may be replaced.
 
     Raises:
@@ -56,7 +58,7 @@ def volume_figure(  # noqa: PLR0913 - a figure shows what it is given
     measured_range = measured_range or value_range
     shown = _middles(_last_three(result), spacing)
     view, error = (_last_three(tensor)[0][::-1] for tensor in (measurement, residual))
-    limits = _limits([picture for _, picture, _ in shown])
+    limits = _limits([picture for _, picture, _ in shown]) if window is None else _windowed(window, value_range)
     with mpl.rc_context(STYLE):
         tallest = max(picture.shape[0] * aspect / picture.shape[1] for _, picture, aspect in shown)
         height = INCHES / 3 * min(tallest, 2.0) + INCHES / 3 + 1.0
