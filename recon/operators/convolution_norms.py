@@ -84,6 +84,8 @@ def convolution_norm(*kernels: Tensor, grid: int | None = None) -> Proved:
     """
     if not kernels:
         raise UsageError("convolution_norm: no kernel was given; expected at least one.")
+    for kernel in kernels:
+        _check(kernel)
     taps = [1 + sum(kernel.shape[dim] - 1 for kernel in kernels) for dim in (2, 3)]
     points = grid or grid_for(max(taps))
     product = symbol(kernels[0], (points, points))
@@ -131,6 +133,8 @@ def absolute_norm(*kernels: Tensor) -> Proved:
 
 def grid_for(taps: int) -> int:
     """Frequencies an axis at which the oversampling costs less than half a per cent an axis."""
+    if taps == 1:
+        return 1
     return max(_LEAST_GRID, 2 ** math.ceil(math.log2(POINTS_A_DEGREE * (taps - 1) / 2 + 1)))
 
 
