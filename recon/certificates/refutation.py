@@ -199,9 +199,7 @@ def believed(claim: Constant, found: Hardest) -> Constant:
     return claim
 
 
-def _ascend(
-    Q: Map, x: Tensor, direction: Tensor, distance: float, search: Search
-) -> tuple[Tensor, Tensor, float]:
+def _ascend(Q: Map, x: Tensor, direction: Tensor, distance: float, search: Search) -> tuple[Tensor, Tensor, float]:
     """Normalised gradient ascent on log (||Q(x + h) - Q(x)|| / ||h||) over x, and over h of a fixed norm.
 
     The best point is returned, not the last; the step shrinks linearly.

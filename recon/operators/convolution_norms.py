@@ -14,7 +14,6 @@ The symbol of a kernel is the matrix function ``W(w) = sum_k W_k exp(-i <k, w>)`
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -218,4 +217,6 @@ def _check(kernel: Tensor) -> None:
             f"convolution: the kernel has shape {tuple(kernel.shape)}; expected (out, in, height, width), none of them 0."
         )
     if not bool(kernel.isfinite().all()):
-        raise UsageError("convolution: the kernel holds NaN or infinity; expected finite numbers, as nothing bounds it.")
+        raise UsageError(
+            "convolution: the kernel holds NaN or infinity; expected finite numbers, as nothing bounds it."
+        )

@@ -113,7 +113,9 @@ def reweighted(resolvent: Resolvent, weight: float, accuracy: float = 1e-6, max_
         everywhere=known.everywhere,
         bounded=known.bounded,
         error=derive(
-            lambda _: accuracy, known.error, how="the contraction bounds the error; a call that misses the accuracy raises"
+            lambda _: accuracy,
+            known.error,
+            how="the contraction bounds the error; a call that misses the accuracy raises",
         ),
     )
     return Resolvent(apply, properties, f"reweighted({resolvent.name}, {weight:g})")

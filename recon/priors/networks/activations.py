@@ -129,7 +129,9 @@ ACTIVATIONS: dict[str, Activation] = {
             _within(lambda x: -(1 - x.square()).sqrt() - x.square() / 2, -1, 1),
             "-sqrt(1 - x^2) - x^2/2 on [-1, 1]",
         ),
-        Activation("elu", functional.elu, (0, 1), _within(_elu, -1, _INFINITY), "(1+x) ln(1+x) - x - x^2/2 where x < 0"),
+        Activation(
+            "elu", functional.elu, (0, 1), _within(_elu, -1, _INFINITY), "(1+x) ln(1+x) - x - x^2/2 where x < 0"
+        ),
         Activation(
             "softplus",
             functional.softplus,

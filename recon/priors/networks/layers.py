@@ -38,7 +38,9 @@ class Scaled(Layer):
     def __init__(self, before: int, after: int, padding: str, size: int = 3) -> None:
         super().__init__()
         self.padding = padding
-        self.kernel = nn.Parameter(torch.randn(after, before, size, size) * (0.3 / (size * math.sqrt(max(before, after)))))
+        self.kernel = nn.Parameter(
+            torch.randn(after, before, size, size) * (0.3 / (size * math.sqrt(max(before, after))))
+        )
 
     def derive(self) -> tuple[Tensor, ...]:
         return (self.kernel * ((1 - MARGIN) / peak_norm(self.kernel).clamp(min=_TINY)),)

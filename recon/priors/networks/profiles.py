@@ -169,7 +169,9 @@ class MonotoneSpline(Profile):
 
     @torch.no_grad()
     def _index(self, t: Tensor, last: int) -> Tensor:
-        piece = (t.abs() * (self.intervals / self.reach)).clamp_(max=last).to(torch.int32).clamp_(min=0)  # NaN has no piece
+        piece = (
+            (t.abs() * (self.intervals / self.reach)).clamp_(max=last).to(torch.int32).clamp_(min=0)
+        )  # NaN has no piece
         return piece_index(piece, self.intervals + 1)
 
 

@@ -9,7 +9,6 @@ w-smooth (Goujon, Neumayer, Unser 2023, "a neural-network-based convex regulariz
 from dataclasses import dataclass
 from typing import final
 
-import torch
 from torch import Tensor
 
 from recon.priors.networks.convolution import analyse, synthesise

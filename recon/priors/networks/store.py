@@ -29,7 +29,11 @@ FORMAT = 1
 _LARGEST = 4096
 """Of a number in an architecture."""
 
-_CONFIGS: dict[str, type[Config]] = {"DnCNN": DnCNNConfig, "Lipschitz": LipschitzConfig, "ConvexRidge": ConvexRidgeConfig}
+_CONFIGS: dict[str, type[Config]] = {
+    "DnCNN": DnCNNConfig,
+    "Lipschitz": LipschitzConfig,
+    "ConvexRidge": ConvexRidgeConfig,
+}
 
 
 def make(config: Config) -> Network:
@@ -162,8 +166,9 @@ def _value(name: str, value: object, hint: object, origin: str) -> object:
         length = None if items[-1] is Ellipsis else len(items)
         if isinstance(value, list) and len(value) <= _LARGEST and (length is None or len(value) == length):
             return tuple(_value(name, item, items[0], origin) for item in value)
-    elif hint is float and type(value) in (int, float) and math.isfinite(value):  # type: ignore[arg-type]
-        return float(value)  # type: ignore[arg-type]
+    elif hint is float:
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
     elif type(value) is hint and not (isinstance(value, int) and abs(value) > _LARGEST):
         return value
     expected = f"{hint.__name__}" if isinstance(hint, type) and not items else str(hint)
