@@ -26,6 +26,9 @@ _PROX_ACCURACY = 1e-8
 """Of the inner iteration while a prox is searched; what it may add to a quotient is in the error of what is found."""
 
 
+LANCZOS = Effort(tolerance=1e-3, applications=120)
+
+
 @final
 @dataclass(frozen=True)
 class Search:
@@ -40,7 +43,7 @@ class Search:
         seed: Of the random directions.
     """
 
-    lanczos: Effort = Effort(tolerance=1e-3, applications=120)
+    lanczos: Effort = LANCZOS
     rounds: int = 2
     steps: int = 15
     rate: float = 0.05
@@ -91,7 +94,7 @@ def starting_images(
     return found
 
 
-def jacobian_norm(derivative: Derivative, x: Tensor, effort: Effort = Effort()) -> tuple[Measured, Tensor]:
+def jacobian_norm(derivative: Derivative, x: Tensor, effort: Effort = LANCZOS) -> tuple[Measured, Tensor]:
     """A lower bound of ||Q'(x)|| by Lanczos on Q'(x)^T Q'(x), and the direction that attains it, of norm 1.
 
     The ``error`` of the value is the radius within which a true singular value lies.

@@ -13,6 +13,7 @@ The symbol of a kernel is the matrix function ``W(w) = sum_k W_k exp(-i <k, w>)`
 *Reflect and replicate padding are not covered*: a 3 x 3 box with reflect padding has norm 1.045, its symbol at most 1.
 """
 
+import itertools
 import math
 
 import torch
@@ -88,7 +89,7 @@ def convolution_norm(*kernels: Tensor, grid: int | None = None) -> Proved:
     taps = [1 + sum(kernel.shape[dim] - 1 for kernel in kernels) for dim in (2, 3)]
     points = grid or grid_for(max(taps))
     product = symbol(kernels[0], (points, points))
-    for before, after in zip(kernels, kernels[1:], strict=False):
+    for before, after in itertools.pairwise(kernels):
         if before.shape[0] != after.shape[1]:
             raise UsageError(
                 f"convolution_norm: a kernel with {before.shape[0]} output channels stands before one with "
@@ -134,7 +135,8 @@ def grid_for(taps: int) -> int:
     """Frequencies an axis at which the oversampling costs less than half a per cent an axis."""
     if taps == 1:
         return 1
-    return max(_LEAST_GRID, 2 ** math.ceil(math.log2(POINTS_A_DEGREE * (taps - 1) / 2 + 1)))
+    wanted = POINTS_A_DEGREE * (taps - 1) // 2
+    return max(_LEAST_GRID, 1 << wanted.bit_length())
 
 
 def oversampling(taps: int, points: int) -> float:
@@ -197,7 +199,8 @@ def _gram_symbol(kernel: Tensor, points: int) -> Tensor:
     rows = torch.exp(2j * math.pi * torch.arange(points) * (height - 1) / points)
     columns = torch.exp(2j * math.pi * torch.arange(points // 2 + 1) * (width - 1) / points)
     centred = spectrum * torch.outer(rows, columns).to(spectrum)
-    return centred.permute(2, 3, 1, 0).flatten(0, 1)
+    ordered: Tensor = centred.permute(2, 3, 1, 0)
+    return ordered.flatten(0, 1)
 
 
 def _largest(symbols: Tensor) -> float:
@@ -207,16 +210,14 @@ def _largest(symbols: Tensor) -> float:
     if symbols.shape[1] < symbols.shape[2]:
         symbols = symbols.mH
     step = max(1, _CHUNK // (symbols.shape[1] * symbols.shape[2]))
-    grams = ((part.mH @ part) for part in symbols.split(step))
+    grams = ((part.mH @ part) for part in torch.split(symbols, step))
     return math.sqrt(max(float(torch.linalg.eigvalsh(gram)[:, -1].max()) for gram in grams))
 
 
 def _check(kernel: Tensor) -> None:
     if kernel.ndim != 4 or min(kernel.shape) < 1:
         raise UsageError(
-            f"convolution: the kernel has shape {tuple(kernel.shape)}; expected (out, in, height, width), none of them 0."
+            f"convolution: the kernel has shape {tuple(kernel.shape)}; expected (out, in, height, width) above 0."
         )
     if not bool(kernel.isfinite().all()):
-        raise UsageError(
-            "convolution: the kernel holds NaN or infinity; expected finite numbers, as nothing bounds it."
-        )
+        raise UsageError("convolution: the kernel holds NaN or infinity; expected finite numbers, which have a bound.")

@@ -10,6 +10,10 @@ from recon.evidence import Fact, derive
 from recon.priors.resolvent import Resolvent, ResolventProperties
 
 
+_ROUNDINGS = 128
+"""Rounding units: an iteration to a finer accuracy than this is run in double precision."""
+
+
 def conjugate(resolvent: Resolvent, sigma: float) -> Resolvent:
     """``x -> x - sigma J(x / sigma)``: the resolvent of ``sigma A^-1``, where ``J`` is that of ``A / sigma``.
 
@@ -96,11 +100,15 @@ def reweighted(resolvent: Resolvent, weight: float, accuracy: float = 1e-6, max_
     contraction = q * abs(1 - t) / (1 + t)
 
     def apply(x: Tensor) -> Tensor:
+        if accuracy < _ROUNDINGS * torch.finfo(x.dtype).eps:
+            return apply(x.to(torch.promote_types(x.dtype, torch.float64))).to(x.dtype)
         w, goal = x, accuracy * _norms(x) * (1 - contraction)
+        moving = torch.ones_like(goal, dtype=torch.bool)
         for _ in range(max_steps):
-            image = resolvent(w)
-            previous, w = w, (2 * x - (1 - t) * (2 * image - w)) / (1 + t)
-            if not bool((contraction * _norms(w - previous) > goal).any()):
+            step = (2 * x - (1 - t) * (2 * resolvent(w) - w)) / (1 + t) - w
+            w = torch.where(moving.view(-1, *[1] * (x.ndim - 1)), w + step, w)  # each item stops by itself
+            moving = moving & (contraction * _norms(step) > goal)
+            if not bool(moving.any()):
                 return resolvent(w)
         raise GuaranteeError(
             f"reweighted: after {max_steps} steps the accuracy of {accuracy:g} is not reached; raise max_steps."
@@ -127,7 +135,8 @@ def _moebius(q: float, t: float) -> float:
 
 
 def _norms(x: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(x.flatten(1), dim=1)
+    found: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)
+    return found
 
 
 def _carry(fact: Fact | None, why: str) -> Fact | None:

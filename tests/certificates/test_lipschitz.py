@@ -25,7 +25,7 @@ def matrices(*widths: int, seed: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return [
         torch.randn(after, before, generator=generator, dtype=torch.float64)
-        for before, after in zip(widths, widths[1:], strict=False)
+        for before, after in itertools.pairwise(widths)
     ]
 
 

@@ -63,7 +63,7 @@ def test_the_circular_norm_is_exact_at_each_size(shape: tuple[int, ...], size: t
     width=st.integers(1, 9),
     padding=st.sampled_from(["zero", "circular", "valid"]),
 )
-def test_the_bound_holds_for_every_padding_and_size(
+def test_the_bound_holds_for_every_padding_and_size(  # noqa: PLR0917  drawn by name
     seed: int, out: int, inputs: int, taps: int, height: int, width: int, padding: str
 ) -> None:
     weights = kernel(out, inputs, taps, taps, seed=seed)

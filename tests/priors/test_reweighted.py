@@ -73,7 +73,7 @@ def test_what_has_no_solution_or_no_bound_is_refused() -> None:
     expansive = Resolvent(lambda x: 2 * x, ResolventProperties(Assumed(3.0, "")), "twice")
     with pytest.raises(UsageError, match="Lip\\(Q\\) of twice is 3"):
         reweighted(expansive, 2.0)
-    with pytest.raises(UsageError, match="evaluated with the error 0.0001"):
+    with pytest.raises(UsageError, match=r"evaluated with the error 0\.0001"):
         reweighted(total_variation(0.1), 2.0)
     with pytest.raises(UsageError, match="weight=0"):
         reweighted(soft_threshold(0.1), 0)

@@ -54,7 +54,8 @@ def _within(inside: Callable[[Tensor], Tensor], low: float, high: float) -> Map:
 
 
 def _xlogx(x: Tensor) -> Tensor:
-    return torch.special.xlogy(x, x)
+    found: Tensor = torch.special.xlogy(x, x)
+    return found
 
 
 def _zero(x: Tensor) -> Tensor:
@@ -62,10 +63,14 @@ def _zero(x: Tensor) -> Tensor:
 
 
 def _dilogarithm(z: Tensor) -> Tensor:
-    """``Li_2(z)`` for 0 <= z <= 1, from scipy's Spence function."""
-    from scipy.special import spence  # noqa: PLC0415  needed by one potential alone
-
-    return torch.from_numpy(spence(1 - z.detach().cpu().double().numpy())).to(z)
+    """``Li_2(z) = sum_k z^k / k^2`` on [0, 1], above 1/2 by ``Li_2(z) + Li_2(1-z) = pi^2/6 - ln z ln(1-z)``."""
+    small = torch.minimum(z, 1 - z)
+    series, power = torch.zeros_like(z), torch.ones_like(z)
+    for k in range(1, 53):  # 2^-53 is below rounding
+        power = power * small
+        series = series + power / k**2
+    logarithms = torch.special.xlog1py(torch.log(z), -z)
+    return torch.where(z <= 0.5, series, math.pi**2 / 6 - torch.where(z < 1, logarithms, 0.0) - series)
 
 
 def _tanh(x: Tensor) -> Tensor:
@@ -129,9 +134,7 @@ ACTIVATIONS: dict[str, Activation] = {
             _within(lambda x: -(1 - x.square()).sqrt() - x.square() / 2, -1, 1),
             "-sqrt(1 - x^2) - x^2/2 on [-1, 1]",
         ),
-        Activation(
-            "elu", functional.elu, (0, 1), _within(_elu, -1, _INFINITY), "(1+x) ln(1+x) - x - x^2/2 where x < 0"
-        ),
+        Activation("elu", functional.elu, (0, 1), _within(_elu, -1, _INFINITY), "(1+x) ln(1+x) - x - x^2/2 if x < 0"),
         Activation(
             "softplus",
             functional.softplus,

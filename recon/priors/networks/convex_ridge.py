@@ -11,11 +11,12 @@ from recon.errors import UsageError
 from recon.evidence import Constant, Proved
 from recon.operators.convolution_norms import convolution_norm, peak_norm
 from recon.priors.networks.convolution import PADDINGS, check_padding
-from recon.priors.networks.inner import InnerSolver, prox, solve_curved
+from recon.priors.networks.inner import DEFAULT, InnerSolver, prox, solve_curved
 from recon.priors.networks.layers import MARGIN
 from recon.priors.networks.network import Config, Derivative, Derived, Network, NoiseLevel
 from recon.priors.networks.profiles import profile
 from recon.priors.networks.ridge import Ridge
+from recon.types import Map
 
 GRID = 128
 """Frequencies an axis for the bound of the filters: the bound only fixes the units of the weight."""
@@ -55,8 +56,8 @@ class ConvexRidgeConfig(Config):
         check_padding(self.padding, PADDINGS)
         if not self.widths or min(self.widths) < 1 or self.size < 1 or self.size % 2 == 0:
             raise UsageError(
-                f"ConvexRidge: widths={self.widths!r} and size={self.size!r}; expected at least one number of channels, "
-                "and an odd size."
+                f"ConvexRidge: widths={self.widths!r} and size={self.size!r}; expected at least one number of "
+                "channels, and an odd size."
             )
         if self.group < 1 or self.widths[-1] % self.group:
             raise UsageError(
@@ -106,7 +107,7 @@ class ConvexRidge(Network):
 
     config: ConvexRidgeConfig
 
-    def __init__(self, config: ConvexRidgeConfig, solver: InnerSolver = InnerSolver()) -> None:
+    def __init__(self, config: ConvexRidgeConfig, solver: InnerSolver = DEFAULT) -> None:
         super().__init__()
         config.check()
         self.config, self.solver = config, solver
@@ -138,10 +139,15 @@ class ConvexRidge(Network):
     def lipschitz_Q(self, noise_level: NoiseLevel = None) -> Constant:
         if not self.config.one_shot:
             return Proved(1.0, "the proximity operator of a convex function, whatever the weights (Moreau 1965)")
+        smoothness = self.smoothness(noise_level)
+        return Proved(max(1.0, 2 * smoothness.value - 1), f"Q = Id - 2 grad R with 0 <= R'' <= 1; {smoothness.how}")
+
+    def smoothness(self, noise_level: NoiseLevel = None) -> Proved:
+        """An upper bound of the Lipschitz constant of grad R, in double precision, rounded upwards."""
         twin = self.frozen()
         (kernel,), (weight, _) = twin.filters.derived(), twin._strengths(noise_level)
-        smoothness = float(weight.max()) * convolution_norm(kernel, grid=GRID).value ** 2
-        return Proved(max(1.0, 2 * smoothness - 1), "Q = Id - 2 grad R, and 0 <= R'' <= w ||W||^2 <= 1")
+        norm = convolution_norm(kernel, grid=GRID)
+        return Proved(float(weight.max()) * norm.value**2 * (1 + 1e-12), f"w ||W||^2; {norm.how}")
 
     def derivative(self, x: Tensor, noise_level: NoiseLevel = None) -> Derivative:
         """Q'(x), symmetric; for the prox by a linear solve at its image, to the accuracy of the solver."""
@@ -164,7 +170,7 @@ class ConvexRidge(Network):
         """w and s: logarithms interpolated over log noise; beyond the range J follows ``J_t(x) = t J(x/t)``."""
         low, high = self.config.noise_range
         if not self.conditioned:
-            log_weight, log_scale = self.log_weight, self.log_scale + math.log(low)
+            log_weight, log_scale = self.log_weight.view(-1), self.log_scale + math.log(low)
         else:
             level = torch.as_tensor(noise_level).to(self.log_weight).reshape(-1).log()
             last = self.config.levels - 1
@@ -183,5 +189,5 @@ def _compose(first: Tensor, second: Tensor) -> Tensor:
     return functional.conv2d(padded, second.flip(2, 3)).transpose(0, 1)
 
 
-def _symmetric(apply) -> Derivative:  # type: ignore[no-untyped-def]
+def _symmetric(apply: Map) -> Derivative:
     return Derivative(apply, apply)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.grad import conv2d_weight
 
 from recon.errors import UsageError
 
@@ -143,7 +144,7 @@ class _Spread(torch.autograd.Function):
 
 def _kernel_gradient(x: Tensor, kernel: Tensor, z: Tensor) -> Tensor:
     """The derivative of ``<z, correlate(x, kernel)>`` by the kernel."""
-    found: Tensor = torch.nn.grad.conv2d_weight(x, kernel.shape, z)  # type: ignore[no-untyped-call]
+    found: Tensor = conv2d_weight(x, kernel.shape, z)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -160,7 +161,7 @@ def _spread_by_rows(z: Tensor, kernel: Tensor) -> Tensor:
     """
     filters, channels, height, width = kernel.shape
     rows = kernel.permute(1, 2, 0, 3).flip(3).reshape(channels * height, filters, 1, width)
-    lines = functional.conv2d(z, _packed(rows), padding=(0, width - 1)).unflatten(1, (channels, height))
+    lines = torch.unflatten(functional.conv2d(z, _packed(rows), padding=(0, width - 1)), 1, (channels, height))
     out = z.new_zeros(z.shape[0], channels, z.shape[2] + height - 1, lines.shape[-1])
     for row in range(height):
         out[:, :, row : row + z.shape[2]] += lines[:, :, row]

@@ -1,6 +1,7 @@
 """The reference denoiser: nothing in its construction makes it nonexpansive, a penalty in its training tries to."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -55,9 +56,7 @@ class DnCNN(Network):
         config.check()
         self.config = config
         widths = [config.channels + config.conditioned, *[config.features] * (config.depth - 1), config.channels]
-        self.kernels = nn.ParameterList(
-            torch.empty(after, before, 3, 3) for before, after in zip(widths, widths[1:], strict=False)
-        )
+        self.kernels = nn.ParameterList(torch.empty(after, before, 3, 3) for before, after in pairwise(widths))
         self.biases = nn.ParameterList(torch.zeros(width) for width in widths[1:])
         for kernel in self.kernels:
             nn.init.kaiming_normal_(kernel, a=config.slope)

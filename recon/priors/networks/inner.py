@@ -1,8 +1,8 @@
 """The proximity operator of a smooth convex function, by iteration: to a proved accuracy, or for a number of steps.
 
 For R convex and w-smooth, ``F(x) = ||x - y||^2 / 2 + R(x)`` is 1-strongly convex and (1 + w)-smooth, so its minimiser
-p = prox_R(y) satisfies ``||x - p|| <= ||grad F(x)||`` for every x: the gradient that a step needs anyway proves how near
-it is.
+p = prox_R(y) satisfies ``||x - p|| <= ||grad F(x)||`` for every x: the gradient that a step needs anyway proves how
+near it is.
 """
 
 from dataclasses import dataclass, replace
@@ -49,6 +49,9 @@ class InnerSolver:
             raise UsageError(f"InnerSolver: max_steps={self.max_steps!r}, steps={self.steps!r}; expected at least 1.")
 
 
+DEFAULT = InnerSolver()
+
+
 def prox(ridge: Ridge, y: Tensor, solver: InnerSolver) -> Tensor:
     """``prox_R(y)``, differentiable with respect to y and to everything in the potential.
 
@@ -68,7 +71,9 @@ def prox(ridge: Ridge, y: Tensor, solver: InnerSolver) -> Tensor:
     image = y - ridge.gradient(point)  # equal to the point up to the accuracy, and holds the graph
     if not image.requires_grad:
         return point
-    image.register_hook(lambda g: solve_curved(ridge, point, g, solver.adjoint_accuracy))
+    image.register_hook(  # type: ignore[no-untyped-call]
+        lambda g: solve_curved(ridge, point, g, solver.adjoint_accuracy)
+    )
     return point + (image - image.detach())
 
 

@@ -160,7 +160,7 @@ class OrthogonalLayer(Layer):
         return float(torch.linalg.matrix_norm(self.derived()[0].double(), 2)) * ROUNDING
 
     def _shifted(self, x: Tensor) -> Tensor:
-        parts = list(x.split(self.groups, 1))
+        parts = list(torch.split(x, self.groups, 1))
         for index, (down, right) in enumerate(((0, 1), (0, -1), (1, 0), (-1, 0)), start=1):
             if index < len(parts):
                 parts[index] = _shift(parts[index], down, right, self.padding)

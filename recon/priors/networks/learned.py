@@ -22,6 +22,9 @@ from recon.priors.split import Split
 
 ACCURACY = 1e-4
 
+_ROUNDINGS = 128
+"""Rounding units: an inner iteration to a finer accuracy than this is run in double precision."""
+
 _RIDGE_ATTAINS = Fact(
     Evidence.PROVED,
     "a convex quadratic plus even convex functions of linear forms is constant in each of its directions of recession, "
@@ -57,13 +60,13 @@ def resolvent(
     frozen = _Frozen(network, noise_level, accuracy)
     if isinstance(network, ConvexRidge) and not network.config.one_shot:
         return _ridge_resolvent(frozen, name, accuracy)
+    if isinstance(network, ConvexRidge):
+        return _one_shot_resolvent(network, noise_level, frozen, name)
     contracts = lipschitz.value < 1 and lipschitz.evidence is not Evidence.ASSUMED
     strong = Fact(lipschitz.evidence, f"Lip(Q) < 1 makes the prior strongly monotone; {lipschitz.how}")
     onto = Fact(lipschitz.evidence, f"Lip(Q) < 1 makes J a bijection; {lipschitz.how}")
-    symmetric = Fact(Evidence.PROVED, f"{name} is the gradient of a convex function and nonexpansive (Moreau 1965)")
     properties = ResolventProperties(
         lipschitz_Q=lipschitz,
-        proximity=symmetric if isinstance(network, ConvexRidge) and lipschitz.value <= 1 else None,
         attains=strong if contracts else None,
         everywhere=onto if contracts else None,
         error=CLOSED_FORM,
@@ -99,6 +102,22 @@ def learned_prior(
     )
 
 
+def _one_shot_resolvent(network: ConvexRidge, noise_level: float | None, frozen: "_Frozen", name: str) -> Resolvent:
+    """``J = Id - grad R`` with R convex and r-smooth, r < 1: the prox of a convex function G (Moreau 1965).
+
+    J is a bijection with ``grad G(J x) = grad R(x)``, so G is finite everywhere, and has the recession function of R,
+    the supremum of <grad R(x), d> over x. Where that is not positive, every ridge function that is not zero is blind
+    to d, so R, J - Id and G are constant along d.
+    """
+    smoothness = network.smoothness(noise_level)
+    if not smoothness.value < 1:
+        raise UsageError(
+            f"{name}: grad R has the constant {smoothness.value:.9g}; expected less than 1, because Id - grad R would "
+            "not be a proximity operator."
+        )
+    return proximity_operator(frozen, name, attains=_RIDGE_ATTAINS, everywhere=_RIDGE_EVERYWHERE)
+
+
 def _ridge_resolvent(frozen: "_Frozen", name: str, accuracy: float) -> Resolvent:
     error = Proved(accuracy, "the gradient norm of every call bounds its error; a call that misses the accuracy raises")
     return proximity_operator(frozen, name, attains=_RIDGE_ATTAINS, everywhere=_RIDGE_EVERYWHERE, error=error)
@@ -122,7 +141,8 @@ class _Frozen:
     def __call__(self, x: Tensor) -> Tensor:
         self.network.check_input(x, self.noise_level)
         if isinstance(self.network, ConvexRidge) and not self.network.config.one_shot:
-            return prox(self.ridge(x), x, InnerSolver(accuracy=self.accuracy))
+            z = x.double() if self.accuracy < _ROUNDINGS * torch.finfo(x.dtype).eps else x
+            return prox(self.ridge(z), z, InnerSolver(accuracy=self.accuracy)).to(x.dtype)
         found: Tensor = self.like(x)(x, self.noise_level)
         return found
 
@@ -197,11 +217,12 @@ def _shrink(ridge: Ridge, z: Tensor, stepsize: float) -> Tensor:
     pieces = ridge.profile.pieces()
     pieces = replace(pieces, knots=pieces.knots.to(z), slopes=pieces.slopes.to(z))
     scale, weight = ridge.scale.to(z), ridge.weight.to(z).flatten() * stepsize
-    grouped = z.unflatten(1, (-1, ridge.group))
+    grouped = torch.unflatten(z, 1, (-1, ridge.group))
     length = grouped.square().sum(2).sqrt()
     shorter = scale * pieces.resolvent(length / scale, weight.expand(length.shape[1]))
     ratio = torch.where(length > 0, shorter / length.clamp(min=torch.finfo(z.dtype).tiny), 0.0)
-    return (grouped * ratio.unsqueeze(2)).flatten(1, 2)
+    shrunk: Tensor = grouped * ratio.unsqueeze(2)
+    return shrunk.flatten(1, 2)
 
 
 def _lipschitz(network: Network, noise_level: float | None, measured: Measured | None) -> Constant:

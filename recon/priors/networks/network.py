@@ -116,8 +116,8 @@ class Network(nn.Module, ABC):
         if x.ndim != 4 or x.shape[1] != channels or not x.is_floating_point():
             kind = {1: "grey", 3: "colour"}.get(channels, f"{channels}-channel")
             raise UsageError(
-                f"{name}: the image has shape {tuple(x.shape)} and type {x.dtype}; expected (batch, {channels}, height, "
-                f"width) of real numbers, because the network was made for {kind} images."
+                f"{name}: the image has shape {tuple(x.shape)} and type {x.dtype}; expected (batch, {channels}, "
+                f"height, width) of real numbers, because the network was made for {kind} images."
             )
         if self.conditioned and noise_level is None:
             raise UsageError(f"{name}: no noise level was given; expected one, because the network depends on it.")

@@ -9,6 +9,7 @@ w-smooth (Goujon, Neumayer, Unser 2023, "a neural-network-based convex regulariz
 from dataclasses import dataclass
 from typing import final
 
+import torch
 from torch import Tensor
 
 from recon.priors.networks.convolution import analyse, synthesise
@@ -86,7 +87,7 @@ class Ridge:
         return self.profile.influence(t) / t
 
     def _grouped(self, z: Tensor) -> Tensor:
-        return z.unflatten(1, (-1, self.group))
+        return torch.unflatten(z, 1, (-1, self.group))
 
     def _spread(self, ratio: Tensor) -> Tensor:
         return ratio.repeat_interleave(self.group, 1)

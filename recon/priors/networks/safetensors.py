@@ -129,7 +129,8 @@ def _header(content: bytes, origin: str) -> tuple[dict[str, Any], memoryview]:
     length = int.from_bytes(content[:8], "little")
     if len(content) < 8 or length > min(MOST_HEADER, len(content) - 8):
         raise InputError(
-            f"{origin}: the file has {len(content)} bytes and announces a header of {length}; expected a safetensors file."
+            f"{origin}: the file has {len(content)} bytes and announces a header of {length}; expected a safetensors "
+            "file."
         )
     try:
         header = json.loads(content[8 : 8 + length].decode("utf-8"), object_pairs_hook=_unique)

@@ -9,6 +9,7 @@ import hashlib
 import math
 import typing
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -148,7 +149,8 @@ def read_config(table: dict[str, object], origin: str) -> Config:
     kind = _CONFIGS[family]
     hints = typing.get_type_hints(kind)
     _expect(stated, tuple(hints), origin)
-    return kind(**{name: _value(name, stated[name], hint, origin) for name, hint in hints.items()})
+    values: dict[str, Any] = {name: _value(name, stated[name], hint, origin) for name, hint in hints.items()}
+    return kind(**values)
 
 
 def _expect(table: dict[str, object], names: tuple[str, ...], origin: str) -> None:

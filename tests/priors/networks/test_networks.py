@@ -84,7 +84,7 @@ def test_a_colour_image_and_a_missing_noise_level_are_refused() -> None:
         grey(torch.zeros(1, 3, 8, 8))
     with pytest.raises(UsageError, match="no noise level was given"):
         conditioned(torch.zeros(1, 3, 8, 8))
-    with pytest.raises(UsageError, match="noise_level=0.1 for a network made for one level"):
+    with pytest.raises(UsageError, match=r"noise_level=0\.1 for a network made for one level"):
         grey(torch.zeros(1, 1, 8, 8), 0.1)
     ridge = make(replace(SMALL_RIDGE, levels=2, noise_range=LEVELS))
     with pytest.raises(UsageError, match="noise_level=0; expected a positive"):

@@ -16,7 +16,7 @@ def wild(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(2 * torch.randn_like(parameter))
-    return module.double()
+    return module.double().requires_grad_(False)
 
 
 def line(low: float = -12.0, high: float = 12.0, count: int = 2001) -> Tensor:
