@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 
@@ -50,7 +51,6 @@ from recon.priors import (
     wavelet_prior,
     wavelet_shrinkage,
 )
-
 from recon.priors.networks import Config, ConvexRidgeConfig, LipschitzConfig, make, resolvent
 
 PRIOR_IMAGE = (2, 7, 10)
@@ -70,6 +70,7 @@ class ResolventCase:
     symmetric: bool = True
 
 
+@cache
 def untrained(config: Config) -> Resolvent:
     """A network of two channels with the weights that training starts from."""
     torch.manual_seed(0)

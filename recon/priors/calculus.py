@@ -9,7 +9,6 @@ from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Fact, derive
 from recon.priors.resolvent import Resolvent, ResolventProperties
 
-
 _ROUNDINGS = 128
 """Rounding units: an iteration to a finer accuracy than this is run in double precision."""
 
