@@ -18,7 +18,7 @@ from recon.priors.networks import (
 )
 
 LEVELS = (0.05, 0.2)
-SMALL_RIDGE = ConvexRidgeConfig(widths=(2, 4), size=3, pieces=5, noise_range=(0.1, 0.1))
+SMALL_RIDGE = ConvexRidgeConfig(padding="valid", widths=(2, 4), size=3, pieces=5, noise_range=(0.1, 0.1))
 
 
 @dataclass(frozen=True)

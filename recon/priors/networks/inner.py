@@ -19,7 +19,7 @@ _ROUNDINGS = 16
 """Rounding units of what is added up in a gradient by which its norm may be too small."""
 
 _CHECK = 4
-"""Steps between two looks at the gradient norms, which wait for the device."""
+"""Steps between two looks at the norms on a GPU, each of which waits for it; on the CPU every step looks."""
 
 
 @final
@@ -102,7 +102,7 @@ def _solve(ridge: Ridge, y: Tensor, solver: InnerSolver) -> Tensor:
     count = torch.zeros_like(smoothness)
     for step in range(solver.max_steps + 1):
         gradient = v - y + ridge.gradient(v)
-        if step % _CHECK == 0:
+        if _looks(step, y):
             rounding = _ROUNDINGS * torch.finfo(y.dtype).eps * (size + _norms(v))
             reached = open_items & (_norms(gradient) + rounding <= solver.accuracy * size)
             out = torch.where(reached.view(-1, 1, 1, 1), v, out)
@@ -137,7 +137,7 @@ def _conjugate_gradients(apply: Map, g: Tensor, accuracy: float, max_steps: int 
     square = _squares(residual)
     goal = accuracy**2 * square
     for step in range(max_steps):
-        if step % _CHECK == 0 and bool((square <= goal).all()):
+        if _looks(step, g) and bool((square <= goal).all()):
             break
         image = apply(direction)
         curvature = (direction * image).sum((1, 2, 3), keepdim=True)
@@ -147,6 +147,10 @@ def _conjugate_gradients(apply: Map, g: Tensor, accuracy: float, max_steps: int 
         before, square = square, _squares(residual)
         direction = torch.addcmul(residual, torch.where(before > 0, square / before, 0.0), direction)
     return solution
+
+
+def _looks(step: int, x: Tensor) -> bool:
+    return step % _CHECK == 0 or not x.is_cuda
 
 
 def _squares(x: Tensor) -> Tensor:

@@ -154,13 +154,14 @@ class MonotoneSpline(Profile):
         self.theta = nn.Parameter(torch.linspace(3.0, -5.0, intervals).repeat(channels, 1))
 
     def influence(self, t: Tensor) -> Tensor:
-        table = self.pieces()
-        index = self._index(t, self.intervals)
+        table, index = self.pieces(), self._index(t)
         intercepts = table.values - table.slopes * table.knots
-        return torch.sgn(t) * lookup(intercepts, index) + lookup(table.slopes, index) * t
+        odd, even = torch.cat([-intercepts.flip(1), intercepts], 1), torch.cat([table.slopes.flip(1), table.slopes], 1)
+        return torch.addcmul(lookup(odd, index), lookup(even, index), t)
 
     def slope(self, t: Tensor) -> Tensor:
-        return lookup(self.pieces().slopes, self._index(t, self.intervals))
+        slopes = self.pieces().slopes
+        return lookup(torch.cat([slopes.flip(1), slopes], 1), self._index(t))
 
     def pieces(self) -> Pieces:
         spacing = self.reach / self.intervals
@@ -168,11 +169,11 @@ class MonotoneSpline(Profile):
         return Pieces(knots.expand(len(self.theta), -1), functional.pad(torch.sigmoid(self.theta), (0, 1)))
 
     @torch.no_grad()
-    def _index(self, t: Tensor, last: int) -> Tensor:
-        piece = (
-            (t.abs() * (self.intervals / self.reach)).clamp_(max=last).to(torch.int32).clamp_(min=0)
-        )  # NaN has no piece
-        return piece_index(piece, self.intervals + 1)
+    def _index(self, t: Tensor) -> Tensor:
+        """The piece on the whole line, the most negative one first."""
+        count = self.intervals + 1
+        piece = (t * (self.intervals / self.reach)).floor_().clamp_(-count, count - 1).to(torch.int32)
+        return piece_index(piece.add_(count).clamp_(min=0), 2 * count)  # NaN, which has no piece, to the first
 
 
 def profile(name: str, channels: int, pieces: int) -> Profile:

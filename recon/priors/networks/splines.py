@@ -48,15 +48,15 @@ class LinearSpline(nn.Module):
         intercepts, slopes = self.pieces()
         half = self.intervals // 2
         with torch.no_grad():
-            index = (x * (half / self.reach)).floor_().add_(half).clamp_(0, self.intervals - 1)
-            index = piece_index(index.nan_to_num_(), self.intervals)
-        return lookup(intercepts, index) + lookup(slopes, index) * x
+            piece = (x * (half / self.reach)).floor_().clamp_(-half, half - 1).to(torch.int32)
+            index = piece_index(piece.add_(half).clamp_(min=0), self.intervals)  # NaN, which has no piece, to the first
+        return torch.addcmul(lookup(intercepts, index), lookup(slopes, index), x)
 
 
 def piece_index(piece: Tensor, pieces: int) -> Tensor:
     """The place of each piece in the flat table of all channels; channels are dimension 1."""
     first = torch.arange(piece.shape[1], device=piece.device).mul_(pieces).view(1, -1, *[1] * (piece.ndim - 2))
-    return piece.to(torch.int32) + first.to(torch.int32)
+    return piece.to(torch.int32).add_(first.to(torch.int32))
 
 
 def lookup(table: Tensor, index: Tensor) -> Tensor:
