@@ -45,9 +45,10 @@ def test_a_rotation_is_multiplied(weight: float) -> None:
     assert torch.allclose(z + weight * torch.stack([-z[:, 1], z[:, 0]], 1), x)
 
 
-def test_the_lipschitz_constant_is_attained() -> None:
+@pytest.mark.parametrize("t", [0.3, 1.0, 4.0])
+def test_the_lipschitz_constant_is_attained(t: float) -> None:
     """For Q = q R with R a rotation by any angle, the new constant is at most the stated one, and met at +-q."""
-    t, q = 0.3, 0.8
+    q = 0.8
     stated = reweighted(
         Resolvent(lambda x: (1 + q) / 2 * x, ResolventProperties(Proved(q, "")), "gain"), t
     ).properties.lipschitz_Q.value
