@@ -155,6 +155,7 @@ def hardest_of_network(
     images: Mapping[str, Tensor] | None = None,
     side: int = 32,
     search: Search = Search(),
+    device: torch.device | str = "cpu",
 ) -> Hardest:
     """The largest Lipschitz quotient of a network's Q that a search finds, in double precision.
 
@@ -166,13 +167,15 @@ def hardest_of_network(
         images: Data and iterates of a run, each ``(1, channels, height, width)``.
         side: Height and width of what is searched.
         search: How hard to look.
+        device: Where to compute; double precision is needed.
     """
-    twin = network.frozen()
+    twin = network.frozen(device=device)
     accuracy = 0.0
     if isinstance(twin, ConvexRidge) and not twin.config.one_shot:
         twin.solver = InnerSolver(accuracy=_PROX_ACCURACY, adjoint_accuracy=_PROX_ACCURACY, max_steps=5000)
         accuracy = 2 * _PROX_ACCURACY
-    starts = starting_images(network.config.channels, side, search.seed, images)
+    made = starting_images(network.config.channels, side, search.seed, images)
+    starts = {name: image.to(device) for name, image in made.items()}
     with torch.no_grad():
         x = starts["noise"]
         for count in range(1, 9):
