@@ -149,7 +149,7 @@ def hardest(
     return replace(worst, quotient=Measured(worst.quotient.value, how, worst.quotient.error))
 
 
-def hardest_of_network(
+def hardest_of_network(  # noqa: PLR0913, PLR0917  the network, where to begin, and how hard to look
     network: Network,
     noise_level: float | None = None,
     images: Mapping[str, Tensor] | None = None,
