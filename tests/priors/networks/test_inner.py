@@ -120,6 +120,18 @@ def test_an_image_smaller_than_the_filters_has_no_potential() -> None:
     assert float(network.ridge().value(y).detach()) == 0
 
 
+@pytest.mark.parametrize("padding", ["zero", "valid"])
+@pytest.mark.parametrize("rows", [1, 4, 100])
+def test_strips_change_nothing(padding: str, rows: int) -> None:
+    ridge, x = network_of(replace(SMALL_RIDGE, padding=padding, group=2)).ridge(), noisy(2, 1, 13, 9)
+    with torch.no_grad():
+        assert torch.allclose(ridge._gradient_by_strips(x, rows), ridge.gradient(x), atol=1e-14)
+        wide = noisy(1, 1, 600, 500)
+        assert torch.allclose(ridge.gradient(wide), ridge._gradient_by_strips(wide, 600), atol=1e-14)
+        small = noisy(1, 1, 3, 600)  # smaller than the filters
+        assert torch.equal(ridge._gradient_by_strips(small, 2), ridge.gradient(small)) or padding == "zero"
+
+
 def test_beyond_its_range_a_network_follows_the_scaling_law() -> None:
     config = replace(SMALL_RIDGE, levels=3, noise_range=(0.05, 0.2))
     network, y = network_of(config), noisy(1, 1, 9, 9)
