@@ -1,7 +1,8 @@
 """The cases that parametrise the tests of laws: add one line, meet every test."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 
@@ -40,6 +41,7 @@ from recon.priors import (
     l1_prior,
     l2_ball,
     no_prior,
+    reweighted,
     scaled,
     soft_threshold,
     tikhonov,
@@ -49,6 +51,7 @@ from recon.priors import (
     wavelet_prior,
     wavelet_shrinkage,
 )
+from recon.priors.networks import Config, ConvexRidgeConfig, LipschitzConfig, make, resolvent
 
 PRIOR_IMAGE = (2, 7, 10)
 """Channels, height and width of the images that every resolvent of PRIORS takes."""
@@ -56,12 +59,25 @@ PRIOR_IMAGE = (2, 7, 10)
 
 @dataclass(frozen=True)
 class ResolventCase:
-    """A resolvent under a name; ``differentiable`` says that autograd passes through it."""
+    """A resolvent under a name.
+
+    ``differentiable`` says that autograd passes through it, ``symmetric`` that it is a proximity operator.
+    """
 
     name: str
     make: Callable[[], Resolvent]
     differentiable: bool = True
+    symmetric: bool = True
 
+
+@cache
+def untrained(config: Config) -> Resolvent:
+    """A network of two channels with the weights that training starts from."""
+    torch.manual_seed(0)
+    return resolvent(make(config), accuracy=1e-7)
+
+
+RIDGE = ConvexRidgeConfig(channels=2, widths=(2, 4), size=3, noise_range=(0.5, 0.5))
 
 PRIORS = [
     ResolventCase("identity", identity),
@@ -81,6 +97,27 @@ PRIORS = [
     ResolventCase("conjugate-of-box", lambda: conjugate(box(-0.5, 0.5), 0.7)),
     ResolventCase("conjugate-of-wavelet", lambda: conjugate(wavelet_shrinkage(0.3), 2.0)),
     ResolventCase("scaled", lambda: scaled(soft_threshold(0.4), 0.5)),
+    ResolventCase(
+        "reweighted", lambda: reweighted(soft_threshold(0.4), 0.3, accuracy=1e-10), differentiable=False
+    ),  # it is, to the accuracy of its inner iteration
+    ResolventCase("network-ridge", lambda: untrained(RIDGE), differentiable=False),
+    ResolventCase(
+        "network-ridge-groups",
+        lambda: untrained(replace(RIDGE, group=2, profile="huber", pieces=2)),
+        differentiable=False,  # it is, to the accuracy of its inner iteration
+    ),
+    ResolventCase("network-one-shot", lambda: untrained(replace(RIDGE, one_shot=True, padding="zero"))),
+    ResolventCase("network-sll", lambda: untrained(LipschitzConfig(2, features=4, depth=2)), symmetric=False),
+    ResolventCase(
+        "network-aol",
+        lambda: untrained(LipschitzConfig(2, layers="aol", features=4, depth=2, activation="maxmin")),
+        symmetric=False,
+    ),
+    ResolventCase(
+        "network-orthogonal",
+        lambda: untrained(LipschitzConfig(2, layers="orthogonal", features=6, depth=2, activation="spline")),
+        symmetric=False,
+    ),
 ]
 
 ENERGIES: dict[str, Prior] = {

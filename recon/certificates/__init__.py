@@ -1,8 +1,19 @@
 """What is proved, measured or assumed: of an operator pair, of a prior, of a run."""
 
+from recon.certificates import refutation
 from recon.certificates.certificate import Certificate, Condition, stated
 from recon.certificates.error_bounds import ErrorBound, mismatch_error_bound, primal_dual_error_bound
 from recon.certificates.linear import certify_preconditioned_forward_backward, certify_shifted_ba
+from recon.certificates.lipschitz import (
+    absolute_norm,
+    circular_norm,
+    combettes_pesquet_bound,
+    convolution_norm,
+    fold_batch_norm,
+    network_bounds,
+    product_bound,
+    skip_bound,
+)
 from recon.certificates.mismatched import (
     certify_contractive_forward_backward,
     certify_mismatched_forward_backward,
@@ -24,6 +35,7 @@ __all__ = [
     "Certificate",
     "Condition",
     "ErrorBound",
+    "absolute_norm",
     "certify_condat_vu",
     "certify_contractive_forward_backward",
     "certify_davis_yin",
@@ -36,9 +48,17 @@ __all__ = [
     "certify_preconditioned_forward_backward",
     "certify_shifted_ba",
     "certify_tseng",
+    "circular_norm",
+    "combettes_pesquet_bound",
     "contraction_rate",
+    "convolution_norm",
+    "fold_batch_norm",
     "mismatch_error_bound",
+    "network_bounds",
     "primal_dual_error_bound",
+    "product_bound",
+    "refutation",
     "residual_bound",
+    "skip_bound",
     "stated",
 ]

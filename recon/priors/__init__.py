@@ -1,6 +1,6 @@
 """Resolvents: closed-form proximity operators, and networks that are resolvents."""
 
-from recon.priors.calculus import conjugate, scaled
+from recon.priors.calculus import conjugate, reweighted, scaled
 from recon.priors.closed_forms import box, identity, l2_ball, soft_threshold, tikhonov
 from recon.priors.finite_differences import FiniteDifferences
 from recon.priors.prior import (
@@ -38,6 +38,7 @@ __all__ = [
     "orthonormal_wavelet",
     "properties_of",
     "proximity_operator",
+    "reweighted",
     "scaled",
     "separable",
     "soft_threshold",

@@ -2,9 +2,15 @@
 
 import math
 
-from recon.errors import UsageError
-from recon.evidence import Fact
+import torch
+from torch import Tensor
+
+from recon.errors import GuaranteeError, UsageError
+from recon.evidence import Fact, derive
 from recon.priors.resolvent import Resolvent, ResolventProperties
+
+_ROUNDINGS = 128
+"""Rounding units: an iteration to a finer accuracy than this is run in double precision."""
 
 
 def conjugate(resolvent: Resolvent, sigma: float) -> Resolvent:
@@ -50,6 +56,86 @@ def scaled(resolvent: Resolvent, scale: float) -> Resolvent:
         error=known.error,
     )
     return Resolvent(lambda x: scale * resolvent(x / scale), properties, f"scaled({resolvent.name}, {scale:g})")
+
+
+def reweighted(resolvent: Resolvent, weight: float, accuracy: float = 1e-6, max_steps: int = 1000) -> Resolvent:
+    """``J_tA``, the resolvent of ``t A`` where ``resolvent`` is that of A: the same prior, t times as strong.
+
+    *Theorem*. With J_A = (Id + Q)/2 and Q q-Lipschitz, q <= 1, the point z = J_tA(x) is J_A(w) where w solves
+    ``w = (2 x - (1 - t) Q w) / (1 + t)``, a contraction with the factor ``c = q |1 - t| / (1 + t) < 1`` for every
+    t > 0. *Proof*: w - z is in A z, so z + t (w - z) = x, which is t w + (1 - t)(w + Q w)/2 = x. After a step of
+    length d the point is within ``c d / (1 - c)`` of w, and J_A is nonexpansive, which proves the accuracy. The new
+    Q is ``((1 + t) Q + (1 - t) Id)((1 + t) Id + (1 - t) Q)^-1``; its Lipschitz constant is the largest modulus of that
+    fraction of a number in the disc of radius q, which is at q or at -q.
+
+    Autograd passes through the steps. An item that holds NaN or infinity is returned as it is.
+
+    Args:
+        resolvent: J_A.
+        weight: t, positive.
+        accuracy: The bound of the error relative to the norm of the input, for each batch item.
+        max_steps: The budget of applications of J_A.
+
+    Raises:
+        UsageError: The weight or the accuracy is out of range, Q is not known to be nonexpansive, or J_A is itself
+            evaluated by an inner iteration.
+        GuaranteeError: When called: the budget is spent before the accuracy is reached.
+    """
+    _check_positive("reweighted", "weight", weight)
+    if not 0 < accuracy < 1:
+        raise UsageError(f"reweighted: accuracy={accuracy!r}; expected a number between 0 and 1, both excluded.")
+    known = resolvent.properties
+    if not known.lipschitz_Q.value <= 1:
+        raise UsageError(
+            f"reweighted: Lip(Q) of {resolvent.name} is {known.lipschitz_Q}; expected at most 1, because the equation "
+            "of the new weight may have no solution otherwise."
+        )
+    if known.error.value > 0:
+        raise UsageError(
+            f"reweighted: {resolvent.name} is evaluated with the error {known.error.value:g}; expected an exact one, "
+            "because nothing would bound the error of the result: give its own weight another value instead."
+        )
+    t, q = weight, known.lipschitz_Q.value
+    contraction = q * abs(1 - t) / (1 + t)
+
+    def apply(x: Tensor) -> Tensor:
+        if accuracy < _ROUNDINGS * torch.finfo(x.dtype).eps:
+            return apply(x.to(torch.promote_types(x.dtype, torch.float64))).to(x.dtype)
+        w, goal = x, accuracy * _norms(x) * (1 - contraction)
+        moving = torch.ones_like(goal, dtype=torch.bool)
+        for _ in range(max_steps):
+            step = (2 * x - (1 - t) * (2 * resolvent(w) - w)) / (1 + t) - w
+            w = torch.where(moving.view(-1, *[1] * (x.ndim - 1)), w + step, w)  # each item stops by itself
+            moving = moving & (contraction * _norms(step) > goal)
+            if not bool(moving.any()):
+                return resolvent(w)
+        raise GuaranteeError(
+            f"reweighted: after {max_steps} steps the accuracy of {accuracy:g} is not reached; raise max_steps."
+        )
+
+    properties = ResolventProperties(
+        lipschitz_Q=derive(lambda value: _moebius(value, t), known.lipschitz_Q, how=f"{known.lipschitz_Q.how}; of t A"),
+        proximity=_carry(known.proximity, "t times a convex function is convex"),
+        attains=_carry(known.attains, "a multiple of A is A with another operator"),
+        everywhere=known.everywhere,
+        bounded=known.bounded,
+        error=derive(
+            lambda _: accuracy,
+            known.error,
+            how="the contraction bounds the error; a call that misses the accuracy raises",
+        ),
+    )
+    return Resolvent(apply, properties, f"reweighted({resolvent.name}, {weight:g})")
+
+
+def _moebius(q: float, t: float) -> float:
+    """The largest modulus of ((1 + t) z + 1 - t) / (1 + t + (1 - t) z) for |z| <= q <= 1."""
+    return max(abs(((1 + t) * z + 1 - t) / (1 + t + (1 - t) * z)) for z in (q, -q))
+
+
+def _norms(x: Tensor) -> Tensor:
+    found: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)
+    return found
 
 
 def _carry(fact: Fact | None, why: str) -> Fact | None:

@@ -1,0 +1,130 @@
+"""Upper bounds of the Lipschitz constants of networks from those of their parts: proved, if the parts are."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from recon.errors import UsageError
+from recon.evidence import Constant, Proved, derive
+from recon.operators.convolution_norms import absolute_norm, circular_norm, convolution_norm
+from recon.priors.networks import DnCNN
+
+ROUNDING = 1 + 1e-12
+
+
+def product_bound(*parts: Constant) -> Constant:
+    """The constant of a composition: the product of the constants of its parts."""
+    return derive(lambda *values: math.prod(values) * ROUNDING, *parts, how=f"the product of {len(parts)} bounds")
+
+
+def skip_bound(identity: float, branch: float, part: Constant) -> Constant:
+    """The constant of ``x -> a x + b F(x)``: ``|a| + |b| Lip(F)``, all that is known without more of F."""
+    return derive(
+        lambda value: (abs(identity) + abs(branch) * value) * ROUNDING,
+        part,
+        how=f"|{identity:g}| + |{branch:g}| Lip(F); {part.how}",
+    )
+
+
+def combettes_pesquet_bound(
+    kernels: Sequence[Tensor], slopes: tuple[float, float] = (0.0, 1.0), padding: str = "zero", grid: int | None = None
+) -> Constant:
+    """A bound of ``W_m A_(m-1) W_(m-1) ... A_1 W_1`` that is never above the product of the norms.
+
+    *Theorem* (after Combettes and Pesquet 2020, SIAM J. Math. Data Sci. 2, for averaged activations). Let A_i be
+    averaged with the constant a_i. With ``t_0 = 1``,
+
+        t_m = sum_(i < m) c_i prod_(i < j < m) (1 - a_j) ||W_m ... W_(i+1)|| t_i,    c_0 = 1, c_i = a_i for i > 0,
+
+    bounds the constant. For a_i = 1/2 it is their theta_m / 2^(m-1). *Proof*: write A_i = (1 - a_i) Id + a_i N_i with
+    N_i nonexpansive. For a linear B, B A_i T = (1 - a_i) B T + a_i B N_i T; the second term has the constant
+    a_i ||B|| Lip(T), the first is of the same kind with the linear map B W_i before A_(i-1).
+
+    A pointwise activation with slopes in [l, 1] is averaged with (1 - l)/2. For *zero* padding the truncation to the
+    image after each activation, a pointwise factor 0 or 1, is counted as a part of the activation: its slopes then
+    start at min(l, 0), and the convolutions between are those of the infinite plane, whose products have symbols. The
+    number of norms is m (m + 1) / 2, each on a grid that grows with the composed kernel: meant for small networks.
+
+    Args:
+        kernels: ``(out, in, height, width)``, the first applied first; 1 x 1 makes dense layers.
+        slopes: The infimum and the supremum of the slopes of every activation; the supremum at most 1.
+        padding: ``"zero"`` or ``"circular"``.
+        grid: Frequencies an axis; left out, as fine as each composed kernel needs.
+
+    Raises:
+        UsageError: There is no kernel, the slopes are not those of a nonexpansive activation, or the padding is
+            another one.
+    """
+    low, high = slopes
+    if not -1 <= low <= high <= 1:
+        raise UsageError(f"combettes_pesquet_bound: slopes={slopes!r}; expected an interval within [-1, 1].")
+    if padding not in ("zero", "circular"):
+        raise UsageError(f"combettes_pesquet_bound: padding={padding!r}; expected 'zero' or 'circular'.")
+    averaged = (1 - (min(low, 0.0) if padding == "zero" else low)) / 2
+    totals = [1.0]
+    for last in range(1, len(kernels) + 1):
+        terms = [
+            (averaged if first else 1.0)
+            * (1 - averaged) ** (last - 1 - first)
+            * convolution_norm(*kernels[first:last], grid=grid).value
+            * totals[first]
+            for first in range(last)
+        ]
+        totals.append(sum(terms) * ROUNDING)
+    if not kernels:
+        raise UsageError("combettes_pesquet_bound: no kernel was given; expected at least one.")
+    return Proved(totals[-1], f"Combettes and Pesquet 2020, {len(kernels)} layers averaged with {averaged:g}")
+
+
+def network_bounds(network: DnCNN) -> dict[str, Constant]:
+    """Every bound of Lip(Q) for a network that is not nonexpansive by construction; each holds, the least is the best.
+
+    Q = Id - 2 N, so each is ``1 + 2 Lip(N)``.
+    """
+    kernels = [kernel.detach().double() for kernel in network.kernels]
+    norms = [convolution_norm(kernel) for kernel in kernels]
+    return {
+        "product": skip_bound(1, -2, product_bound(*norms)),
+        "absolute": skip_bound(1, -2, absolute_norm(*kernels)),
+    }
+
+
+@torch.no_grad()
+def fold_batch_norm(kernel: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """The kernel and the bias of a convolution followed by a batch normalisation with fixed statistics, float64.
+
+    Args:
+        kernel: ``(out, in, height, width)``.
+        bias: ``(out,)``, or none.
+        norm: The normalisation after it, in evaluation mode.
+
+    Raises:
+        UsageError: It is in training mode, keeps no statistics, or has another number of channels.
+    """
+    if norm.training or norm.running_mean is None or norm.running_var is None:
+        raise UsageError(
+            "fold_batch_norm: the batch normalisation takes its statistics from the batch; expected evaluation mode, "
+            "because a map that depends on the other images of a batch has no kernel, and no bound."
+        )
+    if norm.num_features != kernel.shape[0]:
+        raise UsageError(f"fold_batch_norm: {norm.num_features} channels after a kernel that gives {kernel.shape[0]}.")
+    gain = (norm.running_var.double() + norm.eps).rsqrt()
+    if norm.affine:
+        gain = gain * norm.weight.double()
+    offset = -norm.running_mean.double() if bias is None else bias.double() - norm.running_mean.double()
+    shift = norm.bias.double() if norm.affine else torch.zeros_like(offset)
+    return kernel.double() * gain.view(-1, 1, 1, 1), offset * gain + shift
+
+
+__all__ = [
+    "absolute_norm",
+    "circular_norm",
+    "combettes_pesquet_bound",
+    "convolution_norm",
+    "fold_batch_norm",
+    "network_bounds",
+    "product_bound",
+    "skip_bound",
+]

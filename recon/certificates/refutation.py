@@ -1,0 +1,245 @@
+"""The search for pairs of images that refute ``||Q(x) - Q(y)|| <= L ||x - y||``.
+
+What is found is a lower bound of the Lipschitz constant: it refutes a claim, and proves none. Two searches help each
+other: the largest singular value of Q'(x), by Lanczos to convergence, gives a direction; gradient ascent on the secant
+quotient moves the point to where the derivative is larger.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from torch import Tensor
+
+from recon.errors import GuaranteeError, UsageError
+from recon.evidence import Constant, Evidence, Measured
+from recon.operators.spectral import Effort, extreme
+from recon.priors.networks import ConvexRidge, Derivative, Network
+from recon.priors.networks.inner import InnerSolver
+from recon.types import Map
+
+SLACK = 1e-6
+"""By how much a quotient in double precision may exceed a proved bound by rounding."""
+
+_PROX_ACCURACY = 1e-8
+"""Of the inner iteration while a prox is searched; what it may add to a quotient is in the error of what is found."""
+
+
+LANCZOS = Effort(tolerance=1e-3, applications=120)
+
+
+@final
+@dataclass(frozen=True)
+class Search:
+    """How hard to look.
+
+    Attributes:
+        lanczos: For the singular values of Q'(x).
+        rounds: How often the two searches take turns at each starting image.
+        steps: Of gradient ascent in a round.
+        rate: The length of a step relative to the distance, for the direction, and to the image, for the point.
+        distances: ||x - y|| of the secants, relative to the square root of the number of pixels.
+        seed: Of the random directions.
+    """
+
+    lanczos: Effort = LANCZOS
+    rounds: int = 2
+    steps: int = 15
+    rate: float = 0.05
+    distances: tuple[float, ...] = (1e-3, 0.05)
+    seed: int = 0
+
+
+@final
+@dataclass(frozen=True)
+class Hardest:
+    """The largest quotient that was found.
+
+    Attributes:
+        quotient: ||Q(x) - Q(y)|| / ||x - y||, or the norm of Q'(x) where x and y are the same.
+        x: One image, ``(1, channels, height, width)``.
+        y: The other.
+        origin: What the search began with, and how it was found.
+    """
+
+    quotient: Measured
+    x: Tensor
+    y: Tensor
+    origin: str
+
+
+def starting_images(
+    channels: int = 1, side: int = 32, seed: int = 0, images: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """Where to begin: a constant, an edge, noise, binary noise, and the centres of given images, with noise on top.
+
+    Args:
+        channels: Of the images.
+        side: Their height and width.
+        seed: Of the noise.
+        images: Data, iterates of a run and whatever else, each ``(1, channels, height, width)``.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    shape = (1, channels, side, side)
+    edge = torch.zeros(shape, dtype=torch.float64)
+    edge[..., side // 2 :] = 1
+    noise = torch.rand(shape, generator=generator, dtype=torch.float64)
+    found = {"a constant": torch.full_like(edge, 0.5), "an edge": edge, "noise": noise, "binary noise": noise.round()}
+    for name, image in (images or {}).items():
+        top, left = ((size - min(size, side)) // 2 for size in image.shape[-2:])
+        patch = image[:1, :, top : top + side, left : left + side].double().cpu()
+        found[name] = patch
+        found[f"{name} with noise"] = patch + 0.05 * torch.randn(patch.shape, generator=generator, dtype=torch.float64)
+    return found
+
+
+def jacobian_norm(derivative: Derivative, x: Tensor, effort: Effort = LANCZOS) -> tuple[Measured, Tensor]:
+    """A lower bound of ||Q'(x)|| by Lanczos on Q'(x)^T Q'(x), and the direction that attains it, of norm 1.
+
+    The ``error`` of the value is the radius within which a true singular value lies.
+    """
+    pair = extreme(lambda v: derivative.transpose(derivative.forward(v)), x, largest=True, effort=effort)
+    with torch.no_grad():
+        value = float(_norm(derivative.forward(pair.vector)))
+    how = f"Lanczos on Q'^T Q', {pair.applications} applications: a lower bound"
+    return Measured(value, how, pair.residual / value if value else 0.0), pair.vector
+
+
+def hardest(
+    Q: Map,
+    starts: Mapping[str, Tensor],
+    derivative: Callable[[Tensor], Derivative] | None = None,
+    search: Search = Search(),
+    accuracy: float = 0.0,
+) -> Hardest:
+    """The largest Lipschitz quotient of a map that a search finds.
+
+    Args:
+        Q: The map, differentiable by autograd, best in double precision.
+        starts: Named images ``(1, channels, height, width)`` to begin with.
+        derivative: Q'(x), where there is a cheaper or more accurate way than autograd; ``None``: no Lanczos, only
+            secants from random directions.
+        search: How hard to look.
+        accuracy: The relative error of Q(x) and of Q'(x) v, where they are had by iteration.
+
+    Raises:
+        UsageError: There is nothing to begin with.
+    """
+    if not starts:
+        raise UsageError("hardest: there is no image to begin with; expected at least one.")
+    generator = torch.Generator().manual_seed(search.seed)
+    found: list[Hardest] = []
+    for name, start in starts.items():
+        for distance in search.distances:
+            x = start
+            direction = torch.randn(start.shape, generator=generator, dtype=torch.float64).to(start)
+            for _ in range(search.rounds):
+                if derivative is not None:
+                    slope, direction = jacobian_norm(derivative(x), x, search.lanczos)
+                    slope = replace(slope, error=slope.error + accuracy)
+                    found.append(Hardest(slope, x, x, f"{name}: derivative"))
+                x, direction, quotient = _ascend(Q, x, direction, distance * x.numel() ** 0.5, search)
+                y = x + direction
+                error = accuracy * float((_norm(x) + _norm(y)) / _norm(direction))
+                secant = Measured(quotient, "a secant: a lower bound", error)
+                found.append(Hardest(secant, x, y, f"{name}: secant of {distance:g}"))
+    worst = max(found, key=lambda each: each.quotient.value)
+    how = f"the hardest of {len(found)} searches from {len(starts)} images ({worst.origin}): a lower bound"
+    return replace(worst, quotient=Measured(worst.quotient.value, how, worst.quotient.error))
+
+
+def hardest_of_network(  # noqa: PLR0913, PLR0917  the network, where to begin, and how hard to look
+    network: Network,
+    noise_level: float | None = None,
+    images: Mapping[str, Tensor] | None = None,
+    side: int = 32,
+    search: Search = Search(),
+    device: torch.device | str = "cpu",
+) -> Hardest:
+    """The largest Lipschitz quotient of a network's Q that a search finds, in double precision.
+
+    It begins with :func:`starting_images` and with two images on the network's own trajectory, ``J(J(..x))``.
+
+    Args:
+        network: The network.
+        noise_level: Where it depends on it.
+        images: Data and iterates of a run, each ``(1, channels, height, width)``.
+        side: Height and width of what is searched.
+        search: How hard to look.
+        device: Where to compute; double precision is needed.
+    """
+    twin = network.frozen(device=device)
+    accuracy = 0.0
+    if isinstance(twin, ConvexRidge) and not twin.config.one_shot:
+        twin.solver = InnerSolver(accuracy=_PROX_ACCURACY, adjoint_accuracy=_PROX_ACCURACY, max_steps=5000)
+        accuracy = 2 * _PROX_ACCURACY
+    made = starting_images(network.config.channels, side, search.seed, images)
+    starts = {name: image.to(device) for name, image in made.items()}
+    with torch.no_grad():
+        x = starts["noise"]
+        for count in range(1, 9):
+            x = twin(x, noise_level)
+            if count in (1, 8):
+                starts[f"J^{count} of noise"] = x
+    return hardest(
+        lambda x: twin.Q(x, noise_level), starts, lambda x: twin.derivative(x.detach(), noise_level), search, accuracy
+    )
+
+
+def believed(claim: Constant, found: Hardest) -> Constant:
+    """What to believe of a Lipschitz constant after a search.
+
+    A proof stands, an assumption or an earlier measurement gives way to what was found.
+
+    Raises:
+        GuaranteeError: What was found exceeds a *proved* bound: the proof or the code is wrong.
+    """
+    if claim.evidence is not Evidence.PROVED:
+        return found.quotient
+    if found.quotient.value - found.quotient.error > claim.value * (1 + SLACK):
+        raise GuaranteeError(
+            f"Lip(Q) <= {claim.value:.9g} is said to be proved ({claim.how}), but a search found "
+            f"{found.quotient.value:.9g} ({found.origin}): the proof or the code is wrong, so nothing is guaranteed."
+        )
+    return claim
+
+
+def _ascend(Q: Map, x: Tensor, direction: Tensor, distance: float, search: Search) -> tuple[Tensor, Tensor, float]:
+    """Normalised gradient ascent on log (||Q(x + h) - Q(x)|| / ||h||) over x, and over h of a fixed norm.
+
+    The best point is returned, not the last; the step shrinks linearly.
+    """
+    x, h = x.detach(), _to_norm(direction.detach(), distance)
+    best, best_x, best_h = -1.0, x, h
+    for step in range(search.steps + 1):
+        at, by = x.clone().requires_grad_(), h.clone().requires_grad_()
+        with torch.enable_grad():
+            quotient = _norm(Q(at + by) - Q(at)) / _norm(by)
+        value = quotient.item()
+        if value > best:
+            best, best_x, best_h = value, x, h
+        if step == search.steps or not quotient.requires_grad or value == 0:
+            break
+        by_x, by_h = torch.autograd.grad(quotient, (at, by), allow_unused=True)
+        rate = search.rate * (1 - step / search.steps)
+        h = _to_norm(h + rate * 4 * distance * _unit(by_h), distance)
+        x = x + rate * x.numel() ** 0.5 * _unit(by_x)
+    return best_x, best_h, best
+
+
+def _unit(g: Tensor | None) -> Tensor | float:
+    """The direction of a gradient, zero where there is none."""
+    if g is None:
+        return 0.0
+    size = _norm(g)
+    return g / size if float(size) > 0 and bool(size.isfinite()) else torch.zeros_like(g)
+
+
+def _to_norm(h: Tensor, distance: float) -> Tensor:
+    return h * (distance / _norm(h).clamp(min=torch.finfo(h.dtype).tiny))
+
+
+def _norm(x: Tensor) -> Tensor:
+    size: Tensor = torch.linalg.vector_norm(x)
+    return size

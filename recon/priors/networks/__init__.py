@@ -1,0 +1,40 @@
+"""Networks that are resolvents: J = (Id + Q)/2 with Q explicit, and the evidence that Q is nonexpansive.
+
+- :class:`DnCNN`: free weights; what is known is measured.
+- :class:`LipschitzNetwork`: nonexpansive layers; proved, whatever the weights.
+- :class:`ConvexRidge`: the prox of a learned convex potential; proved, and the gradient of an energy.
+"""
+
+from recon.priors.networks.activations import ACTIVATIONS, Activation, activation
+from recon.priors.networks.convex_ridge import ConvexRidge, ConvexRidgeConfig
+from recon.priors.networks.dncnn import DnCNN, DnCNNConfig
+from recon.priors.networks.inner import InnerSolver
+from recon.priors.networks.learned import FilterBank, learned_prior, resolvent
+from recon.priors.networks.lipschitz import LipschitzConfig, LipschitzNetwork
+from recon.priors.networks.network import Config, Derivative, Network
+from recon.priors.networks.safetensors import read_safetensors, write_safetensors
+from recon.priors.networks.store import load, make, save
+
+__all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "Config",
+    "ConvexRidge",
+    "ConvexRidgeConfig",
+    "Derivative",
+    "DnCNN",
+    "DnCNNConfig",
+    "FilterBank",
+    "InnerSolver",
+    "LipschitzConfig",
+    "LipschitzNetwork",
+    "Network",
+    "activation",
+    "learned_prior",
+    "load",
+    "make",
+    "read_safetensors",
+    "resolvent",
+    "save",
+    "write_safetensors",
+]

@@ -1,0 +1,121 @@
+"""The reference denoiser: nothing in its construction makes it nonexpansive, a penalty in its training tries to."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recon.errors import UsageError
+from recon.evidence import Assumed, Constant
+from recon.priors.networks.convolution import check_padding, convolve, convolve_adjoint
+from recon.priors.networks.network import Config, Derivative, Network, NoiseLevel, noise_map
+
+_LEAST_DEPTH = 2
+
+
+@dataclass(frozen=True)
+class DnCNNConfig(Config):
+    """A DnCNN without batch normalisation (Pesquet, Repetti, Terris, Wiaux 2021).
+
+    Attributes:
+        features: Channels between the layers.
+        depth: Convolutions of 3 x 3.
+        slope: Of the leaky rectifiers, for negative numbers.
+        conditioned: Whether the noise level is one more channel of the input.
+    """
+
+    features: int = 64
+    depth: int = 20
+    slope: float = 0.01
+    conditioned: bool = False
+
+    def check(self) -> None:
+        """See :meth:`Config.check`."""
+        super().check()
+        check_padding(self.padding)
+        if not (self.depth >= _LEAST_DEPTH and self.features >= 1 and 0 <= self.slope <= 1):
+            raise UsageError(
+                f"DnCNN: depth={self.depth!r}, features={self.features!r} and slope={self.slope!r}; expected at least "
+                "2 layers, 1 feature and a slope in [0, 1]."
+            )
+
+
+class DnCNN(Network):
+    """J(x) = x - N(x) with N plain convolutions and leaky rectifiers, so Q = Id - 2 N.
+
+    The product of the norms of its layers says nothing (1e17 for the published weights): what is known of Q is what
+    is measured.
+    """
+
+    config: DnCNNConfig
+
+    def __init__(self, config: DnCNNConfig = DnCNNConfig()) -> None:
+        super().__init__()
+        config.check()
+        self.config = config
+        widths = [config.channels + config.conditioned, *[config.features] * (config.depth - 1), config.channels]
+        self.kernels = nn.ParameterList(torch.empty(after, before, 3, 3) for before, after in pairwise(widths))
+        self.biases = nn.ParameterList(torch.zeros(width) for width in widths[1:])
+        for kernel in self.kernels:
+            nn.init.kaiming_normal_(kernel, a=config.slope)
+        nn.init.normal_(self.kernels[-1], std=1e-3)  # close to the identity at first
+
+    @property
+    def conditioned(self) -> bool:
+        """Whether the network wants to be told the noise level."""
+        return self.config.conditioned
+
+    def residual(self, x: Tensor, noise_level: NoiseLevel = None) -> Tensor:
+        """N(x), what J takes away."""
+        self.check_input(x, noise_level)
+        z = torch.cat([x, noise_map(x, noise_level)], 1) if self.conditioned else x
+        for kernel, bias in self._hidden():
+            z = functional.leaky_relu(convolve(z, kernel, bias, self.config.padding), self.config.slope)
+        return convolve(z, self.kernels[-1], self.biases[-1], self.config.padding)
+
+    def Q(self, x: Tensor, noise_level: NoiseLevel = None) -> Tensor:
+        return x - 2 * self.residual(x, noise_level)
+
+    def forward(self, x: Tensor, noise_level: NoiseLevel = None) -> Tensor:
+        return x - self.residual(x, noise_level)
+
+    def lipschitz_Q(self, noise_level: NoiseLevel = None) -> Constant:
+        return Assumed(1.0, "the training penalised ||Q'|| above 1, which proves nothing")
+
+    def derivative(self, x: Tensor, noise_level: NoiseLevel = None) -> Derivative:
+        """Q'(x) as plain convolutions, with the slopes at x kept as masks.
+
+        That is exact, as the network is piecewise linear. The applications can be differentiated with respect to the
+        kernels, as a penalty wants it: the masks do not move under small changes.
+        """
+        masks = self._masks(x, noise_level)
+        padding, channels = self.config.padding, self.config.channels
+
+        def forward(v: Tensor) -> Tensor:
+            z = functional.pad(v, (0, 0, 0, 0, 0, 1)) if self.conditioned else v
+            for kernel, mask in zip(self.kernels, masks, strict=False):
+                z = convolve(z, kernel, None, padding) * mask
+            return v - 2 * convolve(z, self.kernels[-1], None, padding)
+
+        def transpose(u: Tensor) -> Tensor:
+            z = convolve_adjoint(u, self.kernels[-1], padding)
+            for kernel, mask in zip(reversed(list(self.kernels)[:-1]), reversed(masks), strict=True):
+                z = convolve_adjoint(z * mask, kernel, padding)
+            return u - 2 * z[:, :channels]
+
+        return Derivative(forward, transpose)
+
+    @torch.no_grad()
+    def _masks(self, x: Tensor, noise_level: NoiseLevel) -> list[Tensor]:
+        self.check_input(x, noise_level)
+        z, masks = torch.cat([x, noise_map(x, noise_level)], 1) if self.conditioned else x, []
+        for kernel, bias in self._hidden():
+            z = convolve(z, kernel, bias, self.config.padding)
+            masks.append(torch.where(z > 0, 1.0, self.config.slope).to(z))
+            z = z * masks[-1]
+        return masks
+
+    def _hidden(self) -> list[tuple[Tensor, Tensor]]:
+        return list(zip(self.kernels, self.biases, strict=True))[:-1]

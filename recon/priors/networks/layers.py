@@ -1,0 +1,238 @@
+"""Layers that are nonexpansive by construction, at every image size, for zero and circular padding.
+
+Each derives what it applies from free parameters, and says from what it applies how large its Lipschitz constant can
+be: ``bound()`` trusts no normalisation that went before it.
+"""
+
+import math
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recon.errors import UsageError
+from recon.operators.convolution_norms import ROUNDING, convolution_norm, peak_norm
+from recon.priors.networks.activations import activation
+from recon.priors.networks.convolution import convolve, convolve_adjoint
+from recon.priors.networks.network import Derived
+from recon.priors.networks.splines import LinearSpline
+
+MARGIN = 1e-6
+"""By how much a layer stays below 1, so that a bound in double precision of weights rounded to single still does."""
+
+_TINY = 1e-12
+
+
+class Layer(Derived):
+    """A nonexpansive layer."""
+
+    @abstractmethod
+    def bound(self) -> float:
+        """An upper bound of the Lipschitz constant of what is applied."""
+
+
+class Scaled(Layer):
+    """A convolution divided by a sound bound of its norm: lifts an image to features, or lowers it back."""
+
+    def __init__(self, before: int, after: int, padding: str, size: int = 3) -> None:
+        super().__init__()
+        self.padding = padding
+        self.kernel = nn.Parameter(
+            torch.randn(after, before, size, size) * (0.3 / (size * math.sqrt(max(before, after))))
+        )
+
+    def derive(self) -> tuple[Tensor, ...]:
+        return (self.kernel * ((1 - MARGIN) / peak_norm(self.kernel).clamp(min=_TINY)),)
+
+    def forward(self, x: Tensor) -> Tensor:
+        (kernel,) = self.derived()
+        return convolve(x, kernel, None, self.padding)
+
+    def bound(self) -> float:
+        return convolution_norm(self.derived()[0]).value
+
+
+class ResidualLayer(Layer):
+    """``x - 2 K^T T^-1 s(K x + b)``, an SLL layer (Araujo, Havens, Delattre, Allauzen, Hu 2023) of convolutions.
+
+    *Theorem*. If s acts on each entry with slopes in [0, 1] and T is diagonal with T - K K^T positive semidefinite, the
+    layer is nonexpansive. *Proof*: with D the diagonal of secant slopes, the square of the change is
+    ||v||^2 - 4 <T^-1 D K v, K v> + 4 <K K^T T^-1 D K v, T^-1 D K v>, and the last term is at most
+    4 <T^-1 D^2 K v, K v>, with D^2 <= D.
+
+    T is constant on each channel: ``T_i = sum_j a_ij q_j / q_i`` with a_ij the sum of the absolute values of the
+    correlation of the filters i and j, and q > 0 free. It dominates the symbol of K K^T at every frequency by
+    Gershgorin's theorem for the matrix diag(1/q) |.| diag(q), hence K K^T for circular padding at every size (wrapping
+    adds no absolute value) and for zero padding, where K is replaced by P K P and P K P K^T P <= P K K^T P <= T.
+
+    Where rounding left T too small, with K K^T <= r T, the same lines give the constant sqrt(1 + 4 r (r - 1)).
+    """
+
+    def __init__(self, features: int, hidden: int, padding: str, act: str) -> None:
+        super().__init__()
+        self.padding = padding
+        self.kernel = nn.Parameter(torch.randn(hidden, features, 3, 3) / (3 * math.sqrt(features)))
+        self.bias = nn.Parameter(torch.zeros(hidden))
+        self.log_q = nn.Parameter(torch.zeros(hidden))
+        self.act = pointwise(act, hidden, monotone=True)
+
+    def derive(self) -> tuple[Tensor, ...]:
+        totals = weighted_correlations(self.kernel, self.log_q.exp())
+        return self.kernel, (2 - MARGIN) / (totals + _TINY)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, gains = self.derived()
+        z = self.act(convolve(x, kernel, self.bias, self.padding))
+        return x - convolve_adjoint(z * gains.view(1, -1, 1, 1), kernel, self.padding)
+
+    def bound(self) -> float:
+        kernel, gains = (tensor.double() for tensor in self.derived())
+        if not float(gains.min()) > 0:
+            return math.inf
+        ratio = float((weighted_correlations(kernel, self.log_q.double().exp()) * gains).max()) / 2 * ROUNDING
+        return math.sqrt(1 + 4 * ratio * max(ratio - 1, 0.0))
+
+
+class RescaledLayer(Layer):
+    """``s(K D x + b)``, an almost orthogonal layer (Prach and Lampert 2022) of convolutions.
+
+    D is diagonal, ``D_j^-2 = sum_i a_ij q_i / q_j`` with a_ij the sum of the absolute values of the correlation of the
+    input filters i and j: then D K^T K D has norm at most 1 (Perron and Frobenius: the spectral radius of a
+    nonnegative matrix B is at most the largest (B v)_j / v_j, here with v = q / D), for zero and circular padding and
+    every size, as in :class:`ResidualLayer`. The activation need only be nonexpansive.
+    """
+
+    def __init__(self, features: int, padding: str, act: str) -> None:
+        super().__init__()
+        self.padding = padding
+        kernel = torch.randn(features, features, 3, 3) * 1e-2
+        kernel[:, :, 1, 1] += torch.linalg.qr(torch.randn(features, features)).Q
+        self.kernel = nn.Parameter(kernel)
+        self.bias = nn.Parameter(torch.zeros(features))
+        self.log_q = nn.Parameter(torch.zeros(features))
+        self.act = pointwise(act, features, monotone=False)
+
+    def derive(self) -> tuple[Tensor, ...]:
+        totals = weighted_correlations(self.kernel.transpose(0, 1), self.log_q.exp())
+        return (self.kernel * ((1 - MARGIN) / (totals + _TINY).sqrt()).view(1, -1, 1, 1),)
+
+    def forward(self, x: Tensor) -> Tensor:
+        (kernel,) = self.derived()
+        found: Tensor = self.act(convolve(x, kernel, self.bias, self.padding))
+        return found
+
+    def bound(self) -> float:
+        """By Perron and Frobenius on what is applied, with the vector that the parameters name."""
+        inward = self.derived()[0].double().transpose(0, 1)
+        totals = weighted_correlations(self.kernel.double().transpose(0, 1), self.log_q.double().exp())
+        vector = self.log_q.double().exp() * totals.clamp(min=_TINY).sqrt()
+        return math.sqrt(float(weighted_correlations(inward, vector).max()) * ROUNDING)
+
+
+class OrthogonalLayer(Layer):
+    """``s(U S x + b)``: S shifts groups of channels by one pixel, U mixes the channels of a pixel orthogonally.
+
+    On the infinite plane and with circular padding U S is an isometry, with zero padding what leaves the image is lost.
+    ``U = (Id - A)^-1 (Id + A)`` with A skew (Cayley). Several such layers make every paraunitary filter bank that is a
+    product of one-pixel factors.
+    """
+
+    def __init__(self, features: int, padding: str, act: str) -> None:
+        super().__init__()
+        self.padding = padding
+        self.generator = nn.Parameter(torch.randn(features, features) / features)
+        self.bias = nn.Parameter(torch.zeros(features))
+        self.act = pointwise(act, features, monotone=False)
+        self.groups = _shift_groups(features)
+
+    def derive(self) -> tuple[Tensor, ...]:
+        skew = self.generator - self.generator.T
+        unit = torch.eye(len(skew), dtype=skew.dtype, device=skew.device)
+        return (torch.linalg.solve(unit - skew, unit + skew) * (1 - MARGIN),)
+
+    def forward(self, x: Tensor) -> Tensor:
+        (mixing,) = self.derived()
+        found: Tensor = self.act(functional.conv2d(self._shifted(x), mixing[..., None, None], self.bias))
+        return found
+
+    def bound(self) -> float:
+        return float(torch.linalg.matrix_norm(self.derived()[0].double(), 2)) * ROUNDING
+
+    def _shifted(self, x: Tensor) -> Tensor:
+        parts = list(torch.split(x, self.groups, 1))
+        for index, (down, right) in enumerate(((0, 1), (0, -1), (1, 0), (-1, 0)), start=1):
+            if index < len(parts):
+                parts[index] = _shift(parts[index], down, right, self.padding)
+        return torch.cat(parts, 1)
+
+
+class MaxMin(nn.Module):
+    """The larger and the smaller of each pair of channels: a sort, hence nonexpansive, and a prox of nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = x.chunk(2, 1)
+        return torch.cat([torch.maximum(first, second), torch.minimum(first, second)], 1)
+
+
+def pointwise(name: str, channels: int, monotone: bool) -> nn.Module:
+    """The activation of a layer, nonexpansive, and with slopes in [0, 1] where that is needed.
+
+    Args:
+        name: ``"spline"`` for a learnable one, one that is a proximity operator, or, where the slopes may be negative,
+            ``"abs"`` or ``"maxmin"``.
+        channels: How many channels it acts on.
+        monotone: Whether the slopes must not be negative.
+
+    Raises:
+        UsageError: It is not nonexpansive, not monotone, or unknown.
+    """
+    if name == "spline":
+        return LinearSpline(channels, (0.0, 1.0) if monotone else (-1.0, 1.0))
+    if monotone or name not in ("abs", "maxmin"):
+        return Pointwise(activation(name).name)
+    if name == "maxmin" and channels % 2:
+        raise UsageError(f"maxmin: {channels} channels; expected an even number, because it sorts pairs.")
+    return MaxMin() if name == "maxmin" else Pointwise("abs")
+
+
+class Pointwise(nn.Module):
+    """A pointwise function by its name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.abs() if self.name == "abs" else activation(self.name)(x)
+
+
+def weighted_correlations(kernel: Tensor, q: Tensor) -> Tensor:
+    """``sum_j a_ij q_j / q_i`` for each filter i, a_ij the sum of |correlation of the filters i and j|.
+
+    Args:
+        kernel: ``(filters, channels, height, width)``.
+        q: One positive number a filter.
+    """
+    margin = (kernel.shape[2] - 1, kernel.shape[3] - 1)
+    sums = functional.conv2d(kernel, kernel, padding=margin).abs().sum((2, 3))
+    return (sums @ q) / q
+
+
+def _shift_groups(features: int) -> list[int]:
+    """Channels that stay, and that go right, left, down and up: pairs of equal numbers."""
+    moved = features // 5 if features >= 5 else 0
+    return [features - 4 * moved, *[moved] * 4] if moved else [features]
+
+
+def _shift(x: Tensor, down: int, right: int, padding: str) -> Tensor:
+    """Images moved by a pixel, with zeros or the other end of the image coming in."""
+    moved = x.roll((down, right), (-2, -1))
+    if padding == "circular":
+        return moved
+    mask = torch.ones(x.shape[-2:], dtype=x.dtype, device=x.device)
+    if down:
+        mask[0 if down > 0 else -1, :] = 0
+    if right:
+        mask[:, 0 if right > 0 else -1] = 0
+    return moved * mask

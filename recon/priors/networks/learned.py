@@ -1,0 +1,239 @@
+"""Networks as the rest of the package wants them: resolvents, and priors with their energy and splitting."""
+
+import copy
+from dataclasses import dataclass, field, replace
+from typing import final
+
+import torch
+from torch import Tensor
+
+from recon.errors import UsageError
+from recon.evidence import Constant, Evidence, Fact, Measured, Proved
+from recon.operators.base import EXACT_ADJOINT, OperatorProperties, Space
+from recon.operators.convolution_norms import convolution_norm
+from recon.priors.networks.convex_ridge import GRID, ConvexRidge
+from recon.priors.networks.convolution import analyse, synthesise
+from recon.priors.networks.inner import InnerSolver, prox
+from recon.priors.networks.network import Network
+from recon.priors.networks.ridge import Ridge
+from recon.priors.prior import Prior
+from recon.priors.resolvent import CLOSED_FORM, Resolvent, ResolventProperties, proximity_operator
+from recon.priors.split import Split
+
+ACCURACY = 1e-4
+
+_ROUNDINGS = 128
+"""Rounding units: an inner iteration to a finer accuracy than this is run in double precision."""
+
+_RIDGE_ATTAINS = Fact(
+    Evidence.PROVED,
+    "a convex quadratic plus even convex functions of linear forms is constant in each of its directions of recession, "
+    "so it attains its minimum (Rockafellar 1970, Theorem 27.1)",
+)
+_RIDGE_EVERYWHERE = Fact(Evidence.PROVED, "the learned potential is finite everywhere")
+
+
+def resolvent(
+    network: Network,
+    noise_level: float | None = None,
+    *,
+    measured: Measured | None = None,
+    accuracy: float = ACCURACY,
+) -> Resolvent:
+    """The network at a noise level as a resolvent, with the evidence that its construction gives.
+
+    The weights are derived once in double precision; each call runs in the precision and on the device of its input.
+
+    Args:
+        network: Trained or not.
+        noise_level: Where the network depends on it: a positive number.
+        measured: The largest Lipschitz quotient of Q that a search found, which is all that is known of a network
+            without a proof; ignored where there is a proof.
+        accuracy: Of the inner iteration of a prox, relative to the norm of the input.
+
+    Raises:
+        UsageError: A noise level is missing or superfluous.
+    """
+    _check_level(network, noise_level)
+    lipschitz = _lipschitz(network, noise_level, measured)
+    name = _name(network, noise_level)
+    frozen = _Frozen(network, noise_level, accuracy)
+    if isinstance(network, ConvexRidge) and not network.config.one_shot:
+        return _ridge_resolvent(frozen, name, accuracy)
+    if isinstance(network, ConvexRidge):
+        return _one_shot_resolvent(network, noise_level, frozen, name)
+    contracts = lipschitz.value < 1 and lipschitz.evidence is not Evidence.ASSUMED
+    strong = Fact(lipschitz.evidence, f"Lip(Q) < 1 makes the prior strongly monotone; {lipschitz.how}")
+    onto = Fact(lipschitz.evidence, f"Lip(Q) < 1 makes J a bijection; {lipschitz.how}")
+    properties = ResolventProperties(
+        lipschitz_Q=lipschitz,
+        attains=strong if contracts else None,
+        everywhere=onto if contracts else None,
+        error=CLOSED_FORM,
+    )
+    return Resolvent(frozen, properties, name)
+
+
+def learned_prior(
+    network: Network,
+    noise_level: float | None = None,
+    *,
+    measured: Measured | None = None,
+    accuracy: float = ACCURACY,
+) -> Prior:
+    """The network at a noise level as a prior; arguments as in :func:`resolvent`.
+
+    The prox of a learned potential R brings the family ``s -> prox of s R``, the value of R, and ``R = g(W x)`` with a
+    closed-form conjugate resolvent, so that a primal-dual method evaluates it without an inner iteration. Any other
+    network is one resolvent, whatever s, and the gradient of no energy.
+    """
+    fixed = resolvent(network, noise_level, measured=measured, accuracy=accuracy)
+    if not isinstance(network, ConvexRidge) or network.config.one_shot:
+        return Prior(fixed.name, lambda stepsize: fixed)
+    frozen = _Frozen(network, noise_level, accuracy)
+
+    def family(stepsize: float) -> Resolvent:
+        if stepsize == 1:
+            return fixed
+        return _ridge_resolvent(replace(frozen, factor=stepsize), f"{stepsize:g} {fixed.name}", accuracy)
+
+    return Prior(
+        fixed.name, family, split=_split(network.frozen(), noise_level), value=lambda x: frozen.ridge(x).value(x)
+    )
+
+
+def _one_shot_resolvent(network: ConvexRidge, noise_level: float | None, frozen: "_Frozen", name: str) -> Resolvent:
+    """``J = Id - grad R`` with R convex and r-smooth, r < 1: the prox of a convex function G (Moreau 1965).
+
+    J is a bijection with ``grad G(J x) = grad R(x)``, so G is finite everywhere, and has the recession function of R,
+    the supremum of <grad R(x), d> over x. Where that is not positive, every ridge function that is not zero is blind
+    to d, so R, J - Id and G are constant along d.
+    """
+    smoothness = network.smoothness(noise_level)
+    if not smoothness.value < 1:
+        raise UsageError(
+            f"{name}: grad R has the constant {smoothness.value:.9g}; expected less than 1, because Id - grad R would "
+            "not be a proximity operator."
+        )
+    return proximity_operator(frozen, name, attains=_RIDGE_ATTAINS, everywhere=_RIDGE_EVERYWHERE)
+
+
+def _ridge_resolvent(frozen: "_Frozen", name: str, accuracy: float) -> Resolvent:
+    error = Proved(accuracy, "the gradient norm of every call bounds its error; a call that misses the accuracy raises")
+    return proximity_operator(frozen, name, attains=_RIDGE_ATTAINS, everywhere=_RIDGE_EVERYWHERE, error=error)
+
+
+@final
+@dataclass(frozen=True)
+class _Frozen:
+    """The network at a noise level, with a copy for each precision and device that it meets."""
+
+    network: Network
+    noise_level: float | None
+    accuracy: float
+    factor: float = 1.0
+    _copies: dict[tuple[torch.dtype, torch.device], Network] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # a later training step must not change what a certificate speaks of
+        object.__setattr__(self, "network", copy.deepcopy(self.network))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.network.check_input(x, self.noise_level)
+        if isinstance(self.network, ConvexRidge) and not self.network.config.one_shot:
+            z = x.double() if self.accuracy < _ROUNDINGS * torch.finfo(x.dtype).eps else x
+            return prox(self.ridge(z), z, InnerSolver(accuracy=self.accuracy)).to(x.dtype)
+        found: Tensor = self.like(x)(x, self.noise_level)
+        return found
+
+    def like(self, x: Tensor) -> Network:
+        """The network in the precision and on the device of ``x``."""
+        key = (x.dtype, x.device)
+        if key not in self._copies:
+            self._copies[key] = self.network.frozen(x.dtype, x.device)
+        return self._copies[key]
+
+    def ridge(self, x: Tensor) -> Ridge:
+        """The potential, times the factor."""
+        network = self.like(x)
+        assert isinstance(network, ConvexRidge)  # noqa: S101  the callers see to it
+        ridge = network.ridge(self.noise_level)
+        return replace(ridge, weight=self.factor * ridge.weight)
+
+
+@final
+@dataclass(frozen=True)
+class FilterBank:
+    """W: the responses of images to the filters of a learned potential, for images of every size.
+
+    Images ``(batch, channels, height, width)`` become ``(batch, filters, height', width')``, without padding smaller
+    by the filters' size less one.
+    """
+
+    kernel: Tensor
+    padding: str
+
+    @property
+    def domain(self) -> Space:
+        return Space((-1, -1))
+
+    @property
+    def range(self) -> Space:
+        return Space((-1, -1))
+
+    @property
+    def properties(self) -> OperatorProperties:
+        return OperatorProperties(norm=convolution_norm(self.kernel, grid=GRID), adjoint_gap=EXACT_ADJOINT)
+
+    def A(self, x: Tensor) -> Tensor:
+        if self.padding == "valid" and min(x.shape[-2:]) < self.kernel.shape[-1]:
+            side = self.kernel.shape[-1]
+            raise UsageError(
+                f"FilterBank: the image has {x.shape[-2]} x {x.shape[-1]} pixels; expected at least {side} x {side}, "
+                "because its filters stay inside of the image."
+            )
+        return analyse(x, self.kernel.to(x), self.padding)
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        more = self.kernel.shape[-1] - 1 if self.padding == "valid" else 0
+        return synthesise(y, self.kernel.to(y), self.padding, (y.shape[-2] + more, y.shape[-1] + more))
+
+
+def _split(network: ConvexRidge, noise_level: float | None) -> Split:
+    """``R = g(W x)``, with the proximity operator of ``sigma g*`` by Moreau's decomposition: exact."""
+    ridge = network.ridge(noise_level)
+
+    def family(sigma: float) -> Resolvent:
+        def apply(u: Tensor) -> Tensor:
+            return u - sigma * _shrink(ridge, u / sigma, 1 / sigma)
+
+        return proximity_operator(apply, f"conjugate of {_name(network, noise_level)}", attains=None)
+
+    return Split(FilterBank(ridge.kernel, ridge.padding), family)
+
+
+def _shrink(ridge: Ridge, z: Tensor, stepsize: float) -> Tensor:
+    """The proximity operator of ``stepsize g``, each group by its length."""
+    pieces = ridge.profile.pieces()
+    pieces = replace(pieces, knots=pieces.knots.to(z), slopes=pieces.slopes.to(z))
+    scale, weight = ridge.scale.to(z), ridge.weight.to(z).flatten() * stepsize
+    grouped = torch.unflatten(z, 1, (-1, ridge.group))
+    length = grouped.square().sum(2).sqrt()
+    shorter = scale * pieces.resolvent(length / scale, weight.expand(length.shape[1]))
+    ratio = torch.where(length > 0, shorter / length.clamp(min=torch.finfo(z.dtype).tiny), 0.0)
+    shrunk: Tensor = grouped * ratio.unsqueeze(2)
+    return shrunk.flatten(1, 2)
+
+
+def _lipschitz(network: Network, noise_level: float | None, measured: Measured | None) -> Constant:
+    known = network.lipschitz_Q(noise_level)
+    return known if known.evidence is Evidence.PROVED or measured is None else measured
+
+
+def _check_level(network: Network, noise_level: float | None) -> None:
+    channels = network.config.channels
+    network.check_input(torch.zeros(1, channels, 1, 1), noise_level)
+
+
+def _name(network: Network, noise_level: float | None) -> str:
+    return network.config.family if noise_level is None else f"{network.config.family}({noise_level:g})"

@@ -1,0 +1,105 @@
+"""Networks whose Q is nonexpansive by construction."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from recon.errors import UsageError
+from recon.evidence import Constant, Proved
+from recon.priors.networks.convolution import check_padding
+from recon.priors.networks.layers import Layer, OrthogonalLayer, RescaledLayer, ResidualLayer, Scaled
+from recon.priors.networks.network import Config, Network, NoiseLevel, noise_map
+from recon.wording import suggestion
+
+LAYERS = ("sll", "aol", "orthogonal")
+
+
+@dataclass(frozen=True)
+class LipschitzConfig(Config):
+    """A network ``Q = q lower(layer_m(... layer_1(lift(x))))`` of nonexpansive layers.
+
+    Attributes:
+        layers: ``"sll"`` (residual), ``"aol"`` (rescaled) or ``"orthogonal"``.
+        features: Channels between the layers.
+        depth: How many layers.
+        hidden: Filters of a residual layer; 0: as many as features.
+        activation: ``"spline"``, or one that is a proximity operator; for aol and orthogonal also ``"maxmin"`` and
+            ``"abs"``.
+        contraction: q, at most 1: below 1 the prior is strongly monotone with the constant (1 - q)/(1 + q).
+        conditioned: Whether the noise level is one more channel of the input, which leaves Q nonexpansive in x.
+    """
+
+    layers: str = "sll"
+    features: int = 64
+    depth: int = 10
+    hidden: int = 0
+    activation: str = "relu"
+    contraction: float = 1.0
+    conditioned: bool = False
+
+    def check(self) -> None:
+        """See :meth:`Config.check`."""
+        super().check()
+        check_padding(self.padding)
+        if self.layers not in LAYERS:
+            raise UsageError(f"Lipschitz: layers={self.layers!r} is unknown; {suggestion(self.layers, LAYERS)}.")
+        if not (self.depth >= 1 and self.features >= self.channels and self.hidden >= 0):
+            raise UsageError(
+                f"Lipschitz: depth={self.depth!r}, features={self.features!r}, hidden={self.hidden!r}; expected at "
+                f"least 1 layer, {self.channels} features and 0 hidden filters."
+            )
+        if not 0 < self.contraction <= 1:
+            raise UsageError(
+                f"Lipschitz: contraction={self.contraction!r}; expected more than 0 and at most 1, because above 1 "
+                "(Id + Q)/2 is not a resolvent."
+            )
+
+
+class LipschitzNetwork(Network):
+    """J = (Id + Q)/2 with Q a composition of nonexpansive layers: firmly nonexpansive whatever the weights."""
+
+    config: LipschitzConfig
+
+    def __init__(self, config: LipschitzConfig = LipschitzConfig()) -> None:
+        super().__init__()
+        config.check()
+        self.config = config
+        features, padding, act = config.features, config.padding, config.activation
+        self.lift = Scaled(config.channels + config.conditioned, features, padding)
+        self.lower = Scaled(features, config.channels, padding)
+        self.layers = nn.ModuleList(_layer(config, features, padding, act) for _ in range(config.depth))
+        with torch.no_grad():  # towards the identity: the image rests in the first channels, in and out
+            for index in range(config.channels):
+                self.lift.kernel[index, index, 1, 1] += 1
+                self.lower.kernel[index, index, 1, 1] += 1
+
+    @property
+    def conditioned(self) -> bool:
+        """Whether the network wants to be told the noise level."""
+        return self.config.conditioned
+
+    def Q(self, x: Tensor, noise_level: NoiseLevel = None) -> Tensor:
+        self.check_input(x, noise_level)
+        z = self.lift(torch.cat([x, noise_map(x, noise_level)], 1) if self.conditioned else x)
+        for layer in self.layers:
+            z = layer(z)
+        found: Tensor = self.config.contraction * self.lower(z)
+        return found
+
+    def lipschitz_Q(self, noise_level: NoiseLevel = None) -> Constant:
+        """The product of the bounds of the layers, in double precision, rounded upwards."""
+        twin = self.frozen()
+        layers = [twin.lift, *twin.layers, twin.lower]
+        value = math.prod(layer.bound() for layer in layers if isinstance(layer, Layer)) * twin.config.contraction
+        how = f"the product of the bounds of {len(layers)} {self.config.layers} layers, any size, {self.config.padding}"
+        return Proved(value, f"{how} padding")
+
+
+def _layer(config: LipschitzConfig, features: int, padding: str, act: str) -> Layer:
+    if config.layers == "sll":
+        return ResidualLayer(features, config.hidden or features, padding, act)
+    if config.layers == "aol":
+        return RescaledLayer(features, padding, act)
+    return OrthogonalLayer(features, padding, act)

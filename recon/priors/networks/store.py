@@ -1,0 +1,186 @@
+"""Networks in folders: ``network.toml`` says what they are, ``weights.safetensors`` holds the numbers.
+
+Nothing in a folder is executed, and nothing is trusted: the hash, the sizes, the names, the shapes and the numbers are
+checked before a network is made.
+"""
+
+import dataclasses
+import hashlib
+import math
+import typing
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recon.errors import InputError, UsageError
+from recon.priors.networks.convex_ridge import ConvexRidge, ConvexRidgeConfig
+from recon.priors.networks.dncnn import DnCNN, DnCNNConfig
+from recon.priors.networks.lipschitz import LipschitzConfig, LipschitzNetwork
+from recon.priors.networks.network import Config, Network
+from recon.priors.networks.safetensors import decode, encode, read_bytes
+from recon.toml import read_toml
+from recon.wording import suggestion
+
+DESCRIPTION = "network.toml"
+WEIGHTS = "weights.safetensors"
+FORMAT = 1
+
+_LARGEST = 4096
+"""Of a number in an architecture."""
+
+_CONFIGS: dict[str, type[Config]] = {
+    "DnCNN": DnCNNConfig,
+    "Lipschitz": LipschitzConfig,
+    "ConvexRidge": ConvexRidgeConfig,
+}
+
+
+def make(config: Config) -> Network:
+    """The network of an architecture, with the weights that training starts from.
+
+    Raises:
+        UsageError: The architecture is not valid.
+    """
+    if isinstance(config, DnCNNConfig):
+        return DnCNN(config)
+    if isinstance(config, LipschitzConfig):
+        return LipschitzNetwork(config)
+    if isinstance(config, ConvexRidgeConfig):
+        return ConvexRidge(config)
+    raise UsageError(f"make: {type(config).__name__} is no architecture of this package; {suggestion('', _CONFIGS)}.")
+
+
+def save(network: Network, folder: str | Path, *, overwrite: bool = False) -> None:
+    """Write a network to a folder, which is made if it is missing.
+
+    Args:
+        network: The network; what is kept is its parameters and its architecture.
+        folder: The folder.
+        overwrite: Whether a network that is there may be replaced.
+
+    Raises:
+        OutputError: Something cannot, or must not, be written.
+    """
+    from recon.imaging.atomic import check_output, replacing  # noqa: PLC0415  see safetensors.py
+
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    for name in (WEIGHTS, DESCRIPTION):
+        check_output(target / name, overwrite=overwrite)
+    weights = encode(network.state_dict())
+    with replacing(target / WEIGHTS, overwrite=overwrite) as temporary:
+        temporary.write_bytes(weights)
+    with replacing(target / DESCRIPTION, overwrite=overwrite) as temporary:
+        temporary.write_text(describe(network.config, hashlib.sha256(weights).hexdigest()), encoding="utf-8")
+
+
+def load(folder: str | Path) -> Network:
+    """The network in a folder, in evaluation mode.
+
+    Raises:
+        InputError: A file is missing, too large or damaged, the weights are not those that the description names, or
+            are not those of its architecture, or hold NaN or infinity.
+    """
+    path = Path(folder)
+    table = read_toml(path / DESCRIPTION, "network", InputError)
+    config = read_config(table, str(path / DESCRIPTION))
+    content = read_bytes(path / WEIGHTS)
+    found = hashlib.sha256(content).hexdigest()
+    if found != table["sha256"]:
+        raise InputError(
+            f"{path / WEIGHTS}: the file has sha256 {found[:16]}..; expected {str(table['sha256'])[:16]}.., as "
+            f"{DESCRIPTION} says: the weights were changed, or belong to another network."
+        )
+    tensors = decode(content, str(path / WEIGHTS))
+    return with_weights(config, tensors, str(path / WEIGHTS))
+
+
+def with_weights(config: Config, tensors: dict[str, Tensor], origin: str) -> Network:
+    """The network of an architecture with given weights; an error begins with ``origin``.
+
+    Raises:
+        InputError: The architecture is not valid, or the weights are not of it.
+    """
+    try:
+        with torch.device("meta"):  # sizes only: nothing is allocated before they are compared
+            wanted = make(config).state_dict()
+    except UsageError as error:
+        raise InputError(f"{origin}: the architecture is not valid: {error}") from error
+    for name in sorted(wanted.keys() ^ tensors.keys()):
+        side = "is missing" if name in wanted else "belongs to another architecture"
+        raise InputError(f"{origin}: the tensor {name!r} {side}; expected the weights of a {config.family} network.")
+    for name, tensor in tensors.items():
+        if tensor.shape != wanted[name].shape or not tensor.is_floating_point():
+            raise InputError(
+                f"{origin}: the tensor {name!r} has shape {tuple(tensor.shape)} and type {tensor.dtype}; expected "
+                f"{tuple(wanted[name].shape)} real numbers, as the architecture says."
+            )
+        if not bool(tensor.isfinite().all()):
+            raise InputError(f"{origin}: the tensor {name!r} holds NaN or infinity; expected finite weights.")
+    network = make(config)
+    network.load_state_dict(tensors)
+    return network.eval()
+
+
+def describe(config: Config, sha256: str) -> str:
+    """The text of ``network.toml``."""
+    fields = dataclasses.asdict(config).items()
+    lines = [f"{name} = {_toml(value)}" for name, value in fields]
+    head = [f"format = {FORMAT}", f'family = "{config.family}"', f'sha256 = "{sha256}"', "", "[architecture]"]
+    return "\n".join([*head, *lines, ""])
+
+
+def read_config(table: dict[str, object], origin: str) -> Config:
+    """The architecture that a description states.
+
+    Raises:
+        InputError: A key is unknown, missing or of the wrong kind, or a number is too large.
+    """
+    _expect(table, ("format", "family", "sha256", "architecture"), origin)
+    if table["format"] != FORMAT:
+        raise InputError(f"{origin}: format = {table['format']!r}; expected {FORMAT}, the one that this version reads.")
+    family, stated = table["family"], table["architecture"]
+    if not isinstance(family, str) or family not in _CONFIGS:
+        raise InputError(f"{origin}: the family {family!r} is unknown; {suggestion(str(family), _CONFIGS)}.")
+    if not isinstance(stated, dict):
+        raise InputError(f"{origin}: architecture = {stated!r}; expected a table.")
+    kind = _CONFIGS[family]
+    hints = typing.get_type_hints(kind)
+    _expect(stated, tuple(hints), origin)
+    values: dict[str, Any] = {name: _value(name, stated[name], hint, origin) for name, hint in hints.items()}
+    return kind(**values)
+
+
+def _expect(table: dict[str, object], names: tuple[str, ...], origin: str) -> None:
+    for name in sorted(table.keys() - set(names)):
+        raise InputError(f"{origin}: the key {name!r} is unknown; {suggestion(name, names)}.")
+    for name in names:
+        if name not in table:
+            raise InputError(f"{origin}: the key {name!r} is missing; expected {', '.join(names)}.")
+
+
+def _value(name: str, value: object, hint: object, origin: str) -> object:
+    """A value of the type that a field of an architecture has."""
+    items = typing.get_args(hint)
+    if items:
+        length = None if items[-1] is Ellipsis else len(items)
+        if isinstance(value, list) and len(value) <= _LARGEST and (length is None or len(value) == length):
+            return tuple(_value(name, item, items[0], origin) for item in value)
+    elif hint is float:
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    elif type(value) is hint and not (isinstance(value, int) and abs(value) > _LARGEST):
+        return value
+    expected = f"{hint.__name__}" if isinstance(hint, type) and not items else str(hint)
+    limit = f" of at most {_LARGEST}" if expected == "int" else ""
+    raise InputError(f"{origin}: {name} = {value!r}; expected {expected}{limit}.")
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    return f'"{value}"' if isinstance(value, str) else repr(value)

@@ -1,0 +1,116 @@
+"""The search for violations: it finds what is planted, attains what is known, and never refutes what is true."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from network_cases import CASES, SMALL_RIDGE, Case, network_of
+from torch import Tensor
+
+from recon.certificates.refutation import (
+    Hardest,
+    Search,
+    believed,
+    hardest,
+    hardest_of_network,
+    jacobian_norm,
+    starting_images,
+)
+from recon.errors import GuaranteeError, UsageError
+from recon.evidence import Assumed, Evidence, Measured, Proved
+from recon.operators.spectral import Effort
+from recon.priors.networks import ConvexRidgeConfig, Derivative, DnCNNConfig, LipschitzConfig
+from recon.types import Map
+
+QUICK = Search(lanczos=Effort(tolerance=1e-3, applications=30), rounds=1, steps=6)
+KNOWN = ConvexRidgeConfig(widths=(2, 4), size=3, pieces=5, noise_range=(0.1, 0.1), one_shot=True)
+
+
+def gain(case: Case, factor: float):
+    """Q of a proved network times a factor: the planted fault."""
+    network = network_of(case)
+    return (
+        lambda x: factor * network.Q(x),
+        lambda x: Derivative(
+            lambda v: factor * network.derivative(x).forward(v), lambda v: factor * network.derivative(x).transpose(v)
+        ),
+    )
+
+
+def test_a_network_five_per_cent_too_large_is_found() -> None:
+    case = Case("one-shot", KNOWN)  # Q leaves constants alone, so its constant is one exactly
+    Q, derivative = gain(case, 1.05)
+    starts = starting_images(side=10)
+    for found in (hardest(Q, starts, derivative, QUICK), hardest(Q, starts, search=replace(QUICK, steps=60))):
+        assert 1.04 < found.quotient.value <= 1.05 + 1e-9
+        with pytest.raises(GuaranteeError, match=r"said to be proved \(the weights\), but a search found 1\.0"):
+            believed(Proved(1.0, "the weights"), found)
+        assert believed(Assumed(1.0, "a penalty"), found) is found.quotient
+
+
+def test_the_pair_that_is_returned_is_the_evidence() -> None:
+    network = network_of(CASES[0])
+    found = hardest_of_network(network, side=9, search=replace(QUICK, steps=20))
+    assert found.quotient.evidence is Evidence.MEASURED
+    if torch.equal(found.x, found.y):
+        value, _ = jacobian_norm(network.derivative(found.x), found.x)
+    else:
+        value = (network.Q(found.x) - network.Q(found.y)).norm() / (found.x - found.y).norm()
+        value = Measured(float(value), "")
+    assert value.value == pytest.approx(found.quotient.value, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if isinstance(case.config, LipschitzConfig)], ids=lambda case: case.name
+)
+def test_no_search_exceeds_a_proof(case: Case) -> None:
+    network = network_of(case)
+    found = hardest_of_network(network, case.level, side=8, search=QUICK)
+    assert believed(network.lipschitz_Q(case.level), found).evidence is Evidence.PROVED
+
+
+def test_no_search_exceeds_the_constant_of_a_prox() -> None:
+    network = network_of(Case("ridge", SMALL_RIDGE), strength=0.1)
+    search = Search(lanczos=Effort(applications=6), rounds=1, steps=2, distances=(0.05,))
+    found = hardest_of_network(network, side=6, search=search)
+    assert found.quotient.value > 0.9
+    assert believed(network.lipschitz_Q(), found).evidence is Evidence.PROVED
+
+
+def test_the_derivative_norm_is_the_dense_one() -> None:
+    network = network_of(CASES[0])
+    x = torch.randn(1, 1, 5, 6, dtype=torch.float64)
+    matrix = torch.autograd.functional.jacobian(network.Q, x).reshape(30, 30)
+    value, direction = jacobian_norm(network.derivative(x), x, Effort(tolerance=1e-6))
+    assert value.value == pytest.approx(float(torch.linalg.matrix_norm(matrix, 2)), rel=1e-6)
+    assert float((matrix @ direction.flatten()).norm()) == pytest.approx(value.value, rel=1e-6)
+
+
+def test_the_ascent_finds_a_violation_that_no_start_shows() -> None:
+    """Q is the identity up to a bump of slope 1.3 far from every starting image: only moving the point finds it."""
+
+    def bumped(x: Tensor) -> Tensor:
+        return 0.9 * x + 0.4 * torch.tanh(2 * (x - 1.6)) / 2
+
+    Q: Map = bumped
+    starts = {"a constant": torch.full((1, 1, 4, 4), 0.5, dtype=torch.float64)}
+    fixed = hardest(Q, starts, search=Search(steps=0 + 1, rate=1e-9))
+    moved = hardest(Q, starts, search=Search(steps=60, rounds=4, rate=0.1))
+    assert fixed.quotient.value < 1
+    assert moved.quotient.value > 1.2
+
+
+def test_the_images_of_the_data_are_among_the_starts() -> None:
+    data = torch.rand(1, 3, 40, 20)
+    starts = starting_images(channels=3, side=16, images={"data": data})
+    assert {"a constant", "noise", "data", "data with noise"} <= starts.keys()
+    assert starts["data"].shape == (1, 3, 16, 16)
+    with pytest.raises(UsageError, match="no image to begin with"):
+        hardest(lambda x: x, {})
+
+
+def test_an_inner_iteration_is_given_its_accuracy() -> None:
+    x = torch.zeros(1, 1, 2, 2)
+    found = Hardest(Measured(1.0001, "", error=2e-4), x, x, "a secant")
+    assert believed(Proved(1.0, ""), found).evidence is Evidence.PROVED
+    assert DnCNNConfig().features == 64

@@ -1,0 +1,73 @@
+"""Small networks of every family, with weights far from those that training starts from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from recon.priors.networks import (
+    Config,
+    ConvexRidge,
+    ConvexRidgeConfig,
+    DnCNNConfig,
+    InnerSolver,
+    LipschitzConfig,
+    Network,
+    make,
+)
+
+LEVELS = (0.05, 0.2)
+SMALL_RIDGE = ConvexRidgeConfig(padding="valid", widths=(2, 4), size=3, pieces=5, noise_range=(0.1, 0.1))
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    config: Config
+    level: float | None = None
+
+
+CASES = [
+    Case("dncnn", DnCNNConfig(features=4, depth=4)),
+    Case("dncnn-colour-conditioned", DnCNNConfig(channels=3, features=4, depth=3, conditioned=True), 0.1),
+    Case("dncnn-circular", DnCNNConfig(features=4, depth=3, padding="circular")),
+    Case("sll", LipschitzConfig(features=6, depth=3)),
+    Case("sll-wide-spline", LipschitzConfig(features=4, hidden=7, depth=2, activation="spline", padding="circular")),
+    Case("sll-colour-conditioned", LipschitzConfig(channels=3, features=5, depth=2, conditioned=True), 0.1),
+    Case("aol-maxmin", LipschitzConfig(layers="aol", features=6, depth=3, activation="maxmin")),
+    Case("aol-spline", LipschitzConfig(layers="aol", features=4, depth=2, activation="spline", padding="circular")),
+    Case("orthogonal-abs", LipschitzConfig(layers="orthogonal", features=6, depth=3, activation="abs")),
+    Case("orthogonal-few", LipschitzConfig(layers="orthogonal", features=3, depth=2, padding="circular")),
+    Case("contraction", LipschitzConfig(features=4, depth=2, contraction=0.8)),
+    Case("ridge", SMALL_RIDGE),
+    Case("ridge-zero", replace(SMALL_RIDGE, padding="zero", profile="huber", pieces=3)),
+    Case("ridge-circular", replace(SMALL_RIDGE, padding="circular")),
+    Case("ridge-groups", replace(SMALL_RIDGE, group=2)),
+    Case("ridge-huber-groups", replace(SMALL_RIDGE, group=4, profile="huber", pieces=2)),
+    Case("ridge-colour", replace(SMALL_RIDGE, channels=3)),
+    Case("ridge-levels", replace(SMALL_RIDGE, levels=3, noise_range=LEVELS), 0.1),
+    Case("one-shot", replace(SMALL_RIDGE, one_shot=True)),
+    Case("one-shot-groups", replace(SMALL_RIDGE, one_shot=True, group=2, padding="zero")),
+]
+
+
+def network_of(case: Case, seed: int = 0, strength: float = 0.3) -> Network:
+    """With weights far from those that training starts from, in double precision."""
+    torch.manual_seed(seed)
+    network = make(case.config)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(strength * torch.randn_like(parameter))
+    if isinstance(network, ConvexRidge):
+        network.solver = InnerSolver(accuracy=1e-11, adjoint_accuracy=1e-11, max_steps=5000)
+    return network.frozen()
+
+
+def images(case: Case, *shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape[0], case.config.channels, *shape[1:], generator=generator, dtype=torch.float64)
+
+
+def jacobian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return torch.autograd.functional.jacobian(function, x).reshape(x.numel(), x.numel())

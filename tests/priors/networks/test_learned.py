@@ -1,0 +1,130 @@
+"""Networks as resolvents and priors: evidence, energy, splitting, and that training later changes nothing."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from network_cases import SMALL_RIDGE, Case, images, network_of
+from torch import Tensor
+
+from recon.certificates import certify_condat_vu, certify_forward_backward
+from recon.errors import UsageError
+from recon.evidence import Evidence, Measured
+from recon.operators import Identity, adjoint_gap
+from recon.priors import Resolvent, reweighted, scaled
+from recon.priors.networks import DnCNNConfig, LipschitzConfig, learned_prior, make, resolvent
+
+RIDGES = {
+    "spline": SMALL_RIDGE,
+    "groups": replace(SMALL_RIDGE, group=2, padding="zero"),
+    "huber": replace(SMALL_RIDGE, profile="huber", pieces=2, padding="circular"),
+    "colour": replace(SMALL_RIDGE, channels=3, group=2),
+}
+every_ridge = pytest.mark.parametrize("config", RIDGES.values(), ids=RIDGES)
+
+
+def made(config, seed: int = 0) -> Resolvent:
+    return resolvent(network_of(Case("", config), seed), accuracy=1e-10)
+
+
+def test_each_family_brings_its_evidence() -> None:
+    network = make(DnCNNConfig(features=2, depth=2))
+    free = resolvent(network).properties.lipschitz_Q
+    assert free.evidence is Evidence.ASSUMED
+    measured = resolvent(network, measured=Measured(1.01, "a search")).properties
+    assert (measured.lipschitz_Q.evidence, measured.lipschitz_Q.value) == (Evidence.MEASURED, 1.01)
+    assert measured.attains is None
+    built = resolvent(make(LipschitzConfig(features=2, depth=1)), measured=Measured(0.5, "a search")).properties
+    assert built.lipschitz_Q.evidence is Evidence.PROVED
+    assert built.proximity is None
+    assert built.error.value == 0
+    ridge = made(SMALL_RIDGE).properties
+    assert ridge.lipschitz_Q.evidence is ridge.proximity.evidence is Evidence.PROVED
+    assert ridge.error.value == 1e-10
+    exact = made(replace(SMALL_RIDGE, one_shot=True)).properties
+    assert exact.error.value == 0
+    assert exact.proximity.evidence is Evidence.PROVED
+
+
+def test_a_proved_network_makes_a_proved_certificate() -> None:
+    operator = Identity((8, 8)).properties
+    proved = certify_forward_backward(operator, made(LipschitzConfig(features=3, depth=2)).properties, 1.5)
+    assert proved.holds
+    assert proved.evidence is Evidence.PROVED
+    free = certify_forward_backward(operator, made(DnCNNConfig(features=2, depth=2)).properties, 1.5)
+    assert not (free.holds and free.evidence is Evidence.PROVED)
+
+
+def test_training_later_does_not_change_a_resolvent() -> None:
+    network = make(LipschitzConfig(features=3, depth=2))
+    known, x = resolvent(network), torch.randn(1, 1, 6, 6)
+    before, in_double = known(x), network.frozen()(x.double())
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1)
+    assert torch.equal(known(x), before)
+    assert torch.equal(known(x.double()), in_double)  # a copy that is made only now
+
+
+@every_ridge
+def test_the_prior_minimises_its_energy_at_every_step_size(config) -> None:
+    prior = learned_prior(network_of(Case("", config)), accuracy=1e-10)
+    v = 0.3 * images(Case("", config), 2, 9, 8)
+    for stepsize in (0.2, 1.0, 3.0):
+        p = prior.resolvent(stepsize)(v)
+
+        def energy(x: Tensor, stepsize: float = stepsize) -> Tensor:
+            return stepsize * prior.value(x) + (x - v).square().flatten(1).sum(1) / 2
+
+        for seed in range(5):
+            z = p + 0.05 * images(Case("", config), 2, 9, 8, seed=seed)
+            assert bool((energy(z) >= energy(p) + (z - p).square().flatten(1).sum(1) / 2 - 1e-9).all())
+
+
+@every_ridge
+def test_the_splitting_is_that_of_the_energy(config) -> None:
+    """Fenchel and Young with equality, the adjoint, and the norm: what a primal-dual method stands on."""
+    prior = learned_prior(network_of(Case("", config)), accuracy=1e-10)
+    bank, x = prior.split.operator, 0.3 * images(Case("", config), 2, 9, 8)
+    assert adjoint_gap(bank, x).value < 1e-12
+    assert bank.properties.norm.evidence is Evidence.PROVED
+    assert bank.properties.norm.value <= 1
+    z = bank.A(x).requires_grad_()
+    network = network_of(Case("", config))
+    ridge = network.ridge()
+    dual = ridge.weight * ridge._influence(z.detach())  # the gradient of g, so (z, dual) is in its graph
+    assert torch.allclose(bank.A_adjoint(dual), ridge.gradient(x), atol=1e-12)
+    for sigma in (0.1, 1.0, 7.0):  # prox of sigma g* at dual + sigma z is dual, whatever sigma
+        found = prior.split.conjugate_resolvent(sigma)(dual + sigma * z.detach())
+        assert torch.allclose(found, dual, atol=1e-10)
+
+
+def test_a_primal_dual_run_with_the_split_is_certified_exactly() -> None:
+    prior = learned_prior(network_of(Case("", SMALL_RIDGE)))
+    split = prior.split
+    from recon.priors import identity  # noqa: PLC0415
+
+    certificate = certify_condat_vu(
+        Identity((9, 9)).properties, identity().properties, split.operator.properties,
+        split.conjugate_resolvent(1.0).properties, 0.5, 0.5, attains=prior.resolvent(1.0).properties.attains,
+    )  # fmt: skip
+    assert certificate.holds
+    assert certificate.evidence is Evidence.PROVED
+
+
+def test_scaling_and_reweighting_keep_the_evidence() -> None:
+    built = made(LipschitzConfig(features=3, depth=2))
+    for changed in (scaled(built, 2.0), reweighted(built, 0.4), reweighted(built, 3.0)):
+        assert changed.properties.lipschitz_Q.evidence is Evidence.PROVED
+        assert changed.properties.lipschitz_Q.value <= 1
+    free = made(DnCNNConfig(features=2, depth=2))
+    assert reweighted(free, 0.4).properties.lipschitz_Q.evidence is Evidence.ASSUMED
+
+
+def test_a_noise_level_that_does_not_fit_is_refused_at_once() -> None:
+    with pytest.raises(UsageError, match="no noise level"):
+        resolvent(make(DnCNNConfig(features=2, depth=2, conditioned=True)))
+    with pytest.raises(UsageError, match="made for one level"):
+        resolvent(make(SMALL_RIDGE), 0.1)
+    with pytest.raises(UsageError, match="expected at least 5 x 5"):
+        learned_prior(make(SMALL_RIDGE)).split.operator.A(torch.zeros(1, 1, 3, 9))
