@@ -154,9 +154,9 @@ def _operator_constants(pair: Pair) -> dict[str, Constant]:
 
 def certify_prior(prior: Spec, *, seed: int = 0) -> Report:
     """The constants of a prior, with what follows for each method where the operator is the identity."""
-    chosen = read_prior(prior, Setting(ANY_NOISE))
+    chosen = read_prior(prior, Setting(ANY_NOISE, channels=None))
     resolvent = chosen.prior.resolvent(1.0)
-    hardest = attack(resolvent, seed)
+    hardest = attack(resolvent, seed) if chosen.search is None else chosen.search(seed)
     constants = {
         "lipschitz_Q": resolvent.properties.lipschitz_Q,
         "lipschitz_Q_attack": hardest,

@@ -11,7 +11,7 @@ import torch
 
 from recon import priors
 from recon.errors import UsageError
-from recon.evidence import Assumed
+from recon.evidence import Assumed, Measured
 from recon.pipeline import options
 from recon.pipeline.python_specs import guarded_map, load_callable
 from recon.pipeline.spec import Spec, unknown_name
@@ -30,12 +30,15 @@ class ChosenPrior:
         prior: The prior.
         files: The files that were read for it.
         note: What a user should know of the choice, or nothing.
+        search: From a seed to the largest Lipschitz quotient of Q that is found by what knows the prior's derivative;
+            ``None``: there is only :func:`recon.pipeline.refutation.attack`.
     """
 
     spec: Spec
     prior: Prior
     files: tuple[Path, ...] = ()
     note: str = ""
+    search: Callable[[int], Measured] | None = None
 
     @property
     def weight(self) -> float | None:
@@ -49,7 +52,7 @@ class Setting:
 
     Attributes:
         noise: The standard deviation of the noise on the [0, 1] scale; ``None`` where it is not known.
-        channels: Of the images.
+        channels: Of the images; ``None`` where any will do.
         blurs: Whether the operator mixes pixels rather than sampling them.
         image_shape: (height, width), or (slices, height, width); ``None`` where it is not known.
         column_norm: Of the projections of a single pixel, where the measurement is projections.
@@ -57,7 +60,7 @@ class Setting:
     """
 
     noise: float | None = None
-    channels: int = 1
+    channels: int | None = 1
     blurs: bool = True
     image_shape: tuple[int, ...] | None = None
     column_norm: float | None = None
@@ -74,8 +77,10 @@ def read_prior(spec: Spec, setting: Setting = Setting()) -> ChosenPrior:
     Raises:
         UsageError: An unknown name or key, a value outside its range, or neither a weight nor a noise level.
     """
+    if spec.name not in _READERS and spec == Spec(spec.name, folder=spec.folder) and spec.path(spec.name).is_dir():
+        spec = Spec("folder", value=spec.name, folder=spec.folder)
     if spec.name not in _READERS:
-        raise unknown_name(spec.name, (*_CLOSED_FORMS, "deepinv", "python"), "prior")
+        raise unknown_name(spec.name, (*_CLOSED_FORMS, "model", "deepinv", "python"), "prior")
     chosen = _READERS[spec.name](spec, setting)
     if len(setting.spacing) > len(FLAT) and spec.name in _OF_SLICES:
         return replace(chosen, prior=_slice_by_slice(chosen.prior))
@@ -106,7 +111,7 @@ def prior_from_spec(spec: Spec, setting: Setting = Setting()) -> Prior:
 
 def needs_noise(spec: Spec) -> bool:
     """Whether something that the specification leaves out is matched to the noise."""
-    if spec.name == "deepinv":
+    if spec.name in ("deepinv", "model", "folder"):
         return "sigma" not in spec.options
     return spec.name in ("tv", "wavelet") and "weight" not in spec.options
 
@@ -192,7 +197,7 @@ def _deepinv(spec: Spec, setting: Setting) -> ChosenPrior:
         raise UsageError(
             f"{spec}: a denoiser needs a noise level; expected {spec.name}:CLASS,sigma=S or --noise SIGMA."
         )
-    model, untrained = _deepinv_model(spec, setting.channels)
+    model, untrained = _deepinv_model(spec, setting.channels or 1)
     name = f"deepinv {type(model).__name__}"
     properties = ResolventProperties(
         lipschitz_Q=Assumed(1.0, f"{name} is taken to be firmly nonexpansive"),
@@ -263,12 +268,13 @@ def _guarded_resolvent(spec: Spec, resolvent: Map) -> Resolvent:
 
 
 def _model(spec: Spec, setting: Setting) -> ChosenPrior:
-    raise UsageError(
-        f"{spec}: no learned denoiser is in this version; known: {', '.join(_CLOSED_FORMS)}, deepinv:CLASS."
-    )
+    from recon.pipeline.model_specs import read_model  # noqa: PLC0415  networks cost time to import
+
+    model = read_model(spec, setting.noise, setting.channels, setting.column_norm)
+    return ChosenPrior(model.spec, model.prior, model.files, model.note, model.search)
 
 
-_OF_SLICES = ("wavelet", "deepinv", "python")
+_OF_SLICES = ("wavelet", "deepinv", "python", "model", "folder")
 """Whose maps take images (batch, channels, height, width): a volume goes through them slice by slice."""
 
 _CLOSED_FORMS = ("none", "box", "tikhonov", "l1", "tv", "wavelet")

@@ -1,6 +1,6 @@
 """Resolvents: closed-form proximity operators, and networks that are resolvents."""
 
-from recon.priors.calculus import conjugate, reweighted, scaled
+from recon.priors.calculus import conjugate, reweighted, scaled, scaled_prior, weighted_prior
 from recon.priors.closed_forms import box, identity, l2_ball, soft_threshold, tikhonov
 from recon.priors.finite_differences import FiniteDifferences
 from recon.priors.prior import (
@@ -40,6 +40,7 @@ __all__ = [
     "proximity_operator",
     "reweighted",
     "scaled",
+    "scaled_prior",
     "separable",
     "soft_threshold",
     "tikhonov",
@@ -51,4 +52,5 @@ __all__ = [
     "wavelet_l1_value",
     "wavelet_prior",
     "wavelet_shrinkage",
+    "weighted_prior",
 ]

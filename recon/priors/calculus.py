@@ -1,4 +1,4 @@
-"""New resolvents from old ones, each keeping the evidence of the one it is made from."""
+"""New resolvents and priors from old ones, each keeping the evidence of the one it is made from."""
 
 import math
 
@@ -7,7 +7,9 @@ from torch import Tensor
 
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Fact, derive
+from recon.priors.prior import Prior
 from recon.priors.resolvent import Resolvent, ResolventProperties
+from recon.priors.split import Split
 
 _ROUNDINGS = 128
 """Rounding units: an iteration to a finer accuracy than this is run in double precision."""
@@ -126,6 +128,40 @@ def reweighted(resolvent: Resolvent, weight: float, accuracy: float = 1e-6, max_
         ),
     )
     return Resolvent(apply, properties, f"reweighted({resolvent.name}, {weight:g})")
+
+
+def scaled_prior(prior: Prior, scale: float) -> Prior:
+    """``R_c(x) = c^2 R(x / c)``: a prior made for one noise level, used at c times that level; see :func:`scaled`."""
+    _check_positive("scaled_prior", "scale", scale)
+    split, value, constraint = prior.split, prior.value, prior.constraint
+    return Prior(
+        f"scaled({prior.name}, {scale:g})",
+        lambda stepsize: scaled(prior.resolvent(stepsize), scale),
+        None if split is None else Split(split.operator, lambda step: scaled(split.conjugate_resolvent(step), scale)),
+        None if value is None else lambda x: scale**2 * value(x / scale),
+        None if constraint is None else scaled(constraint, scale),
+    )
+
+
+def weighted_prior(prior: Prior, weight: float) -> Prior:
+    """``w R``, for a prior that is a family of resolvents.
+
+    With ``R = g(L x)`` the proximity operator of ``s (w g)*`` at u is w times that of ``s/w g*`` at u/w.
+    """
+    _check_positive("weighted_prior", "weight", weight)
+    split, value = prior.split, prior.value
+
+    def conjugate_resolvent(step: float) -> Resolvent:
+        assert split is not None  # noqa: S101  only called where there is one
+        return scaled(split.conjugate_resolvent(step / weight), weight)
+
+    return Prior(
+        f"{weight:g} {prior.name}",
+        lambda stepsize: prior.resolvent(stepsize * weight),
+        None if split is None else Split(split.operator, conjugate_resolvent),
+        None if value is None else lambda x: weight * value(x),
+        prior.constraint,
+    )
 
 
 def _moebius(q: float, t: float) -> float:

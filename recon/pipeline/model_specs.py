@@ -1,0 +1,146 @@
+"""Learned priors: a packaged network by name, or a folder that holds one."""
+
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+
+from recon.certificates.refutation import Search, believed, hardest_of_network
+from recon.errors import UsageError
+from recon.evidence import Measured
+from recon.pipeline import options
+from recon.pipeline.spec import Spec, unknown_name
+from recon.priors import Prior, scaled_prior, weighted_prior
+from recon.priors.networks import ConvexRidge, Network, learned_prior, load
+from recon.priors.networks.store import DESCRIPTION, WEIGHTS
+
+LARGEST_LEVEL = 10.0
+"""Of a noise level, on the [0, 1] scale of the images."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network at a noise level, as a prior.
+
+    Attributes:
+        spec: The specification, with what was matched to the noise.
+        prior: The prior.
+        network: The network.
+        level: What the network is told of the noise; ``None`` where it is made for one level.
+        files: What was read.
+        note: What a user should know of the choice, or nothing.
+    """
+
+    spec: Spec
+    prior: Prior
+    network: Network
+    level: float | None
+    files: tuple[Path, ...]
+    note: str = ""
+
+    def search(self, seed: int) -> Measured:
+        """The largest Lipschitz quotient of Q that a search finds, which scaling and a weight leave as it is.
+
+        Raises:
+            GuaranteeError: It exceeds what is said to be proved.
+        """
+        # each value of a prox is an inner iteration, so fewer are looked at
+        effort = {"rounds": 1, "steps": 6, "distances": (0.05,)} if _is_potential(self.network) else {}
+        side = 20 if effort else 32
+        found = hardest_of_network(self.network, self.level, side=side, search=Search(**effort, seed=seed))
+        believed(self.network.lipschitz_Q(self.level), found)
+        return found.quotient
+
+
+def packaged() -> dict[str, Path]:
+    """The folders of the packaged networks by name."""
+    root = Path(str(resources.files("recon.models")))
+    return {folder.name: folder for folder in sorted(root.iterdir()) if (folder / DESCRIPTION).is_file()}
+
+
+def read_model(spec: Spec, noise: float | None, channels: int | None, column_norm: float | None = None) -> Model:
+    """The learned prior that ``model:NAME`` or a folder describes.
+
+    A network is used at the level ``sigma``, which is the noise level unless given. Outside of the range that it was
+    made for it is used at the nearest end of the range on the image divided by what is missing, which keeps all that
+    is known of it: ``J_s(x) = s J(x / s)``. ``weight`` multiplies the potential of a prox: 1 is right for noise in the
+    pixels themselves. Projections with columns of norm q are about q times the pixels, so that ``||A x - y||^2`` is
+    about ``q^2 ||x - z||^2`` with noise of ``noise / q`` in z; the level and the weight are then ``noise / q`` and q^2.
+
+    Args:
+        spec: The specification.
+        noise: The standard deviation of the noise on the [0, 1] scale; ``None`` where it is not known.
+        channels: Of the images; ``None``: any.
+        column_norm: q, where the measurement is projections and the noise that of these.
+
+    Raises:
+        UsageError: There is no such model, a value is outside its range, a noise level is missing, or the images have
+            other channels.
+        InputError: The folder holds no network, or a damaged one.
+    """
+    options.expect_keys(spec, ("sigma", "weight"), value="NAME" if spec.name == "model" else "FOLDER")
+    folder = _folder(spec)
+    network = load(folder)
+    wanted = network.config.channels
+    if channels is not None and channels != wanted:
+        kinds = {1: "grey", 3: "colour"}
+        raise UsageError(
+            f"{spec}: the network was made for {kinds.get(wanted, wanted)} images; expected one for "
+            f"{kinds.get(channels, channels)} images, as the measurement has {channels} channel(s)."
+        )
+    sigma = options.positive(spec, "sigma", high=LARGEST_LEVEL) if "sigma" in spec.options else noise
+    if sigma is None:
+        raise UsageError(f"{spec}: a learned prior needs a noise level; expected sigma=S in it or --noise SIGMA.")
+    if column_norm is not None and "sigma" not in spec.options:
+        sigma = sigma / column_norm
+        if _is_potential(network) and "weight" not in spec.options:
+            spec = replace(spec, options={**spec.options, "weight": repr(float(f"{column_norm**2:.3g}"))})
+    sigma = float(f"{sigma:.3g}")  # so that the record's text gives the very same level
+    level, scale = _level(network, sigma)
+    prior = learned_prior(network, level if network.conditioned else None)
+    prior = prior if scale == 1 else scaled_prior(prior, scale)
+    prior = _weighted(spec, prior, network)
+    low, high = network.config.noise_range
+    note = "" if scale == 1 or network.config.noise_range[0] == high else (
+        f"{spec}: the noise level {sigma:.3g} is outside of the range {low:g} to {high:g} that the network was made "
+        f"for; it is used at {level:g}, on images scaled by {1 / scale:.3g}"
+    )  # fmt: skip
+    chosen = replace(spec, options={**spec.options, "sigma": repr(sigma)})
+    files = (folder / DESCRIPTION, folder / WEIGHTS)
+    return Model(chosen, prior, network, level if network.conditioned else None, files, note)
+
+
+def _folder(spec: Spec) -> Path:
+    if spec.name == "folder":
+        return spec.path(spec.value or "")
+    known = packaged()
+    if spec.value not in known:
+        if not known:
+            raise UsageError(f"{spec}: no network is packaged with this version; expected the folder of a trained one.")
+        raise unknown_name(spec.value or "", known, "packaged model")
+    return known[spec.value]
+
+
+def _level(network: Network, sigma: float) -> tuple[float, float]:
+    """The level at which a network is used, and the scale of the images that makes it ``sigma``."""
+    low, high = network.config.noise_range
+    if high == 0:
+        return sigma, 1.0  # made for any level, or for one that nobody stated
+    level = min(max(sigma, low), high)
+    return level, sigma / level
+
+
+def _weighted(spec: Spec, prior: Prior, network: Network) -> Prior:
+    if "weight" not in spec.options:
+        return prior
+    weight = options.positive(spec, "weight", high=1e6)
+    if not _is_potential(network):
+        raise UsageError(
+            f"{spec}: weight={weight:g} with a {network.config.family} network; expected none, because it is a single "
+            "resolvent and no potential that can be multiplied: sigma says how much it smooths."
+        )
+    return weighted_prior(prior, weight)
+
+
+def _is_potential(network: Network) -> bool:
+    """Whether the network is the prox of a potential that can be multiplied."""
+    return isinstance(network, ConvexRidge) and not network.config.one_shot

@@ -1,0 +1,128 @@
+"""Learned priors by specification: a folder is the network that it holds, at the level that the noise says."""
+
+import pytest
+import torch
+
+from recon import priors
+from recon.errors import InputError, UsageError
+from recon.evidence import Evidence
+from recon.pipeline.certify import certify_prior
+from recon.pipeline.prior_specs import Setting, needs_noise, read_prior
+from recon.pipeline.spec import Spec, parse_spec
+from recon.priors.networks import ConvexRidgeConfig, DnCNNConfig, LipschitzConfig, learned_prior, load, make, save
+
+RIDGE = ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.02, 0.2), levels=3)
+ONE_LEVEL = LipschitzConfig(layers="orthogonal", features=4, depth=2, hidden=4, noise_range=(0.05, 0.05))
+PENALISED = DnCNNConfig(depth=3, features=4, channels=3)
+X = torch.rand(1, 1, 12, 14, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+@pytest.fixture(params=[RIDGE, ONE_LEVEL, PENALISED], ids=["potential", "one level", "penalised"])
+def config(request):
+    return request.param
+
+
+@pytest.fixture
+def folder(tmp_path, config):
+    torch.manual_seed(1)
+    save(make(config), tmp_path / "net")
+    return tmp_path / "net"
+
+
+def read(folder, noise=0.1, channels=1, column_norm=None, **options):
+    spec = Spec("folder", {key: str(value) for key, value in options.items()}, str(folder))
+    return read_prior(spec, Setting(noise, channels, column_norm=column_norm))
+
+
+@pytest.mark.parametrize("config", [RIDGE])
+def test_a_folder_is_its_network_at_the_level_of_the_noise(folder):
+    expected = learned_prior(load(folder), 0.1)
+    chosen = read(folder, 0.1)
+    assert torch.equal(chosen.prior.resolvent(1.0)(X), expected.resolvent(1.0)(X))
+    assert chosen.spec.options["sigma"] == "0.1"
+    assert chosen.note == ""
+    assert [path.name for path in chosen.files] == ["network.toml", "weights.safetensors"]
+    assert torch.equal(read_prior(chosen.spec).prior.resolvent(1.0)(X), expected.resolvent(1.0)(X))
+
+
+@pytest.mark.parametrize("config", [RIDGE])
+@pytest.mark.parametrize(("sigma", "level"), [(0.4, 0.2), (0.005, 0.02)])
+def test_a_level_outside_of_the_range_is_reached_by_scaling_and_said(folder, sigma, level):
+    chosen, scale = read(folder, sigma), sigma / level
+    expected = scale * learned_prior(load(folder), level).resolvent(1.0)(X / scale)
+    torch.testing.assert_close(chosen.prior.resolvent(1.0)(X), expected, rtol=1e-12, atol=1e-12)
+    assert "outside of the range 0.02 to 0.2" in chosen.note
+
+
+@pytest.mark.parametrize("config", [ONE_LEVEL])
+def test_a_network_of_one_level_is_scaled_to_any_without_a_remark(folder):
+    chosen = read(folder, 0.1)
+    torch.testing.assert_close(chosen.prior.resolvent(1.0)(X), 2 * load(folder).frozen()(X / 2), rtol=1e-12, atol=1e-12)
+    assert chosen.note == ""
+
+
+@pytest.mark.parametrize("config", [RIDGE])
+def test_projections_turn_the_noise_and_the_weight_into_those_of_pixels(folder):
+    chosen = read(folder, 2.0, column_norm=20.0)
+    expected = priors.weighted_prior(learned_prior(load(folder), 0.1), 400.0)
+    torch.testing.assert_close(chosen.prior.resolvent(0.01)(X), expected.resolvent(0.01)(X))
+    assert chosen.spec.options == {"weight": "400.0", "sigma": "0.1"}
+
+
+def test_what_does_not_fit_is_named_in_a_sentence(folder, config):
+    other = 3 if config.channels == 1 else 1
+    with pytest.raises(UsageError, match=r"the network was made for .* images; expected one for .* images"):
+        read(folder, channels=other)
+    assert needs_noise(parse_spec(str(folder), "prior"))
+    with pytest.raises(UsageError, match="needs a noise level; expected sigma=S in it or --noise"):
+        read(folder, None, config.channels)
+    with pytest.raises(UsageError, match="sigma is '-1'; expected a finite number above 0"):
+        read(folder, channels=config.channels, sigma=-1)
+    if config is not RIDGE:
+        with pytest.raises(UsageError, match="expected none, because it is a single resolvent"):
+            read(folder, channels=config.channels, weight=2)
+
+
+@pytest.mark.parametrize("config", [ONE_LEVEL])
+def test_changed_weights_are_refused(folder):
+    weights = folder / "weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(InputError, match="the weights were changed"):
+        read(folder)
+
+
+def test_an_unknown_model_and_an_empty_folder_are_named(tmp_path):
+    with pytest.raises(UsageError, match="model:nothing"):
+        read_prior(Spec("model", value="nothing"), Setting(0.1))
+    with pytest.raises(InputError, match=r"network\.toml"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("config", [ONE_LEVEL, PENALISED])
+def test_a_certificate_has_the_proof_or_what_the_search_found(folder, config):
+    constants = certify_prior(Spec("folder", {}, str(folder))).constants
+    claim, found = constants["lipschitz_Q"], constants["lipschitz_Q_attack"]
+    assert claim.evidence is (Evidence.PROVED if config is ONE_LEVEL else Evidence.ASSUMED)
+    assert "searches from" in found.how
+    assert config is PENALISED or found.value <= claim.value
+
+
+def test_a_folder_without_a_slash_is_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(make(ONE_LEVEL), "net")
+    assert read_prior(parse_spec("net", "prior"), Setting(0.1)).spec.name == "folder"
+
+
+@pytest.mark.parametrize("stepsize", [0.3, 2.0])
+def test_scaling_and_weights_of_total_variation_are_weights_of_it(stepsize):
+    """TV is positively homogeneous: c^2 TV(x / c) = c TV(x)."""
+    one = priors.total_variation_prior(1.0, image_shape=(12, 14))
+    expected = priors.total_variation_prior(0.25, image_shape=(12, 14))
+    u = torch.randn(1, 2, 12, 14, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    for made in (priors.scaled_prior(one, 0.25), priors.weighted_prior(one, 0.25)):
+        torch.testing.assert_close(made.resolvent(stepsize)(X), expected.resolvent(stepsize)(X), rtol=0, atol=1e-5)
+        torch.testing.assert_close(made.value(X), expected.value(X))
+        made_dual, dual = made.split.conjugate_resolvent(stepsize), expected.split.conjugate_resolvent(stepsize)
+        torch.testing.assert_close(made_dual(u), dual(u))
