@@ -139,4 +139,15 @@ def _mismatched_solvable(pair: Mismatch, prior: ResolventProperties) -> Conditio
         fact = Fact(evidence, "the prior's operator is strongly monotone")
     elif prior.bounded is not None and pair.symmetric_part_min.value >= 0:
         fact = Fact(weakest(prior.bounded.evidence, pair.symmetric_part_min.evidence), prior.bounded.how)
-    return stated("a solution exists", fact, "not known: K A has a null space and the prior does not contract")
+    return stated("a solution exists", fact, f"not known: {_why_not(pair, prior)}")
+
+
+def _why_not(pair: Mismatch, prior: ResolventProperties) -> str:
+    low, q = pair.symmetric_part_min.value, prior.lipschitz_Q.value
+    if low >= 0 or q >= 1:
+        return f"lambda_min(sym) is {low:.3g}, so K A is not strongly monotone, and the prior does not contract"
+    strength = (1 - q) / (1 + q)
+    return (
+        f"lambda_min(sym) is {low:.3g}; the prior contracts, is strongly monotone with {strength:.3g} over the step "
+        "size, and makes up for it with a smaller step or a greater weight"
+    )

@@ -43,10 +43,9 @@ class Model:
         Raises:
             GuaranteeError: It exceeds what is said to be proved.
         """
-        # each value of a prox is an inner iteration, so fewer are looked at
-        effort = {"rounds": 1, "steps": 6, "distances": (0.05,)} if _is_potential(self.network) else {}
-        side = 20 if effort else 32
-        found = hardest_of_network(self.network, self.level, side=side, search=Search(**effort, seed=seed))
+        slow = _is_potential(self.network)  # each value of a prox is an inner iteration, so fewer are looked at
+        search = Search(rounds=1, steps=6, distances=(0.05,), seed=seed) if slow else Search(seed=seed)
+        found = hardest_of_network(self.network, self.level, side=20 if slow else 32, search=search)
         believed(self.network.lipschitz_Q(self.level), found)
         return found.quotient
 

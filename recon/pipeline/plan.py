@@ -149,7 +149,7 @@ def make_plan(config: SolveConfig, image: Image, say: Say, pair: Pair | None = N
     plan = Plan(problem, pair, method)
     if config.require_certificate:
         _require(plan)
-    if pair.mismatch is not None and not method.certificate.holds:
+    if pair.mismatch is not None and config.method not in DIRECT_METHODS and not method.certificate.holds:
         say(_REMEDIES)
     return plan
 

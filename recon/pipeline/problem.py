@@ -121,10 +121,13 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
     start = scan.quick_look(measurement, geometry)
     surrogate = None if config.surrogate is None else read_surrogate(config.surrogate, operator)
     noise = _noise(config, image, family, say)
-    matched = needs_noise(_prior_spec(config, NONNEGATIVE_PRIOR))
+    default = (
+        NONNEGATIVE_PRIOR if surrogate is None else DEFAULT_PRIOR
+    )  # the methods that keep bounds take no surrogate
+    matched = needs_noise(_prior_spec(config, default))
     column = scan.column_norm(operator, shape) if matched else None
     setting = Setting(noise, image.channels, True, shape, column, family.spacing)
-    prior = _prior(config, NONNEGATIVE_PRIOR, setting, say)
+    prior = _prior(config, default, setting, say)
     if prior.prior.constraint is not None:
         start = prior.prior.constraint(start)
     return Problem(

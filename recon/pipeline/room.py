@@ -20,21 +20,22 @@ def require_memory(geometry: Geometry, method: str | None, where: str) -> None:
         UsageError: There is less than it takes; it says how much.
     """
     free = free_bytes()
-    if geometry.kind != "cone" or free is None:
+    if free is None:
         return
     needed = volume_bytes(geometry, method)
     if needed <= free:
         return
     volume, panel = (" x ".join(map(str, shape)) for shape in (geometry.image_shape, geometry.sinogram_shape))
+    what = f"a volume of {volume} voxels" if geometry.kind == "cone" else f"an image of {volume} pixels"
     raise UsageError(
-        f"{where}: a volume of {volume} voxels from {panel} values takes about {needed / _GIB:.1f} GiB by "
+        f"{where}: {what} from {panel} values takes about {needed / _GIB:.1f} GiB by "
         f"{method or 'condat_vu'}, and {free / _GIB:.1f} GiB are free; expected no more, because it does not go to "
         "disk: a greater volume.pitch, fewer views, or --method fbp takes less."
     )
 
 
 def volume_bytes(geometry: Geometry, method: str | None) -> int:
-    """About how much memory the reconstruction of a cone takes at its peak."""
+    """About how much memory the reconstruction of a volume, or of one slice, takes at its peak."""
     volume, panel = math.prod(geometry.image_shape), math.prod(geometry.sinogram_shape)
     of_volume, of_panel = _COPIES.get(method or "condat_vu", _COPIES["condat_vu"])
     return _SINGLE * (of_volume * volume + of_panel * panel)

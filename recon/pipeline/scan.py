@@ -25,6 +25,9 @@ from recon.types import LinearOperator
 
 BRIGHTEST_HU = 3071.0
 AIR_HU = -1000.0
+LIKELY_WATER = (0.01, 0.1)
+"""The attenuation of water in 1/mm for X-rays of 25 keV to several MeV."""
+
 BRIGHT_PERCENTILE = 99.9
 """Of the attenuations of a quick look: what becomes 1 where no range is given."""
 
@@ -52,6 +55,7 @@ def read_scan(path: Path, config: SolveConfig, geometry: Geometry, say: Say) -> 
     for note in projections.notes:
         say(f"{path.name}: {note}")
     values, weights = projections.values, projections.weights
+    refuse_negative(values)
     if is_panel:
         values, weights = values.swapaxes(0, 1), None if weights is None else weights.swapaxes(0, 1)
     for warning in (*checks.check_sinogram(values, geometry), *_angles(projections.angles, geometry)):
@@ -103,8 +107,29 @@ def attenuation_range(config: SolveConfig, scan: Image, geometry: Geometry, say:
     else:
         high = _brightest(scan, geometry)
         say(f"the attenuation {high:.3g}/mm becomes 1, about the largest in a filtered back-projection")
+    remark_on_water(config.water, say)
     width = high if config.water is None else config.water * (high - AIR_HU) / -AIR_HU
     return width, ValueRange(air, high, units)
+
+
+def remark_on_water(water: float | None, say: Say) -> None:
+    """Say so where the attenuation of water is not that for X-rays of any common energy."""
+    if water is not None and not LIKELY_WATER[0] <= water <= LIKELY_WATER[1]:
+        say(f"--water is {water:g}; it is meant in 1/mm, where water has about 0.02 for the X-rays of medicine")
+
+
+def refuse_negative(values: "np.ndarray") -> None:
+    """Refuse projections that are mostly negative.
+
+    Raises:
+        ConsistencyError: Their mean is.
+    """
+    mean = float(values.mean())
+    if mean < 0:
+        raise ConsistencyError(
+            f"The projections have a mean of {mean:.3g}; expected line integrals of an attenuation, which is positive: "
+            "the sign of the logarithm is the wrong one."
+        )
 
 
 def _brightest(scan: Image, geometry: Geometry) -> float:

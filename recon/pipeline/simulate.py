@@ -18,7 +18,7 @@ from recon.pipeline.device import Say
 from recon.pipeline.operator_specs import OperatorFamily
 from recon.pipeline.problem import on_unit_scale
 from recon.pipeline.record import SCHEMA, input_file, versions, write_record
-from recon.pipeline.scan import as_frames, as_items
+from recon.pipeline.scan import as_frames, as_items, remark_on_water
 from recon.pipeline.spec import parse_spec
 from recon.types import LinearOperator
 
@@ -154,6 +154,7 @@ def simulate_files(
     image = _read(simulation, clean, say)
     for note in image.notes:
         say(f"{clean[0].name}: {note}")
+    remark_on_water(simulation.water, say)
     measured = simulate_image(simulation, image)
     written = imaging.write(measured, output, overwrite=overwrite, inputs=held)
     if written.clipped:
@@ -182,13 +183,13 @@ def _one_or_all(entries: list[dict[str, object]]) -> object:
 def _read(simulation: Simulation, clean: Sequence[Path], say: Say) -> Image:
     """The image, or the volume of which a cone sees all slices at once."""
     geometry = simulation.family.geometry
-    if geometry is None or geometry.volume.slices is None:
+    if geometry is None:
         return imaging.read(clean[0])
-    image = imaging.read_volume(clean)
-    pitches = [
-        ("the slices are", None if image.slices is None else image.slices.pitch, geometry.volume.slices.pitch),
-        ("the rows are", None if image.spacing is None else image.spacing[0], geometry.volume.pitch),
-    ]
+    stacked = geometry.volume.slices
+    image = imaging.read(clean[0]) if stacked is None else imaging.read_volume(clean)
+    pitches = [("the rows are", None if image.spacing is None else image.spacing[0], geometry.volume.pitch)]
+    if stacked is not None:
+        pitches += [("the slices are", None if image.slices is None else image.slices.pitch, stacked.pitch)]
     for what, found, wanted in pitches:
         if found is not None and abs(found - wanted) > _UNLIKE * wanted:
             say(f"{simulation.family.spec}: {what} {found:g} mm apart in the image and {wanted:g} in the geometry, "

@@ -81,7 +81,10 @@ def test_no_denoiser_is_packaged_yet(run) -> None:
         (["solve", "photo.png", "-o", "x.png", "--operator", "identity", "--range", "5:1"], "range is '5:1'"),
         (["solve", "photo.png", "-o", "x.png", "--operator", "identity", "--device", "tpu"], "device is 'tpu'"),
         (["solve", "photo.png", "-o", "x.png", "--operator", "identity", "--noise", "12HU"], "has no units"),
-        (["solve", "photo.png", "-o", "x.png", "--operator", "identity", "--prior", "model:x"], "no learned denoiser"),
+        (
+            ["solve", "photo.png", "-o", "x.png", "--operator", "identity", "--prior", "model:x"],
+            "no network is packaged",
+        ),
         (["solve", "photo.png", "photo.png", "-o", "x", "--config", "none.toml"], "none.toml"),
         (["evaluate", "--data", ".", "--operator", "identity"], "Missing option '--noise'"),
         (["certify", "operator", "blur"], "exactly one of"),

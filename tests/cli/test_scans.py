@@ -232,3 +232,46 @@ def test_a_scan_is_evaluated_on_clean_images(run, disc: np.ndarray) -> None:
     assert outcome.code == 0, outcome.err
     (score,) = json.loads(outcome.out)["images"]
     assert score["psnr"] > score["psnr_input"] + 3
+
+
+def test_a_surrogate_runs_with_the_prior_by_default(run, sinogram: Path) -> None:
+    outcome = run("solve", sinogram, "-o", "a.tif", "--surrogate", "pixel-driven", "--iterations", "20", *CT)
+    assert outcome.code == 0, outcome.err
+    assert json.loads(Path("a.tif.run.json").read_text())["plan"]["method"] == "forward_backward"
+
+
+@pytest.mark.parametrize("method", ["ab_gmres", "ba_gmres"])
+def test_a_method_that_needs_no_certificate_is_not_told_how_to_get_one(run, sinogram: Path, method: str) -> None:
+    outcome = run("solve", sinogram, "-o", "a.tif", "--surrogate", "pixel-driven", "--method", method, *CT)
+    assert outcome.code == 0, outcome.err
+    assert "without a guarantee" not in outcome.err
+    assert json.loads(Path("a.tif.run.json").read_text())["plan"]["tolerance"] == 1e-3
+
+
+def test_projections_of_the_wrong_sign_are_refused(run, sinogram: Path) -> None:
+    np.save("wrong.npy", -np.load(sinogram))
+    outcome = run("solve", "wrong.npy", "-o", "a.tif", *CT)
+    assert outcome.code == 4
+    assert "the sign of the logarithm" in outcome.err
+    assert not Path("a.tif").exists()
+
+
+def test_water_in_another_unit_is_noticed(run, sinogram: Path) -> None:
+    outcome = run("solve", sinogram, "-o", "a.tif", "--water", "0.2", "--method", "fbp", *CT)
+    assert "it is meant in 1/mm" in outcome.err
+
+
+def test_an_image_that_does_not_fit_into_memory_is_refused_at_once(run, sinogram: Path) -> None:
+    text = Path("scan.toml").read_text().replace("[32, 32]\npitch = 0.5", "[60000, 60000]\npitch = 0.0005")
+    Path("huge.toml").write_text(text)
+    outcome = run("solve", sinogram, "-o", "a.tif", "--operator", "ct:huge.toml", "--method", "fbp")
+    assert outcome.code == 2
+    assert "an image of 60000 x 60000 pixels" in outcome.err
+
+
+def test_a_slice_whose_pixels_have_another_size_than_the_geometry_s_is_noticed(run, scan: Path, bundled_data) -> None:
+    scan.write_text(scan.read_text().replace("[32, 32]", "[512, 512]").replace("pixels = 48", "pixels = 725"))
+    clean = bundled_data / "ct" / "tcga_60-2695.dcm"
+    outcome = run("simulate", clean, "-o", "s.npy", "--water", "0.02", "--photons", "1e5", "--operator", "ct:scan.toml")
+    assert outcome.code == 0, outcome.err
+    assert "the rows are 0.546875 mm apart in the image and 0.5 in the geometry" in outcome.err

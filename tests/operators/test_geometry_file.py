@@ -250,6 +250,12 @@ def test_a_long_key_and_a_control_character_are_shown_short_and_escaped():
         ({"angles": evenly_spaced(0, math.tau, 360)}, "they may be radians"),
         ({"angles": evenly_spaced(0, math.pi, 180)}, "they may be radians"),
         ({"angles": evenly_spaced(10, 370, 361, endpoint=True)}, "begins at 10 and ends at 370 degrees"),
+        ({"angles": (30.0,) * 60}, "all 60 angles are the same view, at 30 degrees"),
+        ({"angles": evenly_spaced(0, 150, 150)}, "no view is between 149 and 180 degrees, nor opposite"),
+        (
+            {"angles": (*evenly_spaced(0, 60, 60), *evenly_spaced(260, 360, 100))},
+            "no view is between 59 and 80 degrees",
+        ),
         ({"detector": Detector(736, 1.2, 800.0)}, "misses the axis of rotation"),
         ({"detector": Detector(73, 1.2)}, "lengths of detector and volume may be in different units"),
         ({"detector": Detector(736, 12.1)}, "detector pixel at the axis of rotation is 6.05 mm"),

@@ -46,8 +46,8 @@ def check_distances(geometry: "Geometry") -> None:
     radius = geometry.volume.radius
     if radius >= axis:
         raise ConsistencyError(
-            f"source_to_axis is {axis:g} mm and the volume reaches {radius:g} mm from the axis; expected less, because "
-            "the source must stay outside of it."
+            f"source_to_axis is {axis:g} mm and the volume reaches {radius:g} mm from the axis; expected a source "
+            "outside of the volume: distances may be in another unit than mm."
         )
 
 

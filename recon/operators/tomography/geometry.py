@@ -153,6 +153,7 @@ class Geometry:
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise ConsistencyError(f"kind is {self.kind!r}; expected 'parallel', 'fan' or 'cone'.")
+        object.__setattr__(self, "angles", tuple(float(angle) for angle in self.angles))
         if not self.angles:
             raise ConsistencyError("angles is empty; expected at least one view, because nothing else is measured.")
         for angle in self.angles:
