@@ -175,7 +175,7 @@ def _report(run: "Run", as_json: bool) -> None:
     terminal.result(f"record: {run.record}")
     terminal.result(str(result.plan.method.certificate))
     for bound in result.bounds:
-        terminal.result(f"distance to the matched solution, on the 0..1 scale, at most {bound}")
+        terminal.result(f"distance to the matched solution, on the 0..1 scale: {bound}")
 
 
 def _solve_many(files: list[Path], outputs: list[Path], config: "SolveConfig", given: dict[str, Any]) -> None:

@@ -48,7 +48,9 @@ class ErrorBound:
         return {**finite, "evidence": self.evidence.value, "how": self.how}
 
     def __str__(self) -> str:
-        return f"{self.value:.4g}, {100 * self.relative:.3g} % ({self.evidence}: {self.how})"
+        if math.isinf(self.value):
+            return f"not bounded: {self.how}"
+        return f"at most {self.value:.4g}, {100 * self.relative:.3g} % ({self.evidence}: {self.how})"
 
 
 @torch.no_grad()
