@@ -17,6 +17,9 @@ from recon.errors import UsageError
 from recon.priors.networks import DnCNN, Network
 from recon.types import Map
 
+_ROUNDING = 64
+"""Rounding units of a vector below which what orthogonalisation leaves of it is nothing: the space is exhausted."""
+
 
 @final
 @dataclass(frozen=True)
@@ -88,9 +91,12 @@ def _lanczos(symmetric: Map, start: Tensor, steps: int) -> Tensor:
         rows.append(torch.stack([(image * vector).sum(1) for vector in basis], 1))
         if step + 1 == steps:
             break
+        before = image.square().sum(1, keepdim=True).sqrt()
         for _ in range(2):  # twice is enough (Kahan and Parlett)
             for vector in basis:
                 image = image - (image * vector).sum(1, keepdim=True) * vector
+        left = image.square().sum(1, keepdim=True).sqrt()
+        image = torch.where(left > _ROUNDING * torch.finfo(start.dtype).eps * before, image, 0.0)
         basis.append(_to_unit(image, tiny))
     projected = start.new_zeros(len(start), steps, steps, dtype=torch.float64)
     for step, row in enumerate(rows):
@@ -104,7 +110,7 @@ def _lanczos(symmetric: Map, start: Tensor, steps: int) -> Tensor:
 
 
 def _to_unit(v: Tensor, tiny: float) -> Tensor:
-    """Rows of norm 1; a zero row, where the space is exhausted, stays zero."""
+    """Rows of norm 1; a zero row stays zero."""
     return v / v.square().sum(1, keepdim=True).sqrt().clamp(min=tiny)
 
 

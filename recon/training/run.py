@@ -130,18 +130,11 @@ def prepare(folder: Path, recipe: Recipe | None, resume: bool, steps: int | None
     if not resume:
         if recipe is None:
             raise UsageError(f"{folder}: no configuration was given; expected one, unless a run goes on.")
-        recipe = _with_steps(recipe, steps)
-        _claim(folder, recipe)
-        return recipe
+        _claim(folder)
+        return _with_steps(recipe, steps)
     kept = _read_kept(folder / CONFIG)
     wanted = _with_steps(kept if recipe is None else recipe, steps)
-    if _with_steps(wanted, kept.training.steps) != kept:
-        raise UsageError(
-            f"{folder}: the run was begun with another configuration, which is in {CONFIG}; expected the same, because "
-            "what it went through belongs to that one (only the number of steps may differ)."
-        )
-    if wanted != kept:
-        _write_recipe(folder, wanted)
+    _require_same(folder, wanted, kept)
     return wanted
 
 
@@ -170,6 +163,10 @@ def train(  # noqa: PLR0913, PLR0917  what, from what, where to, and who hears o
     if not group.first:
         return run.go()
     with owned(folder):
+        if (folder / CONFIG).exists():
+            _require_same(folder, recipe, _read_kept(folder / CONFIG))
+        with replacing(folder / CONFIG, overwrite=True) as temporary:
+            temporary.write_text(to_toml(recipe), encoding="utf-8")
         return run.go()
 
 
@@ -319,8 +316,16 @@ def _with_steps(recipe: Recipe, steps: int | None) -> Recipe:
     return replace(recipe, training=replace(recipe.training, steps=steps))
 
 
-def _claim(folder: Path, recipe: Recipe) -> None:
-    """Make the folder of a new run, and put the recipe there."""
+def _require_same(folder: Path, recipe: Recipe, kept: Recipe) -> None:
+    if _with_steps(recipe, kept.training.steps) != kept:
+        raise UsageError(
+            f"{folder}: the run was begun with another configuration, which is in {CONFIG}; expected the same, because "
+            "what it went through belongs to that one (only the number of steps may differ)."
+        )
+
+
+def _claim(folder: Path) -> None:
+    """Make the folder of a new run."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         taken = any(folder.iterdir())
@@ -330,12 +335,6 @@ def _claim(folder: Path, recipe: Recipe) -> None:
     if taken:
         what = "a run is in it (--resume goes on with it)" if (folder / CONFIG).exists() else "it is not empty"
         raise OutputError(f"{folder}: {what}; expected a new or an empty folder, because runs are never overwritten.")
-    _write_recipe(folder, recipe)
-
-
-def _write_recipe(folder: Path, recipe: Recipe) -> None:
-    with replacing(folder / CONFIG, overwrite=True) as temporary:
-        temporary.write_text(to_toml(recipe), encoding="utf-8")
 
 
 def _read_kept(path: Path) -> Recipe:
