@@ -56,11 +56,13 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
 def _train(  # noqa: PLR0913, PLR0917  internal: what the options say
     recipe: Any, images: Any, output: Path, device: Any, processes: int, received: list[int]
 ) -> "Outcome":
-    from recon.training import Listeners, train
+    from recon.training import Listeners, train, train_together
 
     progress = terminal.ProgressLine(output.name)
     listeners = Listeners(terminal.say, lambda now: progress.show(_progress(now)), lambda: bool(received))
     try:
+        if processes > 1:
+            return train_together(processes, recipe, images, output, device, listeners)
         return train(recipe, images, output, device, listeners)
     finally:
         progress.close()

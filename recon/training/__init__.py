@@ -13,6 +13,7 @@ from recon.training.config import (
 )
 from recon.training.data import Patches, read_patches, read_validation
 from recon.training.group import Group
+from recon.training.parallel import train_together
 from recon.training.penalty import excess, steepest
 from recon.training.run import Images, Listeners, Now, Outcome, prepare, train
 from recon.training.trainer import Step, Trainer
@@ -42,4 +43,5 @@ __all__ = [
     "steepest",
     "to_toml",
     "train",
+    "train_together",
 ]

@@ -191,6 +191,7 @@ class _Run:
     def go(self) -> Outcome:
         """Begin, or go on, until the end or until somebody says stop."""
         self._restore()
+        self.group.any(False)  # all have read the checkpoint before one replaces it
         if self.group.first:
             self.log = Log(self.folder, self.trainer.step)
             self.psnr = next((row.psnr for row in reversed(self.log.rows) if math.isfinite(row.psnr)), math.nan)

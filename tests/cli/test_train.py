@@ -92,3 +92,17 @@ def test_a_signal_saves_and_says_how_to_go_on(run, inputs, number, code) -> None
     steps = json.loads(Path("first/checkpoint.json").read_text())["step"]
     outcome = run(*inputs, "--resume", "-o", "first", "--steps", steps + 1)
     assert outcome.code == 0, outcome.err
+
+
+def test_two_processes_are_one_to_rounding(run, inputs) -> None:
+    for name, count in (("one", 1), ("two", 2)):
+        outcome = run(*inputs, "--config", "recipe.toml", "-o", name, "--steps", 6, "--processes", count)
+        assert outcome.code == 0, outcome.err
+    one, two = (load(name).state_dict() for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        assert torch.allclose(two[name], tensor, rtol=1e-4, atol=1e-6), name
+    assert json.loads(Path("two/card.json").read_text())["training"]["processes"] == 2
+    more = run(*inputs, "--resume", "-o", "two", "--processes", 5)
+    assert more.code == 2
+    assert "expected at most as many" in more.err
