@@ -31,8 +31,8 @@ TERMINATED = 143
 def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **given: Any) -> None:
     """Train a denoiser that is a resolvent, and keep it in DIR with its log, its figures and its checkpoint.
 
-    DIR may be given wherever a network is expected. A run that was interrupted, or killed, goes on with --resume as if
-    nothing had happened. Images are files, folders or patterns such as 'scans/**/*.png'.
+    A run that was interrupted, or killed, goes on with --resume as if nothing had happened. Images are files, folders
+    or patterns such as 'scans/**/*.png'.
 
     For example: recon train --config models/NAME/config.toml --data photos --validation others -o runs/first
     """

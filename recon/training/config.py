@@ -147,6 +147,8 @@ class PenaltyConfig:
         start: The step it begins at, after pretraining.
         applications: Lanczos steps, each one pass forward and one back; they begin with the vectors of the last batch.
         samples: Patches of the batch that are looked at; 0: all.
+        wild: The share of these that are mixed with noise without any image, at a random ratio: where a search for
+            violations begins too, and the images of the folder never lead.
     """
 
     weight: float = 0.0
@@ -154,10 +156,13 @@ class PenaltyConfig:
     start: int = 0
     applications: int = 5
     samples: int = 0
+    wild: float = 0.0
 
     def check(self) -> None:
         """See :meth:`DataConfig.check`."""
-        _at_least("penalty", self, weight=0, start=0, applications=1, samples=0)
+        _at_least("penalty", self, weight=0, start=0, applications=1, samples=0, wild=0)
+        if self.wild > 1:
+            raise UsageError(f"penalty.wild = {self.wild!r}; expected a share, at most 1.")
         if not 0 < self.target <= 1:
             raise UsageError(
                 f"penalty.target = {self.target!r}; expected more than 0 and at most 1, because above 1 (Id + Q)/2 is "

@@ -156,8 +156,7 @@ class Trainer:
             return math.nan
         mine = [index - begin for index in self.looked_at if 0 <= index - begin < len(data.noisy)]
         norms, found = torch.full((1,), -math.inf), None
-        shares = torch.rand(self.recipe.training.batch, generator=self._generator("points"))
-        points = between(data.target, denoised, shares[begin : begin + len(data.noisy)])[mine]
+        points = self._points(data.target, denoised, begin)[mine]
         level = data.level[mine] if network.conditioned else None
         if mine:
             places = [begin + index for index in mine]
@@ -171,6 +170,19 @@ class Trainer:
             value = excess(network, points[k : k + 1], one, found.vectors[k : k + 1], penalty.target)
             (penalty.weight * value).backward()  # type: ignore[no-untyped-call]
         return max(worst)
+
+    def _points(self, clean: Tensor, denoised: Tensor, begin: int) -> Tensor:
+        """Where the derivative is looked at, for this process's part of the batch, which begins there."""
+        penalty, batch = self.recipe.penalty, self.recipe.training.batch
+        generator, end = self._generator("points"), begin + len(clean)
+        points = between(clean, denoised, torch.rand(batch, generator=generator)[begin:end])
+        count = round(penalty.wild * len(self.looked_at))
+        if not count:
+            return points
+        noise = torch.rand((batch, *clean.shape[1:]), generator=generator)
+        shares = torch.zeros(batch)
+        shares[self.looked_at[:count]] = torch.rand(count, generator=generator)
+        return between(points, noise[begin:end].to(points), shares[begin:end])
 
     def _update(self) -> float:
         config = self.recipe.training

@@ -128,3 +128,15 @@ def test_only_networks_that_need_a_penalty_may_have_one():
         Recipe(FREE, penalty=PenaltyConfig(target=1.1), training=recipe().training)
     with pytest.raises(UsageError, match="is no DnCNN"):
         excess(make(RIDGE), torch.zeros(1, 1, 8, 8), None, torch.zeros(1, 1, 8, 8), 1.0)
+
+
+def test_wild_points_are_mixed_with_noise_and_the_others_are_not():
+    given = recipe(batch=8)
+    plain = Trainer(replace(given, penalty=PenaltyConfig(weight=1.0)), patches())
+    wild = Trainer(replace(given, penalty=PenaltyConfig(weight=1.0, wild=0.5)), patches())
+    clean = torch.full((8, 1, 12, 12), 0.5)
+    moved = (wild._points(clean, clean, 0) - plain._points(clean, clean, 0)).abs().amax((1, 2, 3))
+    assert (moved > 0).tolist() == [True] * 4 + [False] * 4
+    assert torch.equal(wild._points(clean[3:6], clean[3:6], 3), wild._points(clean, clean, 0)[3:6])
+    with pytest.raises(UsageError, match="expected a share"):
+        replace(given, penalty=PenaltyConfig(wild=2.0))
