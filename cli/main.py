@@ -10,7 +10,7 @@ from recon._version import __version__
 from .common import debug_option
 from .failures import exit_code_of, terminate
 
-COMMANDS = ("solve", "simulate", "certify", "evaluate", "models", "replay", "completion")
+COMMANDS = ("solve", "simulate", "train", "certify", "evaluate", "models", "replay", "completion")
 
 EPILOG = """Exit codes: 0 done; 1 a fault of recon; 2 usage; 3 input unreadable; 4 inputs inconsistent; 5 diverged, or a
 required certificate is absent; 6 device; 7 output; 8 some inputs of a batch failed; 130 interrupted."""

@@ -93,11 +93,14 @@ class ProgressLine:
         self.wanted = settings.verbosity >= 0 and sys.stderr.isatty()
 
     def update(self, step: int, steps: int, residual: float) -> None:
+        self.show(f"step {step} of at most {steps}, residual {residual:.1e}")
+
+    def show(self, what: str) -> None:
         now = time.monotonic()
         if not self.wanted or now - self.last < REDRAW_SECONDS:
             return
         self.last, self.shown = now, True
-        text = f"{self.label}: step {step} of at most {steps}, residual {residual:.1e}"
+        text = f"{self.label}: {what}"
         width = shutil.get_terminal_size().columns - 1
         click.echo(f"\r\033[K{text[:width]}", err=True, nl=False)
 

@@ -1,9 +1,15 @@
 """TOML files, read with errors that say what is wrong with them."""
 
+import json
+import math
 import tomllib
+import typing
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from recon.errors import ReconError, UsageError
+from recon.wording import suggestion
 
 MOST_BYTES = 2**20
 """Of a file that somebody wrote by hand; more is another kind of file, or an attack."""
@@ -40,3 +46,50 @@ def parse_toml(content: bytes, origin: str, kind: str, failure: type[ReconError]
         raise failure(f"{origin}: the {kind} file is not valid TOML ({error}).") from error
     except RecursionError as error:
         raise failure(f"{origin}: the {kind} file is nested too deeply to be a {kind}.") from error
+
+
+def read_fields(
+    kind: type, table: Mapping[str, object], origin: str, failure: type[ReconError] = UsageError, largest: int = 2**53
+) -> dict[str, Any]:
+    """The values that a table states for the fields of a dataclass, each of the field's type.
+
+    Args:
+        kind: The dataclass; its fields are bool, int, float, str, or tuples of these.
+        table: Name to value; a field that is not stated is left out.
+        origin: How an error begins.
+        failure: The class of the error.
+        largest: Of a whole number, and of the length of a list.
+
+    Raises:
+        ReconError: Of the class ``failure``: a name is unknown, or a value of another type or too large.
+    """
+    hints = typing.get_type_hints(kind)
+    for name in sorted(table.keys() - hints.keys()):
+        raise failure(f"{origin}: the key {name!r} is unknown; {suggestion(name, hints)}.")
+    return {name: _typed(name, value, hints[name], (origin, failure, largest)) for name, value in table.items()}
+
+
+def _typed(name: str, value: object, hint: object, where: tuple[str, type[ReconError], int]) -> object:
+    origin, failure, largest = where
+    items = typing.get_args(hint)
+    if items:
+        length = None if items[-1] is Ellipsis else len(items)
+        if isinstance(value, list) and len(value) <= largest and (length is None or len(value) == length):
+            return tuple(_typed(name, item, items[0], where) for item in value)
+    elif hint is float:
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    elif type(value) is hint and not (isinstance(value, int) and abs(value) > largest):
+        return value
+    expected = f"{hint.__name__}" if isinstance(hint, type) and not items else str(hint)
+    limit = f" of at most {largest}" if expected == "int" else ""
+    raise failure(f"{origin}: {name} = {value!r}; expected {expected}{limit}.")
+
+
+def write_value(value: object) -> str:
+    """A value of a field as TOML."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(write_value(item) for item in value)}]"
+    return json.dumps(value) if isinstance(value, str) else repr(value)

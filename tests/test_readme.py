@@ -11,7 +11,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text()
 BLOCKS = re.findall(r"```console\n(.*?)```", README, flags=re.S)
-FILES = re.findall(r"```python file=(\S+)\n(.*?)```", README, flags=re.S)
+FILES = re.findall(r"```(?:python|toml) file=(\S+)\n(.*?)```", README, flags=re.S)
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, flags=re.S)
 
 

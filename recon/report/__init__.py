@@ -1,7 +1,8 @@
-"""Figures of a solve and of a scan."""
+"""Figures of a solve, of a scan and of a training."""
 
 from recon.report.figure import solve_figure
 from recon.report.geometry_drawing import draw_geometry
+from recon.report.training_figure import image_sheet, training_curve
 from recon.report.volume_figure import volume_figure
 
-__all__ = ["draw_geometry", "solve_figure", "volume_figure"]
+__all__ = ["draw_geometry", "image_sheet", "solve_figure", "training_curve", "volume_figure"]

@@ -13,7 +13,7 @@ from recon.priors.networks.learned import FilterBank, learned_prior, resolvent
 from recon.priors.networks.lipschitz import LipschitzConfig, LipschitzNetwork
 from recon.priors.networks.network import Config, Derivative, Network
 from recon.priors.networks.safetensors import read_safetensors, write_safetensors
-from recon.priors.networks.store import load, make, save
+from recon.priors.networks.store import architecture, load, make, save
 
 __all__ = [
     "ACTIVATIONS",
@@ -30,6 +30,7 @@ __all__ = [
     "LipschitzNetwork",
     "Network",
     "activation",
+    "architecture",
     "learned_prior",
     "load",
     "make",

@@ -6,21 +6,18 @@ checked before a network is made.
 
 import dataclasses
 import hashlib
-import math
-import typing
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from recon.errors import InputError, UsageError
+from recon.errors import InputError, ReconError, UsageError
 from recon.priors.networks.convex_ridge import ConvexRidge, ConvexRidgeConfig
 from recon.priors.networks.dncnn import DnCNN, DnCNNConfig
 from recon.priors.networks.lipschitz import LipschitzConfig, LipschitzNetwork
 from recon.priors.networks.network import Config, Network
 from recon.priors.networks.safetensors import decode, encode, read_bytes
-from recon.toml import read_toml
+from recon.toml import read_fields, read_toml, write_value
 from recon.wording import suggestion
 
 DESCRIPTION = "network.toml"
@@ -127,7 +124,7 @@ def with_weights(config: Config, tensors: dict[str, Tensor], origin: str) -> Net
 def describe(config: Config, sha256: str) -> str:
     """The text of ``network.toml``."""
     fields = dataclasses.asdict(config).items()
-    lines = [f"{name} = {_toml(value)}" for name, value in fields]
+    lines = [f"{name} = {write_value(value)}" for name, value in fields]
     head = [f"format = {FORMAT}", f'family = "{config.family}"', f'sha256 = "{sha256}"', "", "[architecture]"]
     return "\n".join([*head, *lines, ""])
 
@@ -146,11 +143,20 @@ def read_config(table: dict[str, object], origin: str) -> Config:
         raise InputError(f"{origin}: the family {family!r} is unknown; {suggestion(str(family), _CONFIGS)}.")
     if not isinstance(stated, dict):
         raise InputError(f"{origin}: architecture = {stated!r}; expected a table.")
-    kind = _CONFIGS[family]
-    hints = typing.get_type_hints(kind)
-    _expect(stated, tuple(hints), origin)
-    values: dict[str, Any] = {name: _value(name, stated[name], hint, origin) for name, hint in hints.items()}
-    return kind(**values)
+    _expect(stated, tuple(field.name for field in dataclasses.fields(_CONFIGS[family])), origin)
+    return architecture(family, stated, origin, InputError)
+
+
+def architecture(family: str, stated: dict[str, object], origin: str, failure: type[ReconError] = UsageError) -> Config:
+    """The architecture of a family with what is stated of it, and defaults for the rest; not yet checked.
+
+    Raises:
+        ReconError: Of the class ``failure``: the family or a key is unknown, or a value of another type or too large.
+    """
+    if family not in _CONFIGS:
+        raise failure(f"{origin}: the family {family!r} is unknown; {suggestion(family, _CONFIGS)}.")
+    values = read_fields(_CONFIGS[family], stated, origin, failure, _LARGEST)
+    return _CONFIGS[family](**values)
 
 
 def _expect(table: dict[str, object], names: tuple[str, ...], origin: str) -> None:
@@ -159,28 +165,3 @@ def _expect(table: dict[str, object], names: tuple[str, ...], origin: str) -> No
     for name in names:
         if name not in table:
             raise InputError(f"{origin}: the key {name!r} is missing; expected {', '.join(names)}.")
-
-
-def _value(name: str, value: object, hint: object, origin: str) -> object:
-    """A value of the type that a field of an architecture has."""
-    items = typing.get_args(hint)
-    if items:
-        length = None if items[-1] is Ellipsis else len(items)
-        if isinstance(value, list) and len(value) <= _LARGEST and (length is None or len(value) == length):
-            return tuple(_value(name, item, items[0], origin) for item in value)
-    elif hint is float:
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            return float(value)
-    elif type(value) is hint and not (isinstance(value, int) and abs(value) > _LARGEST):
-        return value
-    expected = f"{hint.__name__}" if isinstance(hint, type) and not items else str(hint)
-    limit = f" of at most {_LARGEST}" if expected == "int" else ""
-    raise InputError(f"{origin}: {name} = {value!r}; expected {expected}{limit}.")
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return f"[{', '.join(_toml(item) for item in value)}]"
-    return f'"{value}"' if isinstance(value, str) else repr(value)

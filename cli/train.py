@@ -1,0 +1,120 @@
+"""``recon train``: from folders of images to a folder with a network."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import terminal
+from .common import WHOLE_NUMBER, talk_options
+
+if TYPE_CHECKING:
+    from recon.training import Now, Outcome
+
+TERMINATED = 143
+
+
+@click.command("train")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE.toml", help="What to train.")
+@click.option("--data", required=True, multiple=True, metavar="DIR", help="Images to train on; repeatable.")
+@click.option("--validation", required=True, multiple=True, metavar="DIR", help="Other images; repeatable.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="A new folder.")
+@click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
+@click.option("--steps", type=WHOLE_NUMBER, metavar="N", help="Instead of those in the configuration.")
+@click.option("--processes", type=WHOLE_NUMBER, default=1, metavar="N", help="Share each batch among so many.")
+@click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N.  [default: auto]")
+@click.option("--json", "as_json", is_flag=True, help="The card of the network on stdout.")
+@talk_options
+def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **given: Any) -> None:
+    """Train a denoiser that is a resolvent, and keep it in DIR with its log, its figures and its checkpoint.
+
+    A run that was interrupted, or killed, goes on with --resume as if nothing had happened. Images are files, folders
+    or patterns such as 'scans/**/*.png'.
+
+    For example: recon train --config models/NAME/config.toml --data photos --validation others -o runs/first
+    """
+    if given["processes"] < 1:
+        raise click.UsageError(f"--processes is {given['processes']}; expected at least 1.")
+    if given["config_file"] is None and not given["resume"]:
+        raise click.UsageError("Missing option '--config'; expected a TOML file, unless --resume goes on with a run.")
+    from recon.pipeline.batch import expand_inputs
+    from recon.pipeline.device import choose_device
+    from recon.training import Images, prepare, read_recipe
+
+    images = Images(expand_inputs(data), expand_inputs(validation))
+    recipe = None if given["config_file"] is None else read_recipe(given["config_file"])
+    device = choose_device(given["device"], terminal.say)
+    wanted = prepare(output, recipe, given["resume"], given["steps"])
+    with _signals() as received:
+        outcome = _train(wanted, images, output, device, given["processes"], received)
+    _report(outcome, output, given["as_json"], received)
+
+
+def _train(  # noqa: PLR0913, PLR0917  internal: what the options say
+    recipe: Any, images: Any, output: Path, device: Any, processes: int, received: list[int]
+) -> "Outcome":
+    from recon.training import Listeners, train, train_together
+
+    progress = terminal.ProgressLine(output.name)
+    listeners = Listeners(terminal.say, lambda now: progress.show(_progress(now)), lambda: bool(received))
+    try:
+        if processes > 1:
+            return train_together(processes, recipe, images, output, device, listeners)
+        return train(recipe, images, output, device, listeners)
+    finally:
+        progress.close()
+
+
+def _progress(now: "Now") -> str:
+    step = now.step
+    parts = [f"step {step.number} of {now.steps}", f"loss {step.loss:.3g}"]
+    if now.psnr == now.psnr:
+        parts.append(f"{now.psnr:.2f} dB")
+    if step.constraint == step.constraint:
+        parts.append(f"||Q'|| {step.constraint:.3f}")
+    minutes, seconds = divmod(round(now.seconds_left), 60)
+    hours, minutes = divmod(minutes, 60)
+    return ", ".join([*parts, f"{hours}:{minutes:02}:{seconds:02} left"])
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM are noted, for the step to be ended and the state saved; a second one is obeyed at once."""
+    received: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, _frame: Any) -> None:
+        received.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+        terminal.say("stopping after this step; once more stops at once, and loses what is not saved")
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _report(outcome: "Outcome", output: Path, as_json: bool, received: list[int]) -> None:
+    if outcome.step < outcome.steps:
+        how = f"after step {outcome.step} of {outcome.steps}; the state is saved, and --resume -o {output} goes on"
+        if signal.SIGTERM in received:
+            terminal.say(f"terminated {how}")
+            raise SystemExit(TERMINATED)
+        raise KeyboardInterrupt(how)
+    if as_json:
+        import json
+
+        terminal.result_json(json.loads((output / "card.json").read_text(encoding="utf-8")))
+        return
+    terminal.result(f"{output}: {outcome.step} steps, {outcome.seconds:.1f} s")
+    if outcome.look is None:
+        return
+    rows = [[f"{each.noise:.4g}", f"{each.noisy:.2f}", f"{each.psnr:.2f}"] for each in outcome.look.figures]
+    terminal.result(terminal.table(["noise", "PSNR in", "PSNR"], rows))
+    terminal.result(f"Lip(Q) = {outcome.look.lipschitz}")

@@ -1,0 +1,95 @@
+"""Two pictures of a training: how it goes, and what the network makes of the validation images."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recon.imaging.atomic import replacing
+from recon.report._style import ACCENT, DPI, GREY, INCHES, SECOND, STYLE, require_figure_suffix
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Points = Sequence[tuple[int, float]]
+Picture = NDArray[Any]
+
+_MOST_POINTS = 400
+"""Of a curve: more than that is averaged, because the loss of single batches hides the trend."""
+
+
+def training_curve(curves: Mapping[str, Points], path: str | Path) -> None:
+    """One panel for each curve, over the steps; NaN is left out.
+
+    Args:
+        curves: Titles to points. The loss, which is positive, has a logarithmic scale.
+        path: The file, which is replaced.
+
+    Raises:
+        OutputError: It cannot be written, or not in that format.
+    """
+    import matplotlib  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    require_figure_suffix(path)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(INCHES, 2.6), layout="constrained")
+        for axes, (title, points) in zip(np.atleast_1d(figure.subplots(1, len(curves))), curves.items(), strict=True):
+            _draw(axes, title, points)
+        with replacing(path, overwrite=True) as temporary:
+            figure.savefig(temporary, dpi=DPI)
+
+
+def image_sheet(rows: Sequence[Sequence[tuple[str, Picture]]], path: str | Path) -> None:
+    """A table of titled pictures, each ``(height, width)`` or ``(height, width, 3)`` on [0, 1].
+
+    Args:
+        rows: All of one length.
+        path: The file, which is replaced.
+
+    Raises:
+        OutputError: It cannot be written, or not in that format.
+    """
+    import matplotlib  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    require_figure_suffix(path)
+    columns = len(rows[0])
+    with matplotlib.rc_context(STYLE):
+        size = INCHES / columns
+        figure = Figure(figsize=(INCHES, (size + 0.25) * len(rows)), layout="constrained")
+        for line, row in zip(figure.subplots(len(rows), columns, squeeze=False), rows, strict=True):
+            for axes, (title, picture) in zip(line, row, strict=True):
+                axes.imshow(np.clip(picture, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+                axes.set_title(title, loc="left", pad=3)
+                axes.set_axis_off()
+        with replacing(path, overwrite=True) as temporary:
+            figure.savefig(temporary, dpi=DPI)
+
+
+def _draw(axes: "Axes", title: str, points: Points) -> None:
+    known = [(step, value) for step, value in points if math.isfinite(value)]
+    axes.set_title(title, loc="left", pad=4)
+    axes.set_xlabel("step", fontsize=8)
+    axes.grid(True, which="major", axis="y", linewidth=0.4, color="#e5e7eb")
+    axes.spines[["top", "right"]].set_visible(False)
+    if not known:
+        axes.text(0.5, 0.5, "none", ha="center", transform=axes.transAxes, color=GREY)
+        return
+    steps, values = (np.array(each, float) for each in zip(*known, strict=True))
+    if title.startswith("loss") and (values > 0).all():
+        axes.set_yscale("log")
+    width = -(-len(steps) // _MOST_POINTS)
+    starts = np.arange(0, len(steps), width)
+    counts = np.diff([*starts, len(steps)])
+    axes.plot(
+        np.add.reduceat(steps, starts) / counts,
+        np.add.reduceat(values, starts) / counts,
+        color=ACCENT if title.startswith("loss") else SECOND,
+        linewidth=1.2,
+        marker="o" if len(steps) < 40 else "",
+        markersize=2.5,
+    )

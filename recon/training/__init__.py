@@ -1,0 +1,47 @@
+"""Training of denoisers that are resolvents, from folders of images to a folder with a network."""
+
+from recon.training.checkpoint import load_checkpoint, save_checkpoint
+from recon.training.config import (
+    DataConfig,
+    PenaltyConfig,
+    Recipe,
+    TrainingConfig,
+    ValidationConfig,
+    parse_recipe,
+    read_recipe,
+    to_toml,
+)
+from recon.training.data import Patches, read_patches, read_validation
+from recon.training.group import Group
+from recon.training.parallel import train_together
+from recon.training.penalty import excess, steepest
+from recon.training.run import Images, Listeners, Now, Outcome, prepare, train
+from recon.training.trainer import Step, Trainer
+
+__all__ = [
+    "DataConfig",
+    "Group",
+    "Images",
+    "Listeners",
+    "Now",
+    "Outcome",
+    "Patches",
+    "PenaltyConfig",
+    "Recipe",
+    "Step",
+    "Trainer",
+    "TrainingConfig",
+    "ValidationConfig",
+    "excess",
+    "load_checkpoint",
+    "parse_recipe",
+    "prepare",
+    "read_patches",
+    "read_recipe",
+    "read_validation",
+    "save_checkpoint",
+    "steepest",
+    "to_toml",
+    "train",
+    "train_together",
+]

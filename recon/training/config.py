@@ -1,0 +1,323 @@
+"""What a network is trained on and how, as one frozen value: the tables of a TOML file.
+
+``[network]`` names a family and its architecture; ``[data]``, ``[training]``, ``[penalty]`` and ``[validation]`` are
+the dataclasses below, each with defaults. Nothing that is written there is ignored: an unknown key is an error.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, final
+
+from recon.errors import ReconError, UsageError
+from recon.priors.networks import Config, ConvexRidgeConfig, DnCNNConfig, architecture
+from recon.toml import parse_toml, read_fields, read_toml, write_value
+from recon.wording import suggestion
+
+SCALES = ("file", "robust", "attenuation")
+LOSSES = ("mse", "l1", "sure", "r2r", "noise2noise")
+WITHOUT_CLEAN = ("sure", "r2r", "noise2noise")
+SCHEDULES = ("cosine", "step", "constant")
+PRECISIONS = ("single", "bfloat16")
+
+
+@final
+@dataclass(frozen=True)
+class DataConfig:
+    """Which pixels, and on which scale.
+
+    Attributes:
+        patch: Height and width of what a step sees, in pixels.
+        memory_mb: What all images together may take; of more, as many are kept as fit, in a random order.
+        augment: Whether patches are flipped and turned, all eight ways.
+        scale: What becomes [0, 1]: ``"file"`` (integer range; -1024 to 3071 HU for CT; MR by its percentiles 0.1 and
+            99.9, image by image), ``"robust"`` (those percentiles for every image), or ``"attenuation"`` (CT only).
+        range: The ends of [0, 1] instead: in the file's units (a window in HU), or with ``"attenuation"`` in 1/mm.
+            Two equal numbers: none.
+        clip: Whether values beyond [0, 1] are cut off, as a window does.
+        water: For ``"attenuation"``: that of water in 1/mm.
+        grey: Whether colour images become grey ones for a network of one channel.
+        skip_damaged: Whether files that cannot be read are left out with a remark, instead of refused.
+    """
+
+    patch: int = 48
+    memory_mb: int = 2048
+    augment: bool = True
+    scale: str = "file"
+    range: tuple[float, float] = (0.0, 0.0)
+    clip: bool = False
+    water: float = 0.02
+    grey: bool = True
+    skip_damaged: bool = False
+
+    def check(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            UsageError: In one sentence.
+        """
+        _at_least("data", self, patch=4, memory_mb=1)
+        _one_of("data.scale", self.scale, SCALES)
+        low, high = self.range
+        if low > high:
+            raise UsageError(f"data.range = {list(self.range)!r}; expected two numbers, the lower one first.")
+        if self.scale == "attenuation" and not (low < high and self.water > 0):
+            raise UsageError(
+                f"data.scale = 'attenuation' with range = {list(self.range)!r} and water = {self.water!r}; expected "
+                "the attenuations in 1/mm that become 0 and 1, and a positive one of water."
+            )
+
+
+@final
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The optimisation: Adam, without weight decay.
+
+    Attributes:
+        noise: The lowest and the highest standard deviation on the scale of the images; left out, those of the
+            network. Levels between are equally likely in their logarithm.
+        loss: ``"mse"`` or ``"l1"`` for clean images; for images that are noisy themselves ``"sure"`` and ``"r2r"``,
+            with ``noise`` the level in the files, or ``"noise2noise"`` for files of several frames of one scene.
+        batch: Patches a step.
+        steps: How many.
+        seed: Of everything that is random.
+        learning_rate: At its highest.
+        schedule: ``"cosine"`` falls to ``final``, ``"step"`` divides by ten at one half and at three quarters.
+        warmup: Steps in which the rate rises to its highest.
+        final: The last rate of ``"cosine"``, relative to the highest.
+        ema: The decay of the running average of the weights that is kept as the network; 0: the weights themselves.
+        clip: The largest norm of a gradient; 0: any.
+        precision: ``"bfloat16"`` for the forward pass of a DnCNN; whatever constrains a network runs in single.
+        inner_steps: For a prox: unrolled steps; 0: to ``inner_accuracy``, with implicit gradients.
+        inner_accuracy: The bound of the error of J(y) relative to ||y|| while training.
+    """
+
+    noise: tuple[float, float] = (0.0, 0.0)
+    loss: str = "mse"
+    batch: int = 16
+    steps: int = 10000
+    seed: int = 0
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    warmup: int = 0
+    final: float = 0.01
+    ema: float = 0.999
+    clip: float = 1.0
+    precision: str = "single"
+    inner_steps: int = 0
+    inner_accuracy: float = 0.01
+
+    def check(self) -> None:
+        """See :meth:`DataConfig.check`."""
+        low, high = self.noise
+        if not 0 < low <= high:
+            raise UsageError(
+                f"training.noise = {list(self.noise)!r}; expected positive standard deviations, the lower one first, "
+                "there or as the network's noise_range."
+            )
+        _one_of("training.loss", self.loss, LOSSES)
+        _one_of("training.schedule", self.schedule, SCHEDULES)
+        _one_of("training.precision", self.precision, PRECISIONS)
+        _at_least("training", self, batch=1, steps=1, seed=0, warmup=0, final=0, ema=0, clip=0, inner_steps=0)
+        _below_one("training", self, "ema", "inner_accuracy")
+        if not (self.learning_rate > 0 and self.inner_accuracy > 0):
+            raise UsageError(
+                f"training.learning_rate = {self.learning_rate!r}, inner_accuracy = {self.inner_accuracy!r}; expected "
+                "positive numbers."
+            )
+        if self.loss in ("sure", "r2r") and low != high:
+            raise UsageError(
+                f"training.loss = {self.loss!r} with noise = {list(self.noise)!r}; expected one level, that of the "
+                "noise in the files."
+            )
+
+
+@final
+@dataclass(frozen=True)
+class PenaltyConfig:
+    """The penalty of ``||Q'||`` above a target, at points between the clean patch and the network's own output.
+
+    The loss gains ``weight max(||Q'||^2 - target^2, 0)`` of the worst patch of the batch.
+
+    Attributes:
+        weight: 0: no penalty.
+        target: 1 - eps; well below 1 the prior is trained towards strong monotonicity, (1 - q)/(1 + q) for Lip(Q) <= q.
+        start: The step it begins at, after pretraining.
+        applications: Lanczos steps, each one pass forward and one back; they begin with the vectors of the last batch.
+        samples: Patches of the batch that are looked at; 0: all.
+        wild: The share of these that are mixed with noise without any image, at a random ratio: where a search for
+            violations begins too, and the images of the folder never lead.
+    """
+
+    weight: float = 0.0
+    target: float = 0.95
+    start: int = 0
+    applications: int = 5
+    samples: int = 0
+    wild: float = 0.0
+
+    def check(self) -> None:
+        """See :meth:`DataConfig.check`."""
+        _at_least("penalty", self, weight=0, start=0, applications=1, samples=0, wild=0)
+        if self.wild > 1:
+            raise UsageError(f"penalty.wild = {self.wild!r}; expected a share, at most 1.")
+        if not 0 < self.target <= 1:
+            raise UsageError(
+                f"penalty.target = {self.target!r}; expected more than 0 and at most 1, because above 1 (Id + Q)/2 is "
+                "no resolvent."
+            )
+
+
+@final
+@dataclass(frozen=True)
+class ValidationConfig:
+    """What is looked at while the training runs.
+
+    Attributes:
+        every: Steps between two looks; each also writes the checkpoint, the network, the log and the figures.
+        images: At most so many, the first of the folder.
+        crop: Height and width of their middle that is taken, at most.
+        noise: Levels; left out, the lowest, the middle and the highest of the training.
+    """
+
+    every: int = 500
+    images: int = 12
+    crop: int = 160
+    noise: tuple[float, ...] = ()
+
+    def check(self) -> None:
+        """See :meth:`DataConfig.check`."""
+        _at_least("validation", self, every=1, images=1, crop=4)
+        if not all(level > 0 for level in self.noise):
+            raise UsageError(f"validation.noise = {list(self.noise)!r}; expected positive standard deviations.")
+
+
+@final
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a training makes of its images."""
+
+    network: Config
+    data: DataConfig = field(default_factory=DataConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+
+    def __post_init__(self) -> None:
+        """Fill in the noise level from the network, and refuse what does not go together."""
+        self.network.check()
+        if self.training.noise == (0.0, 0.0):
+            object.__setattr__(self, "training", replace(self.training, noise=self.network.noise_range))
+        for part in (self.data, self.training, self.penalty, self.validation):
+            part.check()
+        free = isinstance(self.network, DnCNNConfig)
+        if self.penalty.weight > 0 and not free:
+            raise UsageError(
+                f"penalty.weight = {self.penalty.weight!r} for a {self.network.family} network; expected 0, because it "
+                "is nonexpansive by construction (and contraction = q of a Lipschitz network makes it strongly "
+                "monotone)."
+            )
+        if self.training.precision == "bfloat16" and not free:
+            raise UsageError(
+                f"training.precision = 'bfloat16' for a {self.network.family} network; expected 'single', because "
+                "what makes it nonexpansive is derived from its weights in every step."
+            )
+        if self.training.inner_steps and not isinstance(self.network, ConvexRidgeConfig):
+            raise UsageError(
+                f"training.inner_steps = {self.training.inner_steps} for a {self.network.family} network; expected 0, "
+                "because it has no inner iteration."
+            )
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The noise levels of the validation."""
+        low, high = self.training.noise
+        return self.validation.noise or ((low,) if low == high else (low, math.sqrt(low * high), high))
+
+
+_PARTS: dict[str, type] = {
+    "data": DataConfig, "training": TrainingConfig, "penalty": PenaltyConfig, "validation": ValidationConfig
+}  # fmt: skip
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """The recipe in a TOML file.
+
+    Raises:
+        UsageError: It cannot be read, or states what cannot be.
+    """
+    return recipe_from(read_toml(Path(path), "training"), str(path))
+
+
+def parse_recipe(text: str, origin: str, failure: type[ReconError] = UsageError) -> Recipe:
+    """The recipe that a text states."""
+    return recipe_from(parse_toml(text.encode(), origin, "training", failure), origin)
+
+
+def recipe_from(table: Mapping[str, object], origin: str) -> Recipe:
+    """The recipe that tables state; an error begins with ``origin``.
+
+    Raises:
+        UsageError: A key is unknown, or a value of the wrong kind or one that cannot be.
+    """
+    for name in sorted(table.keys() - {"network", *_PARTS}):
+        raise UsageError(f"{origin}: the table {name!r} is unknown; {suggestion(name, ['network', *_PARTS])}.")
+    network = dict(_table(table, "network", origin))
+    family = network.pop("family", None)
+    if not isinstance(family, str):
+        raise UsageError(f'{origin}: network.family is {family!r}; expected one, as in family = "ConvexRidge".')
+    config = architecture(family, network, f"{origin}: [network]")
+    parts: dict[str, Any] = {}
+    for name, kind in _PARTS.items():
+        stated = dict(_table(table, name, origin))
+        if name == "training" and isinstance(stated.get("noise"), int | float):
+            stated["noise"] = [stated["noise"]] * 2
+        parts[name] = kind(**read_fields(kind, stated, f"{origin}: [{name}]"))
+    try:
+        return Recipe(config, **parts)
+    except UsageError as error:
+        raise UsageError(f"{origin}: {error}") from error
+
+
+def to_toml(recipe: Recipe) -> str:
+    """A text that :func:`parse_recipe` reads back, every value stated."""
+    lines = ["[network]", f'family = "{recipe.network.family}"', *_lines(recipe.network)]
+    for name in _PARTS:
+        lines += ["", f"[{name}]", *_lines(getattr(recipe, name))]
+    return "\n".join([*lines, ""])
+
+
+def to_json(recipe: Recipe) -> dict[str, object]:
+    """The recipe as plain values."""
+    network = {"family": recipe.network.family, **dataclasses.asdict(recipe.network)}
+    return {"network": network, **{name: dataclasses.asdict(getattr(recipe, name)) for name in _PARTS}}
+
+
+def _lines(part: Any) -> Iterable[str]:
+    return (f"{item.name} = {write_value(getattr(part, item.name))}" for item in fields(part))
+
+
+def _table(table: Mapping[str, object], name: str, origin: str) -> Mapping[str, object]:
+    found = table.get(name, {})
+    if not isinstance(found, Mapping):
+        raise UsageError(f"{origin}: {name} = {found!r}; expected a table, [{name}].")
+    return found
+
+
+def _one_of(name: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        raise UsageError(f"{name} = {value!r} is unknown; {suggestion(value, known)}.")
+
+
+def _at_least(table: str, part: object, **least: float) -> None:
+    for name, bound in least.items():
+        if not getattr(part, name) >= bound:
+            raise UsageError(f"{table}.{name} = {getattr(part, name)!r}; expected at least {bound}.")
+
+
+def _below_one(table: str, part: object, *names: str) -> None:
+    for name in names:
+        if not getattr(part, name) < 1:
+            raise UsageError(f"{table}.{name} = {getattr(part, name)!r}; expected less than 1.")

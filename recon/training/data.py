@@ -1,0 +1,253 @@
+"""Images for training: read once, kept in memory as small numbers, and drawn from as patches."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recon import imaging
+from recon.errors import InputError, ReconError
+from recon.imaging import Image, ValueRange
+from recon.imaging.image import robust_range
+from recon.training.config import DataConfig
+
+Say = Callable[[str], None]
+Pixels = NDArray[Any]
+
+_LUMA = np.array([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)
+"""Of red, green and blue in grey, by the recommendation BT.601, as in the published grey versions of colour sets."""
+
+_NAMED = 3
+"""How many of the files at fault an error names."""
+
+
+@final
+@dataclass(frozen=True)
+class Patches:
+    """Images in memory, and the patches in them.
+
+    Attributes:
+        images: Each ``(frames, channels, height, width)``, of uint8, uint16 (255 and 65535 stand for 1) or float16.
+        patch: The side of a patch.
+        augment: Whether patches are flipped and turned.
+    """
+
+    images: tuple[Pixels, ...]
+    patch: int
+    augment: bool
+
+    @property
+    def bytes(self) -> int:
+        """What the images take."""
+        return sum(image.nbytes for image in self.images)
+
+    def draw(self, count: int, generator: torch.Generator, frames: int = 1) -> Tensor:
+        """Patches, every place of every image as likely as any other.
+
+        Args:
+            count: How many.
+            generator: What decides.
+            frames: Different frames of the image that each patch is taken from.
+
+        Returns:
+            ``(frames, count, channels, patch, patch)`` on the [0, 1] scale.
+        """
+        side = self.patch
+        rooms = np.cumsum([(image.shape[2] - side + 1) * (image.shape[3] - side + 1) for image in self.images])
+        places = torch.randint(int(rooms[-1]), (count,), generator=generator).numpy()
+        ways = torch.randint(8, (count,), generator=generator).tolist()
+        found = []
+        for place, way in zip(places, ways, strict=True):
+            index = int(np.searchsorted(rooms, place, side="right"))
+            image = self.images[index]
+            top, left = divmod(int(place) - (int(rooms[index - 1]) if index else 0), image.shape[3] - side + 1)
+            chosen = torch.randperm(len(image), generator=generator)[:frames].numpy()
+            patch = image[chosen, :, top : top + side, left : left + side]
+            found.append(unit(_turned(patch, way) if self.augment else patch))
+        return torch.from_numpy(np.stack(found, 1))
+
+    def fingerprint(self) -> str:
+        """A hash of every pixel in its order."""
+        total = hashlib.sha256()
+        for image in self.images:
+            total.update(f"{image.shape}{image.dtype}".encode())
+            total.update(image.tobytes())
+        return total.hexdigest()
+
+
+def unit(pixels: Pixels) -> Pixels:
+    """Stored numbers on the [0, 1] scale, in single precision."""
+    largest = np.float32(np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1)
+    found: Pixels = pixels.astype(np.float32) / largest
+    return found
+
+
+def read_patches(  # noqa: PLR0913, PLR0917  what to read, how, and how much of it
+    files: Sequence[Path], config: DataConfig, channels: int, seed: int, say: Say, frames: int = 1
+) -> Patches:
+    """The images of many files, in a random order, as many as fit into the memory that the configuration allows.
+
+    Args:
+        files: PNG, JPEG, TIFF, NPY or DICOM.
+        config: The scale, the size of the patches, and the memory.
+        channels: Those of the network.
+        seed: Of the order.
+        say: Where remarks go.
+        frames: How many frames of a scene each image must have; with 1, every frame is an image.
+
+    Raises:
+        InputError: Files cannot be read, or do not go together, each named; or none is large enough.
+    """
+    order = torch.randperm(len(files), generator=torch.Generator().manual_seed(seed)).tolist()
+    kept: list[Pixels] = []
+    room, small = config.memory_mb * 2**20, 0
+    reader = _Reader(config, channels, frames)
+    for count, index in enumerate(order):
+        for image in reader.read(files[index]):
+            if min(image.shape[2:]) < config.patch:
+                small += 1
+            elif image.nbytes > room:
+                room = 0
+            else:
+                room -= image.nbytes
+                kept.append(image)
+        if room == 0:
+            say(f"{len(kept)} images fill the {config.memory_mb} MB of data.memory_mb; {len(files) - count - 1} "
+                "files are left unread")  # fmt: skip
+            break
+    reader.report(say)
+    if small:
+        say(f"{small} images are smaller than a patch of {config.patch} x {config.patch} and are left out")
+    if not kept:
+        raise InputError(
+            f"{len(files)} files hold no image for training; expected at least one of {config.patch} x {config.patch} "
+            f"pixels that fits into {config.memory_mb} MB."
+        )
+    return Patches(tuple(kept), config.patch, config.augment)
+
+
+def read_validation(  # noqa: PLR0913, PLR0917  what to read, how, and how much of it
+    files: Sequence[Path], config: DataConfig, channels: int, count: int, crop: int, say: Say
+) -> list[Tensor]:
+    """The middle of the first images, each ``(1, channels, height, width)`` on the [0, 1] scale.
+
+    Raises:
+        InputError: Files cannot be read, or do not go together, each named; or there is none.
+    """
+    reader, found = _Reader(config, channels, 1), []
+    for file in files:
+        for image in reader.read(file):
+            top, left = ((size - min(size, crop)) // 2 for size in image.shape[2:])
+            found.append(torch.from_numpy(unit(image[:, :, top : top + crop, left : left + crop])))
+        if len(found) >= count:
+            break
+    reader.report(say)
+    if not found:
+        raise InputError(f"{len(files)} files hold no image for validation; expected at least one.")
+    return found[:count]
+
+
+class _Reader:
+    """Reads one file after the other, and remembers which could not be, and what they are in."""
+
+    def __init__(self, config: DataConfig, channels: int, frames: int) -> None:
+        self.config, self.channels, self.frames = config, channels, frames
+        self.faults: list[str] = []
+        self.units = ""
+
+    def read(self, file: Path) -> Iterable[Pixels]:
+        try:
+            image = imaging.read(file)
+        except ReconError as error:
+            self.faults.append(str(error))
+            return []
+        try:
+            self._check_units(image)
+            pixels = _stored(_chosen(image, self.channels, self.config), image, self.config)
+            if len(pixels) < self.frames:
+                raise InputError(f"there is {len(pixels)} frame; expected at least {self.frames} of one scene.")
+        except ReconError as error:
+            self.faults.append(f"{file}: {error}")
+            return []
+        return [pixels] if self.frames > 1 else [pixels[index : index + 1] for index in range(len(pixels))]
+
+    def report(self, say: Say) -> None:
+        """Refuse or mention the files that could not be read."""
+        if not self.faults:
+            return
+        named = " ".join(self.faults[:_NAMED]) + (" ..." if len(self.faults) > _NAMED else "")
+        if not self.config.skip_damaged:
+            raise InputError(f"{len(self.faults)} files cannot be trained on (data.skip_damaged = true leaves such "
+                             f"out): {named}")  # fmt: skip
+        say(f"{len(self.faults)} files are left out: {named}")
+
+    def _check_units(self, image: Image) -> None:
+        units = image.units or "no units"
+        self.units = self.units or units
+        if units != self.units:
+            raise InputError(
+                f"the values are in {units}; expected {self.units} as in the files before, because one network is "
+                "trained on one scale."
+            )
+
+
+def _chosen(image: Image, channels: int, config: DataConfig) -> Pixels:
+    """The pixels in units, in the channels that the network takes."""
+    pixels = image.pixels
+    if pixels.dtype.kind == "c":
+        raise InputError("the pixels of a file are complex; expected real ones, because denoisers take images.")
+    if image.padding is not None:
+        pixels = np.where(image.padding, np.asarray(image.value_range.low, pixels.dtype), pixels)
+    if pixels.shape[1] == channels:
+        return pixels
+    if channels == 1 and pixels.shape[1] == 3 and config.grey:
+        grey: Pixels = (pixels * _LUMA).sum(1, keepdims=True)
+        if pixels.dtype.kind == "u":
+            grey = np.rint(grey).astype(pixels.dtype)
+        return grey
+    hint = "; data.grey = true makes grey images of them" if channels == 1 else ""
+    raise InputError(f"an image has {pixels.shape[1]} channels; expected {channels}, as the network takes{hint}.")
+
+
+def _stored(pixels: Pixels, image: Image, config: DataConfig) -> Pixels:
+    """The pixels on the [0, 1] scale as the smallest numbers that hold them well."""
+    scale = _scale(pixels, image, config)
+    if pixels.dtype == np.uint8 and (scale.low, scale.high) == (0, 255):
+        return pixels
+    values = (pixels.astype(np.float64) - scale.low) / scale.width
+    if config.clip:
+        values = values.clip(0, 1)
+    if values.min() >= 0 and values.max() <= 1:
+        return np.rint(values * 65535).astype(np.uint16)
+    half = values.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise InputError(f"the values of an image reach {np.abs(values).max():.3g} on the scale where they should lie "
+                         "in [0, 1]; expected another data.range or data.clip = true.")  # fmt: skip
+    return half
+
+
+def _scale(pixels: Pixels, image: Image, config: DataConfig) -> ValueRange:
+    if config.scale == "attenuation":
+        if image.units != "HU":
+            raise InputError(f"the values are in {image.units or 'no units'}; expected HU, because data.scale is "
+                             "'attenuation'.")  # fmt: skip
+        low, high = (1000 * (end / config.water - 1) for end in config.range)
+        return ValueRange(low, high)
+    if config.range[0] < config.range[1]:
+        return ValueRange(*config.range)
+    return robust_range(pixels, about_one=False) if config.scale == "robust" else image.value_range
+
+
+def _turned(patch: Pixels, way: int) -> Pixels:
+    """One of the eight symmetries of a square, of the last two axes."""
+    turned: Pixels = np.rot90(patch, way % 4, axes=(-2, -1))
+    if way < 4:
+        return turned
+    mirrored: Pixels = turned[..., ::-1]
+    return mirrored

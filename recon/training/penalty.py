@@ -1,0 +1,118 @@
+"""How far ||Q'|| exceeds its target, at cost of a few masked passes, and the gradient of that.
+
+The largest singular value of Q'(x) of every patch, by Lanczos on Q'^T Q' with full re-orthogonalisation, all patches
+at once, begun with the vectors of the batch before: five steps see what a power iteration sees in more than ten
+(Saad, *Numerical Methods for Large Eigenvalue Problems*, section 6.6). The value is a lower bound, as that of every
+iteration. Its gradient with respect to the weights is that of ``||Q'(x) v||^2`` with v held fixed, which is exact where
+v is a singular vector, because the derivative by v vanishes there.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from recon.errors import UsageError
+from recon.priors.networks import DnCNN, Network
+from recon.types import Map
+
+_ROUNDING = 64
+"""Rounding units of a vector below which what orthogonalisation leaves of it is nothing: the space is exhausted."""
+
+
+@final
+@dataclass(frozen=True)
+class Steepest:
+    """What was found at each point.
+
+    Attributes:
+        norms: Lower bounds of ||Q'(x)||, ``(batch,)``.
+        vectors: Directions of norm 1 that nearly attain them, of the shape of x.
+    """
+
+    norms: Tensor
+    vectors: Tensor
+
+    @property
+    def worst(self) -> int:
+        """Which of the points has the largest norm."""
+        return int(self.norms.argmax())
+
+
+@torch.no_grad()
+def steepest(network: Network, x: Tensor, level: Tensor | None, start: Tensor, applications: int) -> Steepest:
+    """The largest singular values of Q' at some points.
+
+    Args:
+        network: In training or not.
+        x: The points, ``(batch, channels, height, width)``.
+        level: The noise level of each, for a conditioned network.
+        start: Directions to begin with, of the shape of x.
+        applications: Lanczos steps.
+    """
+    derivative = network.derivative(x, level)
+    vectors = _lanczos(lambda v: derivative.transpose(derivative.forward(v)), start, applications)
+    return Steepest(_norms(derivative.forward(vectors)), vectors)
+
+
+def excess(network: Network, x: Tensor, level: Tensor | None, vector: Tensor, target: float) -> Tensor:
+    """``max(||Q'(x) v||^2 - target^2, 0)`` of one point and direction, with the graph to the weights.
+
+    Args:
+        network: A DnCNN: its derivative is made of convolutions with its weights.
+        x: The point, ``(1, channels, height, width)``.
+        level: Its noise level, for a conditioned network.
+        vector: The direction, of norm 1.
+        target: What the norm may be.
+
+    Raises:
+        UsageError: The derivative of the network holds no graph.
+    """
+    if not isinstance(network, DnCNN):
+        raise UsageError(
+            f"excess: {network.config.family} is no DnCNN; expected one, because its derivative is made of its weights."
+        )
+    return (network.derivative(x, level).forward(vector).square().sum() - target**2).clamp(min=0)
+
+
+def between(clean: Tensor, denoised: Tensor, shares: Tensor) -> Tensor:
+    """Points between clean patches, at 0, and denoised ones, at 1 (Pesquet et al. 2021); shares ``(batch,)``."""
+    share = shares.view(-1, 1, 1, 1).to(clean)
+    return share * denoised + (1 - share) * clean
+
+
+def _lanczos(symmetric: Map, start: Tensor, steps: int) -> Tensor:
+    """The Ritz vectors of the largest Ritz values of one symmetric map on each batch item, of norm 1."""
+    shape, tiny = start.shape, torch.finfo(start.dtype).tiny
+    basis, rows = [_to_unit(start.flatten(1), tiny)], []
+    for step in range(steps):
+        image = symmetric(basis[-1].view(shape)).flatten(1)
+        rows.append(torch.stack([(image * vector).sum(1) for vector in basis], 1))
+        if step + 1 == steps:
+            break
+        before = image.square().sum(1, keepdim=True).sqrt()
+        for _ in range(2):  # twice is enough (Kahan and Parlett)
+            for vector in basis:
+                image = image - (image * vector).sum(1, keepdim=True) * vector
+        left = image.square().sum(1, keepdim=True).sqrt()
+        image = torch.where(left > _ROUNDING * torch.finfo(start.dtype).eps * before, image, 0.0)
+        basis.append(_to_unit(image, tiny))
+    projected = start.new_zeros(len(start), steps, steps, dtype=torch.float64)
+    for step, row in enumerate(rows):
+        projected[:, step, : step + 1] = row.double()
+    _, vectors = torch.linalg.eigh(projected)  # reads the lower triangle
+    best = vectors[:, :, -1].to(start.dtype)
+    total = torch.zeros_like(basis[0])
+    for step, vector in enumerate(basis):
+        total = total + best[:, step, None] * vector
+    return _to_unit(total, tiny).view(shape)
+
+
+def _to_unit(v: Tensor, tiny: float) -> Tensor:
+    """Rows of norm 1; a zero row stays zero."""
+    return v / v.square().sum(1, keepdim=True).sqrt().clamp(min=tiny)
+
+
+def _norms(v: Tensor) -> Tensor:
+    return v.square().sum((1, 2, 3)).sqrt()

@@ -1,0 +1,348 @@
+"""A training from images to a folder with a network: the loop around :class:`Trainer`, and what it leaves behind.
+
+The folder holds ``network.toml`` and ``weights.safetensors``, as :func:`recon.priors.networks.load` reads them;
+``card.json``, what is known of the network; ``config.toml``, the recipe with every value; ``log.csv``, ``curve.png``
+and ``validation.png``; ``checkpoint.json`` and the state that it names.
+"""
+
+import json
+import math
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import final
+
+import torch
+from torch import Tensor
+
+from recon._version import __version__
+from recon.errors import GuaranteeError, InputError, OutputError, UsageError
+from recon.imaging import replacing
+from recon.priors.networks import save
+from recon.report import image_sheet, training_curve
+from recon.toml import MOST_BYTES
+from recon.training.checkpoint import NAME, Progress, load_checkpoint, owned, save_checkpoint
+from recon.training.config import WITHOUT_CLEAN, Recipe, parse_recipe, to_json, to_toml
+from recon.training.data import Patches, Say, read_patches, read_validation
+from recon.training.group import ALONE, Group
+from recon.training.log import Log, Row
+from recon.training.trainer import Step, Trainer, as_kept
+from recon.training.validation import Look, look
+
+CONFIG, CARD = "config.toml", "card.json"
+SAVE_SECONDS = 60.0
+"""Between two checkpoints at most: what a hard kill can cost."""
+
+
+@final
+@dataclass(frozen=True)
+class Now:
+    """How far a training is.
+
+    Attributes:
+        step: What the last step saw.
+        steps: How many there will be.
+        psnr: Of the validation images when they were last looked at, in dB; NaN before.
+        seconds_left: An estimate.
+    """
+
+    step: Step
+    steps: int
+    psnr: float
+    seconds_left: float
+
+
+@final
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended.
+
+    Attributes:
+        step: Steps done.
+        steps: Steps wanted.
+        look: At the validation images, if it went to the end.
+        seconds: Spent on all steps, those before a resumption included.
+    """
+
+    step: int
+    steps: int
+    look: Look | None
+    seconds: float
+
+
+@final
+@dataclass(frozen=True)
+class Images:
+    """The files of a training.
+
+    Attributes:
+        training: PNG, JPEG, TIFF, NPY or DICOM.
+        validation: Likewise; none of those for training.
+    """
+
+    training: Sequence[Path]
+    validation: Sequence[Path]
+
+    def __post_init__(self) -> None:
+        for what, files in (("training", self.training), ("validation", self.validation)):
+            if not files:
+                raise UsageError(f"no images for {what} were given; expected a folder of them.")
+        both = {file.resolve() for file in self.training} & {file.resolve() for file in self.validation}
+        if both:
+            raise UsageError(
+                f"{min(both)}: the file is for training and for validation; expected it in one of them, because "
+                "figures on what was learnt by heart say nothing."
+            )
+
+
+@final
+@dataclass(frozen=True)
+class Listeners:
+    """Who hears of a training.
+
+    Attributes:
+        say: Where remarks go.
+        watch: Called after every step.
+        stopping: Asked after every step; True saves and ends.
+    """
+
+    say: Say = lambda line: None
+    watch: Callable[[Now], None] = lambda now: None
+    stopping: Callable[[], bool] = lambda: False
+
+
+def prepare(folder: Path, recipe: Recipe | None, resume: bool, steps: int | None = None) -> Recipe:
+    """See that a run may use a folder, and which recipe it follows; makes the folder if it is new.
+
+    Args:
+        folder: Of the run.
+        recipe: What is wanted; ``None``: what the folder says.
+        resume: Whether a run in the folder is to go on.
+        steps: Instead of the recipe's own.
+
+    Raises:
+        OutputError: There is a run, or something else, in the folder, and it is not to go on; or it cannot be made.
+        InputError: There is no run to go on with.
+        UsageError: The recipe is another one than that of the run.
+    """
+    if not resume:
+        if recipe is None:
+            raise UsageError(f"{folder}: no configuration was given; expected one, unless a run goes on.")
+        _claim(folder)
+        return _with_steps(recipe, steps)
+    kept = _read_kept(folder / CONFIG)
+    wanted = _with_steps(kept if recipe is None else recipe, steps)
+    _require_same(folder, wanted, kept)
+    return wanted
+
+
+def train(  # noqa: PLR0913, PLR0917  what, from what, where to, and who hears of it
+    recipe: Recipe,
+    images: Images,
+    folder: Path,
+    device: torch.device,
+    listeners: Listeners = Listeners(),
+    group: Group = ALONE,
+) -> Outcome:
+    """Train, from the checkpoint in the folder if there is one; see :func:`prepare`.
+
+    Raises:
+        InputError: Images or the checkpoint cannot be read.
+        OutputError: Something cannot be written; the last checkpoint is whole.
+        GuaranteeError: The loss is not finite any more; the state before that is kept.
+    """
+    data, training = recipe.data, recipe.training
+    frames = 2 if training.loss == "noise2noise" else 1
+    say = listeners.say if group.first else lambda line: None
+    channels = recipe.network.channels
+    patches = read_patches(images.training, data, channels, training.seed, say, frames)
+    shown = read_validation(images.validation, data, channels, recipe.validation.images, recipe.validation.crop, say)
+    run = _Run(recipe, patches, shown, folder, Trainer(recipe, patches, device, group), listeners)
+    if not group.first:
+        return run.go()
+    with owned(folder):
+        if (folder / CONFIG).exists():
+            _require_same(folder, recipe, _read_kept(folder / CONFIG))
+        with replacing(folder / CONFIG, overwrite=True) as temporary:
+            temporary.write_text(to_toml(recipe), encoding="utf-8")
+        return run.go()
+
+
+class _Run:
+    """The loop, and the files that it writes."""
+
+    def __init__(  # noqa: PLR0913, PLR0917  internal: the parts of one loop
+        self,
+        recipe: Recipe,
+        patches: Patches,
+        shown: list[Tensor],
+        folder: Path,
+        trainer: Trainer,
+        listeners: Listeners,
+    ) -> None:
+        self.recipe, self.patches, self.shown, self.folder = recipe, patches, shown, folder
+        self.trainer, self.listeners, self.group = trainer, listeners, trainer.group
+        self.fingerprint = patches.fingerprint()
+        self.seconds, self.psnr = 0.0, math.nan
+        self.log: Log | None = None
+
+    def go(self) -> Outcome:
+        """Begin, or go on, until the end or until somebody says stop."""
+        self._restore()
+        self.group.any(False)  # all have read the checkpoint before one replaces it
+        if self.group.first:
+            self.log = Log(self.folder, self.trainer.step)
+            self.psnr = next((row.psnr for row in reversed(self.log.rows) if math.isfinite(row.psnr)), math.nan)
+        steps, every = self.recipe.training.steps, self.recipe.validation.every
+        self._save()
+        began, saved, before, first = time.monotonic(), time.monotonic(), self.seconds, self.trainer.step
+        seen: Look | None = None
+        while self.trainer.step < steps:
+            step = self._advance()
+            self.seconds = before + time.monotonic() - began
+            looks = step.number % every == 0 or step.number == steps
+            seen = self._look() if looks else None
+            self._record(step, seen)
+            left = (time.monotonic() - began) / (step.number - first) * (steps - step.number)
+            self.listeners.watch(Now(step, steps, self.psnr, left))
+            stop = self.group.any(self.listeners.stopping())
+            late = self.group.any(self.group.first and time.monotonic() - saved > SAVE_SECONDS)
+            if looks or stop or late:
+                if seen is not None:
+                    self._publish(seen)
+                self._save()
+                saved = time.monotonic()
+            if stop:
+                break
+        return Outcome(self.trainer.step, steps, seen, self.seconds)
+
+    def _restore(self) -> None:
+        if not (self.folder / NAME).exists():
+            return
+        state, progress = load_checkpoint(self.folder)
+        if progress.data != self.fingerprint:
+            raise InputError(
+                f"{self.folder}: the run was begun with other images; expected the same {len(self.patches.images)} or "
+                "whichever they were, because the random choice of patches goes on among them."
+            )
+        self.trainer.restore(state)
+        self.seconds = progress.seconds
+
+    def _advance(self) -> Step:
+        try:
+            return self.trainer.advance()
+        except GuaranteeError as error:
+            if not self.trainer.is_finite:
+                kept = "the last checkpoint is kept"
+            else:
+                self._save()
+                kept = f"the weights of step {self.trainer.step} are kept"
+            raise GuaranteeError(f"{self.folder}: the training stopped, and {kept}: {error}") from error
+
+    def _look(self) -> Look | None:
+        if not self.group.first:
+            return None
+        network = as_kept(self.trainer.average)
+        clean = self.recipe.training.loss not in WITHOUT_CLEAN
+        return look(network, self.shown, self.recipe.levels, clean, self.recipe.training.seed)
+
+    def _record(self, step: Step, seen: Look | None) -> None:
+        if self.log is None:
+            return
+        if seen is not None:
+            self.psnr = seen.psnr
+        found = (math.nan, math.nan) if seen is None else (seen.psnr, seen.lipschitz.value)
+        self.log.add(Row(step.number, step.loss, step.rate, step.constraint, self.seconds, *found))
+
+    def _save(self) -> None:
+        state = self.trainer.state()
+        if self.log is not None:
+            self.log.flush()
+            save_checkpoint(self.folder, state, Progress(self.trainer.step, self.seconds, self.fingerprint))
+
+    def _publish(self, seen: Look) -> None:
+        """The network as it is now, what is known of it, and the figures."""
+        save(self.trainer.average, self.folder, overwrite=True)
+        with replacing(self.folder / CARD, overwrite=True) as temporary:
+            text = json.dumps(self._card(seen), indent=2, allow_nan=False, ensure_ascii=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
+        assert self.log is not None  # noqa: S101  only the process that writes publishes
+        rows = self.log.rows
+        curves = {"loss of a batch": [(row.step, row.loss) for row in rows]}
+        curves["validation, PSNR in dB"] = [(row.step, row.psnr) for row in rows]
+        if self.recipe.penalty.weight:
+            curves["||Q'||, worst of the batch"] = [(row.step, row.constraint) for row in rows]
+        training_curve(curves, self.folder / "curve.png")
+        image_sheet(seen.sheet, self.folder / "validation.png")
+
+    def _card(self, seen: Look) -> dict[str, object]:
+        network, known = self.recipe.network, seen.lipschitz
+        pixels = sum(image.shape[-2] * image.shape[-1] for image in self.patches.images)
+        return {
+            "family": network.family,
+            "channels": network.channels,
+            "noise_range": list(self.recipe.training.noise),
+            "parameters": sum(parameter.numel() for parameter in self.trainer.network.parameters()),
+            "lipschitz_Q": {"value": known.value, "evidence": str(known.evidence), "how": known.how},
+            "figures": [
+                {"noise": each.noise, "psnr": _number(each.psnr), "psnr_noisy": _number(each.noisy)}
+                for each in seen.figures
+            ],
+            "data": {
+                "images": len(self.patches.images),
+                "pixels": pixels,
+                "fingerprint": self.fingerprint,
+                "validation_images": len(self.shown),
+            },
+            "training": {
+                "step": self.trainer.step,
+                "seconds": round(self.seconds, 1),
+                "processes": self.group.size,
+                "device": str(self.trainer.device),
+            },
+            "recipe": to_json(self.recipe),
+            "versions": {"recon": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        }
+
+
+def _number(value: float) -> float | None:
+    return round(value, 4) if math.isfinite(value) else None
+
+
+def _with_steps(recipe: Recipe, steps: int | None) -> Recipe:
+    if steps is None:
+        return recipe
+    return replace(recipe, training=replace(recipe.training, steps=steps))
+
+
+def _require_same(folder: Path, recipe: Recipe, kept: Recipe) -> None:
+    if _with_steps(recipe, kept.training.steps) != kept:
+        raise UsageError(
+            f"{folder}: the run was begun with another configuration, which is in {CONFIG}; expected the same, because "
+            "what it went through belongs to that one (only the number of steps may differ)."
+        )
+
+
+def _claim(folder: Path) -> None:
+    """Make the folder of a new run."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        taken = any(folder.iterdir())
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        raise OutputError(f"{folder}: the folder of the run cannot be made ({reason}).") from error
+    if taken:
+        what = "a run is in it (--resume goes on with it)" if (folder / CONFIG).exists() else "it is not empty"
+        raise OutputError(f"{folder}: {what}; expected a new or an empty folder, because runs are never overwritten.")
+
+
+def _read_kept(path: Path) -> Recipe:
+    try:
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES).decode()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{path.parent}: there is no run to go on with ({CONFIG}: {reason}).") from error
+    return parse_recipe(text, str(path))

@@ -1,0 +1,240 @@
+"""One step of the optimisation after the other; everything that decides the next one is in a state that can be kept."""
+
+import copy
+import hashlib
+import math
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from torch import Tensor
+
+from recon.errors import GuaranteeError, InputError
+from recon.priors.networks import ConvexRidge, InnerSolver, Network, make
+from recon.training.config import Recipe, TrainingConfig
+from recon.training.data import Patches
+from recon.training.group import ALONE, Group
+from recon.training.losses import Sample, fidelity, sample
+from recon.training.penalty import between, excess, steepest
+
+_ADJOINT = 10.0
+"""How much coarser the linear solve of a backward pass may be than the inner iteration: an error in the gradient only
+turns the step, while one in J biases the loss."""
+
+
+@final
+@dataclass(frozen=True)
+class Step:
+    """What a step saw.
+
+    Attributes:
+        number: Steps done, this one included.
+        loss: Of the batch, without the penalty.
+        constraint: The largest ||Q'|| found on the batch; NaN where none was looked for.
+        rate: The learning rate.
+    """
+
+    number: int
+    loss: float
+    constraint: float
+    rate: float
+
+
+class Trainer:
+    """A network in training.
+
+    The random numbers of a step follow from the seed and the number of the step, so that a state needs no generator.
+
+    Args:
+        recipe: What to do.
+        patches: What to train on.
+        device: Where to compute.
+        group: The processes that share the work.
+    """
+
+    def __init__(
+        self, recipe: Recipe, patches: Patches, device: torch.device | str = "cpu", group: Group = ALONE
+    ) -> None:
+        self.recipe, self.patches, self.device, self.group = recipe, patches, torch.device(device), group
+        with torch.random.fork_rng([]):
+            torch.manual_seed(recipe.training.seed)
+            self.network = make(recipe.network).to(self.device).train()
+        if isinstance(self.network, ConvexRidge):
+            self.network.solver = _inner(recipe.training)
+        self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=recipe.training.learning_rate)
+        self.step = 0
+        side, batch, penalty = recipe.data.patch, recipe.training.batch, recipe.penalty
+        count = min(penalty.samples or batch, batch)
+        self.looked_at = [index * batch // count for index in range(count)] if penalty.weight else []
+        self.directions = torch.zeros(0)
+        if penalty.weight:
+            shape = (batch, recipe.network.channels, side, side)
+            self.directions = torch.randn(shape, generator=self._generator("directions")).to(self.device)
+
+    def advance(self) -> Step:
+        """Do one step.
+
+        Raises:
+            GuaranteeError: The loss or its gradient is not finite; the weights are those before the step.
+        """
+        config = self.recipe.training
+        generator = self._generator("batch")
+        frames = self.patches.draw(config.batch, generator, 2 if config.loss == "noise2noise" else 1)
+        whole = sample(frames, config, generator)
+        begin, end = self.group.share(config.batch)
+        data = whole.part(begin, end).to(self.device)
+        self.optimizer.zero_grad(set_to_none=True)
+        values, denoised = fidelity(self.network, data, config, self._seed("loss"))
+        (values.sum() / config.batch).backward()  # type: ignore[no-untyped-call]
+        constraint = self._penalise(data, denoised, begin)
+        loss = sum(self.group.gather(float(values.detach().sum()) / config.batch))
+        gradients = self._gradients()
+        self.group.sum_(gradients)
+        size = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients))
+        if not (math.isfinite(loss) and math.isfinite(size)):
+            what = "loss" if not math.isfinite(loss) else "gradient"
+            raise GuaranteeError(
+                f"the {what} is {loss if what == 'loss' else size} at step {self.step + 1}; expected finite numbers: "
+                f"training.learning_rate = {config.learning_rate:g} may be too large, or the images are not about "
+                "[0, 1]."
+            )
+        if config.clip and size > config.clip:
+            for gradient in gradients:
+                gradient.mul_(config.clip / size)
+        rate = self._update()
+        return Step(self.step, loss, constraint, rate)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that decides the next step, by name; to be called by every process of the group."""
+        found = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        found |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            found |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
+        if self.directions.numel():
+            begin, end = self.group.share(len(self.directions))
+            mine = torch.zeros_like(self.directions)
+            mine[begin:end] = self.directions[begin:end]
+            self.group.sum_([mine])
+            found["directions"] = mine
+        found["step"] = torch.tensor([self.step])
+        return found
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from a state.
+
+        Raises:
+            InputError: It is not one of this recipe.
+        """
+        try:
+            self.step = int(state["step"])
+            self.network.load_state_dict(_under("network.", state))
+            self.average.load_state_dict(_under("average.", state))
+            moments: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in _under("optimizer.", state).items():
+                index, _, kind = name.partition(".")
+                moments.setdefault(int(index), {})[kind] = tensor
+            whole = self.optimizer.state_dict()
+            self.optimizer.load_state_dict({**whole, "state": moments})
+            if self.directions.numel():
+                self.directions.copy_(state["directions"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise InputError(
+                f"the state of the training is not one of a {self.recipe.network.family} network as configured "
+                f"({type(error).__name__}); expected the checkpoint of the same configuration."
+            ) from error
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all weights are numbers."""
+        return all(bool(parameter.isfinite().all()) for parameter in self.network.parameters())
+
+    def _penalise(self, data: Sample, denoised: Tensor, begin: int) -> float:
+        """Add the gradient of the penalty to those of the loss; the largest norm over all processes, or NaN."""
+        penalty, network = self.recipe.penalty, self.network
+        if not self.looked_at or self.step < penalty.start:
+            return math.nan
+        mine = [index - begin for index in self.looked_at if 0 <= index - begin < len(data.noisy)]
+        norms, found = torch.full((1,), -math.inf), None
+        points = self._points(data.target, denoised, begin)[mine]
+        level = data.level[mine] if network.conditioned else None
+        if mine:
+            places = [begin + index for index in mine]
+            found = steepest(network, points, level, self.directions[places], penalty.applications)
+            self.directions[places] = found.vectors
+            norms = found.norms
+        worst = self.group.gather(float(norms.max()))
+        if found is not None and worst.index(max(worst)) == self.group.rank:
+            k = found.worst
+            one = None if level is None else level[k : k + 1]
+            value = excess(network, points[k : k + 1], one, found.vectors[k : k + 1], penalty.target)
+            (penalty.weight * value).backward()  # type: ignore[no-untyped-call]
+        return max(worst)
+
+    def _points(self, clean: Tensor, denoised: Tensor, begin: int) -> Tensor:
+        """Where the derivative is looked at, for this process's part of the batch, which begins there."""
+        penalty, batch = self.recipe.penalty, self.recipe.training.batch
+        generator, end = self._generator("points"), begin + len(clean)
+        points = between(clean, denoised, torch.rand(batch, generator=generator)[begin:end])
+        count = round(penalty.wild * len(self.looked_at))
+        if not count:
+            return points
+        noise = torch.rand((batch, *clean.shape[1:]), generator=generator)
+        shares = torch.zeros(batch)
+        shares[self.looked_at[:count]] = torch.rand(count, generator=generator)
+        return between(points, noise[begin:end].to(points), shares[begin:end])
+
+    def _update(self) -> float:
+        config = self.recipe.training
+        rate = config.learning_rate * schedule(config, self.step)
+        for part in self.optimizer.param_groups:
+            part["lr"] = rate
+        self.optimizer.step()
+        self.step += 1
+        decay = min(config.ema, self.step / (9 + self.step))
+        with torch.no_grad():
+            for kept, current in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                kept.lerp_(current, 1 - decay)
+        return rate
+
+    def _gradients(self) -> list[Tensor]:
+        for parameter in self.network.parameters():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        return [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
+
+    def _seed(self, purpose: str) -> int:
+        text = f"{self.recipe.training.seed} {self.step} {purpose}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+
+    def _generator(self, purpose: str) -> torch.Generator:
+        return torch.Generator().manual_seed(self._seed(purpose))
+
+
+def schedule(config: TrainingConfig, step: int) -> float:
+    """The learning rate of a step, from 0, relative to the highest."""
+    rise = min(1.0, (step + 1) / (config.warmup + 1))
+    share = step / config.steps
+    if config.schedule == "cosine":
+        return rise * (config.final + (1 - config.final) * (1 + math.cos(math.pi * min(share, 1.0))) / 2)
+    if config.schedule == "step":
+        return rise * (1.0 if share < 0.5 else 0.1 if share < 0.75 else 0.01)
+    return rise
+
+
+def as_kept(network: Network) -> Network:
+    """The network as it is used after training: every inner iteration to its default accuracy."""
+    twin = network.frozen(torch.float32, next(network.parameters()).device)
+    if isinstance(twin, ConvexRidge):
+        twin.solver = InnerSolver()
+    return twin
+
+
+def _inner(config: TrainingConfig) -> InnerSolver:
+    accuracy = config.inner_accuracy
+    solver = InnerSolver(accuracy=accuracy, adjoint_accuracy=min(_ADJOINT * accuracy, 0.5))
+    return replace(solver, steps=config.inner_steps or None)
+
+
+def _under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}

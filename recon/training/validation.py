@@ -1,0 +1,119 @@
+"""What a network makes of images that it was not trained on, and what is known of its Lipschitz constant."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recon.certificates.refutation import jacobian_norm
+from recon.evidence import Constant, Evidence, Measured
+from recon.operators.spectral import Effort
+from recon.priors.networks import Network
+
+Picture = NDArray[Any]
+
+_CHECKED, _SIDE = 2, 64
+"""Images, and pixels along a side of their middle, at which ||Q'|| is found by a converged iteration."""
+
+_CONVERGED = Effort(tolerance=1e-3, applications=60)
+
+_SHOWN = 4
+
+
+@final
+@dataclass(frozen=True)
+class Figures:
+    """PSNR in dB at a noise level, the means over the images.
+
+    Attributes:
+        noise: The level.
+        psnr: Of the denoised images.
+        noisy: Of the noisy images.
+    """
+
+    noise: float
+    psnr: float
+    noisy: float
+
+
+@final
+@dataclass(frozen=True)
+class Look:
+    """What was seen.
+
+    Attributes:
+        figures: One for each level.
+        lipschitz: The Lipschitz constant of Q: proved, or the largest ||Q'|| found at denoised images.
+        sheet: Clean, noisy and denoised pictures with titles, a few rows.
+    """
+
+    figures: tuple[Figures, ...]
+    lipschitz: Constant
+    sheet: tuple[tuple[tuple[str, Picture], ...], ...]
+
+    @property
+    def psnr(self) -> float:
+        """The mean over the levels."""
+        return sum(each.psnr for each in self.figures) / len(self.figures)
+
+
+@torch.no_grad()
+def look(network: Network, images: Sequence[Tensor], levels: Sequence[float], clean: bool, seed: int = 0) -> Look:
+    """Denoise validation images with noise of fixed seeds.
+
+    Args:
+        network: In evaluation mode, single precision.
+        images: Each ``(1, channels, height, width)``.
+        levels: Standard deviations.
+        clean: Whether the images are; else they are denoised as they are, and there are no figures.
+        seed: Of the noise.
+    """
+    device = next(iter(network.state_dict().values())).device
+    found, sheet, points = [], [], []
+    for level in levels:
+        told = level if network.conditioned else None
+        before, after = [], []
+        for index, image in enumerate(images):
+            noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(seed + index))
+            noisy = image + level * noise if clean else image
+            denoised = network(noisy.to(device), told).cpu()
+            before.append(_psnr(noisy, image) if clean else math.nan)
+            after.append(_psnr(denoised, image) if clean else math.nan)
+            if index < _CHECKED:
+                points.append((denoised, told))
+            if index < _SHOWN and level == levels[len(levels) // 2]:
+                row = (
+                    (f"noisy {before[-1]:.2f} dB", _picture(noisy)),
+                    (f"denoised {after[-1]:.2f} dB", _picture(denoised)),
+                )
+                plain = (("as it is", _picture(image)), ("denoised", _picture(denoised)))
+                sheet.append((("clean", _picture(image)), *row) if clean else plain)
+        found.append(Figures(level, sum(after) / len(after), sum(before) / len(before)))
+    return Look(tuple(found), _lipschitz(network, points, device), tuple(sheet))
+
+
+def _lipschitz(network: Network, points: Sequence[tuple[Tensor, float | None]], device: torch.device) -> Constant:
+    claims = [network.lipschitz_Q(level) for level in {told for _, told in points}]
+    claim = max(claims, key=lambda constant: constant.value)
+    if claim.evidence is Evidence.PROVED:
+        return claim
+    largest = -math.inf
+    for image, level in points:
+        top, left = ((size - min(size, _SIDE)) // 2 for size in image.shape[2:])
+        x = image[..., top : top + _SIDE, left : left + _SIDE].to(device)
+        largest = max(largest, jacobian_norm(network.derivative(x, level), x, _CONVERGED)[0].value)
+    return Measured(largest, f"Lanczos on Q'^T Q' at {len(points)} denoised validation images: a lower bound")
+
+
+def _psnr(x: Tensor, truth: Tensor) -> float:
+    error = float((x - truth).double().square().mean())
+    return -10 * math.log10(error) if error > 0 else math.inf
+
+
+def _picture(image: Tensor) -> Picture:
+    picture: Picture = image[0].permute(1, 2, 0).numpy()
+    return picture[..., 0] if picture.shape[2] == 1 else picture[..., :3]

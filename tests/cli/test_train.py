@@ -1,0 +1,108 @@
+"""recon train: what it prints, how it stops, and what it refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from training_cases import TOML, write_scenes
+
+from recon.priors.networks import load
+
+
+@pytest.fixture
+def inputs(folder: Path) -> list[str]:
+    (folder / "recipe.toml").write_text(TOML)
+    write_scenes(folder / "training", 3)
+    write_scenes(folder / "validation", 1, first=50)
+    return ["train", "--data", "training", "--validation", "validation", "--device", "cpu"]
+
+
+def test_a_network_with_its_figures(run, inputs) -> None:
+    outcome = run(*inputs, "--config", "recipe.toml", "-o", "runs/first", "--steps", 4)
+    assert outcome.code == 0, outcome.err
+    assert "runs/first: 4 steps" in outcome.out
+    assert "measured" in outcome.out
+    assert load("runs/first")(torch.zeros(1, 1, 9, 9)).shape == (1, 1, 9, 9)
+    again = run(*inputs, "--resume", "-o", "runs/first", "--steps", 5, "--json")
+    assert again.code == 0, again.err
+    card = json.loads(again.out)
+    assert (card["family"], card["training"]["step"]) == ("DnCNN", 5)
+
+
+def test_a_run_is_not_overwritten(run, inputs) -> None:
+    assert run(*inputs, "--config", "recipe.toml", "-o", "first", "--steps", 1).code == 0
+    outcome = run(*inputs, "--config", "recipe.toml", "-o", "first")
+    assert outcome.code == 7
+    assert "--resume goes on with it" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["-o", "x"], 2, "Missing option '--config'"),
+        (["-o", "x", "--resume"], 3, "no run to go on with"),
+        (["-o", "x", "--config", "none.toml"], 2, "cannot be read"),
+        (["-o", "x", "--config", "recipe.toml", "--processes", "0"], 2, "expected at least 1"),
+        (["-o", "x", "--config", "recipe.toml", "--steps", "0"], 2, "training.steps = 0"),
+        (["-o", "x", "--config", "recipe.toml", "--steps", "few"], 2, "expected a whole number"),
+        (["-o", "x", "--config", "recipe.toml", "--device", "cuda:7"], 6, "expected a CUDA device"),
+        (["-o", "training", "--config", "recipe.toml"], 7, "it is not empty"),
+        (["-o", "recipe.toml/x", "--config", "recipe.toml"], 7, "cannot be made"),
+        (["-o", "x", "--config", "recipe.toml", "--data", "validation"], 2, "for training and for validation"),
+        (["-o", "x", "--config", "recipe.toml", "--data", "nothing"], 3, "nothing"),
+    ],
+)
+def test_bad_input_is_one_sentence(run, inputs, options, code, message) -> None:
+    outcome = run(*inputs, *options)
+    assert outcome.code == code, outcome.err
+    assert message in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_a_damaged_image_leaves_no_run_behind_that_is_in_the_way(run, inputs) -> None:
+    Path("training/zzz.png").write_bytes(b"\x89PNG\r\n\x1a\ncut off")
+    outcome = run(*inputs, "--config", "recipe.toml", "-o", "first")
+    assert outcome.code == 3
+    assert "zzz.png" in outcome.err
+    Path("training/zzz.png").unlink()
+    assert run(*inputs, "--config", "recipe.toml", "-o", "first", "--steps", 1).code == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_says_how_to_go_on(run, inputs, number, code) -> None:
+    program = [str(Path(sys.executable).parent / "recon"), *inputs, "--config", "recipe.toml", "-o", "first"]
+    process = subprocess.Popen(
+        [*program, "--steps", "100000"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    while process.poll() is None and not Path("first/checkpoint.json").exists():
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert "the state is saved, and --resume -o first goes on" in err
+    steps = json.loads(Path("first/checkpoint.json").read_text())["step"]
+    outcome = run(*inputs, "--resume", "-o", "first", "--steps", steps + 1)
+    assert outcome.code == 0, outcome.err
+
+
+def test_two_processes_are_one_to_rounding(run, inputs) -> None:
+    for name, count in (("one", 1), ("two", 2)):
+        outcome = run(*inputs, "--config", "recipe.toml", "-o", name, "--steps", 6, "--processes", count)
+        assert outcome.code == 0, outcome.err
+    one, two = (load(name).state_dict() for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        assert torch.allclose(two[name], tensor, rtol=1e-4, atol=1e-6), name
+    assert json.loads(Path("two/card.json").read_text())["training"]["processes"] == 2
+    more = run(*inputs, "--resume", "-o", "two", "--processes", 5)
+    assert more.code == 2
+    assert "expected at most as many" in more.err

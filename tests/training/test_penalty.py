@@ -1,0 +1,142 @@
+"""The penalty: what it sees, its gradient, and that it does what it is for."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from training_cases import FREE, RIDGE, patches, recipe
+
+from recon.certificates.refutation import jacobian_norm
+from recon.errors import UsageError
+from recon.operators.spectral import Effort
+from recon.priors.networks import DnCNNConfig, make
+from recon.training import PenaltyConfig, Recipe, Trainer, excess, steepest
+from recon.training.penalty import between
+
+EXACT = Effort(tolerance=1e-10, applications=400)
+
+
+def wild(seed=0, conditioned=False, strength=0.25):
+    """A network that violates ||Q'|| <= 1 by far."""
+    torch.manual_seed(seed)
+    network = make(DnCNNConfig(features=4, depth=3, conditioned=conditioned)).double()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(strength * torch.randn_like(parameter))
+    return network
+
+
+def points(count=3, side=8):
+    return torch.randn(count, 1, side, side, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("conditioned", [False, True])
+def test_enough_steps_find_what_a_converged_search_finds_at_each_point(conditioned):
+    network, x = wild(conditioned=conditioned), points()
+    level = torch.tensor([0.05, 0.1, 0.2], dtype=torch.float64) if conditioned else None
+    found = steepest(network, x, level, torch.randn_like(x), 40)
+    for index in range(len(x)):
+        one = None if level is None else level[index : index + 1]
+        at = x[index : index + 1]
+        exact, _ = jacobian_norm(network.derivative(at, one), at, EXACT)
+        assert found.norms[index].item() == pytest.approx(exact.value, rel=1e-6)
+    assert found.worst == int(found.norms.argmax())
+
+
+def test_few_steps_see_what_ten_cold_power_steps_see():
+    network, x = wild(strength=0.1), points(6, 16)
+    start = torch.randn_like(x)
+    derivative, v = network.derivative(x), start
+    for _ in range(10):
+        v = derivative.transpose(derivative.forward(v))
+        v = v / v.square().sum((1, 2, 3), keepdim=True).sqrt()
+    power = derivative.forward(v).square().sum((1, 2, 3)).sqrt()
+    first = steepest(network, x, None, start, 5)
+    assert (steepest(network, x, None, first.vectors, 3).norms >= power * (1 - 1e-3)).all()
+
+
+def test_an_exhausted_space_is_no_trouble():
+    network, x = wild(), points(2, 2)
+    found = steepest(network, x, None, torch.randn_like(x), 12)  # four dimensions
+    assert found.norms.isfinite().all()
+    for index in range(2):
+        at = x[index : index + 1]
+        dense = torch.autograd.functional.jacobian(network.Q, at).reshape(4, 4)
+        assert found.norms[index].item() == pytest.approx(float(torch.linalg.matrix_norm(dense, 2)), rel=1e-9)
+
+
+def test_the_gradient_is_that_of_the_squared_norm():
+    network, x = wild(), points(1)
+    vector = steepest(network, x, None, torch.randn_like(x), 60).vectors
+    value = excess(network, x, None, vector, 0.5)
+    gradients = torch.autograd.grad(value, list(network.kernels))
+
+    def norm_squared():
+        return steepest(network, x, None, vector, 60).norms.item() ** 2
+
+    direction = [torch.randn_like(kernel) for kernel in network.kernels]
+    slope = sum(float((g * d).sum()) for g, d in zip(gradients, direction, strict=True))
+    step = 1e-6
+    with torch.no_grad():
+        for kernel, along in zip(network.kernels, direction, strict=True):
+            kernel.add_(step * along)
+        above = norm_squared()
+        for kernel, along in zip(network.kernels, direction, strict=True):
+            kernel.sub_(2 * step * along)
+        below = norm_squared()
+    assert slope == pytest.approx((above - below) / (2 * step), rel=1e-4)
+
+
+def test_below_the_target_there_is_no_gradient():
+    network, x = wild(), points(1)
+    vector = steepest(network, x, None, torch.randn_like(x), 20).vectors
+    value = excess(network, x, None, vector, 1e3)
+    assert value.item() == 0
+    assert all(not gradient.any() for gradient in torch.autograd.grad(value, list(network.kernels)))
+
+
+def test_points_lie_between_clean_and_denoised():
+    clean, denoised = torch.zeros(3, 1, 2, 2), torch.ones(3, 1, 2, 2)
+    found = between(clean, denoised, torch.tensor([0.0, 0.25, 1.0]))
+    assert found[:, 0, 0, 0].tolist() == [0, 0.25, 1]
+
+
+@pytest.mark.parametrize(("target", "reached"), [(0.95, 1.0), (0.75, 0.95)])
+def test_the_penalty_brings_a_violation_back_as_a_search_of_its_own_sees_it(target, reached):
+    plain = recipe(steps=200, learning_rate=1e-2, batch=8)
+    trainer = Trainer(replace(plain, penalty=PenaltyConfig(weight=1.0, target=target)), patches())
+    with torch.no_grad():
+        for kernel in trainer.network.kernels:
+            kernel.add_(0.1 * torch.randn_like(kernel))
+    fresh = patches().draw(12, torch.Generator().manual_seed(5))[0].double()
+
+    def worst():
+        twin = trainer.network.frozen()
+        at = [between(x, twin(x + 0.1 * torch.randn_like(x)), torch.rand(1)) for x in fresh.split(1)]
+        return max(jacobian_norm(twin.derivative(x), x, EXACT)[0].value for x in at)
+
+    assert worst() > 1.2
+    seen = [trainer.advance().constraint for _ in range(200)]
+    assert seen[0] > 1.2
+    assert worst() < reached
+
+
+def test_only_networks_that_need_a_penalty_may_have_one():
+    with pytest.raises(UsageError, match="nonexpansive by construction"):
+        recipe(RIDGE, penalty=1.0)
+    with pytest.raises(UsageError, match="expected more than 0 and at most 1"):
+        Recipe(FREE, penalty=PenaltyConfig(target=1.1), training=recipe().training)
+    with pytest.raises(UsageError, match="is no DnCNN"):
+        excess(make(RIDGE), torch.zeros(1, 1, 8, 8), None, torch.zeros(1, 1, 8, 8), 1.0)
+
+
+def test_wild_points_are_mixed_with_noise_and_the_others_are_not():
+    given = recipe(batch=8)
+    plain = Trainer(replace(given, penalty=PenaltyConfig(weight=1.0)), patches())
+    wild = Trainer(replace(given, penalty=PenaltyConfig(weight=1.0, wild=0.5)), patches())
+    clean = torch.full((8, 1, 12, 12), 0.5)
+    moved = (wild._points(clean, clean, 0) - plain._points(clean, clean, 0)).abs().amax((1, 2, 3))
+    assert (moved > 0).tolist() == [True] * 4 + [False] * 4
+    assert torch.equal(wild._points(clean[3:6], clean[3:6], 3), wild._points(clean, clean, 0)[3:6])
+    with pytest.raises(UsageError, match="expected a share"):
+        replace(given, penalty=PenaltyConfig(wild=2.0))
