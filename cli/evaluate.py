@@ -43,6 +43,11 @@ def command(data: tuple[str, ...], operators: tuple[str, ...], **given: Any) -> 
 
     own = ("config_file", "as_json", "value_range")
     options = {key: value for key, value in given.items() if key not in own} | {"range": given["value_range"]}
+    if given["photons"] is not None:
+        raise click.UsageError(
+            "--photons is no level of noise here; expected --noise alone, because evaluate adds white noise: "
+            "recon simulate counts photons."
+        )
     if given["noise"] is None:
         raise click.UsageError("Missing option '--noise'; expected the level to simulate.", click.get_current_context())
     configs = [read_config(given["config_file"], {**options, "operator": spec}) for spec in operators]

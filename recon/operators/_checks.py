@@ -24,6 +24,10 @@ def require_member(owner: str, what: str, x: Tensor, space: Space) -> None:
     Raises:
         UsageError: If it does not lie there.
     """
+    if not isinstance(x, Tensor):
+        raise UsageError(
+            f"{owner}: the {what} is a {type(x).__name__}; expected a torch.Tensor, as from_numpy makes it."
+        )
     rank = len(space.shape)
     if x.ndim < rank or tuple(x.shape[x.ndim - rank :]) != space.shape:
         expected = ", ".join(str(length) for length in space.shape)

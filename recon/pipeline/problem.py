@@ -114,6 +114,11 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
     width, value_range = scan.attenuation_range(config, image, geometry, say)
     image = scan.scaled(image, width)
     shape = family.image_shape((image.height, image.width))
+    if config.shape is not None and config.shape != shape:
+        raise UsageError(
+            f"shape is {','.join(map(str, config.shape))} and the volume of {family.spec} has "
+            f"{' x '.join(map(str, shape))} pixels; expected no shape, because the geometry states it."
+        )
     root = None if config.method == "fbp" else scan.root_weights(image, geometry)
     operator = Tomography(geometry) if root is None else WeightedTomography(Tomography(geometry), root)
     device = _device(config, geometry, say)

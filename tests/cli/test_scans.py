@@ -275,3 +275,27 @@ def test_a_slice_whose_pixels_have_another_size_than_the_geometry_s_is_noticed(r
     outcome = run("simulate", clean, "-o", "s.npy", "--water", "0.02", "--photons", "1e5", "--operator", "ct:scan.toml")
     assert outcome.code == 0, outcome.err
     assert "the rows are 0.546875 mm apart in the image and 0.5 in the geometry" in outcome.err
+
+
+def test_lengths_in_another_unit_that_leave_nothing_to_see_are_refused(run, sinogram: Path) -> None:
+    Path("um.toml").write_text(
+        Path("scan.toml")
+        .read_text()
+        .replace("[detector]\npixels = 48\npitch = 0.5", "[detector]\npixels = 48\npitch = 500")
+    )
+    outcome = run("solve", sinogram, "-o", "a.tif", "--operator", "ct:um.toml", "--method", "fbp")
+    assert outcome.code == 4
+    assert "lengths may be in different units" in outcome.err
+
+
+def test_a_shape_beside_a_geometry_is_refused(run, sinogram: Path) -> None:
+    outcome = run("solve", sinogram, "-o", "a.tif", "--shape", "16,16", *CT)
+    assert outcome.code == 2
+    assert "expected no shape, because the geometry states it" in outcome.err
+
+
+def test_evaluate_does_not_take_photons_for_noise(run, scan: Path, bundled_data) -> None:
+    clean = bundled_data / "ct" / "tcga_60-2695.dcm"
+    outcome = run("evaluate", "--data", clean, "--water", "0.02", "--photons", "1e5", "--noise", "0.01", *CT)
+    assert outcome.code == 2
+    assert "recon simulate counts photons" in outcome.err

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from recon.errors import ConsistencyError
 from recon.operators.tomography.geometry import Geometry
 from recon.operators.tomography.opposite import Turn, fan_angles
 from recon.operators.tomography.rays import Floats, detector_coordinates
@@ -13,6 +14,7 @@ _CLEAR = 0.05  # of the largest line integrals: what is above is not air
 _NOISE = 5.0  # standard deviations
 _VIEWS = 0.02
 _LINES = 0.005
+_ALL = 0.9  # of the rays that meet the object: what is left reconstructs nothing
 _SLACK = 1.05
 _LOOKED_AT = 8  # slices
 
@@ -64,7 +66,11 @@ def field_of_view_warnings(geometry: Geometry) -> tuple[str, ...]:
 
 
 def support_warnings(values: Values, geometry: Geometry) -> tuple[str, ...]:
-    """Say whether rays that miss the image were weakened: the object is larger than the image then."""
+    """Say whether rays that miss the image were weakened: the object is larger than the image then.
+
+    Raises:
+        ConsistencyError: Nearly all of them miss it.
+    """
     looked, (angle, distance) = _looked_at(values), line_coordinates(geometry)
     volume = geometry.volume
     rows, columns = volume.pixels
@@ -72,15 +78,24 @@ def support_warnings(values: Values, geometry: Geometry) -> tuple[str, ...]:
     shadow = (columns * np.abs(across) + rows * np.abs(down)) * volume.pitch / 2
     beside = np.abs(distance - volume.offset[0] * across - volume.offset[1] * down) > shadow + volume.pitch
     seen = looked > clear_level(looked)
-    missed = np.count_nonzero(seen & beside)
+    missed = int(np.count_nonzero(seen & beside))
     if missed <= _LINES * np.count_nonzero(seen):
         return ()
     reach = float(np.percentile(np.broadcast_to(np.abs(distance), seen.shape)[seen & beside], 99))
+    if missed > _ALL * np.count_nonzero(seen):
+        raise ConsistencyError(
+            f"{_percent(missed, seen)} of the rays that meet the object miss the image, which reaches "
+            f"{volume.radius:.4g} mm from the axis of rotation; expected few: lengths may be in different units."
+        )
     return (
-        f"{100 * missed / np.count_nonzero(seen):.2g} % of the rays that meet the object miss the image, as far as "
+        f"{_percent(missed, seen)} of the rays that meet the object miss the image, as far as "
         f"{reach:.4g} mm from the axis of rotation; expected none, because what they measured has no place in an image "
         f"of {rows} x {columns} pixels of {volume.pitch:g} mm.",
     )
+
+
+def _percent(part: int, seen: NDArray[np.bool_]) -> str:
+    return f"{100 * part / np.count_nonzero(seen):.0f} %"
 
 
 def line_coordinates(geometry: Geometry) -> tuple[Floats, Floats]:

@@ -135,7 +135,7 @@ def _geometry(table: "_Table") -> Geometry:
 
 
 def _row(table: "_Table") -> Detector:
-    (pixels,) = table.integers("pixels", 1, "how many there are")
+    (pixels,) = table.integers("pixels", 1, "their number")
     pitch = table.number("pitch", "a length in mm")
     offset = table.number("offset", "a length in mm", 0.0)
     return Detector(pixels, pitch, offset, _shape(table))
