@@ -2,6 +2,7 @@
 
 import csv
 import math
+import time
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import final
@@ -10,6 +11,8 @@ from recon.errors import OutputError
 from recon.imaging import replacing
 
 NAME = "log.csv"
+FLUSH_SECONDS = 5.0
+"""How old the file may be while a training runs."""
 
 
 @final
@@ -54,13 +57,16 @@ class Log:
         self.path = folder / NAME
         self.rows = [row for row in _read(self.path) if row.step <= steps]
         self._waiting: list[Row] = []
+        self._flushed = time.monotonic()
         with replacing(self.path, overwrite=True) as temporary:
             temporary.write_text("".join(map(_line, [_COLUMNS, *map(_texts, self.rows)])), encoding="utf-8")
 
     def add(self, row: Row) -> None:
-        """One row more, written by the next :meth:`flush`."""
+        """One row more, written now and then, and by :meth:`flush`."""
         self.rows.append(row)
         self._waiting.append(row)
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
 
     def flush(self) -> None:
         """Write what waits.
@@ -73,7 +79,7 @@ class Log:
                 file.write("".join(_line(_texts(row)) for row in self._waiting))
         except OSError as error:
             raise OutputError(f"{self.path}: the log cannot be written ({(error.strerror or '').lower()}).") from error
-        self._waiting = []
+        self._waiting, self._flushed = [], time.monotonic()
 
 
 def _texts(row: Row) -> tuple[str, ...]:

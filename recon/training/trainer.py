@@ -21,6 +21,9 @@ _ADJOINT = 10.0
 """How much coarser the linear solve of a backward pass may be than the inner iteration: an error in the gradient only
 turns the step, while one in J biases the loss."""
 
+_SEEN = 1e-3
+"""The bound of the error of J(y) relative to ||y|| while images are looked at: an eighth of a grey level at most."""
+
 
 @final
 @dataclass(frozen=True)
@@ -223,10 +226,10 @@ def schedule(config: TrainingConfig, step: int) -> float:
 
 
 def as_kept(network: Network) -> Network:
-    """The network as it is used after training: every inner iteration to its default accuracy."""
+    """The network as it is used after training: an inner iteration is run until it is seen no more in the figures."""
     twin = network.frozen(torch.float32, next(network.parameters()).device)
     if isinstance(twin, ConvexRidge):
-        twin.solver = InnerSolver()
+        twin.solver = InnerSolver(accuracy=_SEEN)
     return twin
 
 

@@ -21,8 +21,9 @@ from recon.types import Map
 GRID = 128
 """Frequencies an axis for the bound of the filters: the bound only fixes the units of the weight."""
 
-_WEIGHT, _SCALE = 12.0, 0.7
-"""What training starts from: the weight, and the scales relative to the noise level."""
+_WEIGHT, _SCALE = 25.0, 0.2
+"""What training starts from: the weight, and the scales relative to the response of each filter to the noise. A scale
+well above that response would make the potential quadratic, and a linear filter what training has to leave first."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,11 @@ class ConvexRidge(Network):
         self.filters = Filters(config.channels, config.widths, config.size)
         self.profile = profile(config.profile, groups, config.pieces)
         self.log_weight = nn.Parameter(torch.full((config.levels,), 0.0 if config.one_shot else math.log(_WEIGHT)))
-        self.log_scale = nn.Parameter(torch.full((config.levels, groups), math.log(_SCALE)))
+        self.log_scale = nn.Parameter(torch.empty(config.levels, groups))
+        if not self.log_scale.is_meta:  # where sizes are all that is wanted
+            with torch.no_grad():
+                response = self.filters.derive()[0].square().sum((1, 2, 3)).view(groups, -1).sum(1).sqrt()
+                self.log_scale.copy_((_SCALE * response).log())
 
     @property
     def conditioned(self) -> bool:
