@@ -10,7 +10,7 @@ import pytest
 from recon import __version__
 from recon.pipeline import plan
 
-COMMANDS = ("solve", "simulate", "certify", "evaluate", "models", "replay", "completion")
+COMMANDS = ("solve", "simulate", "train", "certify", "evaluate", "models", "replay", "completion")
 SCRIPT = Path(sys.executable).with_name("recon")
 
 
