@@ -26,7 +26,7 @@ from recon.operators._checks import require_member
 from recon.operators._choices import unknown
 from recon.operators.base import Buffer, Space
 from recon.operators.tomography.fdk import inverse
-from recon.operators.tomography.geometry import Geometry, Volume
+from recon.operators.tomography.geometry import Geometry, Volume, views
 from recon.operators.tomography.pixel_driven import PixelDriven, require_slice
 from recon.operators.tomography.projector import Tomography, _Linear
 from recon.operators.tomography.redundancy import bend
@@ -138,12 +138,12 @@ def some_views(operator: Tomography, *, every: int = 4) -> Pair:
         operator: The projector.
         every: From 1, which is the adjoint, to the number of views.
     """
-    views = len(operator.geometry.angles)
-    _require_integer("views", "every", every, 1, views)
-    some = replace(operator, geometry=replace(operator.geometry, angles=operator.geometry.angles[::every]))
-    scale = views / len(some.geometry.angles)
+    count = len(operator.geometry.angles)
+    _require_integer("views", "every", every, 1, count)
+    some = replace(operator, geometry=views(operator.geometry, range(0, count, every)))
+    scale = count / len(some.geometry.angles)
 
-    kept = torch.arange(0, views, every)
+    kept = torch.arange(0, count, every)
     rank, axis = len(operator.domain.shape), -len(operator.range.shape)
 
     def forward(x: Tensor) -> Tensor:
