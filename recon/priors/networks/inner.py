@@ -5,11 +5,14 @@ p = prox_R(y) satisfies ``||x - p|| <= ||grad F(x)||`` for every x: the gradient
 near it is.
 """
 
+from collections import deque
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import final
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from recon.errors import GuaranteeError, UsageError
 from recon.priors.networks.ridge import Ridge
@@ -20,6 +23,14 @@ _ROUNDINGS = 16
 
 _CHECK = 4
 """Steps between two looks at the norms on a GPU, each of which waits for it; on the CPU every step looks."""
+
+_MEMORY, _SLOPE = 3, 0.4
+"""Of Anderson's acceleration: the steps it looks back; and the mean slope of the preconditioner. Of memories of 1 to 8
+and slopes of 0.2 to 1, on patches with noise of 25/255 and a trained potential, 3 with 0.3 to 0.5 took the fewest
+evaluations: 15 to 17 to 1 % of the image, where Nesterov's method takes 28."""
+
+_PROGRESS, _PATIENCE = 0.9, 10
+"""Steps in which the worst gradient must fall by that factor."""
 
 
 @final
@@ -89,36 +100,148 @@ def _unrolled(ridge: Ridge, y: Tensor, steps: int) -> Tensor:
 
 
 def _solve(ridge: Ridge, y: Tensor, solver: InnerSolver) -> Tensor:
+    """By Anderson's acceleration of preconditioned steps; what that leaves open, by Nesterov's method.
+
+    The first takes a bit more than half the evaluations of the second on photographs, and has no proof; the second
+    has one, and both end by the same proved bound. An item that holds NaN or infinity is returned as it is, for the
+    solver outside to report.
+    """
+    goal = _Goal(y, solver)
+    steps = _anderson(ridge, goal, solver.max_steps)
+    if goal.open.any():
+        _nesterov(ridge, goal, solver.max_steps - steps)
+    if goal.open.any():
+        raise GuaranteeError(
+            f"the inner iteration is only known to be within {goal.worst:.2g} of the image after {solver.max_steps} "
+            f"steps; expected accuracy={solver.accuracy:g}: raise max_steps or ask for less accuracy."
+        )
+    return goal.out
+
+
+class _Goal:
+    """What has been reached, each item by itself.
+
+    Attributes:
+        y: The images.
+        out: The nearest points to their prox that are known.
+        open: Which of them are not near enough, ``(batch,)``.
+        least: The least norm of a gradient of each.
+    """
+
+    def __init__(self, y: Tensor, solver: InnerSolver) -> None:
+        self.y, self.accuracy, self.size = y, solver.accuracy, _norms(y)
+        self.out, self.open = y, self.size.isfinite()
+        self.least = torch.full_like(self.size, torch.inf)
+
+    @property
+    def worst(self) -> float:
+        """The largest bound of the distance of an open item, relative to its image."""
+        return float((self.least / self.size)[self.open].max())
+
+    def reached(self, v: Tensor, gradient: Tensor) -> bool:
+        """Whether all is done, given ``grad F`` at a point."""
+        norms = _norms(gradient)
+        rounding = _ROUNDINGS * torch.finfo(v.dtype).eps * (self.size + _norms(v))
+        nearer = self.open & (norms < self.least)
+        self.out = torch.where(nearer.view(-1, 1, 1, 1), v, self.out)
+        self.least = torch.where(nearer, norms, self.least)
+        self.open = self.open & ~(nearer & (norms + rounding <= self.accuracy * self.size))
+        return not bool(self.open.any())
+
+
+def _anderson(ridge: Ridge, goal: _Goal, budget: int) -> int:
+    """``v+ = v + f - (dX + dF) c`` with f = -M grad F(v) and c of least ||f - dF c|| (Anderson 1965, Walker and Ni 2011).
+
+    M inverts ``Id + c w W^T W`` with c a guess of the mean slope: without it the smooth parts of an image, which W is
+    blind to, take the short steps that the rest of it needs. Ends without success where the gradients stop falling.
+
+    Returns:
+        The steps taken.
+    """
+    precondition = preconditioner(ridge, goal.y)
+    v, points, moves = goal.y, deque[Tensor](maxlen=_MEMORY + 1), deque[Tensor](maxlen=_MEMORY + 1)
+    mark, at = torch.inf, 0
+    for step in range(budget):
+        gradient = v - goal.y + ridge.gradient(v)
+        if _looks(step, v):
+            if goal.reached(v, gradient):
+                return step
+            if goal.worst < _PROGRESS * mark:
+                mark, at = goal.worst, step
+            elif step - at > _PATIENCE:
+                return step
+        move = -precondition(gradient)
+        points.append(v)
+        moves.append(move)
+        v = v + move if step == 0 else _mixed(v + move, list(points), list(moves))
+    return budget
+
+
+def _mixed(plain: Tensor, points: list[Tensor], moves: list[Tensor]) -> Tensor:
+    """The plain step, less what the last few say of it; a system of a few unknowns for each item."""
+    d_moves = torch.stack([(b - a).flatten(1) for a, b in pairwise(moves)], 1)
+    d_points = torch.stack([(b - a).flatten(1) for a, b in pairwise(points)], 1)
+    gram = (d_moves @ d_moves.mT).double()
+    size = gram.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
+    floor = 10 * torch.finfo(plain.dtype).eps * size + torch.finfo(plain.dtype).tiny  # else singular where all stands
+    gram = gram + floor * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+    target = (d_moves @ moves[-1].flatten(1).unsqueeze(2)).double()
+    shares = torch.linalg.solve_ex(gram, target)[0].to(plain.dtype)
+    return plain - ((d_points + d_moves) * shares).sum(1).view_as(plain)
+
+
+def _nesterov(ridge: Ridge, goal: _Goal, budget: int) -> None:
     """Nesterov's method, restarted where the momentum points uphill (O'Donoghue and Candes 2015), each item by itself.
 
-    The momentum grows as FISTA's does up to the constant one of the strongly convex case. An item that holds NaN or
-    infinity is returned as it is, for the solver outside to report.
+    The momentum grows as FISTA's does up to the constant one of the strongly convex case.
     """
-    smoothness = (1 + ridge.weight).expand(len(y), 1, 1, 1)
+    smoothness = (1 + ridge.weight).expand(len(goal.y), 1, 1, 1)
     most = (smoothness.sqrt() - 1) / (smoothness.sqrt() + 1)
-    size = _norms(y)
-    out, open_items = y.clone(), size.isfinite()
-    x = v = y
+    x = v = goal.out
     count = torch.zeros_like(smoothness)
-    for step in range(solver.max_steps + 1):
-        gradient = v - y + ridge.gradient(v)
-        if _looks(step, y):
-            rounding = _ROUNDINGS * torch.finfo(y.dtype).eps * (size + _norms(v))
-            reached = open_items & (_norms(gradient) + rounding <= solver.accuracy * size)
-            out = torch.where(reached.view(-1, 1, 1, 1), v, out)
-            open_items = open_items & ~reached & _norms(gradient).isfinite()
-            if not bool(open_items.any()):
-                return out
+    for step in range(budget + 1):
+        gradient = v - goal.y + ridge.gradient(v)
+        if _looks(step, v) and goal.reached(v, gradient):
+            return
         previous, x = x, torch.addcdiv(v, gradient, smoothness, value=-1)
         moved = x - previous
         uphill = (gradient * moved).sum((1, 2, 3), keepdim=True) > 0
         count = torch.where(uphill, 0.0, count + 1)
         v = torch.addcmul(x, torch.minimum(count / (count + 3), most), moved)
-    worst = float((_norms(gradient) / size)[open_items].max())
-    raise GuaranteeError(
-        f"the inner iteration is only known to be within {worst:.2g} of the image after {solver.max_steps} steps; "
-        f"expected accuracy={solver.accuracy:g}: raise max_steps or ask for less accuracy."
-    )
+
+
+def preconditioner(ridge: Ridge, like: Tensor) -> Map:
+    """``(Id + c w W^T W)^-1`` on images of that size, continued by zeros: symmetric, positive definite, at most Id.
+
+    W^T W is the convolution with the filters' autocorrelation; on the frequencies of the plane that is a matrix of
+    channels by channels.
+    """
+    kernel, reach = ridge.kernel, ridge.kernel.shape[-1] - 1
+    more = 0 if ridge.padding == "circular" else reach
+    size = (like.shape[-2] + more, like.shape[-1] + more)
+    first = kernel.transpose(0, 1)
+    correlation = functional.conv2d(first, first, padding=reach)  # (channels, channels, 2 k - 1, 2 k - 1)
+    symbol = torch.fft.rfft2(_wrapped(correlation, size)).permute(2, 3, 0, 1)
+    weight = (_SLOPE * ridge.weight).unsqueeze(-1)  # (batch or 1, 1, 1, 1, 1)
+    gain = torch.linalg.inv(torch.eye(len(first)).to(symbol) + weight * symbol)
+
+    def apply(v: Tensor) -> Tensor:
+        spectrum = torch.fft.rfft2(v, s=size)
+        image = torch.einsum("bhwij,bjhw->bihw", gain.expand(len(v), *gain.shape[1:]), spectrum)
+        return torch.fft.irfft2(image, s=size)[..., : v.shape[-2], : v.shape[-1]]
+
+    return apply
+
+
+def _wrapped(kernel: Tensor, size: tuple[int, int]) -> Tensor:
+    """A centred kernel on a torus of that size, its centre at the origin; what does not fit is added up."""
+    for dim, length in zip((-2, -1), size, strict=True):
+        reach = kernel.shape[dim] // 2
+        index = (torch.arange(kernel.shape[dim], device=kernel.device) - reach) % length
+        shape = [*kernel.shape]
+        shape[dim] = length
+        kernel = kernel.new_zeros(shape).index_add_(dim, index, kernel)
+    return kernel
 
 
 def solve_curved(ridge: Ridge, point: Tensor, g: Tensor, accuracy: float) -> Tensor:
@@ -129,23 +252,25 @@ def solve_curved(ridge: Ridge, point: Tensor, g: Tensor, accuracy: float) -> Ten
     """
     with torch.no_grad():
         hessian = ridge.curvature(point)
-        return _conjugate_gradients(lambda v: v + hessian(v), g, accuracy)
+        return _conjugate_gradients(lambda v: v + hessian(v), preconditioner(ridge, g), g, accuracy)
 
 
-def _conjugate_gradients(apply: Map, g: Tensor, accuracy: float, max_steps: int = 500) -> Tensor:
-    solution, residual, direction = torch.zeros_like(g), g, g
-    square = _squares(residual)
-    goal = accuracy**2 * square
+def _conjugate_gradients(apply: Map, precondition: Map, g: Tensor, accuracy: float, max_steps: int = 500) -> Tensor:
+    solution, residual, tiny = torch.zeros_like(g), g, torch.finfo(g.dtype).tiny
+    direction = nearer = precondition(residual)
+    product = (residual * nearer).sum((1, 2, 3), keepdim=True)
+    goal = accuracy**2 * _squares(g)
     for step in range(max_steps):
-        if _looks(step, g) and bool((square <= goal).all()):
+        if _looks(step, g) and bool((_squares(residual) <= goal).all()):
             break
         image = apply(direction)
         curvature = (direction * image).sum((1, 2, 3), keepdim=True)
-        length = torch.where(square > 0, square / curvature.clamp(min=torch.finfo(g.dtype).tiny), 0.0)
+        length = torch.where(product > 0, product / curvature.clamp(min=tiny), 0.0)
         solution = torch.addcmul(solution, length, direction)
         residual = torch.addcmul(residual, length, image, value=-1)
-        before, square = square, _squares(residual)
-        direction = torch.addcmul(residual, torch.where(before > 0, square / before, 0.0), direction)
+        nearer = precondition(residual)
+        before, product = product, (residual * nearer).sum((1, 2, 3), keepdim=True)
+        direction = torch.addcmul(nearer, torch.where(before > 0, product / before, 0.0), direction)
     return solution
 
 
