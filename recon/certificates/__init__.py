@@ -28,6 +28,7 @@ from recon.certificates.solvers import (
     certify_douglas_rachford,
     certify_fista,
     certify_forward_backward,
+    certify_smooth_fista,
     certify_tseng,
 )
 
@@ -47,6 +48,7 @@ __all__ = [
     "certify_mismatched_tseng",
     "certify_preconditioned_forward_backward",
     "certify_shifted_ba",
+    "certify_smooth_fista",
     "certify_tseng",
     "circular_norm",
     "combettes_pesquet_bound",

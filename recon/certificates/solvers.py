@@ -14,7 +14,7 @@ from recon.certificates.conditions import (
     lipschitz,
     solvable,
 )
-from recon.evidence import Fact, Proved, derive, weakest
+from recon.evidence import Constant, Fact, Proved, derive, weakest
 from recon.operators import OperatorProperties
 from recon.priors import ResolventProperties
 
@@ -190,6 +190,42 @@ def certify_fista(operator: OperatorProperties, prior: ResolventProperties, step
     )
 
 
+def certify_smooth_fista(
+    operator: OperatorProperties,
+    penalty: Constant,
+    stepsize: float,
+    *,
+    implicit: bool,
+    attains: Fact | None,
+) -> Certificate:
+    """FISTA with a penalty of Lipschitz gradient, which needs no resolvent of it.
+
+    *Theorem* (Chambolle, Dossal 2015, Theorem 4.1). Let R be convex, its gradient l-Lipschitz, and let
+    ||A . - y||^2 / 2 + R have a minimiser. Split either into f = R and the proximity operator of the data term, with
+    L = l, or into f = ||A . - y||^2 / 2 + R and the identity, with L = l + ||A||^2. With 0 < s <= 1/L and the momentum
+    (k - 1)/(k + a), a > 2, the iterates converge to a minimiser, and the values decrease as O(1/k^2).
+
+    Args:
+        operator: A.
+        penalty: l.
+        stepsize: s.
+        implicit: Whether the data term enters by its proximity operator.
+        attains: Why there is a minimiser.
+    """
+    data, how = lipschitz(operator), "s times the Lipschitz constant of the gradient"
+    parts = (penalty,) if implicit else (penalty, data)
+    needed = derive(lambda *values: stepsize * sum(values), *parts, how="; ".join([how, *(part.how for part in parts)]))
+    return Certificate(
+        theorem="FISTA with converging iterates (Chambolle and Dossal 2015)",
+        conclusion="the iterates converge, the values as 1/k^2, to a minimiser of ||Ax - y||^2 / 2 + R(x)",
+        conditions=(
+            exact_adjoint(operator),
+            at_most(f"s Lip(grad R{'' if implicit else ' + A^T A'}) at most 1", needed, 1.0),
+            stated("a solution exists", attains, "not known for this penalty"),
+        ),
+    )
+
+
 def _conclusion(prior: ResolventProperties, verb: str) -> str:
     if prior.proximity is None:
         return f"{verb} a zero of A^T(Ax - y) + M x / s"
@@ -226,5 +262,6 @@ __all__ = [
     "certify_douglas_rachford",
     "certify_fista",
     "certify_forward_backward",
+    "certify_smooth_fista",
     "certify_tseng",
 ]

@@ -17,7 +17,7 @@ from recon.operators import LeastSquares, Mismatch, OperatorProperties
 from recon.operators.base import HasDataResolvent
 from recon.operators.data_split import HasDataSplit
 from recon.operators.tomography import Tomography, WeightedTomography
-from recon.priors import Prior, Resolvent, ResolventProperties, Split
+from recon.priors import Prior, Resolvent, ResolventProperties, Smooth, Split
 from recon.types import LinearOperator
 
 INSIDE = 0.995
@@ -171,8 +171,9 @@ def choose_method(
 ) -> Method:
     """The method that was asked for, or the one that follows from the operator and the prior.
 
-    By default: with a surrogate, forward-backward; for a penalty g(Lx), Condat-Vu, which needs no inner iteration;
-    for another penalty of known weight, Douglas-Rachford where the data term has a resolvent in closed form; for
+    By default: with a surrogate, forward-backward; for a penalty with a Lipschitz gradient, FISTA; for a penalty
+    g(Lx), and for both where projections have a data term to split off, Condat-Vu; neither needs an inner iteration.
+    For another penalty of known weight, Douglas-Rachford where the data term has a resolvent in closed form; for
     another proximity operator, FISTA; for anything else, forward-backward.
 
     Args:
@@ -206,6 +207,8 @@ def choose_method(
 def _default(pair: Pair, prior: Prior, weight: float | None) -> str:
     if pair.mismatch is not None:
         return "forward_backward"
+    if prior.smooth is not None and not isinstance(pair.operator, HasDataSplit):
+        return "fista"
     if prior.split is not None:
         return "condat_vu"
     if prior.resolvent(1.0).properties.proximity is None:
@@ -244,6 +247,8 @@ def _tseng(pair: Pair, prior: Prior, stepsize: float | None) -> Method:
 
 
 def _fista(pair: Pair, prior: Prior, stepsize: float | None) -> Method:
+    if prior.smooth is not None and prior.smooth.lipschitz.value > 0:
+        return _smooth_fista(pair, prior, prior.smooth, stepsize)
     limit = 1 / _squared_norm(pair.properties)
     s = stepsize or limit
     resolvent = prior.resolvent(s)
@@ -252,6 +257,25 @@ def _fista(pair: Pair, prior: Prior, stepsize: float | None) -> Method:
         "fista", s, None, (0.0, limit), certificate,
         lambda y: solvers.fista(LeastSquares(pair.operator, y), resolvent, s),
     )  # fmt: skip
+
+
+def _smooth_fista(pair: Pair, prior: Prior, smooth: Smooth, stepsize: float | None) -> Method:
+    """FISTA with the gradient of the penalty, the data term by its resolvent where that has a closed form."""
+    implicit = isinstance(pair.operator, HasDataResolvent)
+    limit = 1 / (smooth.lipschitz.value + (0.0 if implicit else _squared_norm(pair.properties)))
+    s = stepsize or limit
+    certificate = proofs.certify_smooth_fista(
+        pair.properties, smooth.lipschitz, s, implicit=implicit,
+        attains=prior.resolvent(1.0).properties.attains,
+    )  # fmt: skip
+
+    def algorithm(y: Tensor) -> solvers.Algorithm[Any]:
+        data = LeastSquares(pair.operator, y)
+        if implicit:
+            return solvers.fista(smooth.gradient, Resolvent(data.resolvent(s), _DATA_RESOLVENT, "the data term"), s)
+        return solvers.fista(lambda x: data(x) + smooth.gradient(x), priors.identity(), s)
+
+    return Method("fista", s, None, (0.0, limit), certificate, algorithm)
 
 
 def _douglas_rachford(pair: Pair, prior: Prior, stepsize: float | None, weight: float | None) -> Method:

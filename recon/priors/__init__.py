@@ -14,6 +14,7 @@ from recon.priors.prior import (
 )
 from recon.priors.resolvent import Resolvent, ResolventProperties, name_of, properties_of, proximity_operator
 from recon.priors.separable import Parts, separable
+from recon.priors.smooth import Smooth
 from recon.priors.split import Split
 from recon.priors.total_variation import total_variation, total_variation_split, total_variation_value
 from recon.priors.wavelet_transform import WaveletTransform, orthonormal_wavelet
@@ -25,6 +26,7 @@ __all__ = [
     "Prior",
     "Resolvent",
     "ResolventProperties",
+    "Smooth",
     "Split",
     "WaveletTransform",
     "box",

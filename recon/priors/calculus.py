@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from recon.errors import GuaranteeError, UsageError
-from recon.evidence import Fact, derive
+from recon.evidence import Constant, Fact, derive
 from recon.priors.prior import Prior
 from recon.priors.resolvent import Resolvent, ResolventProperties
+from recon.priors.smooth import Smooth
 from recon.priors.split import Split
 
 _ROUNDINGS = 128
@@ -133,13 +134,14 @@ def reweighted(resolvent: Resolvent, weight: float, accuracy: float = 1e-6, max_
 def scaled_prior(prior: Prior, scale: float) -> Prior:
     """``R_c(x) = c^2 R(x / c)``: a prior made for one noise level, used at c times that level; see :func:`scaled`."""
     _check_positive("scaled_prior", "scale", scale)
-    split, value, constraint = prior.split, prior.value, prior.constraint
+    split, value, constraint, smooth = prior.split, prior.value, prior.constraint, prior.smooth
     return Prior(
         f"scaled({prior.name}, {scale:g})",
         lambda stepsize: scaled(prior.resolvent(stepsize), scale),
         None if split is None else Split(split.operator, lambda step: scaled(split.conjugate_resolvent(step), scale)),
         None if value is None else lambda x: scale**2 * value(x / scale),
         None if constraint is None else scaled(constraint, scale),
+        None if smooth is None else Smooth(lambda x: scale * smooth.gradient(x / scale), smooth.lipschitz),
     )
 
 
@@ -149,7 +151,7 @@ def weighted_prior(prior: Prior, weight: float) -> Prior:
     With ``R = g(L x)`` the proximity operator of ``s (w g)*`` at u is w times that of ``s/w g*`` at u/w.
     """
     _check_positive("weighted_prior", "weight", weight)
-    split, value = prior.split, prior.value
+    split, value, smooth = prior.split, prior.value, prior.smooth
 
     def conjugate_resolvent(step: float) -> Resolvent:
         assert split is not None  # noqa: S101  only called where there is one
@@ -161,7 +163,12 @@ def weighted_prior(prior: Prior, weight: float) -> Prior:
         None if split is None else Split(split.operator, conjugate_resolvent),
         None if value is None else lambda x: weight * value(x),
         prior.constraint,
+        None if smooth is None else Smooth(lambda x: weight * smooth.gradient(x), _times(weight, smooth.lipschitz)),
     )
+
+
+def _times(weight: float, constant: Constant) -> Constant:
+    return derive(lambda value: weight * value, constant, how=f"{weight:g} times: {constant.how}")
 
 
 def _moebius(q: float, t: float) -> float:

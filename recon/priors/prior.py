@@ -9,6 +9,7 @@ from torch import Tensor
 
 from recon.priors.closed_forms import box, check_weight, identity, soft_threshold, tikhonov
 from recon.priors.resolvent import Resolvent
+from recon.priors.smooth import Smooth
 from recon.priors.split import Split
 from recon.priors.total_variation import (
     FLAT,
@@ -34,6 +35,7 @@ class Prior:
             learned prior, which is not the gradient of any energy.
         constraint: The projection on a polyhedral set in which the image lies besides; ``None``: there is none. It is
             no part of ``resolvent``, so only methods that split can honour it.
+        smooth: The gradient of ``w g`` where that is Lipschitz; ``None`` where it is not, or not known.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Prior:
     split: Split | None = None
     value: Callable[[Tensor], Tensor] | None = None
     constraint: Resolvent | None = None
+    smooth: Smooth | None = None
 
 
 def no_prior() -> Prior:

@@ -15,6 +15,7 @@ from recon.certificates import (
     certify_mismatched_forward_backward,
     certify_mismatched_tseng,
     certify_preconditioned_forward_backward,
+    certify_smooth_fista,
     certify_tseng,
 )
 from recon.evidence import Assumed, Evidence, Fact, Measured, Proved
@@ -224,6 +225,17 @@ def test_fista_asks_for_half_the_step_of_forward_backward_and_for_a_proximity_op
     assert not certify_fista(OPERATOR, PROX, 1.01 / LIPSCHITZ).holds
     learned = dataclasses.replace(PROX, proximity=None)
     assert certify_fista(OPERATOR, learned, 1 / LIPSCHITZ).missing == ("the prior is a proximity operator",)
+
+
+@pytest.mark.parametrize(("implicit", "constant"), [(True, 3.0), (False, 3.0 + LIPSCHITZ)])
+def test_fista_with_a_smooth_penalty_takes_the_gradients_that_it_goes_along(implicit, constant):
+    def certify(stepsize, operator=OPERATOR, attains=PROX.attains):
+        return certify_smooth_fista(operator, Proved(3.0, "l"), stepsize, implicit=implicit, attains=attains)
+
+    assert certify(1 / constant).evidence is Evidence.PROVED
+    assert not certify(1.001 / constant).holds
+    assert certify(1 / constant, attains=None).missing == ("a solution exists",)
+    assert not certify(1 / constant, dataclasses.replace(OPERATOR, adjoint_gap=Measured(0.1, "a test"))).holds
 
 
 def test_the_cocoercivity_interval_of_a_mismatched_pair_from_both_sides():

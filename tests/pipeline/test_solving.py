@@ -8,6 +8,7 @@ import torch
 
 from recon import operators, priors, solvers
 from recon.errors import ConsistencyError, GuaranteeError, UsageError
+from recon.evidence import Evidence
 from recon.imaging import Image, ValueRange, from_array
 from recon.operators import Blur
 from recon.pipeline.config import METHODS, Noise, SolveConfig
@@ -15,6 +16,7 @@ from recon.pipeline.method import Pair, choose_method, examine
 from recon.pipeline.plan import make_plan
 from recon.pipeline.run import execute, pixel_hash, solve_image
 from recon.pipeline.spec import Spec, parse_spec
+from recon.priors.networks import ConvexRidgeConfig, learned_prior, make
 from recon.solvers import Status
 
 SHAPE = (24, 20)
@@ -88,22 +90,46 @@ def test_all_methods_find_the_same_minimiser() -> None:
         torch.testing.assert_close(x, found["fista"], atol=2e-4, rtol=0, msg=method)
 
 
+def _without_resolvent(operator: Blur):
+    class Plain:
+        domain, range, properties = operator.domain, operator.range, operator.properties
+        A, A_adjoint = staticmethod(operator.A), staticmethod(operator.A_adjoint)
+
+    return Plain()
+
+
 def test_the_two_primal_duals_find_the_same_minimiser() -> None:
     operator = Blur(operators.gaussian_psf(1.0), SHAPE)
     y = torch.tensor(blurred(0.02).pixels)
     prior = priors.total_variation_prior(0.01)
 
-    class Plain:  # the same operator without its closed-form resolvent
-        domain, range, properties = operator.domain, operator.range, operator.properties
-        A, A_adjoint = staticmethod(operator.A), staticmethod(operator.A_adjoint)
-
     found = []
-    for each in (operator, Plain()):
+    for each in (operator, _without_resolvent(operator)):
         pair = Pair(each, operator.properties, operator.properties.adjoint_gap)
         method = choose_method(pair, prior, "condat_vu", weight=0.01)
         assert method.certificate.holds
         found.append(solvers.solve(method.algorithm(y), y, tolerance=1e-6, max_steps=1500).x)
     torch.testing.assert_close(*found, atol=1e-3, rtol=0)
+
+
+def test_a_learned_potential_has_one_minimiser_by_every_method() -> None:
+    operator = Blur(operators.gaussian_psf(1.0), SHAPE)
+    y = torch.tensor(blurred(0.02).pixels).double()
+    torch.manual_seed(0)
+    network = make(ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.05, 0.05)))
+    prior = priors.weighted_prior(learned_prior(network, accuracy=1e-9), 0.1)
+    pair = Pair(operator, operator.properties, operator.properties.adjoint_gap)
+    plain = Pair(_without_resolvent(operator), operator.properties, operator.properties.adjoint_gap)
+    found = {}
+    for name, each in {"fista": pair, "condat_vu": pair, "forward_backward": pair, "plain fista": plain}.items():
+        method = choose_method(each, prior, name.removeprefix("plain "))
+        assert method.certificate.holds
+        assert method.certificate.evidence is Evidence.PROVED
+        found[name] = solvers.solve(method.algorithm(y), y, tolerance=1e-7, max_steps=3000).x
+    assert choose_method(pair, prior).name == choose_method(plain, prior).name == "fista"
+    for name, x in found.items():
+        torch.testing.assert_close(x, found["fista"], atol=1e-4, rtol=0, msg=name)
+    assert float((found["fista"] - y).abs().max()) > 0.01
 
 
 def test_a_method_that_does_not_fit_the_prior_is_refused_by_name() -> None:

@@ -150,7 +150,7 @@ class _Goal:
 
 
 def _anderson(ridge: Ridge, goal: _Goal, budget: int) -> int:
-    """``v+ = v + f - (dX + dF) c`` with f = -M grad F(v) and c of least ||f - dF c|| (Anderson 1965, Walker and Ni 2011).
+    """``v+ = v + f - (dX + dF) c`` with f = -M grad F(v) and c of least ||f - dF c|| (Anderson 1965; Walker, Ni 2011).
 
     M inverts ``Id + c w W^T W`` with c a guess of the mean slope: without it the smooth parts of an image, which W is
     blind to, take the short steps that the rest of it needs. Ends without success where the gradients stop falling.

@@ -18,6 +18,7 @@ from recon.priors.networks.network import Network
 from recon.priors.networks.ridge import Ridge
 from recon.priors.prior import Prior
 from recon.priors.resolvent import CLOSED_FORM, Resolvent, ResolventProperties, proximity_operator
+from recon.priors.smooth import Smooth
 from recon.priors.split import Split
 
 ACCURACY = 1e-4
@@ -84,8 +85,9 @@ def learned_prior(
     """The network at a noise level as a prior; arguments as in :func:`resolvent`.
 
     The prox of a learned potential R brings the family ``s -> prox of s R``, the value of R, and ``R = g(W x)`` with a
-    closed-form conjugate resolvent, so that a primal-dual method evaluates it without an inner iteration. Any other
-    network is one resolvent, whatever s, and the gradient of no energy.
+    closed-form conjugate resolvent, so that a primal-dual method evaluates it without an inner iteration, and the
+    gradient of R, with which FISTA needs none either. Any other network is one resolvent, whatever s, and the gradient
+    of no energy.
     """
     fixed = resolvent(network, noise_level, measured=measured, accuracy=accuracy)
     if not isinstance(network, ConvexRidge) or network.config.one_shot:
@@ -98,8 +100,9 @@ def learned_prior(
         return _ridge_resolvent(replace(frozen, factor=stepsize), f"{stepsize:g} {fixed.name}", accuracy)
 
     return Prior(
-        fixed.name, family, split=_split(network.frozen(), noise_level), value=lambda x: frozen.ridge(x).value(x)
-    )
+        fixed.name, family, split=_split(network.frozen(), noise_level), value=lambda x: frozen.ridge(x).value(x),
+        smooth=Smooth(frozen.gradient, network.smoothness(noise_level)),
+    )  # fmt: skip
 
 
 def _one_shot_resolvent(network: ConvexRidge, noise_level: float | None, frozen: "_Frozen", name: str) -> Resolvent:
@@ -152,6 +155,12 @@ class _Frozen:
         if key not in self._copies:
             self._copies[key] = self.network.frozen(x.dtype, x.device)
         return self._copies[key]
+
+    @torch.no_grad()
+    def gradient(self, x: Tensor) -> Tensor:
+        """Of the potential, times the factor."""
+        self.network.check_input(x, self.noise_level)
+        return self.ridge(x).gradient(x)
 
     def ridge(self, x: Tensor) -> Ridge:
         """The potential, times the factor."""

@@ -11,7 +11,7 @@ from recon.certificates import certify_condat_vu, certify_forward_backward
 from recon.errors import UsageError
 from recon.evidence import Evidence, Measured
 from recon.operators import Identity, adjoint_gap
-from recon.priors import Resolvent, reweighted, scaled
+from recon.priors import Resolvent, reweighted, scaled, scaled_prior, weighted_prior
 from recon.priors.networks import DnCNNConfig, LipschitzConfig, learned_prior, make, resolvent
 
 RIDGES = {
@@ -128,3 +128,28 @@ def test_a_noise_level_that_does_not_fit_is_refused_at_once() -> None:
         resolvent(make(SMALL_RIDGE), 0.1)
     with pytest.raises(UsageError, match="expected at least 5 x 5"):
         learned_prior(make(SMALL_RIDGE)).split.operator.A(torch.zeros(1, 1, 3, 9))
+
+
+@every_ridge
+def test_the_gradient_is_that_of_the_value_also_scaled_and_weighted(config) -> None:
+    prior = weighted_prior(scaled_prior(learned_prior(network_of(Case("", config))), 0.3), 2.5)
+    x = images(Case("", config), 2, 9, 8).requires_grad_()
+    (expected,) = torch.autograd.grad(prior.value(x).sum(), x)
+    torch.testing.assert_close(prior.smooth.gradient(x.detach()), expected)
+
+
+@every_ridge
+def test_the_constant_of_the_gradient_is_a_bound_and_not_a_loose_one(config) -> None:
+    network = network_of(Case("", config))
+    prior, x = learned_prior(network), 1e-6 * images(Case("", config), 1, 40, 40)
+    steepest = 0.0
+    v = torch.randn(x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(0))
+    for _ in range(60):
+        v = prior.smooth.gradient(x + 1e-6 * v / v.norm()) - prior.smooth.gradient(x)
+        steepest = max(steepest, float(v.norm()) / 1e-6)
+    assert 0.5 * prior.smooth.lipschitz.value < steepest <= prior.smooth.lipschitz.value
+
+
+def test_a_resolvent_alone_has_no_gradient() -> None:
+    assert learned_prior(make(DnCNNConfig(features=2, depth=2))).smooth is None
+    assert learned_prior(make(replace(SMALL_RIDGE, one_shot=True))).smooth is None
