@@ -123,8 +123,9 @@ def test_a_learned_potential_has_one_minimiser_by_every_method() -> None:
     found = {}
     for name, each in {"fista": pair, "condat_vu": pair, "forward_backward": pair, "plain fista": plain}.items():
         method = choose_method(each, prior, name.removeprefix("plain "))
-        assert method.certificate.holds
-        assert method.certificate.evidence is Evidence.PROVED
+        inexact = name == "forward_backward"  # whose prox is an inner iteration
+        assert method.certificate.holds != inexact
+        assert inexact or method.certificate.evidence is Evidence.PROVED
         found[name] = solvers.solve(method.algorithm(y), y, tolerance=1e-7, max_steps=3000).x
     assert choose_method(pair, prior).name == choose_method(plain, prior).name == "fista"
     for name, x in found.items():
