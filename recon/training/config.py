@@ -91,7 +91,10 @@ class TrainingConfig:
         clip: The largest norm of a gradient; 0: any.
         precision: ``"bfloat16"`` for the forward pass of a DnCNN; whatever constrains a network runs in single.
         inner_steps: For a prox: unrolled steps; 0: to ``inner_accuracy``, with implicit gradients.
-        inner_accuracy: The bound of the error of J(y) relative to ||y|| while training.
+        inner_accuracy: The bound of the error of J(y) relative to ||y|| while training, at the highest noise level;
+            at a lower one it is finer in proportion.
+        balance: p: the loss of a patch at level s is divided by (s / highest)^p. The squared error of a good denoiser
+            grows with about s^1.3, so that with 0 the highest levels alone decide; 1.3 makes all count alike.
     """
 
     noise: tuple[float, float] = (0.0, 0.0)
@@ -108,6 +111,7 @@ class TrainingConfig:
     precision: str = "single"
     inner_steps: int = 0
     inner_accuracy: float = 0.01
+    balance: float = 0.0
 
     def check(self) -> None:
         """See :meth:`DataConfig.check`."""
@@ -120,7 +124,7 @@ class TrainingConfig:
         _one_of("training.loss", self.loss, LOSSES)
         _one_of("training.schedule", self.schedule, SCHEDULES)
         _one_of("training.precision", self.precision, PRECISIONS)
-        _at_least("training", self, batch=1, steps=1, seed=0, warmup=0, final=0, ema=0, clip=0, inner_steps=0)
+        _at_least("training", self, batch=1, steps=1, seed=0, warmup=0, final=0, ema=0, clip=0, inner_steps=0, balance=0)
         _below_one("training", self, "ema", "inner_accuracy")
         if not (self.learning_rate > 0 and self.inner_accuracy > 0):
             raise UsageError(

@@ -89,7 +89,8 @@ class Trainer:
         data = whole.part(begin, end).to(self.device)
         self.optimizer.zero_grad(set_to_none=True)
         values, denoised = fidelity(self.network, data, config, self._seed("loss"))
-        (values.sum() / config.batch).backward()  # type: ignore[no-untyped-call]
+        shares = (data.level / config.noise[1]) ** -config.balance
+        ((shares * values).sum() / config.batch).backward()  # type: ignore[no-untyped-call]
         constraint = self._penalise(data, denoised, begin)
         loss = sum(self.group.gather(float(values.detach().sum()) / config.batch))
         gradients = self._gradients()

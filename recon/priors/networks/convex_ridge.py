@@ -139,7 +139,7 @@ class ConvexRidge(Network):
     def forward(self, x: Tensor, noise_level: NoiseLevel = None) -> Tensor:
         self.check_input(x, noise_level)
         ridge = self.ridge(noise_level)
-        return x - ridge.gradient(x) if self.config.one_shot else prox(ridge, x, self.solver)
+        return x - ridge.gradient(x) if self.config.one_shot else prox(ridge, x, self.solver, self._share(noise_level))
 
     def Q(self, x: Tensor, noise_level: NoiseLevel = None) -> Tensor:
         return 2 * self.forward(x, noise_level) - x
@@ -167,6 +167,13 @@ class ConvexRidge(Network):
         with torch.no_grad():
             point = prox(ridge, x, self.solver)
         return _symmetric(lambda v: 2 * solve_curved(ridge, point, v, self.solver.adjoint_accuracy) - v)
+
+    def _share(self, noise_level: NoiseLevel) -> Tensor | float:
+        """Of the accuracy that is asked for: in training finer where there is less noise that could hide an error."""
+        if not (self.training and self.conditioned):
+            return 1.0
+        level = torch.as_tensor(noise_level).to(self.log_weight).reshape(-1)
+        return level / self.config.noise_range[1]
 
     def check_input(self, x: Tensor, noise_level: NoiseLevel) -> None:
         """See :meth:`Network.check_input`; the noise level must be positive besides."""

@@ -63,12 +63,18 @@ class InnerSolver:
 DEFAULT = InnerSolver()
 
 
-def prox(ridge: Ridge, y: Tensor, solver: InnerSolver) -> Tensor:
+def prox(ridge: Ridge, y: Tensor, solver: InnerSolver, share: Tensor | float = 1.0) -> Tensor:
     """``prox_R(y)``, differentiable with respect to y and to everything in the potential.
 
     With a number of steps, by differentiating through them. Else at the solution p, where ``p - y + grad R(p) = 0``:
     a backward pass solves ``(Id + R''(p)) v = g`` by conjugate gradients, and v is the gradient with respect to y. The
     memory is that of one evaluation of grad R.
+
+    Args:
+        ridge: R.
+        y: Images.
+        solver: How far to go.
+        share: What the accuracy is multiplied by, one for all images or one each.
 
     Raises:
         GuaranteeError: The budget is spent before the accuracy is reached.
@@ -76,7 +82,7 @@ def prox(ridge: Ridge, y: Tensor, solver: InnerSolver) -> Tensor:
     if solver.steps is not None:
         return _unrolled(ridge, y, solver.steps)
     with torch.no_grad():
-        point = _solve(ridge, y, solver)
+        point = _solve(ridge, y, solver, share)
     if not torch.is_grad_enabled():
         return point
     image = y - ridge.gradient(point)  # equal to the point up to the accuracy, and holds the graph
@@ -99,14 +105,14 @@ def _unrolled(ridge: Ridge, y: Tensor, steps: int) -> Tensor:
     return x
 
 
-def _solve(ridge: Ridge, y: Tensor, solver: InnerSolver) -> Tensor:
+def _solve(ridge: Ridge, y: Tensor, solver: InnerSolver, share: Tensor | float) -> Tensor:
     """By Anderson's acceleration of preconditioned steps; what that leaves open, by Nesterov's method.
 
     The first takes a bit more than half the evaluations of the second on photographs, and has no proof; the second
     has one, and both end by the same proved bound. An item that holds NaN or infinity is returned as it is, for the
     solver outside to report.
     """
-    goal = _Goal(y, solver)
+    goal = _Goal(y, share * solver.accuracy)
     steps = _anderson(ridge, goal, solver.max_steps)
     if goal.open.any():
         _nesterov(ridge, goal, solver.max_steps - steps)
@@ -128,8 +134,8 @@ class _Goal:
         least: The least norm of a gradient of each.
     """
 
-    def __init__(self, y: Tensor, solver: InnerSolver) -> None:
-        self.y, self.accuracy, self.size = y, solver.accuracy, _norms(y)
+    def __init__(self, y: Tensor, accuracy: Tensor | float) -> None:
+        self.y, self.accuracy, self.size = y, accuracy, _norms(y)
         self.out, self.open = y, self.size.isfinite()
         self.least = torch.full_like(self.size, torch.inf)
 
