@@ -40,6 +40,8 @@ class DataConfig:
         water: For ``"attenuation"``: that of water in 1/mm.
         grey: Whether colour images become grey ones for a network of one channel.
         skip_damaged: Whether files that cannot be read are left out with a remark, instead of refused.
+        shrink: So many pixels along each axis become their mean: images of 512 x 512 with noise of their own, as CT
+            slices have, become cleaner ones of 256 x 256 with 2.
     """
 
     patch: int = 48
@@ -51,6 +53,7 @@ class DataConfig:
     water: float = 0.02
     grey: bool = True
     skip_damaged: bool = False
+    shrink: int = 1
 
     def check(self) -> None:
         """Refuse what cannot be.
@@ -58,7 +61,7 @@ class DataConfig:
         Raises:
             UsageError: In one sentence.
         """
-        _at_least("data", self, patch=4, memory_mb=1)
+        _at_least("data", self, patch=4, memory_mb=1, shrink=1)
         _one_of("data.scale", self.scale, SCALES)
         low, high = self.range
         if low > high:
@@ -124,7 +127,8 @@ class TrainingConfig:
         _one_of("training.loss", self.loss, LOSSES)
         _one_of("training.schedule", self.schedule, SCHEDULES)
         _one_of("training.precision", self.precision, PRECISIONS)
-        _at_least("training", self, batch=1, steps=1, seed=0, warmup=0, final=0, ema=0, clip=0, inner_steps=0, balance=0)
+        _at_least("training", self, batch=1, steps=1, seed=0, warmup=0, final=0, ema=0, clip=0, inner_steps=0)
+        _at_least("training", self, balance=0)
         _below_one("training", self, "ema", "inner_accuracy")
         if not (self.learning_rate > 0 and self.inner_accuracy > 0):
             raise UsageError(
@@ -200,6 +204,27 @@ class ValidationConfig:
 
 @final
 @dataclass(frozen=True)
+class AboutConfig:
+    """What people should know of the network, in words; it decides nothing, and goes into the card.
+
+    Attributes:
+        title: In a few words.
+        data: What it is trained on, and on what it was validated.
+        licence: Of these images.
+        limits: What it is not fit for.
+    """
+
+    title: str = ""
+    data: str = ""
+    licence: str = ""
+    limits: str = ""
+
+    def check(self) -> None:
+        """Anything may be said."""
+
+
+@final
+@dataclass(frozen=True)
 class Recipe:
     """Everything that decides what a training makes of its images."""
 
@@ -208,6 +233,7 @@ class Recipe:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
+    about: AboutConfig = field(default_factory=AboutConfig)
 
     def __post_init__(self) -> None:
         """Fill in the noise level from the network, and refuse what does not go together."""
@@ -242,7 +268,8 @@ class Recipe:
 
 
 _PARTS: dict[str, type] = {
-    "data": DataConfig, "training": TrainingConfig, "penalty": PenaltyConfig, "validation": ValidationConfig
+    "data": DataConfig, "training": TrainingConfig, "penalty": PenaltyConfig, "validation": ValidationConfig,
+    "about": AboutConfig,
 }  # fmt: skip
 
 

@@ -169,7 +169,8 @@ class _Reader:
             return []
         try:
             self._check_units(image)
-            pixels = _stored(_chosen(image, self.channels, self.config), image, self.config)
+            chosen = _shrunk(_chosen(image, self.channels, self.config), self.config.shrink)
+            pixels = _stored(chosen, image, self.config)
             if len(pixels) < self.frames:
                 raise InputError(f"there is {len(pixels)} frame; expected at least {self.frames} of one scene.")
         except ReconError as error:
@@ -213,6 +214,21 @@ def _chosen(image: Image, channels: int, config: DataConfig) -> Pixels:
         return grey
     hint = "; data.grey = true makes grey images of them" if channels == 1 else ""
     raise InputError(f"an image has {pixels.shape[1]} channels; expected {channels}, as the network takes{hint}.")
+
+
+def _shrunk(pixels: Pixels, factor: int) -> Pixels:
+    """The means of squares of pixels, what is left over at the end cut off."""
+    if factor == 1:
+        return pixels
+    height, width = (size // factor for size in pixels.shape[2:])
+    if not (height and width):
+        raise InputError(
+            f"the image has {pixels.shape[2]} x {pixels.shape[3]} pixels; expected at least data.shrink = {factor} "
+            "along each axis."
+        )
+    blocks = pixels[:, :, : height * factor, : width * factor].reshape(*pixels.shape[:2], height, factor, width, factor)
+    means: Pixels = blocks.mean((3, 5), dtype=np.float64)
+    return means
 
 
 def _stored(pixels: Pixels, image: Image, config: DataConfig) -> Pixels:

@@ -10,7 +10,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -281,6 +281,7 @@ class _Run:
         network, known = self.recipe.network, seen.lipschitz
         pixels = sum(image.shape[-2] * image.shape[-1] for image in self.patches.images)
         return {
+            "about": asdict(self.recipe.about),
             "family": network.family,
             "channels": network.channels,
             "noise_range": list(self.recipe.training.noise),
@@ -318,7 +319,7 @@ def _with_steps(recipe: Recipe, steps: int | None) -> Recipe:
 
 
 def _require_same(folder: Path, recipe: Recipe, kept: Recipe) -> None:
-    if _with_steps(recipe, kept.training.steps) != kept:
+    if replace(_with_steps(recipe, kept.training.steps), about=kept.about) != kept:
         raise UsageError(
             f"{folder}: the run was begun with another configuration, which is in {CONFIG}; expected the same, because "
             "what it went through belongs to that one (only the number of steps may differ)."

@@ -168,3 +168,13 @@ def test_the_fingerprint_is_of_the_pixels(tmp_path):
     assert read(folder).fingerprint() == before
     Image.fromarray(scene(9)).save(folder / "001.png")
     assert read(folder).fingerprint() != before
+
+
+def test_shrinking_takes_means_of_squares(tmp_path):
+    pixels = np.arange(12 * 15, dtype=np.uint8).reshape(12, 15)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    (image,) = read_patches([tmp_path / "a.png"], DataConfig(patch=4, shrink=2), 1, 0, print).images
+    expected = pixels[:, :14].reshape(6, 2, 7, 2).mean((1, 3)) / 255
+    np.testing.assert_allclose(unit(image)[0, 0], expected, atol=1e-5)
+    with pytest.raises(InputError, match=r"at least data.shrink = 16 along each axis"):
+        read_patches([tmp_path / "a.png"], DataConfig(patch=4, shrink=16), 1, 0, print)
