@@ -1,17 +1,54 @@
-"""``recon models``: the packaged denoisers with their measured figures."""
+"""``recon models``: the packaged networks with their figures."""
+
+from typing import TYPE_CHECKING
 
 import click
 
 from . import terminal
 from .common import talk_options
 
+if TYPE_CHECKING:
+    from recon.catalogue import Model
+
 
 @click.command("models")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @talk_options
 def command(as_json: bool) -> None:
-    """List the packaged denoisers with their measured figures."""
+    """List the packaged networks: what is known of Q = 2J - Id, for which noise they are made, and how they denoise.
+
+    The noise is the standard deviation on a scale of 0 to 255. Use one as --prior model:NAME; recon certify prior
+    model:NAME shows what it guarantees.
+    """
+    from recon.catalogue import models
+
+    found = models()
     if as_json:
-        terminal.result_json([])
+        terminal.result_json([model.to_json() for model in found])
         return
-    terminal.say("no denoiser is packaged yet; the closed-form priors are none, box, tikhonov, l1, tv and wavelet")
+    header = ["name", "images", "Lip(Q)", "noise", "PSNR in dB", "kB"]
+    terminal.result(terminal.table(header, [_row(model) for model in found]))
+
+
+def _row(model: "Model") -> list[str]:
+    kinds = {1: "grey", 3: "colour"}
+    low, high = (255 * level for level in model.noise_range)
+    noise = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+    return [
+        model.name,
+        kinds.get(model.channels, str(model.channels)),
+        f"{model.lipschitz:.4g} {model.evidence}",
+        noise,
+        _figures(model),
+        f"{model.bytes / 1000:.0f}",
+    ]
+
+
+def _figures(model: "Model") -> str:
+    """Those of the first test set, as ``BSD68 36.96 / 30.55 / 28.10 at 5 / 15 / 25``."""
+    if not model.figures:
+        return "-"
+    data = model.figures[0].data
+    first = [figure for figure in model.figures if figure.data == data]
+    levels = " / ".join(f"{255 * figure.noise:.3g}" for figure in first)
+    return f"{data} {' / '.join(f'{figure.psnr:.2f}' for figure in first)} at {levels}"

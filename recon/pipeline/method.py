@@ -17,11 +17,9 @@ from recon.operators import LeastSquares, Mismatch, OperatorProperties
 from recon.operators.base import HasDataResolvent
 from recon.operators.data_split import HasDataSplit
 from recon.operators.tomography import Tomography, WeightedTomography
+from recon.pipeline.matching import INSIDE
 from recon.priors import Prior, Resolvent, ResolventProperties, Smooth, Split
 from recon.types import LinearOperator
-
-INSIDE = 0.995
-"""The part of a theorem's open interval of step sizes that is used: 1.99 / ||A||^2 of 2 / ||A||^2."""
 
 GRADIENT_BALANCE = 0.8
 """Condat-Vu with the gradient: the primal step size, as a part of 2 / ||A||^2; the rest is left to the dual step.
@@ -226,7 +224,8 @@ def _squared_norm(properties: OperatorProperties) -> float:
 
 def _forward_backward(pair: Pair, prior: Prior, stepsize: float | None) -> Method:
     limit = 2 / _squared_norm(pair.properties)
-    s = stepsize or INSIDE * limit
+    # what is measured is the pixels themselves: one step of 1 is J(y)
+    s = stepsize or (1.0 if isinstance(pair.operator, operators.Identity) else INSIDE * limit)
     resolvent = prior.resolvent(s)
     certificate = proofs.certify_forward_backward(pair.properties, resolvent.properties, s)
     return Method(
@@ -285,6 +284,8 @@ def _douglas_rachford(pair: Pair, prior: Prior, stepsize: float | None, weight: 
             "its data term; expected a method that takes the gradient, such as forward_backward."
         )
     least = 1 / _squared_norm(pair.properties)
+    if prior.resolvent(1.0).properties.proximity is None:  # a single resolvent, matched to the longest step
+        least = 1.0 if isinstance(pair.operator, operators.Identity) else 2 * INSIDE * least
     s = _near(stepsize, max(SHRINKAGE / weight, least) if weight else least, "douglas_rachford")
     resolvent = prior.resolvent(s)
     certificate = proofs.certify_douglas_rachford(pair.properties, resolvent.properties)

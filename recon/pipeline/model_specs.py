@@ -1,9 +1,9 @@
 """Learned priors: a packaged network by name, or a folder that holds one."""
 
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 
+from recon.catalogue import folders
 from recon.certificates.refutation import Search, believed, hardest_of_network
 from recon.errors import UsageError
 from recon.evidence import Measured
@@ -50,26 +50,30 @@ class Model:
         return found.quotient
 
 
-def packaged() -> dict[str, Path]:
-    """The folders of the packaged networks by name."""
-    root = Path(str(resources.files("recon.models")))
-    return {folder.name: folder for folder in sorted(root.iterdir()) if (folder / DESCRIPTION).is_file()}
-
-
-def read_model(spec: Spec, noise: float | None, channels: int | None, column_norm: float | None = None) -> Model:
+def read_model(
+    spec: Spec,
+    noise: float | None,
+    channels: int | None,
+    column_norm: float | None = None,
+    step_noise: float | None = None,
+) -> Model:
     """The learned prior that ``model:NAME`` or a folder describes.
 
-    A network is used at the level ``sigma``, which is the noise level unless given. Outside of the range that it was
-    made for it is used at the nearest end of the range on the image divided by what is missing, which keeps all that
-    is known of it: ``J_s(x) = s J(x / s)``. ``weight`` multiplies the potential of a prox: 1 is right for noise in the
-    pixels themselves. Projections with columns of norm q are about q times the pixels, so that ``||A x - y||^2`` is
-    about ``q^2 ||x - z||^2`` with noise of ``noise / q`` in z; the level and the weight are then ``noise / q`` and q^2.
+    A network is used at the level ``sigma``, which is the noise level unless given; one that is a single resolvent,
+    with an operator, at twice the noise that a step leaves in the pixels (Pesquet, Repetti, Terris, Wiaux 2021).
+    Outside of the range that it was made for it is used at the nearest end of the range on the image divided by what
+    is missing, which keeps all that is known of it: ``J_s(x) = s J(x / s)``. ``weight`` multiplies the potential of a
+    prox: 1 is right for noise in the pixels themselves. Projections with columns of norm q are about q times the
+    pixels, so that ``||A x - y||^2`` is about ``q^2 ||x - z||^2`` with noise of ``noise / q`` in z; the level and the
+    weight are then ``noise / q`` and q^2.
 
     Args:
         spec: The specification.
         noise: The standard deviation of the noise on the [0, 1] scale; ``None`` where it is not known.
         channels: Of the images; ``None``: any.
         column_norm: q, where the measurement is projections and the noise that of these.
+        step_noise: The noise that a step along the gradient of the data leaves in a pixel; ``None`` where the pixels
+            themselves are measured.
 
     Raises:
         UsageError: There is no such model, a value is outside its range, a noise level is missing, or the images have
@@ -89,9 +93,11 @@ def read_model(spec: Spec, noise: float | None, channels: int | None, column_nor
     sigma = options.positive(spec, "sigma", high=LARGEST_LEVEL) if "sigma" in spec.options else noise
     if sigma is None:
         raise UsageError(f"{spec}: a learned prior needs a noise level; expected sigma=S in it or --noise SIGMA.")
-    if column_norm is not None and "sigma" not in spec.options:
+    if "sigma" not in spec.options and not _is_potential(network):
+        sigma = sigma if step_noise is None else 2 * step_noise
+    elif column_norm is not None and "sigma" not in spec.options:
         sigma = sigma / column_norm
-        if _is_potential(network) and "weight" not in spec.options:
+        if "weight" not in spec.options:
             spec = replace(spec, options={**spec.options, "weight": repr(float(f"{column_norm**2:.3g}"))})
     sigma = float(f"{sigma:.3g}")  # so that the record's text gives the very same level
     level, scale = _level(network, sigma)
@@ -111,7 +117,7 @@ def read_model(spec: Spec, noise: float | None, channels: int | None, column_nor
 def _folder(spec: Spec) -> Path:
     if spec.name == "folder":
         return spec.path(spec.value or "")
-    known = packaged()
+    known = folders()
     if spec.value not in known:
         if not known:
             raise UsageError(f"{spec}: no network is packaged with this version; expected the folder of a trained one.")

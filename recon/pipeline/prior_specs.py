@@ -57,6 +57,8 @@ class Setting:
         image_shape: (height, width), or (slices, height, width); ``None`` where it is not known.
         column_norm: Of the projections of a single pixel, where the measurement is projections.
         spacing: The distance of two neighbours along each axis, in the pixels of a slice.
+        step_noise: The standard deviation of the noise that a step along the gradient of the data leaves in a pixel;
+            ``None`` where the pixels themselves are measured, or the noise is not known.
     """
 
     noise: float | None = None
@@ -65,6 +67,7 @@ class Setting:
     image_shape: tuple[int, ...] | None = None
     column_norm: float | None = None
     spacing: tuple[float, ...] = FLAT
+    step_noise: float | None = None
 
 
 def read_prior(spec: Spec, setting: Setting = Setting()) -> ChosenPrior:
@@ -107,6 +110,11 @@ def _slice_by_slice(prior: Prior) -> Prior:
 def prior_from_spec(spec: Spec, setting: Setting = Setting()) -> Prior:
     """The prior that a specification describes; see :func:`read_prior`."""
     return read_prior(spec, setting).prior
+
+
+def is_single(spec: Spec) -> bool:
+    """Whether the specification may be of a single resolvent, which is matched to the noise that a step leaves."""
+    return spec.name in ("deepinv", "model", "folder") or spec.name not in _READERS
 
 
 def needs_noise(spec: Spec) -> bool:
@@ -192,7 +200,8 @@ def _weight(spec: Spec, setting: Setting, matched: Callable[[float, bool], float
 
 def _deepinv(spec: Spec, setting: Setting) -> ChosenPrior:
     options.expect_keys(spec, ("sigma",), value="CLASS")
-    sigma = setting.noise if "sigma" not in spec.options else options.positive(spec, "sigma")
+    matched = setting.noise if setting.step_noise is None else float(f"{2 * setting.step_noise:.3g}")
+    sigma = matched if "sigma" not in spec.options else options.positive(spec, "sigma")
     if sigma is None:
         raise UsageError(
             f"{spec}: a denoiser needs a noise level; expected {spec.name}:CLASS,sigma=S or --noise SIGMA."
@@ -270,7 +279,7 @@ def _guarded_resolvent(spec: Spec, resolvent: Map) -> Resolvent:
 def _model(spec: Spec, setting: Setting) -> ChosenPrior:
     from recon.pipeline.model_specs import read_model  # noqa: PLC0415  networks cost time to import
 
-    model = read_model(spec, setting.noise, setting.channels, setting.column_norm)
+    model = read_model(spec, setting.noise, setting.channels, setting.column_norm, setting.step_noise)
     return ChosenPrior(model.spec, model.prior, model.files, model.note, model.search)
 
 

@@ -8,14 +8,17 @@ import torch
 from skimage.restoration import estimate_sigma
 from torch import Tensor
 
+from recon import operators
 from recon.errors import ConsistencyError, UsageError
 from recon.imaging import Image, to_tensor
+from recon.operators import Identity
 from recon.operators.tomography import Geometry, Tomography, WeightedTomography
 from recon.pipeline import scan
 from recon.pipeline.config import DIRECT_METHODS, Noise, SolveConfig
 from recon.pipeline.device import Say, choose_device, choose_processor
+from recon.pipeline.matching import longest_step, mean_column
 from recon.pipeline.operator_specs import OperatorFamily, Shape, read_operator
-from recon.pipeline.prior_specs import ChosenPrior, Setting, needs_noise, read_prior
+from recon.pipeline.prior_specs import ChosenPrior, Setting, is_single, needs_noise, read_prior
 from recon.pipeline.room import require_memory
 from recon.pipeline.spec import Spec
 from recon.pipeline.surrogate_specs import read_surrogate
@@ -95,7 +98,9 @@ def build_problem(config: SolveConfig, image: Image, say: Say, precision: torch.
     surrogate_family = None if config.surrogate is None else read_operator(config.surrogate, say)
     surrogate = None if surrogate_family is None else surrogate_family.on(shape)
     noise = _noise(config, image, family, say)
-    prior = _prior(config, DEFAULT_PRIOR, Setting(noise, image.channels, family.blurs, shape), say)
+    left = _step_noise(config, operator, shape, noise)
+    setting = Setting(noise, image.channels, family.blurs, shape, step_noise=left)
+    prior = _prior(config, DEFAULT_PRIOR, setting, say)
     device = choose_device(config.device, say)
     measurement = to_tensor(image, precision).to(device)
     if family.is_complex:
@@ -131,7 +136,8 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
     )  # the methods that keep bounds take no surrogate
     matched = needs_noise(_prior_spec(config, default))
     column = scan.column_norm(operator, shape) if matched else None
-    setting = Setting(noise, image.channels, True, shape, column, family.spacing)
+    left = None if len(shape) == 3 else _step_noise(config, operator, shape, noise)
+    setting = Setting(noise, image.channels, True, shape, column, family.spacing, left)
     prior = _prior(config, default, setting, say)
     if prior.prior.constraint is not None:
         start = prior.prior.constraint(start)
@@ -161,6 +167,18 @@ def _prior_spec(config: SolveConfig, default: Spec) -> Spec:
             "takes none."
         )
     return Spec("none")
+
+
+def _step_noise(config: SolveConfig, operator: LinearOperator, shape: Shape, noise: float | None) -> float | None:
+    """What ``s A^T`` makes of the noise, where it may be needed; a surrogate changes it little."""
+    if noise is None or config.prior is None or not is_single(config.prior) or isinstance(operator, Identity):
+        return None
+    example = torch.zeros(1, 1, *shape)
+    norm = operators.properties_of(operator, example).norm
+    size = norm.value + norm.error
+    if size == 0:
+        return None  # and refused when a method is chosen
+    return (config.stepsize or longest_step(size**2, config.method)) * noise * mean_column(operator, example)
 
 
 def _prior(config: SolveConfig, default: Spec, setting: Setting, say: Say) -> ChosenPrior:

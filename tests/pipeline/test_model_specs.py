@@ -1,13 +1,21 @@
 """Learned priors by specification: a folder is the network that it holds, at the level that the noise says."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 
 from recon import priors
 from recon.errors import InputError, UsageError
 from recon.evidence import Evidence
+from recon.imaging import ValueRange, from_array
+from recon.operators import from_matrix, gaussian_psf
 from recon.pipeline.certify import certify_prior
+from recon.pipeline.config import Noise, SolveConfig
+from recon.pipeline.matching import mean_column
 from recon.pipeline.prior_specs import Setting, needs_noise, read_prior
+from recon.pipeline.problem import build_problem
 from recon.pipeline.spec import Spec, parse_spec
 from recon.priors.networks import ConvexRidgeConfig, DnCNNConfig, LipschitzConfig, learned_prior, load, make, save
 
@@ -126,3 +134,32 @@ def test_scaling_and_weights_of_total_variation_are_weights_of_it(stepsize):
         torch.testing.assert_close(made.value(X), expected.value(X))
         made_dual, dual = made.split.conjugate_resolvent(stepsize), expected.split.conjugate_resolvent(stepsize)
         torch.testing.assert_close(made_dual(u), dual(u))
+
+
+def level_of(folder, operator: str, **options) -> float:
+    given = {"operator": parse_spec(operator), "prior": Spec("folder", value=str(folder)), "noise": Noise(0.02)}
+    image = from_array(np.full((20, 24), 0.5, np.float32), value_range=ValueRange(0.0, 1.0))
+    problem = build_problem(SolveConfig(**given, device="cpu", **options), image, lambda line: None)
+    return float(problem.prior.spec.options["sigma"])
+
+
+@pytest.mark.parametrize("config", [ONE_LEVEL])
+def test_a_single_resolvent_is_matched_to_the_noise_that_a_step_leaves(folder):
+    frobenius = float(torch.linalg.vector_norm(gaussian_psf(1.2)))
+    longest = 0.995 * 2  # the norm of the blur is 1
+    assert level_of(folder, "blur:gaussian=1.2") == pytest.approx(2 * longest * 0.02 * frobenius, rel=0.05)
+    assert level_of(folder, "blur:gaussian=1.2", stepsize=0.5) == pytest.approx(0.02 * frobenius, rel=0.05)
+    assert level_of(folder, "blur:gaussian=1.2", method="tseng") == pytest.approx(longest * 0.02 * frobenius, rel=0.05)
+    assert level_of(folder, "identity") == 0.02  # the pixels themselves: J(y) in one step
+
+
+@pytest.mark.parametrize("config", [RIDGE])
+def test_a_potential_is_at_the_level_of_the_noise_itself(folder):
+    assert level_of(folder, "blur:gaussian=1.2") == 0.02
+
+
+def test_the_mean_column_is_that_of_the_matrix():
+    matrix = torch.randn(30, 5 * 6, generator=torch.Generator().manual_seed(0))
+    operator = from_matrix(matrix)
+    exact = math.sqrt(float(matrix.square().sum()) / 30)
+    assert mean_column(operator, torch.zeros(1, 1, 30)) == pytest.approx(exact, rel=0.2)

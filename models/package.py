@@ -1,0 +1,76 @@
+"""Makes a packaged network of a finished run: copies it, tests it, and writes its card and its certificate.
+
+    python models/package.py runs/x models/proved-gray --test BSD68=DIR --test Set12=DIR
+
+The card keeps what the training wrote, with the words of ``[about]`` in the folder's config.toml and the mean PSNR of
+``recon evaluate --operator identity`` on each test set, at the noise levels of its validation. The certificate is that
+of ``recon certify prior``; what its search found is what is known of a network without a proof.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import click
+
+from recon.catalogue import CARD, DESCRIPTION, read_card
+from recon.evidence import Evidence
+from recon.imaging import replacing
+from recon.pipeline.batch import expand_inputs
+from recon.pipeline.certify import certify_prior
+from recon.pipeline.config import config_from
+from recon.pipeline.evaluate import evaluate, mean
+from recon.pipeline.spec import Spec
+from recon.training import read_recipe
+
+COPIED = (DESCRIPTION, "weights.safetensors")
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--test", "tests", multiple=True, metavar="NAME=DIR", help="Clean images that nothing was tuned on.")
+@click.option("--range", "value_range", metavar="LO:HI", help="Grey values of the test images that become 0 and 1.")
+def main(run: Path, folder: Path, tests: tuple[str, ...], value_range: str | None) -> None:
+    """Package a run."""
+    recipe, card = read_recipe(folder / "config.toml"), read_card(run)
+    for name in COPIED:
+        shutil.copyfile(run / name, folder / name)
+    prior = Spec("folder", value=str(folder))
+    report = certify_prior(prior)
+    claim, found = report.constants["lipschitz_Q"], report.constants["lipschitz_Q_attack"]
+    known = claim if claim.evidence is Evidence.PROVED else found
+    card["about"] = {name: getattr(recipe.about, name) for name in ("title", "data", "licence", "limits")}
+    card["lipschitz_Q"] = {"value": known.value, "evidence": known.evidence.value, "how": known.how}
+    card["attack"] = {"value": found.value, "how": found.how}
+    card["tests"] = [
+        figure for test in tests for figure in measured(*test.split("=", 1), folder, recipe.levels, value_range)
+    ]
+    write(folder / CARD, card)
+    write(folder / "certificate.json", report.to_json() | {"subject": f"model:{folder.name}"})
+
+
+def measured(
+    name: str, where: str, folder: Path, levels: tuple[float, ...], value_range: str | None
+) -> list[dict[str, object]]:
+    """The mean PSNR and SSIM of denoising at each level."""
+    figures = []
+    for noise in levels:
+        given = {"operator": "identity", "prior": str(folder.resolve()), "noise": repr(noise), "range": value_range}
+        config = config_from({key: value for key, value in given.items() if value}, where=name)
+        scores = evaluate([config], expand_inputs((where,)), lambda line: None)
+        means = mean(scores)
+        figures.append({"data": name, "noise": noise, "psnr": round(means["psnr"] or 0, 4),
+                        "ssim": round(means["ssim"] or 0, 5), "images": len(scores)})  # fmt: skip
+        click.echo(f"{name}: noise {255 * noise:.3g} on 255, {means['psnr']:.3f} dB")
+    return figures
+
+
+def write(path: Path, document: dict[str, object]) -> None:
+    """As JSON, whole or not at all."""
+    with replacing(path, overwrite=True) as temporary:
+        temporary.write_text(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

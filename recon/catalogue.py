@@ -1,0 +1,132 @@
+"""The packaged networks and their cards, without loading any weights."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import final
+
+from recon.errors import InputError
+from recon.toml import MOST_BYTES
+
+CARD, DESCRIPTION = "card.json", "network.toml"
+
+
+@final
+@dataclass(frozen=True)
+class Figure:
+    """One mean PSNR.
+
+    Attributes:
+        data: What was denoised.
+        noise: The standard deviation, on the [0, 1] scale.
+        psnr: In dB.
+    """
+
+    data: str
+    noise: float
+    psnr: float
+
+
+@final
+@dataclass(frozen=True)
+class Model:
+    """What the card of a network says.
+
+    Attributes:
+        name: Of its folder.
+        title: In a few words.
+        channels: 1 for grey, 3 for colour.
+        evidence: Of what is known of the Lipschitz constant of Q: proved, measured or assumed.
+        lipschitz: That constant.
+        noise_range: The noise levels that it is made for.
+        figures: Of denoising.
+        bytes: Of everything in the folder.
+    """
+
+    name: str
+    title: str
+    channels: int
+    evidence: str
+    lipschitz: float
+    noise_range: tuple[float, float]
+    figures: tuple[Figure, ...]
+    bytes: int
+
+    def to_json(self) -> dict[str, object]:
+        """As plain values."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "channels": self.channels,
+            "evidence": self.evidence,
+            "lipschitz_Q": self.lipschitz,
+            "noise_range": list(self.noise_range),
+            "psnr": [{"data": each.data, "noise": each.noise, "psnr": each.psnr} for each in self.figures],
+            "bytes": self.bytes,
+        }
+
+
+def folders() -> dict[str, Path]:
+    """The folders of the packaged networks by name."""
+    root = Path(str(resources.files("recon.models")))
+    return {folder.name: folder for folder in sorted(root.iterdir()) if (folder / DESCRIPTION).is_file()}
+
+
+def models() -> list[Model]:
+    """What is known of every packaged network.
+
+    Raises:
+        InputError: A card is missing, or none.
+    """
+    return [read_model(folder) for folder in folders().values()]
+
+
+def read_model(folder: Path) -> Model:
+    """The card in a folder.
+
+    Raises:
+        InputError: There is none, or it does not say what a card says.
+    """
+    card = read_card(folder)
+    try:
+        known, (low, high) = card["lipschitz_Q"], card["noise_range"]
+        return Model(
+            name=folder.name,
+            title=str(card["about"]["title"]),
+            channels=int(card["channels"]),
+            evidence=str(known["evidence"]),
+            lipschitz=float(known["value"]),
+            noise_range=(float(low), float(high)),
+            figures=tuple(_figure(stated) for stated in card.get("tests") or card["figures"]),
+            bytes=sum(file.stat().st_size for file in folder.iterdir() if file.is_file()),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{folder / CARD}: it does not say what a card says ({type(error).__name__}: {error}); expected one that "
+            "recon train wrote."
+        ) from error
+
+
+def read_card(folder: Path) -> dict[str, object]:
+    """The card in a folder as plain values.
+
+    Raises:
+        InputError: There is none, or it is too large, or no JSON.
+    """
+    path = folder / CARD
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        card = json.loads(content) if len(content) <= MOST_BYTES else None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{path}: the card of the network cannot be read ({reason}).") from error
+    if not isinstance(card, dict):
+        raise InputError(f"{path}: expected an object of fewer than {MOST_BYTES} bytes, which recon train writes.")
+    return card
+
+
+def _figure(stated: Mapping[str, object]) -> Figure:
+    return Figure(str(stated.get("data", "validation")), float(str(stated["noise"])), float(str(stated["psnr"])))

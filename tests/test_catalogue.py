@@ -1,0 +1,75 @@
+"""The packaged networks: each is what its card says, and what is proved of it is not refuted."""
+
+import json
+import shutil
+
+import pytest
+
+from recon import catalogue
+from recon.certificates.refutation import Search, believed, hardest_of_network
+from recon.errors import InputError
+from recon.evidence import Evidence
+from recon.priors.networks import load
+from recon.training import read_recipe
+
+NAMES = sorted(catalogue.folders())
+every_model = pytest.mark.parametrize("name", NAMES)
+
+
+def test_there_are_models_and_the_proved_ones_among_them():
+    assert {"proved-gray"} <= set(NAMES)
+
+
+@every_model
+def test_a_card_says_what_the_network_is(name):
+    folder = catalogue.folders()[name]
+    card, network = catalogue.read_model(folder), load(folder)
+    assert (card.channels, card.noise_range) == (network.config.channels, network.config.noise_range)
+    assert read_recipe(folder / "config.toml").network == network.config
+    known = network.lipschitz_Q(card.noise_range[1] if network.conditioned else None)
+    assert (card.evidence == "proved") == (known.evidence is Evidence.PROVED)
+    if card.evidence == "proved":
+        assert card.lipschitz == known.value
+    else:
+        assert card.evidence == "measured"
+        assert card.lipschitz > 0
+    assert card.bytes < 8e6
+    assert card.figures
+    about = catalogue.read_card(folder)["about"]
+    assert all(about[key] for key in ("title", "data", "licence", "limits"))
+    assert json.loads((folder / "certificate.json").read_text())["subject"] == f"model:{name}"
+
+
+@every_model
+def test_no_search_exceeds_what_is_claimed(name):
+    folder = catalogue.folders()[name]
+    card, network = catalogue.read_model(folder), load(folder)
+    level = card.noise_range[1] if network.conditioned else None
+    quick = Search(rounds=1, steps=3, distances=(0.05,), seed=7)
+    found = hardest_of_network(network, level, side=16, search=quick)
+    believed(network.lipschitz_Q(level), found)
+    assert found.quotient.value <= card.lipschitz * (1 + 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"{", "cannot be read"), (b"[]", "expected an object"), (b"{}", "does not say what a card says"),
+     (b'{"about": 1, "channels": 1, "noise_range": [0, 1], "lipschitz_Q": {}}', "does not say what a card says")],
+)  # fmt: skip
+def test_a_card_that_is_none_is_named(tmp_path, content, message):
+    (tmp_path / "card.json").write_bytes(content)
+    with pytest.raises(InputError, match=rf"card\.json: .*{message}"):
+        catalogue.read_model(tmp_path)
+
+
+def test_a_missing_card_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"card\.json: the card of the network cannot be read"):
+        catalogue.read_model(tmp_path)
+
+
+def test_a_folder_without_a_network_is_no_model(tmp_path, monkeypatch):
+    shutil.copytree(catalogue.folders()[NAMES[0]], tmp_path / "mine")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr(catalogue.resources, "files", lambda name: tmp_path)
+    assert list(catalogue.folders()) == ["mine"]
+    assert [model.name for model in catalogue.models()] == ["mine"]
