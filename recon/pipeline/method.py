@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from recon import certificates as proofs
@@ -164,8 +165,13 @@ def examine(  # noqa: PLR0913  each is an independent choice of the caller
     return Pair(operator, properties, mismatch.adjoint_gap, surrogate, mismatch)
 
 
-def choose_method(
-    pair: Pair, prior: Prior, name: str | None = None, stepsize: float | None = None, weight: float | None = None
+def choose_method(  # noqa: PLR0913, PLR0917  the problem, and what a user may say of the method
+    pair: Pair,
+    prior: Prior,
+    name: str | None = None,
+    stepsize: float | None = None,
+    weight: float | None = None,
+    noise: float | None = None,
 ) -> Method:
     """The method that was asked for, or the one that follows from the operator and the prior.
 
@@ -180,6 +186,8 @@ def choose_method(
         name: The method; ``None``: the default.
         stepsize: The primal step size; ``None``: inside the theorem's interval.
         weight: Of the prior's penalty, to which the steps are balanced; it takes no part in the problem.
+        noise: The standard deviation of the noise, by which Condat-Vu bounds the residual where the prior is a single
+            resolvent.
 
     Raises:
         UsageError: The method does not fit the operator or the prior.
@@ -197,6 +205,8 @@ def choose_method(
                 "the exact adjoint."
             )
         return _MISMATCHED[chosen](pair, pair.mismatch, prior, stepsize)
+    if chosen == "condat_vu" and prior.split is None and prior.resolvent(1.0).properties.proximity is None:
+        return _residual_ball(pair, prior, stepsize, noise)
     if chosen in _BALANCED:
         return _BALANCED[chosen](pair, prior, stepsize, weight)
     return _MATCHED[chosen](pair, prior, stepsize)
@@ -351,6 +361,36 @@ def _primal_dual(pair: Pair, prior: Prior, stepsize: float | None, weight: float
         return solvers.condat_vu(None, data, split.operator, dual_resolvent, s, t, r)
 
     return Method("condat_vu", s, t, None, certificate, algorithm, r)
+
+
+def _residual_ball(pair: Pair, prior: Prior, stepsize: float | None, noise: float | None) -> Method:
+    """Condat-Vu with J in the primal and ||Ax - y|| at most what the noise explains: a zero of M + A^T N(A .).
+
+    N is a cone, so that neither of the step sizes enters the solution, and J keeps the level of the noise itself.
+    """
+    if noise is None:
+        raise UsageError(
+            f"method is 'condat_vu' with {prior.name}, a single resolvent, and no noise level is known; expected "
+            "--noise SIGMA, because the residual is bounded by what the noise explains."
+        )
+    size = math.sqrt(_squared_norm(pair.properties))
+    s = _near(stepsize, 1 / size, "condat_vu")
+    t = INSIDE / (s * size**2)
+    resolvent = prior.resolvent(1.0)
+
+    def dual(y: Tensor) -> Resolvent:
+        entries = y[:1].numel() * (2 if y.is_complex() else 1)
+        return priors.conjugate(priors.l2_ball(y, noise * math.sqrt(entries)), t)
+
+    known = priors.conjugate(priors.l2_ball(torch.zeros(1), 1.0), t).properties
+    certificate = proofs.certify_condat_vu(
+        None, resolvent.properties, pair.properties, known, s, t, RESOLVENT_RELAXATION, attains=None
+    )
+    return Method(
+        "condat_vu", s, t, None, certificate,
+        lambda y: solvers.condat_vu(None, resolvent, pair.operator, dual(y), s, t, RESOLVENT_RELAXATION),
+        RESOLVENT_RELAXATION,
+    )  # fmt: skip
 
 
 def _all_split(

@@ -171,6 +171,8 @@ def _prior_spec(config: SolveConfig, default: Spec) -> Spec:
 
 def _step_noise(config: SolveConfig, operator: LinearOperator, shape: Shape, noise: float | None) -> float | None:
     """What ``s A^T`` makes of the noise, where it may be needed; a surrogate changes it little."""
+    if config.method == "condat_vu":
+        return None  # whose step size does not enter the solution
     if noise is None or config.prior is None or not is_single(config.prior) or isinstance(operator, Identity):
         return None
     example = torch.zeros(1, 1, *shape)

@@ -16,7 +16,7 @@ from recon.pipeline.method import Pair, choose_method, examine
 from recon.pipeline.plan import make_plan
 from recon.pipeline.run import execute, pixel_hash, solve_image
 from recon.pipeline.spec import Spec, parse_spec
-from recon.priors.networks import ConvexRidgeConfig, learned_prior, make
+from recon.priors.networks import ConvexRidgeConfig, LipschitzConfig, learned_prior, make
 from recon.solvers import Status
 
 SHAPE = (24, 20)
@@ -131,6 +131,33 @@ def test_a_learned_potential_has_one_minimiser_by_every_method() -> None:
     for name, x in found.items():
         torch.testing.assert_close(x, found["fista"], atol=1e-4, rtol=0, msg=name)
     assert float((found["fista"] - y).abs().max()) > 0.01
+
+
+def test_a_single_resolvent_by_condat_vu_keeps_the_residual_within_the_noise() -> None:
+    operator = Blur(operators.gaussian_psf(1.0), SHAPE)
+    y = torch.tensor(blurred(0.02).pixels).double()
+    torch.manual_seed(0)
+    network = make(LipschitzConfig(layers="orthogonal", features=4, depth=2, hidden=4, contraction=0.5))
+    prior = learned_prior(network)
+    pair = Pair(operator, operator.properties, operator.properties.adjoint_gap)
+    found = []
+    for stepsize in (0.3, 3.0):
+        method = choose_method(pair, prior, "condat_vu", stepsize, noise=0.05)
+        assert method.certificate.missing == ("a solution exists",)
+        found.append(solvers.solve(method.algorithm(y), y, tolerance=1e-8, max_steps=1000).x)
+    torch.testing.assert_close(*found, atol=1e-5, rtol=0)
+    residual = float((operator.A(found[0]) - y).norm())
+    assert residual == pytest.approx(0.05 * y.numel() ** 0.5, rel=1e-3)
+    x, resolvent = found[0], prior.resolvent(1.0)
+    pulled = operator.A_adjoint(operator.A(x) - y)  # in the range of A^T N: M x is a negative multiple of it
+    assert _multiple(resolvent, x, pulled) < 0.05 * float((x - resolvent(x)).norm())
+    with pytest.raises(UsageError, match="no noise level is known; expected --noise"):
+        choose_method(pair, prior, "condat_vu")
+
+
+def _multiple(resolvent, x, direction) -> float:
+    """The least ||x - J(x - c d)|| over c > 0, by a search."""
+    return min(float((x - resolvent(x - c * direction)).norm()) for c in torch.logspace(-2, 2, 400).tolist())
 
 
 def test_a_method_that_does_not_fit_the_prior_is_refused_by_name() -> None:
