@@ -117,7 +117,7 @@ def test_a_learned_potential_has_one_minimiser_by_every_method() -> None:
     y = torch.tensor(blurred(0.02).pixels).double()
     torch.manual_seed(0)
     network = make(ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.05, 0.05)))
-    prior = priors.weighted_prior(learned_prior(network, accuracy=1e-9), 0.1)
+    prior = priors.weighted_prior(learned_prior(network, accuracy=1e-6), 0.1)
     pair = Pair(operator, operator.properties, operator.properties.adjoint_gap)
     plain = Pair(_without_resolvent(operator), operator.properties, operator.properties.adjoint_gap)
     found = {}
@@ -126,10 +126,10 @@ def test_a_learned_potential_has_one_minimiser_by_every_method() -> None:
         inexact = name == "forward_backward"  # whose prox is an inner iteration
         assert method.certificate.holds != inexact
         assert inexact or method.certificate.evidence is Evidence.PROVED
-        found[name] = solvers.solve(method.algorithm(y), y, tolerance=1e-7, max_steps=3000).x
+        found[name] = solvers.solve(method.algorithm(y), y, tolerance=1e-6, max_steps=1000).x
     assert choose_method(pair, prior).name == choose_method(plain, prior).name == "fista"
     for name, x in found.items():
-        torch.testing.assert_close(x, found["fista"], atol=1e-4, rtol=0, msg=name)
+        torch.testing.assert_close(x, found["fista"], atol=5e-4, rtol=0, msg=name)
     assert float((found["fista"] - y).abs().max()) > 0.01
 
 
