@@ -10,7 +10,9 @@ from .common import talk_options
 from .solve import OPERATOR_HELP, problem_options
 
 if TYPE_CHECKING:
+    from recon.pipeline.config import SolveConfig
     from recon.pipeline.evaluate import Score
+    from recon.pipeline.tune import Tuned
 
 
 @click.command("evaluate")
@@ -25,6 +27,13 @@ if TYPE_CHECKING:
     "--operator", "operators", required=True, multiple=True, metavar="SPEC", help=f"{OPERATOR_HELP} Repeatable."
 )
 @problem_options
+@click.option(
+    "--tune",
+    "tuning",
+    multiple=True,
+    metavar="DIR",
+    help="Other clean images, on which the prior's weight, or noise level, of highest PSNR is searched for first.",
+)
 @click.option("--range", "value_range", metavar="LO:HI", help="Grey values, in the files' units, that become 0 and 1.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE.toml", help="Options as TOML.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
@@ -41,7 +50,7 @@ def command(data: tuple[str, ...], operators: tuple[str, ...], **given: Any) -> 
     from recon.pipeline.batch import expand_inputs, require_files
     from recon.pipeline.config import read_config
 
-    own = ("config_file", "as_json", "value_range")
+    own = ("config_file", "as_json", "value_range", "tuning")
     options = {key: value for key, value in given.items() if key not in own} | {"range": given["value_range"]}
     if given["photons"] is not None:
         raise click.UsageError(
@@ -53,6 +62,8 @@ def command(data: tuple[str, ...], operators: tuple[str, ...], **given: Any) -> 
     configs = [read_config(given["config_file"], {**options, "operator": spec}) for spec in operators]
     files = expand_inputs(data)
     require_files(files)
+    tuned = _tune(configs, given["tuning"], files) if given["tuning"] else []
+    configs = [each.config for each in tuned] or configs
     from recon.pipeline.evaluate import evaluate
 
     total, progress, scores = len(files) * len(configs), terminal.ProgressLine("evaluate"), []
@@ -69,10 +80,40 @@ def command(data: tuple[str, ...], operators: tuple[str, ...], **given: Any) -> 
         evaluate(configs, files, terminal.once(), progress.update, done)
     finally:
         progress.close()
-    _print(scores, [str(config.operator) for config in configs], given["as_json"])
+    _print(scores, [str(config.operator) for config in configs], tuned, given["as_json"])
 
 
-def _print(scores: "list[Score]", operators: list[str], as_json: bool) -> None:
+def _tune(configs: "list[SolveConfig]", where: tuple[str, ...], files: "list[Path]") -> "list[Tuned]":
+    from recon.errors import UsageError
+    from recon.pipeline.batch import expand_inputs, require_files
+    from recon.pipeline.tune import tune
+
+    others = expand_inputs(where)
+    require_files(others)
+    both = {file.resolve() for file in others} & {file.resolve() for file in files}
+    if both:
+        raise UsageError(
+            f"{min(both)}: the image is in --data and in --tune; expected it in one of them, because figures on what "
+            "was tuned on say nothing."
+        )
+    found, progress = [], terminal.ProgressLine("tune")
+    for config in configs:
+
+        def done(value: float, score: "Score") -> None:
+            progress.label = f"tune: {value:.3g}"
+            terminal.detail(f"{value:.3g}: {score.name}: {score.psnr:.2f} dB")
+
+        try:
+            found.append(tune(config, others, terminal.once(), done))
+        finally:
+            progress.close()
+        best = max(psnr for _, psnr in found[-1].tried)
+        terminal.say(f"{config.operator}: {found[-1].name}={found[-1].value:g} is best on the images of --tune, with "
+                     f"{best:.2f} dB")  # fmt: skip
+    return found
+
+
+def _print(scores: "list[Score]", operators: list[str], tuned: "list[Tuned]", as_json: bool) -> None:
     from recon.errors import BatchError
     from recon.pipeline.evaluate import mean
 
@@ -83,6 +124,15 @@ def _print(scores: "list[Score]", operators: list[str], as_json: bool) -> None:
                 "mean": mean(scores),
                 "operators": [{"operator": name, "mean": figures} for name, figures in means],
                 "images": [score.to_json() for score in scores],
+                "tuned": [
+                    {
+                        "prior": str(each.config.prior),
+                        "name": each.name,
+                        "value": each.value,
+                        "tried": [list(pair) for pair in each.tried],
+                    }
+                    for each in tuned
+                ],
             }
         )
     else:

@@ -126,18 +126,10 @@ def _score(  # noqa: PLR0913, PLR0917  internal: the parts of one loop
     image = imaging.read(file, value_range=config.range)
     if min(image.height, image.width) < SMALLEST:
         raise InputError(f"{file.name}: the image is {image.height} x {image.width} pixels; expected at least 7 x 7.")
-    clean = to_tensor(image)
     operator = family.on((image.height, image.width))
-    sigma = 0.0 if config.noise is None else on_unit_scale(config.noise, image)
-    x = clean.to(torch.complex64) if family.is_complex else clean
-    y = measure(operator, x, sigma, config.seed + number, family.is_masked)
-    measurement = as_image(y)
-    unit = None if config.noise is None else replace(config.noise, sigma=sigma, unit="")
-    stated = replace(config, noise=unit, shape=(image.height, image.width), range=None)
-    if family.geometry is not None:
-        stated = replace(stated, range=(0.0, 1.0), water=None)  # the clean image is its own scale
+    clean, y, stated = simulated(config, family, operator, image, number)
     key = tuple(y.shape[-2:]) + tuple(clean.shape[-2:])
-    plan = make_plan(stated, measurement, say, pairs.get(key))
+    plan = make_plan(stated, as_image(y), say, pairs.get(key))
     pairs[key] = plan.pair
     result = execute(plan, watch)
     with torch.no_grad():
@@ -148,6 +140,29 @@ def _score(  # noqa: PLR0913, PLR0917  internal: the parts of one loop
         _psnr(_seen(naive, y, family), _seen(clean, y, family)),
         result.status.value, result.steps, result.seconds,
     )  # fmt: skip
+
+
+def simulated(
+    config: SolveConfig, family: OperatorFamily, operator: LinearOperator, image: Image, number: int
+) -> tuple[Tensor, Tensor, SolveConfig]:
+    """A clean image, its measurement, and the configuration that solves that one.
+
+    Args:
+        config: What to do.
+        family: Where the operator comes from.
+        operator: The operator on images of this size.
+        image: The clean image.
+        number: Of the image: its noise has the run's seed plus that.
+    """
+    clean = to_tensor(image)
+    sigma = 0.0 if config.noise is None else on_unit_scale(config.noise, image)
+    x = clean.to(torch.complex64) if family.is_complex else clean
+    y = measure(operator, x, sigma, config.seed + number, family.is_masked)
+    unit = None if config.noise is None else replace(config.noise, sigma=sigma, unit="")
+    stated = replace(config, noise=unit, shape=(image.height, image.width), range=None)
+    if family.geometry is not None:
+        stated = replace(stated, range=(0.0, 1.0), water=None)  # the clean image is its own scale
+    return clean, y, stated
 
 
 def as_image(measurement: Tensor) -> Image:

@@ -159,9 +159,7 @@ def _method(problem: Problem, pair: Pair) -> Method:
     if config.method in DIRECT_METHODS:
         return direct_method(pair, config.method)
     prior = _tried(problem, config.seed)
-    return choose_method(
-        pair, prior, config.method, config.stepsize, weight=problem.prior.weight, noise=problem.noise
-    )
+    return choose_method(pair, prior, config.method, config.stepsize, weight=problem.prior.weight, noise=problem.noise)
 
 
 def _tried(problem: Problem, seed: int) -> Prior:
