@@ -215,7 +215,7 @@ def choose_method(  # noqa: PLR0913, PLR0917  the problem, and what a user may s
 def _default(pair: Pair, prior: Prior, weight: float | None) -> str:
     if pair.mismatch is not None:
         return "forward_backward"
-    if prior.smooth is not None and not isinstance(pair.operator, HasDataSplit):
+    if prior.smooth is not None and prior.constraint is None and not isinstance(pair.operator, HasDataSplit):
         return "fista"
     if prior.split is not None:
         return "condat_vu"

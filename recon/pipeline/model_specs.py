@@ -8,8 +8,10 @@ from recon.certificates.refutation import Search, believed, hardest_of_network
 from recon.errors import UsageError
 from recon.evidence import Measured
 from recon.pipeline import options
+from recon.pipeline.prior_specs import Setting
 from recon.pipeline.spec import Spec, unknown_name
-from recon.priors import Prior, scaled_prior, weighted_prior
+from recon.pipeline.weights import BLURRED
+from recon.priors import Prior, box, scaled_prior, weighted_prior
 from recon.priors.networks import ConvexRidge, Network, learned_prior, load
 from recon.priors.networks.store import DESCRIPTION, WEIGHTS
 
@@ -50,13 +52,7 @@ class Model:
         return found.quotient
 
 
-def read_model(
-    spec: Spec,
-    noise: float | None,
-    channels: int | None,
-    column_norm: float | None = None,
-    step_noise: float | None = None,
-) -> Model:
+def read_model(spec: Spec, setting: Setting) -> Model:
     """The learned prior that ``model:NAME`` or a folder describes.
 
     A network is used at the level ``sigma``, which is the noise level unless given; one that is a single resolvent,
@@ -69,41 +65,32 @@ def read_model(
 
     Args:
         spec: The specification.
-        noise: The standard deviation of the noise on the [0, 1] scale; ``None`` where it is not known.
-        channels: Of the images; ``None``: any.
-        column_norm: q, where the measurement is projections and the noise that of these.
-        step_noise: The noise that a step along the gradient of the data leaves in a pixel; ``None`` where the pixels
-            themselves are measured.
+        setting: What it is matched to.
 
     Raises:
         UsageError: There is no such model, a value is outside its range, a noise level is missing, or the images have
             other channels.
         InputError: The folder holds no network, or a damaged one.
     """
-    options.expect_keys(spec, ("sigma", "weight"), value="NAME" if spec.name == "model" else "FOLDER")
+    options.expect_keys(spec, ("sigma", "weight", "low", "high"), value="NAME" if spec.name == "model" else "FOLDER")
     folder = _folder(spec)
     network = load(folder)
     wanted = network.config.channels
-    if channels is not None and channels != wanted:
+    if setting.channels is not None and setting.channels != wanted:
         kinds = {1: "grey", 3: "colour"}
         raise UsageError(
             f"{spec}: the network was made for {kinds.get(wanted, wanted)} images; expected one for "
-            f"{kinds.get(channels, channels)} images, as the measurement has {channels} channel(s)."
+            f"{kinds.get(setting.channels, setting.channels)} images, as the measurement has {setting.channels} "
+            "channel(s)."
         )
-    sigma = options.positive(spec, "sigma", high=LARGEST_LEVEL) if "sigma" in spec.options else noise
-    if sigma is None:
-        raise UsageError(f"{spec}: a learned prior needs a noise level; expected sigma=S in it or --noise SIGMA.")
-    if "sigma" not in spec.options and not _is_potential(network):
-        sigma = sigma if step_noise is None else 2 * step_noise
-    elif column_norm is not None and "sigma" not in spec.options:
-        sigma = sigma / column_norm
-        if "weight" not in spec.options:
-            spec = replace(spec, options={**spec.options, "weight": repr(float(f"{column_norm**2:.3g}"))})
-    sigma = float(f"{sigma:.3g}")  # so that the record's text gives the very same level
+    sigma, weight = _matched(spec, setting, network)
+    if weight is not None and "weight" not in spec.options:
+        spec = replace(spec, options={**spec.options, "weight": repr(_rounded(weight))})
+    sigma = _rounded(sigma)  # so that the record's text gives the very same level
     level, scale = _level(network, sigma)
     prior = learned_prior(network, level if network.conditioned else None)
     prior = prior if scale == 1 else scaled_prior(prior, scale)
-    prior = _weighted(spec, prior, network)
+    prior = _bounded(spec, _weighted(spec, prior, network), network)
     low, high = network.config.noise_range
     note = "" if scale == 1 or network.config.noise_range[0] == high else (
         f"{spec}: the noise level {sigma:.3g} is outside of the range {low:g} to {high:g} that the network was made "
@@ -112,6 +99,23 @@ def read_model(
     chosen = replace(spec, options={**spec.options, "sigma": repr(sigma)})
     files = (folder / DESCRIPTION, folder / WEIGHTS)
     return Model(chosen, prior, network, level if network.conditioned else None, files, note)
+
+
+def _matched(spec: Spec, setting: Setting, network: Network) -> tuple[float, float | None]:
+    """The level and, for a potential, what it is multiplied by; ``None``: by nothing."""
+    if "sigma" in spec.options:
+        return options.positive(spec, "sigma", high=LARGEST_LEVEL), None
+    if setting.noise is None:
+        raise UsageError(f"{spec}: a learned prior needs a noise level; expected sigma=S in it or --noise SIGMA.")
+    if not _is_potential(network):
+        return (setting.noise if setting.step_noise is None else 2 * setting.step_noise), None
+    if setting.column_norm is not None:
+        return setting.noise / setting.column_norm, setting.column_norm**2
+    return setting.noise, BLURRED if setting.blurs else None
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")
 
 
 def _folder(spec: Spec) -> Path:
@@ -144,6 +148,18 @@ def _weighted(spec: Spec, prior: Prior, network: Network) -> Prior:
             "resolvent and no potential that can be multiplied: sigma says how much it smooths."
         )
     return weighted_prior(prior, weight)
+
+
+def _bounded(spec: Spec, prior: Prior, network: Network) -> Prior:
+    bounds = options.bounds(spec)
+    if bounds is None:
+        return prior
+    if not _is_potential(network):
+        raise UsageError(
+            f"{spec}: bounds with a {network.config.family} network; expected none, because it is a single resolvent: "
+            "--method davis_yin keeps an image in [0, 1]."
+        )
+    return replace(prior, constraint=box(*bounds))
 
 
 def _is_potential(network: Network) -> bool:

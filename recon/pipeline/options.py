@@ -143,3 +143,14 @@ def _between(low: float, high: float) -> str:
     if math.isinf(low) and math.isinf(high):
         return "that is finite"
     return f"of at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
+
+
+def bounds(spec: Spec) -> tuple[float, float] | None:
+    """``low`` and ``high``, infinite where one is left out; ``None`` where both are."""
+    if not {"low", "high"} & spec.options.keys():
+        return None
+    low = number(spec, "low", -math.inf, low=-1e6, high=1e6)
+    high = number(spec, "high", math.inf, low=-1e6, high=1e6)
+    if not low < high:
+        raise UsageError(f"{spec}: low is {low:g} and high is {high:g}; expected low below high.")
+    return low, high

@@ -1,7 +1,6 @@
 """From a specification to a prior."""
 
 import inspect
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -155,22 +154,11 @@ def _tv(spec: Spec, setting: Setting) -> ChosenPrior:
     spec, weight = _weight(spec, setting, tv_weight)
     isotropic = options.truth(spec, "isotropic", True)
     joint = options.truth(spec, "joint", False)
-    bounds = _bounds(spec)
+    bounds = options.bounds(spec)
     prior = priors.total_variation_prior(
         weight, isotropic, joint=joint, image_shape=setting.image_shape, bounds=bounds, spacing=setting.spacing
     )
     return ChosenPrior(spec, prior)
-
-
-def _bounds(spec: Spec) -> tuple[float, float] | None:
-    """``low`` and ``high``, infinite where one is left out; ``None`` where both are."""
-    if not {"low", "high"} & spec.options.keys():
-        return None
-    low = options.number(spec, "low", -math.inf, low=-1e6, high=1e6)
-    high = options.number(spec, "high", math.inf, low=-1e6, high=1e6)
-    if not low < high:
-        raise UsageError(f"{spec}: low is {low:g} and high is {high:g}; expected low below high.")
-    return low, high
 
 
 def _wavelet(spec: Spec, setting: Setting) -> ChosenPrior:
@@ -279,7 +267,7 @@ def _guarded_resolvent(spec: Spec, resolvent: Map) -> Resolvent:
 def _model(spec: Spec, setting: Setting) -> ChosenPrior:
     from recon.pipeline.model_specs import read_model  # noqa: PLC0415  networks cost time to import
 
-    model = read_model(spec, setting.noise, setting.channels, setting.column_norm, setting.step_noise)
+    model = read_model(spec, setting)
     return ChosenPrior(model.spec, model.prior, model.files, model.note, model.search)
 
 

@@ -27,6 +27,10 @@ def wavelet_weight(noise: float, blurs: bool = True) -> float:
     return 7.0 * math.pow(noise, 1.85) if blurs else 4.5 * math.pow(noise, 1.6)
 
 
+BLURRED = 0.2
+"""What a learned potential is multiplied by where the operator mixes pixels, at the level of the noise.
+"""
+
 PROJECTED = 1.4
 """What a weight for projections is of the weight for the same noise in the pixels themselves.
 

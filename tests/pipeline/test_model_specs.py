@@ -17,6 +17,7 @@ from recon.pipeline.matching import mean_column
 from recon.pipeline.prior_specs import Setting, needs_noise, read_prior
 from recon.pipeline.problem import build_problem
 from recon.pipeline.spec import Spec, parse_spec
+from recon.pipeline.weights import BLURRED
 from recon.priors.networks import ConvexRidgeConfig, DnCNNConfig, LipschitzConfig, learned_prior, load, make, save
 
 RIDGE = ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.02, 0.2), levels=3)
@@ -37,9 +38,9 @@ def folder(tmp_path, config):
     return tmp_path / "net"
 
 
-def read(folder, noise=0.1, channels=1, column_norm=None, **options):
+def read(folder, noise=0.1, channels=1, column_norm=None, blurs=False, **options):
     spec = Spec("folder", {key: str(value) for key, value in options.items()}, str(folder))
-    return read_prior(spec, Setting(noise, channels, column_norm=column_norm))
+    return read_prior(spec, Setting(noise, channels, blurs, column_norm=column_norm))
 
 
 @pytest.mark.parametrize("config", [RIDGE])
@@ -163,3 +164,21 @@ def test_the_mean_column_is_that_of_the_matrix():
     operator = from_matrix(matrix)
     exact = math.sqrt(float(matrix.square().sum()) / 30)
     assert mean_column(operator, torch.zeros(1, 1, 30)) == pytest.approx(exact, rel=0.2)
+
+
+@pytest.mark.parametrize("config", [RIDGE])
+def test_a_potential_weighs_less_where_the_operator_blurs(folder):
+    chosen = read(folder, blurs=True)
+    expected = priors.weighted_prior(learned_prior(load(folder), 0.1), BLURRED)
+    torch.testing.assert_close(chosen.prior.resolvent(0.5)(X), expected.resolvent(0.5)(X))
+    assert read_prior(chosen.spec).spec == chosen.spec
+
+
+@pytest.mark.parametrize("config", [RIDGE])
+def test_a_potential_takes_bounds_and_a_single_resolvent_none(folder, tmp_path):
+    constraint = read(folder, low=0.2).prior.constraint
+    assert float(constraint(torch.tensor([[-1.0, 5.0]])).min()) == pytest.approx(0.2)
+    assert float(constraint(torch.tensor([[-1.0, 5.0]])).max()) == 5.0
+    save(make(ONE_LEVEL), tmp_path / "single")
+    with pytest.raises(UsageError, match="bounds with a Lipschitz network; expected none"):
+        read(tmp_path / "single", low=0)
