@@ -2,14 +2,18 @@
 
 import json
 import shutil
+from itertools import pairwise
 
 import pytest
+import torch
 
 from recon import catalogue
 from recon.certificates.refutation import Search, believed, hardest_of_network
 from recon.errors import InputError
-from recon.evidence import Evidence
-from recon.priors.networks import load
+from recon.evidence import Evidence, Measured
+from recon.operators import Blur, LeastSquares, gaussian_psf
+from recon.priors.networks import load, resolvent
+from recon.solvers import forward_backward
 from recon.training import read_recipe
 
 NAMES = sorted(catalogue.folders())
@@ -73,3 +77,26 @@ def test_a_folder_without_a_network_is_no_model(tmp_path, monkeypatch):
     monkeypatch.setattr(catalogue.resources, "files", lambda name: tmp_path)
     assert list(catalogue.folders()) == ["mine"]
     assert [model.name for model in catalogue.models()] == ["mine"]
+
+
+@every_model
+def test_residuals_fall_monotonically_to_1e_6(name):
+    """Of a nonexpansive map: ||T x+ - x+|| <= ||x+ - x||, up to the accuracy of an inner prox."""
+    folder, accuracy = catalogue.folders()[name], 1e-8
+    card, network = catalogue.read_model(folder), load(folder)
+    level = card.noise_range[0] if network.conditioned else None
+    operator = Blur(gaussian_psf(0.8), (16, 18))
+    truth = torch.zeros(1, card.channels, 16, 18, dtype=torch.float64)
+    truth[..., 4:11, 5:12] = 0.7
+    noise = torch.randn(truth.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y = operator.A(truth) + card.noise_range[0] * noise
+    prior = resolvent(network, level, accuracy=accuracy, measured=Measured(card.lipschitz, "the card"))
+    algorithm = forward_backward(LeastSquares(operator, y), prior, 1.9)
+    state, residuals = algorithm.init(y), []
+    for _ in range(100):
+        after = algorithm.step(state)
+        residuals.append(float((after.x - state.x).norm() / after.x.norm()))
+        state = after
+    slack = 4 * accuracy * float(y.norm() / state.x.norm())
+    assert all(b <= a * max(1.0, card.lipschitz) + slack for a, b in pairwise(residuals))
+    assert residuals[-1] < 1e-6
