@@ -1,0 +1,156 @@
+"""The tables of models/TABLES.md: every row is one `recon evaluate`, printed as such beside its figures.
+
+    python tests/benchmarks/tables.py DATA [TABLE ...]
+
+DATA is the folder with natural/ and kernels/. Rows that are in models/tables.json are not done again: remove them
+there to have them anew. Weights of total variation, of wavelets and of potentials are those that recon matches to the
+noise by itself; nothing is tuned on a test image.
+"""
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from recon import catalogue
+from recon.imaging import replacing
+from recon.pipeline.batch import expand_inputs
+from recon.pipeline.config import config_from
+from recon.pipeline.evaluate import evaluate, mean
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHE, TEXT = ROOT / "models" / "tables.json", ROOT / "models" / "TABLES.md"
+CLOSED = ("tv", "wavelet")
+SHAKES = tuple(f"blur:psf=data/kernels/levin09_{k}.npy" for k in range(1, 9))
+BLURS = (*SHAKES, "blur:gaussian=1.6", "blur:box=9")
+PUBLISHED = {
+    "denoise-gray": {
+        "CRR-NN, published (BSD68)": (36.96, 30.55, 28.10),
+        "averaged CNN, published (BSD68)": (36.46, None, 27.67),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One evaluation."""
+
+    data: str
+    operator: str
+    noise: float
+    prior: str
+    method: str | None = None
+
+    @property
+    def command(self) -> str:
+        method = "" if self.method is None else f" --method {self.method}"
+        return (f"recon evaluate --data {self.data} --operator {self.operator} --noise {self.noise:.6g} "
+                f"--prior {self.prior}{method}")  # fmt: skip
+
+
+def of_models(channels: int) -> tuple[str, ...]:
+    return tuple(
+        f"model:{model.name}"
+        for model in catalogue.models()
+        if model.channels == channels and model.name != "proved-ct"
+    )
+
+
+def denoising(data: Iterable[str], levels: Iterable[float], channels: int) -> list[Row]:
+    """J(y) itself: one step of forward-backward."""
+    return [
+        Row(where, "identity", level / 255, prior, "forward_backward" if prior.startswith("model:") else None)
+        for where in data
+        for prior in (*CLOSED, *of_models(channels))
+        for level in levels
+    ]
+
+
+def deblurring(data: str, noises: Iterable[float]) -> list[Row]:
+    return [
+        Row(data, operator, noise, prior)
+        for noise in noises
+        for prior in (*CLOSED, *of_models(1))
+        for operator in BLURS
+    ]
+
+
+TABLES = {
+    "denoise-gray": lambda: denoising(("natural/bsd68", "natural/set12"), (5, 15, 25), 1),
+    "denoise-color": lambda: denoising(("natural/cbsd68",), (5, 15, 25, 40), 3),
+    "deblur": lambda: deblurring("natural/set3c", (0.01,)),
+}
+
+
+def files_of(data: Path, name: str) -> list[Path]:
+    if name == "natural/cbsd68":
+        listed = (data / "natural" / "lists" / "cbsd68.txt").read_text().split()
+        return [next((data / "natural").rglob(Path(entry).name)) for entry in listed]
+    return expand_inputs((str(data / name),))
+
+
+def done(row: Row, data: Path) -> dict[str, object]:
+    operator = row.operator.replace("data/kernels", str(ROOT / "data" / "kernels"))
+    given = {"operator": operator, "noise": repr(row.noise), "prior": row.prior, "method": row.method}
+    config = config_from({key: value for key, value in given.items() if value}, where=row.command)
+    scores = evaluate([config], files_of(data, row.data), lambda line: None)
+    means = mean(scores)
+    return {"command": row.command, "psnr": means["psnr"], "ssim": means["ssim"], "input": means["psnr_input"],
+            "images": len(scores), "failed": sum(score.status == "failed" for score in scores)}  # fmt: skip
+
+
+def main() -> None:
+    data, names = Path(sys.argv[1]), sys.argv[2:] or list(TABLES)
+    for name in names:
+        for row in TABLES[name]():
+            cache = json.loads(CACHE.read_text()) if CACHE.exists() else {}
+            if row.command not in cache:
+                cache[row.command] = found = done(row, data)
+                write(CACHE, json.dumps(cache, indent=1) + "\n")
+                print(f"{row.command}: {found['psnr']:.3f} dB, SSIM {found['ssim']:.4f}", flush=True)
+    write(TEXT, text())
+
+
+def text() -> str:
+    cache = json.loads(CACHE.read_text())
+    lines = ["# Tables", "", "Made by `python tests/benchmarks/tables.py DATA`; PSNR in dB, means over the images.", ""]
+    for name, rows in TABLES.items():
+        known = [row for row in rows() if row.command in cache]
+        if not known:
+            continue
+        columns = list(dict.fromkeys((row.data, row.operator, row.noise) for row in known))
+        lines += [f"## {name}", "", "| prior | " + " | ".join(map(heading, columns)) + " | mean |",
+                  "|---" * (len(columns) + 2) + "|"]  # fmt: skip
+        for prior in dict.fromkeys(row.prior for row in known):
+            cells = {
+                (row.data, row.operator, row.noise): cache[row.command]["psnr"] for row in known if row.prior == prior
+            }
+            values = [cells.get(column) for column in columns]
+            there = [value for value in values if value is not None]
+            shown = " | ".join("-" if value is None else f"{value:.2f}" for value in values)
+            lines.append(f"| {prior} | {shown} | {sum(there) / len(there):.2f} |")
+        for label, values in PUBLISHED.get(name, {}).items():
+            lines.append(f"| {label} | " + " | ".join("-" if v is None else f"{v:.2f}" for v in values) + " |")
+        lines += ["", "Commands:", "", "```", *(row.command for row in known), "```", ""]
+    return "\n".join(lines)
+
+
+def heading(column: tuple[str, str, float]) -> str:
+    data, operator, noise = column
+    what = (
+        ""
+        if operator == "identity"
+        else f" {operator.removeprefix('blur:').removeprefix('psf=data/kernels/').removesuffix('.npy')}"
+    )
+    level = f"{255 * noise:.3g}/255" if operator == "identity" else f"{noise:g}"
+    return f"{Path(data).name}{what} {level}"
+
+
+def write(path: Path, content: str) -> None:
+    with replacing(path, overwrite=True) as temporary:
+        temporary.write_text(content, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
