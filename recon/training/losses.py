@@ -8,6 +8,7 @@ from torch import Tensor
 
 from recon.priors.networks import Network
 from recon.training.config import TrainingConfig
+from recon.training.equilibrium import Restoration
 
 _ALPHA = 0.15
 """Of recorruption: the share of the noise that goes into the target, as deepinv has it."""
@@ -37,13 +38,16 @@ class Sample:
         return Sample(self.noisy.to(device), self.target.to(device), self.level.to(device))
 
 
-def sample(frames: Tensor, config: TrainingConfig, generator: torch.Generator) -> Sample:
+def sample(
+    frames: Tensor, config: TrainingConfig, generator: torch.Generator, restoration: Restoration | None = None
+) -> Sample:
     """Noise as the loss wants it.
 
     Args:
         frames: ``(1 or 2, batch, channels, height, width)``.
         config: The loss and the noise levels.
         generator: What decides.
+        restoration: What blurs clean images before the noise, if it is to be undone.
     """
     low, high = config.noise
     shares = torch.rand(frames.shape[1], generator=generator)
@@ -54,11 +58,14 @@ def sample(frames: Tensor, config: TrainingConfig, generator: torch.Generator) -
     if config.loss in ("sure", "r2r"):
         return Sample(image, image, level)
     noise = torch.randn(image.shape, generator=generator)
-    return Sample(image + level.view(-1, 1, 1, 1) * noise, image, level)
+    measured = image if restoration is None else restoration.blur.A(image)
+    return Sample(measured + level.view(-1, 1, 1, 1) * noise, image, level)
 
 
-def fidelity(network: Network, data: Sample, config: TrainingConfig, seed: int) -> tuple[Tensor, Tensor]:
-    """The loss of each patch, ``(batch,)``, and J of the noisy patches.
+def fidelity(
+    network: Network, data: Sample, config: TrainingConfig, seed: int, restoration: Restoration | None = None
+) -> tuple[Tensor, Tensor]:
+    """The loss of each patch, ``(batch,)``, and J of the noisy patches, or the reconstructions from them.
 
     SURE is deepinv's Monte Carlo estimate of the mean squared error (Ramani, Blu, Unser 2008), ``"r2r"`` its
     recorrupted-to-recorrupted loss (Pang et al. 2021), which makes pairs of independent noise out of one image.
@@ -68,13 +75,14 @@ def fidelity(network: Network, data: Sample, config: TrainingConfig, seed: int) 
         data: What the step sees.
         config: The loss, and the precision of its forward pass.
         seed: Of what the loss draws itself.
+        restoration: The way from a measurement to what is compared, if there is one; else J.
     """
     level = data.level if network.conditioned else None
     if config.loss in ("sure", "r2r"):
         return _without_clean(network, data, config, seed)
     low = config.precision == "bfloat16"
     with torch.autocast(data.noisy.device.type, torch.bfloat16, enabled=low):
-        found = network(data.noisy, level)
+        found = network(data.noisy, level) if restoration is None else restoration.restore(network, data.noisy, level)
     difference = found.float() - data.target if low else found - data.target
     return (difference.abs() if config.loss == "l1" else difference.square()).mean((1, 2, 3)), found.detach()
 
