@@ -189,7 +189,7 @@ class Trainer:
         """As :func:`fidelity`, with the gradient left in the parameters; what fails in one process ends all."""
         failure: GuaranteeError | None = None
         try:
-            values, denoised = fidelity(self.network, data, self.recipe.training, self._seed("loss"), self.restoration)
+            values, denoised = fidelity(self.network, data, self.recipe.training, self.restoration)
             (values.sum() / self.recipe.training.batch).backward()  # type: ignore[no-untyped-call]
         except GuaranteeError as error:
             failure = error
