@@ -186,7 +186,8 @@ class PenaltyConfig:
         weight: 0: no penalty.
         target: 1 - eps; well below 1 the prior is trained towards strong monotonicity, (1 - q)/(1 + q) for Lip(Q) <= q.
         start: The step it begins at, after pretraining.
-        applications: Lanczos steps, each one pass forward and one back; they begin with the vectors of the last batch.
+        applications: Steps of Golub and Kahan, one pass forward and, but for the last, one back; they begin with the
+            vectors of the last batch.
         samples: Patches of the batch that are looked at; 0: all.
         wild: The share of these that are mixed with noise without any image, at a random ratio: where a search for
             violations begins too, and the images of the folder never lead.
@@ -195,7 +196,7 @@ class PenaltyConfig:
     weight: float = 0.0
     target: float = 0.95
     start: int = 0
-    applications: int = 5
+    applications: int = 6
     samples: int = 0
     wild: float = 0.0
 
