@@ -50,7 +50,7 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
     wanted = prepare(output, recipe, given["resume"], given["steps"])
     with _signals() as received:
         outcome = _train(wanted, images, output, device, given["processes"], received)
-    _report(outcome, output, given["as_json"], received)
+    _report(outcome, output, given["as_json"], received, wanted.solves)
 
 
 def _train(  # noqa: PLR0913, PLR0917  internal: what the options say
@@ -100,7 +100,7 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _report(outcome: "Outcome", output: Path, as_json: bool, received: list[int]) -> None:
+def _report(outcome: "Outcome", output: Path, as_json: bool, received: list[int], solves: bool) -> None:
     if outcome.step < outcome.steps:
         how = f"after step {outcome.step} of {outcome.steps}; the state is saved, and --resume -o {output} goes on"
         if signal.SIGTERM in received:
@@ -116,5 +116,10 @@ def _report(outcome: "Outcome", output: Path, as_json: bool, received: list[int]
     if outcome.look is None:
         return
     rows = [[f"{each.noise:.4g}", f"{each.noisy:.2f}", f"{each.psnr:.2f}"] for each in outcome.look.figures]
-    terminal.result(terminal.table(["noise", "PSNR in", "PSNR"], rows))
+    heads = ["noise", "PSNR in", "PSNR"]
+    if solves:
+        heads.append("PSNR restored")
+        for row, each in zip(rows, outcome.look.figures, strict=True):
+            row.append(f"{each.restored:.2f}" if each.restored == each.restored else "not converged")
+    terminal.result(terminal.table(heads, rows))
     terminal.result(f"Lip(Q) = {outcome.look.lipschitz}")

@@ -39,6 +39,8 @@ CASES = [
     Case("aol-spline", LipschitzConfig(layers="aol", features=4, depth=2, activation="spline", padding="circular")),
     Case("orthogonal-abs", LipschitzConfig(layers="orthogonal", features=6, depth=3, activation="abs")),
     Case("orthogonal-few", LipschitzConfig(layers="orthogonal", features=3, depth=2, padding="circular")),
+    Case("abba", LipschitzConfig(layers="abba", features=6, depth=3)),
+    Case("abba-spline", LipschitzConfig(layers="abba", features=4, depth=2, activation="spline", padding="circular")),
     Case("contraction", LipschitzConfig(features=4, depth=2, contraction=0.8)),
     Case("ridge", SMALL_RIDGE),
     Case("ridge-zero", replace(SMALL_RIDGE, padding="zero", profile="huber", pieces=3)),

@@ -78,6 +78,37 @@ def combettes_pesquet_bound(
     return Proved(totals[-1], f"Combettes and Pesquet 2020, {len(kernels)} layers averaged with {averaged:g}")
 
 
+def abba_bound(layers: Sequence[tuple[Tensor, Tensor]]) -> Constant:
+    """The constant of ``A_m W_m ... A_1 W_1`` with ``W_i = [A_i B_i; B_i A_i]``, A_i, B_i >= 0, over all image sizes.
+
+    *Theorem* (Neacsu et al. 2024, *ABBA neural networks*; proved here). For pointwise 1-Lipschitz activations
+    it is at most ``||(A_m + B_m) ... (A_1 + B_1)||``, the norm of the product of the matrices of sums over the offsets,
+    and reaches it where all slopes are one. *Proof*: changes are bounded entry by entry by the nonnegative operators
+    ``W_i``; in the coordinates (u + v, u - v)/sqrt(2) their product is that of the A_i + B_i beside that of the
+    A_i - B_i, of which no entry is larger.
+
+    Args:
+        layers: (A, B), each ``(out, in, height, width)``, the first applied first; 1 x 1 makes dense layers.
+
+    Raises:
+        UsageError: There is no layer, an entry is negative, A and B differ in shape, or one does not fit the next.
+    """
+    for first, second in layers:
+        if first.shape != second.shape:
+            raise UsageError(
+                f"abba_bound: A has shape {tuple(first.shape)} and B {tuple(second.shape)}; expected the same, because "
+                "both halves have as many channels."
+            )
+        least = min(float(first.min()), float(second.min()))
+        if not least >= 0:
+            raise UsageError(
+                f"abba_bound: an entry is {least:g}; expected none below 0, because the closed form is of nonnegative "
+                "kernels (absolute_norm takes any, as a bound)."
+            )
+    found = absolute_norm(*(first + second for first, second in layers))
+    return Proved(found.value, f"Neacsu et al. 2024, {len(layers)} layers: {found.how}")
+
+
 def network_bounds(network: DnCNN) -> dict[str, Constant]:
     """Every bound of Lip(Q) for a network that is not nonexpansive by construction; each holds, the least is the best.
 
@@ -119,6 +150,7 @@ def fold_batch_norm(kernel: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -
 
 
 __all__ = [
+    "abba_bound",
     "absolute_norm",
     "circular_norm",
     "combettes_pesquet_bound",

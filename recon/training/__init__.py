@@ -3,6 +3,7 @@
 from recon.training.checkpoint import load_checkpoint, save_checkpoint
 from recon.training.config import (
     DataConfig,
+    EquilibriumConfig,
     PenaltyConfig,
     Recipe,
     TrainingConfig,
@@ -12,6 +13,7 @@ from recon.training.config import (
     to_toml,
 )
 from recon.training.data import Patches, read_patches, read_validation
+from recon.training.equilibrium import Restoration, restoration
 from recon.training.group import Group
 from recon.training.parallel import train_together
 from recon.training.penalty import excess, steepest
@@ -20,6 +22,7 @@ from recon.training.trainer import Step, Trainer
 
 __all__ = [
     "DataConfig",
+    "EquilibriumConfig",
     "Group",
     "Images",
     "Listeners",
@@ -28,6 +31,7 @@ __all__ = [
     "Patches",
     "PenaltyConfig",
     "Recipe",
+    "Restoration",
     "Step",
     "Trainer",
     "TrainingConfig",
@@ -39,6 +43,7 @@ __all__ = [
     "read_patches",
     "read_recipe",
     "read_validation",
+    "restoration",
     "save_checkpoint",
     "steepest",
     "to_toml",

@@ -1,7 +1,8 @@
 """What a network is trained on and how, as one frozen value: the tables of a TOML file.
 
-``[network]`` names a family and its architecture; ``[data]``, ``[training]``, ``[penalty]`` and ``[validation]`` are
-the dataclasses below, each with defaults. Nothing that is written there is ignored: an unknown key is an error.
+``[network]`` names a family and its architecture; ``[data]``, ``[training]``, ``[equilibrium]``, ``[penalty]`` and
+``[validation]`` are the dataclasses below, each with defaults. Nothing that is written there is ignored: an unknown key
+is an error.
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ from recon.toml import parse_toml, read_fields, read_toml, write_value
 from recon.wording import suggestion
 
 SCALES = ("file", "robust", "attenuation")
+MODES = ("denoise", "equilibrium")
 LOSSES = ("mse", "l1", "sure", "r2r", "noise2noise")
 WITHOUT_CLEAN = ("sure", "r2r", "noise2noise")
 SCHEDULES = ("cosine", "step", "constant")
@@ -79,6 +81,10 @@ class TrainingConfig:
     """The optimisation: Adam, without weight decay.
 
     Attributes:
+        mode: ``"denoise"``, or ``"equilibrium"``: the loss compares the reconstruction from a blurred and noisy
+            measurement with the clean patch, as :class:`EquilibriumConfig` says; ``noise`` is then that of the
+            measurement.
+        start: A folder with a network of the same architecture, whose weights the training begins with.
         noise: The lowest and the highest standard deviation on the scale of the images; left out, those of the
             network. Levels between are equally likely in their logarithm.
         loss: ``"mse"`` or ``"l1"`` for clean images; for images that are noisy themselves ``"sure"`` and ``"r2r"``,
@@ -100,6 +106,8 @@ class TrainingConfig:
             grows with about s^1.3, so that with 0 the highest levels alone decide; 1.3 makes all count alike.
     """
 
+    mode: str = "denoise"
+    start: str = ""
     noise: tuple[float, float] = (0.0, 0.0)
     loss: str = "mse"
     batch: int = 16
@@ -124,6 +132,7 @@ class TrainingConfig:
                 f"training.noise = {list(self.noise)!r}; expected positive standard deviations, the lower one first, "
                 "there or as the network's noise_range."
             )
+        _one_of("training.mode", self.mode, MODES)
         _one_of("training.loss", self.loss, LOSSES)
         _one_of("training.schedule", self.schedule, SCHEDULES)
         _one_of("training.precision", self.precision, PRECISIONS)
@@ -144,6 +153,38 @@ class TrainingConfig:
 
 @final
 @dataclass(frozen=True)
+class EquilibriumConfig:
+    """The reconstruction that ``training.mode = "equilibrium"`` goes through; see :mod:`recon.training.equilibrium`.
+
+    Attributes:
+        blur: The standard deviation of a Gaussian kernel in pixels.
+        kernel: A file with a kernel instead, which is divided by its sum.
+        stepsize: gamma, below 2/||A||^2 (2 for a kernel without negative entries): the weight of the data beside J.
+        accuracy: The norm of ``T(w) - w`` relative to that of the measurement, for each patch.
+        adjoint_accuracy: Likewise of the adjoint equation, relative to the gradient that comes in.
+        max_steps: The budget of either; a step is one evaluation of J, or one product with its derivative.
+    """
+
+    blur: float = 1.6
+    kernel: str = ""
+    stepsize: float = 1.0
+    accuracy: float = 1e-4
+    adjoint_accuracy: float = 1e-2
+    max_steps: int = 500
+
+    def check(self) -> None:
+        """See :meth:`DataConfig.check`."""
+        _at_least("equilibrium", self, accuracy=1e-4, adjoint_accuracy=1e-4, max_steps=1)
+        _below_one("equilibrium", self, "accuracy", "adjoint_accuracy")
+        if not (0 < self.blur <= 100 and self.stepsize > 0):
+            raise UsageError(
+                f"equilibrium.blur = {self.blur!r}, stepsize = {self.stepsize!r}; expected positive numbers, the first "
+                "at most 100 pixels."
+            )
+
+
+@final
+@dataclass(frozen=True)
 class PenaltyConfig:
     """The penalty of ``||Q'||`` above a target, at points between the clean patch and the network's own output.
 
@@ -153,7 +194,8 @@ class PenaltyConfig:
         weight: 0: no penalty.
         target: 1 - eps; well below 1 the prior is trained towards strong monotonicity, (1 - q)/(1 + q) for Lip(Q) <= q.
         start: The step it begins at, after pretraining.
-        applications: Lanczos steps, each one pass forward and one back; they begin with the vectors of the last batch.
+        applications: Steps of Golub and Kahan, one pass forward and, but for the last, one back; they begin with the
+            vectors of the last batch.
         samples: Patches of the batch that are looked at; 0: all.
         wild: The share of these that are mixed with noise without any image, at a random ratio: where a search for
             violations begins too, and the images of the folder never lead.
@@ -162,7 +204,7 @@ class PenaltyConfig:
     weight: float = 0.0
     target: float = 0.95
     start: int = 0
-    applications: int = 5
+    applications: int = 6
     samples: int = 0
     wild: float = 0.0
 
@@ -233,6 +275,7 @@ class Recipe:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
+    equilibrium: EquilibriumConfig = field(default_factory=EquilibriumConfig)
     about: AboutConfig = field(default_factory=AboutConfig)
 
     def __post_init__(self) -> None:
@@ -240,7 +283,7 @@ class Recipe:
         self.network.check()
         if self.training.noise == (0.0, 0.0):
             object.__setattr__(self, "training", replace(self.training, noise=self.network.noise_range))
-        for part in (self.data, self.training, self.penalty, self.validation):
+        for part in (self.data, self.training, self.penalty, self.validation, self.equilibrium):
             part.check()
         free = isinstance(self.network, DnCNNConfig)
         if self.penalty.weight > 0 and not free:
@@ -259,6 +302,30 @@ class Recipe:
                 f"training.inner_steps = {self.training.inner_steps} for a {self.network.family} network; expected 0, "
                 "because it has no inner iteration."
             )
+        self._check_mode()
+
+    def _check_mode(self) -> None:
+        training, solved = self.training, self.solves
+        if solved and training.loss not in ("mse", "l1"):
+            raise UsageError(
+                f"training.loss = {training.loss!r} with mode = 'equilibrium'; expected 'mse' or 'l1', because the "
+                "reconstruction is compared with a clean patch."
+            )
+        if solved and (training.precision != "single" or training.inner_steps):
+            raise UsageError(
+                f"training.precision = {training.precision!r}, inner_steps = {training.inner_steps} with mode = "
+                "'equilibrium'; expected 'single' and 0, because a fixed point is solved to an accuracy."
+            )
+        if not solved and self.equilibrium != EquilibriumConfig():
+            raise UsageError(
+                "the table [equilibrium] with training.mode = 'denoise'; expected mode = 'equilibrium', because "
+                "nothing is reconstructed otherwise."
+            )
+
+    @property
+    def solves(self) -> bool:
+        """Whether the training goes through the converged solver."""
+        return self.training.mode == "equilibrium"
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -268,9 +335,13 @@ class Recipe:
 
 
 _PARTS: dict[str, type] = {
-    "data": DataConfig, "training": TrainingConfig, "penalty": PenaltyConfig, "validation": ValidationConfig,
+    "data": DataConfig,
+    "training": TrainingConfig,
+    "equilibrium": EquilibriumConfig,
+    "penalty": PenaltyConfig,
+    "validation": ValidationConfig,
     "about": AboutConfig,
-}  # fmt: skip
+}
 
 
 def read_recipe(path: str | Path) -> Recipe:

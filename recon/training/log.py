@@ -28,6 +28,7 @@ class Row:
         seconds: Since the beginning.
         psnr: Of the validation images, the mean over the noise levels, in dB.
         lipschitz: ||Q'|| by a converged iteration at validation images, or the bound that is proved.
+        restored: PSNR of reconstructions of the validation images.
     """
 
     step: int
@@ -37,6 +38,7 @@ class Row:
     seconds: float = 0.0
     psnr: float = math.nan
     lipschitz: float = math.nan
+    restored: float = math.nan
 
 
 _COLUMNS = tuple(item.name for item in fields(Row))

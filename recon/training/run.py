@@ -20,12 +20,13 @@ from torch import Tensor
 from recon._version import __version__
 from recon.errors import GuaranteeError, InputError, OutputError, UsageError
 from recon.imaging import replacing
-from recon.priors.networks import save
+from recon.priors.networks import load, save
 from recon.report import image_sheet, training_curve
 from recon.toml import MOST_BYTES
 from recon.training.checkpoint import NAME, Progress, load_checkpoint, owned, save_checkpoint
 from recon.training.config import WITHOUT_CLEAN, Recipe, parse_recipe, to_json, to_toml
 from recon.training.data import Patches, Say, read_patches, read_validation
+from recon.training.equilibrium import tightened
 from recon.training.group import ALONE, Group
 from recon.training.log import Log, Row
 from recon.training.trainer import Step, Trainer, as_kept
@@ -159,7 +160,10 @@ def train(  # noqa: PLR0913, PLR0917  what, from what, where to, and who hears o
     channels = recipe.network.channels
     patches = read_patches(images.training, data, channels, training.seed, say, frames)
     shown = read_validation(images.validation, data, channels, recipe.validation.images, recipe.validation.crop, say)
-    run = _Run(recipe, patches, shown, folder, Trainer(recipe, patches, device, group), listeners)
+    trainer = Trainer(recipe, patches, device, group)
+    if training.start and not (folder / NAME).exists():
+        trainer.begin_with(load(training.start))
+    run = _Run(recipe, patches, shown, folder, trainer, listeners)
     if not group.first:
         return run.go()
     with owned(folder):
@@ -186,6 +190,9 @@ class _Run:
         self.trainer, self.listeners, self.group = trainer, listeners, trainer.group
         self.fingerprint = patches.fingerprint()
         self.seconds, self.psnr = 0.0, math.nan
+        if trainer.restoration is not None:
+            for image in shown:  # a kernel that is larger than an image is refused now, not at the first look
+                trainer.restoration.at((image.shape[-2], image.shape[-1]))
         self.log: Log | None = None
 
     def go(self) -> Outcome:
@@ -244,16 +251,18 @@ class _Run:
     def _look(self) -> Look | None:
         if not self.group.first:
             return None
-        network = as_kept(self.trainer.average)
+        network, problem = as_kept(self.trainer.average), self.trainer.restoration
+        if problem is not None:
+            tightened(network, problem.config)
         clean = self.recipe.training.loss not in WITHOUT_CLEAN
-        return look(network, self.shown, self.recipe.levels, clean, self.recipe.training.seed)
+        return look(network, self.shown, self.recipe.levels, clean, self.recipe.training.seed, problem)
 
     def _record(self, step: Step, seen: Look | None) -> None:
         if self.log is None:
             return
         if seen is not None:
             self.psnr = seen.psnr
-        found = (math.nan, math.nan) if seen is None else (seen.psnr, seen.lipschitz.value)
+        found = () if seen is None else (seen.psnr, seen.lipschitz.value, seen.restored)
         self.log.add(Row(step.number, step.loss, step.rate, step.constraint, self.seconds, *found))
 
     def _save(self) -> None:
@@ -272,6 +281,8 @@ class _Run:
         rows = self.log.rows
         curves = {"loss of a batch": [(row.step, row.loss) for row in rows]}
         curves["validation, PSNR in dB"] = [(row.step, row.psnr) for row in rows]
+        if self.recipe.solves:
+            curves["reconstruction, PSNR in dB"] = [(row.step, row.restored) for row in rows]
         if self.recipe.penalty.weight:
             curves["||Q'||, worst of the batch"] = [(row.step, row.constraint) for row in rows]
         training_curve(curves, self.folder / "curve.png")
@@ -289,6 +300,7 @@ class _Run:
             "lipschitz_Q": {"value": known.value, "evidence": str(known.evidence), "how": known.how},
             "figures": [
                 {"noise": each.noise, "psnr": _number(each.psnr), "psnr_noisy": _number(each.noisy)}
+                | ({"psnr_restored": _number(each.restored)} if self.recipe.solves else {})
                 for each in seen.figures
             ],
             "data": {

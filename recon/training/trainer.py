@@ -3,16 +3,18 @@
 import copy
 import hashlib
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import final
 
 import torch
 from torch import Tensor
 
-from recon.errors import GuaranteeError, InputError
+from recon.errors import GuaranteeError, InputError, UsageError
 from recon.priors.networks import ConvexRidge, InnerSolver, Network, make
+from recon.toml import write_value
 from recon.training.config import Recipe, TrainingConfig
 from recon.training.data import Patches
+from recon.training.equilibrium import Restoration, restoration, tightened
 from recon.training.group import ALONE, Group
 from recon.training.losses import Sample, fidelity, sample
 from recon.training.penalty import between, excess, steepest
@@ -64,6 +66,10 @@ class Trainer:
             self.network = make(recipe.network).to(self.device).train()
         if isinstance(self.network, ConvexRidge):
             self.network.solver = _inner(recipe.training)
+        self.restoration: Restoration | None = None
+        if recipe.solves:
+            self.restoration = restoration(recipe.equilibrium, (recipe.data.patch, recipe.data.patch))
+            tightened(self.network, recipe.equilibrium)
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=recipe.training.learning_rate)
         self.step = 0
@@ -84,13 +90,11 @@ class Trainer:
         config = self.recipe.training
         generator = self._generator("batch")
         frames = self.patches.draw(config.batch, generator, 2 if config.loss == "noise2noise" else 1)
-        whole = sample(frames, config, generator)
+        whole = sample(frames, config, generator, self.restoration)
         begin, end = self.group.share(config.batch)
         data = whole.part(begin, end).to(self.device)
         self.optimizer.zero_grad(set_to_none=True)
-        values, denoised = fidelity(self.network, data, config, self._seed("loss"))
-        shares = (data.level / config.noise[1]) ** -config.balance
-        ((shares * values).sum() / config.batch).backward()  # type: ignore[no-untyped-call]
+        values, denoised = self._differentiate(data)
         constraint = self._penalise(data, denoised, begin)
         loss = sum(self.group.gather(float(values.detach().sum()) / config.batch))
         gradients = self._gradients()
@@ -121,8 +125,31 @@ class Trainer:
             mine[begin:end] = self.directions[begin:end]
             self.group.sum_([mine])
             found["directions"] = mine
+        if self.restoration is not None:
+            found["kernel"] = self.restoration.blur.psf
         found["step"] = torch.tensor([self.step])
         return found
+
+    def begin_with(self, network: Network) -> None:
+        """Take the weights of another network over, before the first step.
+
+        Raises:
+            UsageError: Its architecture is another one.
+        """
+        wanted, given = asdict(self.recipe.network), asdict(network.config)
+        if self.recipe.network.family != network.config.family:
+            raise UsageError(
+                f"training.start = {self.recipe.training.start!r} is a {network.config.family} network; expected a "
+                f"{self.recipe.network.family} network, as the recipe says."
+            )
+        for name in wanted:
+            if wanted[name] != given[name]:
+                raise UsageError(
+                    f"training.start = {self.recipe.training.start!r} has {name} = {write_value(given[name])}; "
+                    f"expected {write_value(wanted[name])}, as the recipe says."
+                )
+        for own in (self.network, self.average):
+            own.load_state_dict(network.state_dict())
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Go on from a state.
@@ -142,6 +169,11 @@ class Trainer:
             self.optimizer.load_state_dict({**whole, "state": moments})
             if self.directions.numel():
                 self.directions.copy_(state["directions"])
+            if self.restoration is not None and not torch.equal(state["kernel"], self.restoration.blur.psf):
+                raise InputError(
+                    f"equilibrium.kernel = {self.recipe.equilibrium.kernel!r} is another kernel than at the beginning; "
+                    "expected the same, because the training goes on."
+                )
         except (KeyError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"the state of the training is not one of a {self.recipe.network.family} network as configured "
@@ -152,6 +184,20 @@ class Trainer:
     def is_finite(self) -> bool:
         """Whether all weights are numbers."""
         return all(bool(parameter.isfinite().all()) for parameter in self.network.parameters())
+
+    def _differentiate(self, data: Sample) -> tuple[Tensor, Tensor]:
+        """As :func:`fidelity`, with the gradient left in the parameters; what fails in one process ends all."""
+        failure, config = None, self.recipe.training
+        shares = (data.level / config.noise[1]) ** -config.balance
+        try:
+            values, denoised = fidelity(self.network, data, config, self.restoration)
+            ((shares * values).sum() / config.batch).backward()  # type: ignore[no-untyped-call]
+        except GuaranteeError as error:
+            failure = error
+        if self.group.any(failure is not None):
+            what = "a patch of another process is not solved" if failure is None else str(failure)
+            raise GuaranteeError(f"at step {self.step + 1} {what}") from failure
+        return values, denoised
 
     def _penalise(self, data: Sample, denoised: Tensor, begin: int) -> float:
         """Add the gradient of the penalty to those of the loss; the largest norm over all processes, or NaN."""

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recon.certificates.refutation import jacobian_norm
+from recon.errors import GuaranteeError
 from recon.evidence import Constant, Evidence, Measured
 from recon.operators.spectral import Effort
 from recon.priors.networks import Network
+from recon.training.equilibrium import Restoration
 
 Picture = NDArray[Any]
 
@@ -33,11 +35,14 @@ class Figures:
         noise: The level.
         psnr: Of the denoised images.
         noisy: Of the noisy images.
+        restored: Of the reconstructions from blurred and noisy images; NaN where none was asked for, or one did not
+            converge.
     """
 
     noise: float
     psnr: float
     noisy: float
+    restored: float = math.nan
 
 
 @final
@@ -60,9 +65,21 @@ class Look:
         """The mean over the levels."""
         return sum(each.psnr for each in self.figures) / len(self.figures)
 
+    @property
+    def restored(self) -> float:
+        """Likewise of the reconstructions."""
+        return sum(each.restored for each in self.figures) / len(self.figures)
+
 
 @torch.no_grad()
-def look(network: Network, images: Sequence[Tensor], levels: Sequence[float], clean: bool, seed: int = 0) -> Look:
+def look(  # noqa: PLR0913, PLR0917  what, at what, and how
+    network: Network,
+    images: Sequence[Tensor],
+    levels: Sequence[float],
+    clean: bool,
+    seed: int = 0,
+    problem: Restoration | None = None,
+) -> Look:
     """Denoise validation images with noise of fixed seeds.
 
     Args:
@@ -71,18 +88,20 @@ def look(network: Network, images: Sequence[Tensor], levels: Sequence[float], cl
         levels: Standard deviations.
         clean: Whether the images are; else they are denoised as they are, and there are no figures.
         seed: Of the noise.
+        problem: What is reconstructed besides, from blurred images with the same noise.
     """
     device = next(iter(network.state_dict().values())).device
     found, sheet, points = [], [], []
     for level in levels:
         told = level if network.conditioned else None
-        before, after = [], []
+        before, after, restored = [], [], []
         for index, image in enumerate(images):
             noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(seed + index))
             noisy = image + level * noise if clean else image
             denoised = network(noisy.to(device), told).cpu()
             before.append(_psnr(noisy, image) if clean else math.nan)
             after.append(_psnr(denoised, image) if clean else math.nan)
+            restored.append(math.nan if problem is None else _restored(problem, network, image, level * noise, told))
             if index < _CHECKED:
                 points.append((denoised, told))
             if index < _SHOWN and level == levels[len(levels) // 2]:
@@ -92,8 +111,18 @@ def look(network: Network, images: Sequence[Tensor], levels: Sequence[float], cl
                 )
                 plain = (("as it is", _picture(image)), ("denoised", _picture(denoised)))
                 sheet.append((("clean", _picture(image)), *row) if clean else plain)
-        found.append(Figures(level, sum(after) / len(after), sum(before) / len(before)))
+        found.append(Figures(level, *(sum(each) / len(each) for each in (after, before, restored))))
     return Look(tuple(found), _lipschitz(network, points, device), tuple(sheet))
+
+
+def _restored(problem: Restoration, network: Network, image: Tensor, noise: Tensor, level: float | None) -> float:
+    """The PSNR of a reconstruction, NaN where it does not converge."""
+    here = problem.at((image.shape[-2], image.shape[-1]))
+    device = next(iter(network.state_dict().values())).device
+    try:
+        return _psnr(here.restore(network, (here.blur.A(image) + noise).to(device), level).cpu(), image)
+    except GuaranteeError:
+        return math.nan
 
 
 def _lipschitz(network: Network, points: Sequence[tuple[Tensor, float | None]], device: torch.device) -> Constant:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from recon.certificates.lipschitz import (
+    abba_bound,
     combettes_pesquet_bound,
     convolution_norm,
     fold_batch_norm,
@@ -71,6 +72,25 @@ def test_a_too_small_averagedness_would_be_caught() -> None:
     assert brute_force(layers, 0.0) > 0.9
     assert combettes_pesquet_bound(as_kernels(layers), (1.0, 1.0), "circular").value < 0.1
     assert combettes_pesquet_bound(as_kernels(layers), (0.0, 1.0), "circular").value >= 1.0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_closed_form_of_abba_layers_is_exact_and_the_product_is_not(seed: int) -> None:
+    pairs = [
+        tuple(part.abs() for part in halves)
+        for halves in zip(matrices(2, 4, 3, seed=seed), matrices(2, 4, 3, seed=seed + 50), strict=True)
+    ]
+    dense = [torch.cat([torch.cat([a, b], 1), torch.cat([b, a], 1)]) for a, b in pairs]
+    kernels = [tuple(as_kernels(list(pair))) for pair in pairs]
+    bound = abba_bound(kernels).value
+    assert bound == pytest.approx(float(torch.linalg.matrix_norm(dense[1] @ dense[0], 2)), rel=1e-8)
+    assert bound < product_bound(*(convolution_norm(kernel) for kernel in as_kernels(dense))).value
+    forgotten = abba_bound([(a, 0 * b) for a, b in kernels]).value  # what would be too small
+    assert forgotten < bound * (1 - 1e-3)
+    with pytest.raises(UsageError, match="expected none below 0"):
+        abba_bound([(a, -b) for a, b in kernels])
+    with pytest.raises(UsageError, match="expected the same"):
+        abba_bound([(kernels[0][0], kernels[1][1])])
 
 
 def test_zero_padding_counts_the_truncation_between_layers() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +34,22 @@ def test_a_network_with_its_figures(run, inputs) -> None:
     assert again.code == 0, again.err
     card = json.loads(again.out)
     assert (card["family"], card["training"]["step"]) == ("DnCNN", 5)
+
+
+def test_fine_tuning_through_the_solver_begins_with_a_trained_network(run, inputs) -> None:
+    assert run(*inputs, "--config", "recipe.toml", "-o", "first", "--steps", 2).code == 0
+    tuned = TOML.replace("[training]", '[training]\nmode = "equilibrium"\nstart = "first"')
+    Path("tuned.toml").write_text(tuned + "[equilibrium]\nblur = 0.45\naccuracy = 2e-3\n")
+    outcome = run(*inputs, "--config", "tuned.toml", "-o", "second", "--steps", 3)
+    assert outcome.code == 0, outcome.err
+    assert "PSNR restored" in outcome.out
+    shutil.rmtree("first")
+    again = run(*inputs, "--resume", "-o", "second", "--steps", 4, "--json")
+    assert again.code == 0, again.err
+    assert json.loads(again.out)["figures"][0]["psnr_restored"] > 10
+    lost = run(*inputs, "--config", "tuned.toml", "-o", "third")
+    assert lost.code == 3
+    assert lost.err.count("\n") == 1
 
 
 def test_a_run_is_not_overwritten(run, inputs) -> None:
@@ -94,7 +111,9 @@ def test_a_signal_saves_and_says_how_to_go_on(run, inputs, number, code) -> None
     assert outcome.code == 0, outcome.err
 
 
-def test_two_processes_are_one_to_rounding(run, inputs) -> None:
+@pytest.mark.parametrize("loss", ["mse", "sure", "r2r"])
+def test_two_processes_are_one_to_rounding(run, inputs, loss) -> None:
+    Path("recipe.toml").write_text(TOML.replace("[training]", f'[training]\nloss = "{loss}"'))
     for name, count in (("one", 1), ("two", 2)):
         outcome = run(*inputs, "--config", "recipe.toml", "-o", name, "--steps", 6, "--processes", count)
         assert outcome.code == 0, outcome.err

@@ -59,7 +59,12 @@ def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None, padding: str) -> Te
 
 def convolve_adjoint(z: Tensor, kernel: Tensor, padding: str) -> Tensor:
     """The transpose of :func:`convolve` without bias: the correlation with the reversed filters."""
-    return convolve(z, kernel.transpose(0, 1).flip(2, 3), None, padding)
+    return convolve(z, reversed_kernel(kernel), None, padding)
+
+
+def reversed_kernel(kernel: Tensor) -> Tensor:
+    """The kernel of the transpose."""
+    return kernel.transpose(0, 1).flip(2, 3)
 
 
 def wrap(x: Tensor, reach: tuple[int, int]) -> Tensor:
@@ -116,7 +121,7 @@ class _Correlate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernel: Tensor) -> Tensor:
         ctx.save_for_backward(x, kernel)
-        return functional.conv2d(x, _packed(kernel))
+        return functional.conv2d(x, packed(kernel))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -148,7 +153,7 @@ def _kernel_gradient(x: Tensor, kernel: Tensor, z: Tensor) -> Tensor:
     return found
 
 
-def _packed(kernel: Tensor) -> Tensor:
+def packed(kernel: Tensor) -> Tensor:
     """The kernel in the layout that the CPU's library is fastest with; the responses take it over."""
     return kernel if kernel.is_cuda else kernel.contiguous(memory_format=torch.channels_last)
 
@@ -161,7 +166,7 @@ def _spread_by_rows(z: Tensor, kernel: Tensor) -> Tensor:
     """
     filters, channels, height, width = kernel.shape
     rows = kernel.permute(1, 2, 0, 3).flip(3).reshape(channels * height, filters, 1, width)
-    lines = torch.unflatten(functional.conv2d(z, _packed(rows), padding=(0, width - 1)), 1, (channels, height))
+    lines = torch.unflatten(functional.conv2d(z, packed(rows), padding=(0, width - 1)), 1, (channels, height))
     out = z.new_zeros(z.shape[0], channels, z.shape[2] + height - 1, lines.shape[-1])
     for row in range(height):
         out[:, :, row : row + z.shape[2]] += lines[:, :, row]

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from recon.errors import UsageError
 from recon.evidence import Assumed, Constant
-from recon.priors.networks.convolution import check_padding, convolve, convolve_adjoint
+from recon.priors.networks.convolution import check_padding, convolve, packed, reversed_kernel
 from recon.priors.networks.network import Config, Derivative, Network, NoiseLevel, noise_map
 
 _LEAST_DEPTH = 2
@@ -92,17 +92,19 @@ class DnCNN(Network):
         """
         masks = self._masks(x, noise_level)
         padding, channels = self.config.padding, self.config.channels
+        *hidden, last = [packed(kernel) for kernel in self.kernels]
+        *hidden_back, last_back = [packed(reversed_kernel(kernel)) for kernel in self.kernels]
 
         def forward(v: Tensor) -> Tensor:
             z = functional.pad(v, (0, 0, 0, 0, 0, 1)) if self.conditioned else v
-            for kernel, mask in zip(self.kernels, masks, strict=False):
-                z = convolve(z, kernel, None, padding) * mask
-            return v - 2 * convolve(z, self.kernels[-1], None, padding)
+            for kernel, mask in zip(hidden, masks, strict=True):
+                z = convolve(z, kernel, None, padding).mul_(mask)
+            return v - 2 * convolve(z, last, None, padding)
 
         def transpose(u: Tensor) -> Tensor:
-            z = convolve_adjoint(u, self.kernels[-1], padding)
-            for kernel, mask in zip(reversed(list(self.kernels)[:-1]), reversed(masks), strict=True):
-                z = convolve_adjoint(z * mask, kernel, padding)
+            z = convolve(u, last_back, None, padding)
+            for kernel, mask in zip(reversed(hidden_back), reversed(masks), strict=True):
+                z = convolve(z.mul_(mask), kernel, None, padding)
             return u - 2 * z[:, :channels]
 
         return Derivative(forward, transpose)
@@ -112,9 +114,9 @@ class DnCNN(Network):
         self.check_input(x, noise_level)
         z, masks = torch.cat([x, noise_map(x, noise_level)], 1) if self.conditioned else x, []
         for kernel, bias in self._hidden():
-            z = convolve(z, kernel, bias, self.config.padding)
+            z = convolve(z, packed(kernel), bias, self.config.padding)
             masks.append(torch.where(z > 0, 1.0, self.config.slope).to(z))
-            z = z * masks[-1]
+            z = z.mul_(masks[-1])
         return masks
 
     def _hidden(self) -> list[tuple[Tensor, Tensor]]:

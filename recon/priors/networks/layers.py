@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recon.errors import UsageError
-from recon.operators.convolution_norms import ROUNDING, convolution_norm, peak_norm
+from recon.operators.convolution_norms import ROUNDING, absolute_norm, convolution_norm, peak_norm
 from recon.priors.networks.activations import activation
 from recon.priors.networks.convolution import convolve, convolve_adjoint
 from recon.priors.networks.network import Derived
@@ -165,6 +165,44 @@ class OrthogonalLayer(Layer):
             if index < len(parts):
                 parts[index] = _shift(parts[index], down, right, self.padding)
         return torch.cat(parts, 1)
+
+
+class AbbaLayer(Layer):
+    """``s([A B; B A] x + b)`` with A, B >= 0 between two halves of the channels (Neacsu et al. 2024).
+
+    In the coordinates (u + v, u - v)/sqrt(2) of the halves the convolution is A + B beside A - B, and no entry of A - B
+    exceeds that of A + B: its norm is that of A + B, for a nonnegative kernel the norm of its matrix of sums over the
+    offsets, at every size. A network of such layers and pointwise 1-Lipschitz activations has a closed form, see
+    :func:`recon.certificates.lipschitz.abba_bound`, that its layers one by one do not reach.
+    """
+
+    def __init__(self, features: int, padding: str, act: str) -> None:
+        super().__init__()
+        self.padding = padding
+        half = features // 2
+        kernels = torch.rand(2, half, half, 3, 3) / (90 * half)
+        kernels[0, :, :, 1, 1] += torch.eye(half)
+        self.kernels = nn.Parameter(kernels)
+        self.bias = nn.Parameter(torch.zeros(features))
+        self.act = pointwise(act, features, monotone=False)
+
+    def derive(self) -> tuple[Tensor, ...]:
+        entries = self.kernels.abs()
+        norm = torch.linalg.matrix_norm(entries.sum((0, 3, 4)), 2)
+        return (entries * ((1 - MARGIN) / norm.clamp(min=_TINY)),)
+
+    def forward(self, x: Tensor) -> Tensor:
+        ((first, second),) = self.derived()
+        kernel = torch.cat([torch.cat([first, second], 1), torch.cat([second, first], 1)])
+        found: Tensor = self.act(convolve(x, kernel, self.bias, self.padding))
+        return found
+
+    def total(self) -> Tensor:
+        """The kernel |A| + |B| of what is applied, whose norm is that of the layer."""
+        return self.derived()[0].abs().sum(0)
+
+    def bound(self) -> float:
+        return absolute_norm(self.total()).value
 
 
 class MaxMin(nn.Module):

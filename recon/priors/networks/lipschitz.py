@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from recon.errors import UsageError
 from recon.evidence import Constant, Proved
+from recon.operators.convolution_norms import ROUNDING, absolute_norm
 from recon.priors.networks.convolution import check_padding
-from recon.priors.networks.layers import Layer, OrthogonalLayer, RescaledLayer, ResidualLayer, Scaled
+from recon.priors.networks.layers import AbbaLayer, Layer, OrthogonalLayer, RescaledLayer, ResidualLayer, Scaled
 from recon.priors.networks.network import Config, Network, NoiseLevel, noise_map
 from recon.wording import suggestion
 
-LAYERS = ("sll", "aol", "orthogonal")
+LAYERS = ("sll", "aol", "orthogonal", "abba")
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,12 @@ class LipschitzConfig(Config):
     """A network ``Q = q lower(layer_m(... layer_1(lift(x))))`` of nonexpansive layers.
 
     Attributes:
-        layers: ``"sll"`` (residual), ``"aol"`` (rescaled) or ``"orthogonal"``.
+        layers: ``"sll"`` (residual), ``"aol"`` (rescaled), ``"orthogonal"`` or ``"abba"`` (nonnegative).
         features: Channels between the layers.
         depth: How many layers.
         hidden: Filters of a residual layer; 0: as many as features.
         activation: ``"spline"``, or one that is a proximity operator; for aol and orthogonal also ``"maxmin"`` and
-            ``"abs"``.
+            ``"abs"``, and for abba ``"abs"``.
         contraction: q, at most 1: below 1 the prior is strongly monotone with the constant (1 - q)/(1 + q).
         conditioned: Whether the noise level is one more channel of the input, which leaves Q nonexpansive in x.
     """
@@ -49,6 +50,11 @@ class LipschitzConfig(Config):
             raise UsageError(
                 f"Lipschitz: depth={self.depth!r}, features={self.features!r}, hidden={self.hidden!r}; expected at "
                 f"least 1 layer, {self.channels} features and 0 hidden filters."
+            )
+        if self.layers == "abba" and (self.features % 2 or self.activation == "maxmin"):
+            raise UsageError(
+                f"Lipschitz: features={self.features!r} and activation={self.activation!r} for abba layers; expected "
+                "an even number and a pointwise activation, because they act on two halves, entry by entry."
             )
         if not 0 < self.contraction <= 1:
             raise UsageError(
@@ -92,6 +98,15 @@ class LipschitzNetwork(Network):
         """The product of the bounds of the layers, in double precision, rounded upwards."""
         twin = self.frozen()
         layers = [twin.lift, *twin.layers, twin.lower]
+        abba = [layer.total() for layer in twin.layers if isinstance(layer, AbbaLayer)]
+        if abba:
+            inner = absolute_norm(*abba)
+            ends = twin.lift.bound() * twin.lower.bound()
+            return Proved(
+                ends * inner.value * twin.config.contraction * ROUNDING,
+                f"{inner.how}, of {len(abba)} abba layers, times the bounds of lift and lower, any size, "
+                f"{self.config.padding} padding",
+            )
         value = math.prod(layer.bound() for layer in layers if isinstance(layer, Layer)) * twin.config.contraction
         how = f"the product of the bounds of {len(layers)} {self.config.layers} layers, any size, {self.config.padding}"
         return Proved(value, f"{how} padding")
@@ -102,4 +117,6 @@ def _layer(config: LipschitzConfig, features: int, padding: str, act: str) -> La
         return ResidualLayer(features, config.hidden or features, padding, act)
     if config.layers == "aol":
         return RescaledLayer(features, padding, act)
+    if config.layers == "abba":
+        return AbbaLayer(features, padding, act)
     return OrthogonalLayer(features, padding, act)

@@ -3,6 +3,8 @@
 import copy
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self, final
 
@@ -105,6 +107,18 @@ class Network(nn.Module, ABC):
                 module.freeze()
         return twin.to(device=device, dtype=dtype)
 
+    @contextmanager
+    def derived_once(self) -> Iterator[None]:
+        """Within, layers derive what they apply a single time, with its graph: for many evaluations in one step."""
+        layers = [module for module in self.modules() if isinstance(module, Derived)]
+        try:
+            for layer in layers:
+                layer.held = layer.derived()
+            yield
+        finally:
+            for layer in layers:
+                layer.held = ()
+
     def check_input(self, x: Tensor, noise_level: NoiseLevel) -> None:
         """Refuse what the network cannot take.
 
@@ -131,12 +145,16 @@ class Network(nn.Module, ABC):
 class Derived(nn.Module):
     """A layer that computes what it applies from its parameters, and can be told to do so once and for all."""
 
+    held: tuple[Tensor, ...] = ()
+
     @abstractmethod
     def derive(self) -> tuple[Tensor, ...]:
         """The tensors that are applied, from the parameters."""
 
     def derived(self) -> tuple[Tensor, ...]:
-        """The tensors that are applied: the frozen ones where there are any."""
+        """The tensors that are applied: those held, or the frozen ones where there are any."""
+        if self.held:
+            return self.held
         names = sorted(name for name, _ in self.named_buffers(recurse=False) if name.startswith("frozen_"))
         return tuple(getattr(self, name) for name in names) if names else self.derive()
 

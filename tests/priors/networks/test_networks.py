@@ -102,6 +102,8 @@ def test_a_colour_image_and_a_missing_noise_level_are_refused() -> None:
         (LipschitzConfig(activation="gelu"), "'gelu' is not the proximity operator"),
         (LipschitzConfig(activation="abs"), "'abs' is not the proximity operator"),
         (LipschitzConfig(layers="aol", features=5, activation="maxmin"), "5 channels; expected an even number"),
+        (LipschitzConfig(layers="abba", features=5), "features=5"),
+        (LipschitzConfig(layers="abba", features=4, activation="maxmin"), "expected an even number and a pointwise"),
         (LipschitzConfig(contraction=1.1), "contraction=1.1"),
         (LipschitzConfig(channels=3, features=2), "3 features"),
         (replace(SMALL_RIDGE, group=3), "group=3 for 4 filters"),

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from recon.priors.networks.layers import (
     MARGIN,
+    AbbaLayer,
     Layer,
     MaxMin,
     OrthogonalLayer,
@@ -46,6 +47,7 @@ def test_the_bound_of_a_layer_holds_and_is_not_vacuous(padding: str) -> None:
         ResidualLayer(4, 6, padding, "relu"),
         RescaledLayer(4, padding, "identity"),
         OrthogonalLayer(5, padding, "identity"),
+        AbbaLayer(4, padding, "identity"),
     ]
     for layer in map(wild, layers):
         channels = {Scaled: 2, OrthogonalLayer: 5}.get(type(layer), 4)
@@ -56,9 +58,19 @@ def test_the_bound_of_a_layer_holds_and_is_not_vacuous(padding: str) -> None:
         assert layer.bound() > 0.999
 
 
+def test_the_closed_form_of_an_abba_layer_is_reached_on_a_dense_layer() -> None:
+    layer = wild(AbbaLayer(6, "circular", "identity"))
+    norm = float(torch.linalg.matrix_norm(jacobian(layer, torch.zeros(1, 6, 3, 3).double()), 2))
+    assert layer.bound() == pytest.approx(norm, rel=1e-9)
+
+
 def test_a_layer_whose_normalisation_is_wrong_says_so() -> None:
     """The bound is of what is applied, whatever the construction meant."""
-    for layer in (wild(Scaled(2, 4, "zero")), wild(RescaledLayer(4, "zero", "identity"))):
+    for layer in (
+        wild(Scaled(2, 4, "zero")),
+        wild(RescaledLayer(4, "zero", "identity")),
+        wild(AbbaLayer(4, "zero", "relu")),
+    ):
         layer.freeze()
         layer.frozen_0.mul_(1.1)
         assert layer.bound() == pytest.approx(1.1, abs=1e-3)

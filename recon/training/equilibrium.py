@@ -1,0 +1,135 @@
+"""Fine-tuning through the converged solver: what the loss sees is the reconstruction from a blurred measurement.
+
+The reconstruction is the fixed point ``w = T(w) = J(w - gamma A^T (A w - y))`` of forward-backward. By the implicit
+function theorem its derivative is ``dw = (Id - T'(w))^-1 dT`` (Bai, Kolter, Koltun 2019; for inverse problems Gilton,
+Ongie, Willett 2021). So a gradient g with respect to w becomes the solution of ``v = g + T'(w)^T v``, another fixed
+point, and then one vector-Jacobian product of T with respect to the weights: the memory of one evaluation of J,
+whatever the number of steps.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import final
+
+import torch
+from torch import Tensor
+
+from recon import imaging
+from recon.errors import GuaranteeError, InputError, UsageError
+from recon.operators import Blur, CircularBlur, gaussian_psf, normalise_psf
+from recon.priors.networks import ConvexRidge, Network
+from recon.training.config import EquilibriumConfig
+from recon.training.fixed_point import fixed_point
+from recon.types import Map
+
+_INNER = 0.1
+"""The accuracy of an inner iteration relative to that of the fixed point around it."""
+
+_FINEST = 1e-5
+"""Of an inner iteration in single precision, in which no finer one can be told from rounding."""
+
+
+@final
+@dataclass(frozen=True)
+class Restoration:
+    """Blurred measurements of images of one size, and their reconstruction.
+
+    Attributes:
+        blur: A.
+        config: The step size, and how far the iterations go.
+    """
+
+    blur: CircularBlur
+    config: EquilibriumConfig
+
+    def __post_init__(self) -> None:
+        norm = self.blur.properties.norm.value
+        if not self.config.stepsize * norm**2 < 2:
+            raise UsageError(
+                f"equilibrium.stepsize = {self.config.stepsize:g} for a blur of norm {norm:.4g}; expected less than "
+                f"{2 / norm**2:.4g}, because forward-backward converges below 2/||A||^2 only."
+            )
+
+    def at(self, size: tuple[int, int]) -> "Restoration":
+        """The same for images of another size."""
+        return self if size == self.blur.image_shape else Restoration(Blur(self.blur.psf, size), self.config)
+
+    def restore(self, network: Network, y: Tensor, level: Tensor | float | None = None) -> Tensor:
+        """The reconstruction from measurements, differentiable with respect to the weights of the network.
+
+        Args:
+            network: J.
+            y: ``(batch, channels, height, width)``, each item solved by itself.
+            level: The noise level that a conditioned network is told.
+
+        Raises:
+            GuaranteeError: The fixed point was not reached, here or, for the adjoint equation, in the backward pass.
+        """
+        config, gradient = self.config, self.blur.data_gradient(y)
+
+        def step(w: Tensor) -> Tensor:
+            found: Tensor = network(w - config.stepsize * gradient(w), level)
+            return found
+
+        with network.derived_once():
+            point = _solved("reconstruction", step, y, config.max_steps, accuracy=config.accuracy)
+            if not torch.is_grad_enabled():
+                return point
+            point.requires_grad_()
+            image = step(point)
+        found = point.detach() + (image - image.detach())  # the point, with the graph of one step
+        if not found.requires_grad:
+            return found
+
+        def adjoint(g: Tensor) -> Tensor:
+            def transpose(v: Tensor) -> Tensor:
+                return g + torch.autograd.grad(image, point, v, retain_graph=True)[0]
+
+            return _solved("gradient", transpose, g, config.max_steps, adjoint_accuracy=config.adjoint_accuracy)
+
+        found.register_hook(adjoint)  # type: ignore[no-untyped-call]
+        return found
+
+
+def restoration(config: EquilibriumConfig, size: tuple[int, int]) -> Restoration:
+    """The blur that a recipe states, for images of one size.
+
+    Raises:
+        InputError: The file of the kernel cannot be read.
+        UsageError: It is no kernel, larger than the images, or the step size is too large for it.
+    """
+    return Restoration(Blur(_psf(config), size), config)
+
+
+def tightened(network: Network, config: EquilibriumConfig) -> Network:
+    """The network, its inner iteration as accurate as the fixed points around it need it."""
+    if isinstance(network, ConvexRidge) and network.solver.steps is None:
+        before = network.solver
+        accuracy = min(before.accuracy, max(_INNER * config.accuracy, _FINEST))
+        adjoint = min(before.adjoint_accuracy, max(_INNER * config.adjoint_accuracy, _FINEST))
+        network.solver = replace(before, accuracy=accuracy, adjoint_accuracy=adjoint)
+    return network
+
+
+def _psf(config: EquilibriumConfig) -> Tensor:
+    if not config.kernel:
+        return gaussian_psf(config.blur)
+    pixels = imaging.read(Path(config.kernel)).pixels
+    if pixels.shape[:2] != (1, 1) or pixels.dtype.kind == "c":
+        raise InputError(
+            f"{config.kernel}: the kernel has {pixels.shape[0]} frames and {pixels.shape[1]} channels of type "
+            f"{pixels.dtype}; expected one plane of real numbers."
+        )
+    return normalise_psf(torch.from_numpy(pixels[0, 0].astype("float64")))
+
+
+def _solved(name: str, step: Map, start: Tensor, max_steps: int, **accuracy: float) -> Tensor:
+    """The fixed point, to a residual relative to the start."""
+    ((key, value),) = accuracy.items()
+    try:
+        return fixed_point(step, start, value * start.square().sum((1, 2, 3)).sqrt(), max_steps)
+    except GuaranteeError as error:
+        raise GuaranteeError(
+            f"the {name} did not converge ({error}); expected equilibrium.{key} = {value:g} within max_steps = "
+            f"{max_steps}, which a network that is not firmly nonexpansive need never reach."
+        ) from error
