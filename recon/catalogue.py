@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from recon.errors import InputError
 from recon.toml import MOST_BYTES
@@ -109,7 +109,7 @@ def read_model(folder: Path) -> Model:
         ) from error
 
 
-def read_card(folder: Path) -> dict[str, object]:
+def read_card(folder: Path) -> dict[str, Any]:
     """The card in a folder as plain values.
 
     Raises:
@@ -128,5 +128,5 @@ def read_card(folder: Path) -> dict[str, object]:
     return card
 
 
-def _figure(stated: Mapping[str, object]) -> Figure:
-    return Figure(str(stated.get("data", "validation")), float(str(stated["noise"])), float(str(stated["psnr"])))
+def _figure(stated: Mapping[str, Any]) -> Figure:
+    return Figure(str(stated.get("data", "validation")), float(stated["noise"]), float(stated["psnr"]))

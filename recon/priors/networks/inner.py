@@ -192,8 +192,9 @@ def _mixed(plain: Tensor, points: list[Tensor], moves: list[Tensor]) -> Tensor:
     floor = 10 * torch.finfo(plain.dtype).eps * size + torch.finfo(plain.dtype).tiny  # else singular where all stands
     gram = gram + floor * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
     target = (d_moves @ moves[-1].flatten(1).unsqueeze(2)).double()
-    shares = torch.linalg.solve_ex(gram, target)[0].to(plain.dtype)
-    return plain - ((d_points + d_moves) * shares).sum(1).view_as(plain)
+    shares: Tensor = torch.linalg.solve_ex(gram, target)[0].to(plain.dtype)
+    mixed: Tensor = plain - ((d_points + d_moves) * shares).sum(1).view_as(plain)
+    return mixed
 
 
 def _nesterov(ridge: Ridge, goal: _Goal, budget: int) -> None:
@@ -234,7 +235,8 @@ def preconditioner(ridge: Ridge, like: Tensor) -> Map:
     def apply(v: Tensor) -> Tensor:
         spectrum = torch.fft.rfft2(v, s=size)
         image = torch.einsum("bhwij,bjhw->bihw", gain.expand(len(v), *gain.shape[1:]), spectrum)
-        return torch.fft.irfft2(image, s=size)[..., : v.shape[-2], : v.shape[-1]]
+        found: Tensor = torch.fft.irfft2(image, s=size)[..., : v.shape[-2], : v.shape[-1]]
+        return found
 
     return apply
 
