@@ -143,7 +143,8 @@ class _Frozen:
         if isinstance(self.network, ConvexRidge) and not self.network.config.one_shot:
             z = x.double() if self.accuracy < _ROUNDINGS * torch.finfo(x.dtype).eps else x
             return prox(self.ridge(z), z, InnerSolver(accuracy=self.accuracy)).to(x.dtype)
-        found: Tensor = self.like(x)(x, self.noise_level)
+        with torch.set_grad_enabled(x.requires_grad and torch.is_grad_enabled()):
+            found: Tensor = self.like(x)(x, self.noise_level)
         return found
 
     def like(self, x: Tensor) -> Network:
