@@ -75,6 +75,7 @@ class DnCNN(Network):
         z = torch.cat([x, noise_map(x, noise_level)], 1) if self.conditioned else x
         hidden = [Stage(partial(self._layer, kernel, bias), 1) for kernel, bias in self._hidden()]
         last = Stage(lambda z: convolve(z, self.kernels[-1], self.biases[-1], self.config.padding), 1)
+        z = z.to(self.kernels[0].dtype)  # a copy in half precision has its layers in it, and no more
         return through([*hidden, last], z, self.config.features, self.config.padding)
 
     def _layer(self, kernel: Tensor, bias: Tensor, z: Tensor) -> Tensor:

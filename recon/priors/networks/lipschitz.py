@@ -86,6 +86,7 @@ class LipschitzNetwork(Network):
         z = torch.cat([x, noise_map(x, noise_level)], 1) if self.conditioned else x
         layers = [layer for layer in (self.lift, *self.layers, self.lower) if isinstance(layer, Layer)]
         stages = [Stage(layer, layer.reach) for layer in layers]
+        z = z.to(self.lift.kernel.dtype)  # a copy in half precision has its layers in it, and no more
         return self.config.contraction * through(stages, z, self._widest, self.config.padding)
 
     @property
