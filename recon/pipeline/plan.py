@@ -170,7 +170,7 @@ def _method(problem: Problem, pair: Pair, say: Say) -> Method:
             f"{problem.prior.spec}: the tolerance {config.tolerance:g} is below the rounding of the prior, "
             f"{rounding:.2g} of the image, so steps may never be as short; expected at least that, or precision=float32"
         )
-    return replace(method, tolerance=max(method.tolerance, rounding))
+    return replace(method, tolerance=max(method.tolerance, rounding), rounding=rounding)
 
 
 @torch.no_grad()

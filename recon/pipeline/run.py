@@ -30,7 +30,14 @@ FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 Watch = Callable[[int, int, float], None]
 """Called at each look with the step, the budget and the largest relative residual."""
 
-_WORST_FIRST = (Status.NOT_FINITE, Status.DIVERGED, Status.INTERRUPTED, Status.OUT_OF_STEPS, Status.CONVERGED)
+_WORST_FIRST = (
+    Status.NOT_FINITE,
+    Status.DIVERGED,
+    Status.INTERRUPTED,
+    Status.OUT_OF_STEPS,
+    Status.STALLED,
+    Status.CONVERGED,
+)
 
 
 @dataclass(frozen=True)
@@ -162,6 +169,7 @@ def execute(plan: Plan, watch: Watch | None = None) -> Result:
             check_every=1 if len(problem.image_shape) == 3 else 10,  # a step of a volume takes long
             callback=look,
             certificate=plan.method.certificate,
+            rounding=plan.method.rounding,
         )
         seconds = time.perf_counter() - started
     constraint = problem.prior.prior.constraint
