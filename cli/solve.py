@@ -160,6 +160,11 @@ def _solve_one(
             f"{output}: the budget of {config.iterations} steps ran out at a relative residual of "
             f"{result.residual:.1e}, above {result.plan.tolerance:g}; --iterations gives more, --tolerance asks less"
         )
+    if result.status is Status.STALLED:
+        say(
+            f"{output}: the steps stay at a relative residual of {result.residual:.1e} as the prior is rounded; "
+            "precision=float32 goes on"
+        )
     if result.status is Status.INTERRUPTED:
         raise KeyboardInterrupt(f"after {result.steps} steps; the last iterate is in {output}")
     return run

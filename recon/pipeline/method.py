@@ -112,6 +112,7 @@ class Method:
         bound: From measurement and images to what bounds their distance to the matched solution; ``None`` where that is
             what the certificate speaks of.
         tolerance: The relative residual at which to stop, unless told otherwise.
+        rounding: The relative error of a prior in half precision, as measured; else zero.
     """
 
     name: str
@@ -123,6 +124,7 @@ class Method:
     relaxation: float = 1.0
     bound: Callable[[Tensor, Tensor], tuple[ErrorBound, ...]] | None = None
     tolerance: float = TOLERANCE
+    rounding: float = 0.0
 
 
 def examine(  # noqa: PLR0913  each is an independent choice of the caller

@@ -12,7 +12,7 @@ from recon.pipeline.prior_specs import Setting
 from recon.pipeline.spec import Spec, unknown_name
 from recon.pipeline.weights import BLURRED
 from recon.priors import Prior, box, scaled_prior, weighted_prior
-from recon.priors.networks import ConvexRidge, Network, learned_prior, load
+from recon.priors.networks import PRECISIONS, ConvexRidge, Network, learned_prior, load
 from recon.priors.networks.store import DESCRIPTION, WEIGHTS
 
 LARGEST_LEVEL = 10.0
@@ -26,6 +26,7 @@ class Model:
     Attributes:
         spec: The specification, with what was matched to the noise.
         prior: The prior.
+        exact: The same prior without rounding, where ``prior`` has layers in half precision; else ``None``.
         network: The network.
         level: What the network is told of the noise; ``None`` where it is made for one level.
         files: What was read.
@@ -38,6 +39,7 @@ class Model:
     level: float | None
     files: tuple[Path, ...]
     note: str = ""
+    exact: Prior | None = None
 
     def search(self, seed: int) -> Measured:
         """The largest Lipschitz quotient of Q that a search finds, which scaling and a weight leave as it is.
@@ -61,7 +63,8 @@ def read_model(spec: Spec, setting: Setting) -> Model:
     is missing, which keeps all that is known of it: ``J_s(x) = s J(x / s)``. ``weight`` multiplies the potential of a
     prox: 1 is right for noise in the pixels themselves. Projections with columns of norm q are about q times the
     pixels, so that ``||A x - y||^2`` is about ``q^2 ||x - z||^2`` with noise of ``noise / q`` in z; the level and the
-    weight are then ``noise / q`` and q^2.
+    weight are then ``noise / q`` and q^2. ``precision=bfloat16`` evaluates the
+    layers in it; see :func:`recon.priors.networks.learned_prior`.
 
     Args:
         spec: The specification.
@@ -72,7 +75,8 @@ def read_model(spec: Spec, setting: Setting) -> Model:
             other channels.
         InputError: The folder holds no network, or a damaged one.
     """
-    options.expect_keys(spec, ("sigma", "weight", "low", "high"), value="NAME" if spec.name == "model" else "FOLDER")
+    known = ("sigma", "weight", "low", "high", "precision")
+    options.expect_keys(spec, known, value="NAME" if spec.name == "model" else "FOLDER")
     folder = _folder(spec)
     network = load(folder)
     wanted = network.config.channels
@@ -88,9 +92,10 @@ def read_model(spec: Spec, setting: Setting) -> Model:
         spec = replace(spec, options={**spec.options, "weight": repr(_rounded(weight))})
     sigma = _rounded(sigma)  # so that the record's text gives the very same level
     level, scale = _level(network, sigma)
-    prior = learned_prior(network, level if network.conditioned else None)
-    prior = prior if scale == 1 else scaled_prior(prior, scale)
-    prior = _bounded(spec, _weighted(spec, prior, network), network)
+    told = level if network.conditioned else None
+    exact = _bounded(spec, _weighted(spec, _scaled(learned_prior(network, told), scale), network), network)
+    precision = options.choice(spec, "precision", tuple(PRECISIONS), "float32")
+    rounded = None if precision == "float32" else _scaled(_in_precision(spec, network, told, precision), scale)
     low, high = network.config.noise_range
     note = "" if scale == 1 or network.config.noise_range[0] == high else (
         f"{spec}: the noise level {sigma:.3g} is outside of the range {low:g} to {high:g} that the network was made "
@@ -98,7 +103,20 @@ def read_model(spec: Spec, setting: Setting) -> Model:
     )  # fmt: skip
     chosen = replace(spec, options={**spec.options, "sigma": repr(sigma)})
     files = (folder / DESCRIPTION, folder / WEIGHTS)
-    return Model(chosen, prior, network, level if network.conditioned else None, files, note)
+    if rounded is None:
+        return Model(chosen, exact, network, told, files, note)
+    return Model(chosen, rounded, network, told, files, note, exact)
+
+
+def _scaled(prior: Prior, scale: float) -> Prior:
+    return prior if scale == 1 else scaled_prior(prior, scale)
+
+
+def _in_precision(spec: Spec, network: Network, level: float | None, precision: str) -> Prior:
+    try:
+        return learned_prior(network, level, precision=precision)
+    except UsageError as error:
+        raise UsageError(f"{spec}: {error}") from error
 
 
 def _matched(spec: Spec, setting: Setting, network: Network) -> tuple[float, float | None]:

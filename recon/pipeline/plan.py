@@ -1,7 +1,10 @@
 """Everything that is known of a run before its first step."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
 
 from recon.errors import GuaranteeError
 from recon.evidence import Evidence
@@ -13,7 +16,7 @@ from recon.pipeline.method import Method, Pair, choose_method, examine
 from recon.pipeline.problem import Problem, build_problem
 from recon.pipeline.refutation import attack, believed
 from recon.pipeline.room import volume_bytes
-from recon.priors import Prior
+from recon.priors import Prior, Resolvent
 
 WORKING_COPIES = {
     "forward_backward": 8,
@@ -145,7 +148,7 @@ def make_plan(config: SolveConfig, image: Image, say: Say, pair: Pair | None = N
     problem = build_problem(config, image, say)
     if pair is None:
         pair = examine(problem.operator, problem.surrogate, problem.example, shift=config.shift, seed=config.seed)
-    method = _method(problem, pair)
+    method = _method(problem, pair, say)
     plan = Plan(problem, pair, method)
     if config.require_certificate:
         _require(plan)
@@ -154,18 +157,61 @@ def make_plan(config: SolveConfig, image: Image, say: Say, pair: Pair | None = N
     return plan
 
 
-def _method(problem: Problem, pair: Pair) -> Method:
+def _method(problem: Problem, pair: Pair, say: Say) -> Method:
     config = problem.config
     if config.method in DIRECT_METHODS:
         return direct_method(pair, config.method)
-    prior = _tried(problem, config.seed)
-    return choose_method(pair, prior, config.method, config.stepsize, weight=problem.prior.weight, noise=problem.noise)
+    prior, rounding = _measured(problem, pair, _tried(problem, config.seed))
+    method = choose_method(
+        pair, prior, config.method, config.stepsize, weight=problem.prior.weight, noise=problem.noise
+    )
+    if not rounding:
+        return method
+    if config.tolerance is not None and config.tolerance < rounding:
+        say(
+            f"{problem.prior.spec}: the tolerance {config.tolerance:g} is below the rounding of the prior, "
+            f"{rounding:.2g} of the image, so steps may never be as short; expected at least that, or precision=float32"
+        )
+    return replace(method, tolerance=max(method.tolerance, rounding), rounding=rounding)
+
+
+@torch.no_grad()
+def starting_image(problem: Problem, pair: Pair) -> Tensor:
+    """The problem's own start, or the back-projection K y, scaled for each frame so that it measures nearest to y."""
+    if problem.start is not None:
+        return problem.start
+    operator, y = pair.operator, problem.measurement
+    back = operator.A_adjoint if pair.surrogate is None else pair.surrogate.A_adjoint
+    x = back(y)
+    measured = operator.A(x).flatten(1)
+    along = (measured.conj() * y.flatten(1)).sum(1).real
+    size = measured.abs().square().sum(1).clamp(min=torch.finfo(along.dtype).tiny)
+    return x * (along / size).view(-1, *[1] * (x.ndim - 1))
+
+
+def _measured(problem: Problem, pair: Pair, prior: Prior) -> tuple[Prior, float]:
+    """A prior in half precision with its error at the start of the run, to two digits; and that error, else zero.
+
+    Steps shorter than the error say nothing: it is the tolerance at which such a run stops by default.
+    """
+    exact = problem.prior.exact
+    if exact is None:
+        return prior, 0.0
+    from recon.priors.networks import rounding_error  # noqa: PLC0415  networks cost time to import
+
+    error = rounding_error(prior.resolvent(1.0), exact.resolvent(1.0), starting_image(problem, pair))
+
+    def resolvent(stepsize: float) -> Resolvent:
+        rounded = prior.resolvent(stepsize)
+        return replace(rounded, properties=replace(rounded.properties, error=error))
+
+    return replace(prior, resolvent=resolvent), float(f"{error.value:.2g}")
 
 
 def _tried(problem: Problem, seed: int) -> Prior:
     """The prior; one that is only assumed to be firmly nonexpansive, after an attempt to refute that."""
     prior = problem.prior.prior
-    resolvent = prior.resolvent(1.0)
+    resolvent = (problem.prior.exact or prior).resolvent(1.0)  # secants of a rounded map are rounding
     if resolvent.properties.lipschitz_Q.evidence is not Evidence.ASSUMED:
         return prior
     example = problem.example

@@ -31,6 +31,7 @@ class ChosenPrior:
         note: What a user should know of the choice, or nothing.
         search: From a seed to the largest Lipschitz quotient of Q that is found by what knows the prior's derivative;
             ``None``: there is only :func:`recon.pipeline.refutation.attack`.
+        exact: The same prior without rounding, where its layers are evaluated in half precision; else ``None``.
     """
 
     spec: Spec
@@ -38,6 +39,7 @@ class ChosenPrior:
     files: tuple[Path, ...] = ()
     note: str = ""
     search: Callable[[int], Measured] | None = None
+    exact: Prior | None = None
 
     @property
     def weight(self) -> float | None:
@@ -85,7 +87,8 @@ def read_prior(spec: Spec, setting: Setting = Setting()) -> ChosenPrior:
         raise unknown_name(spec.name, (*_CLOSED_FORMS, "model", "deepinv", "python"), "prior")
     chosen = _READERS[spec.name](spec, setting)
     if len(setting.spacing) > len(FLAT) and spec.name in _OF_SLICES:
-        return replace(chosen, prior=_slice_by_slice(chosen.prior))
+        exact = None if chosen.exact is None else _slice_by_slice(chosen.exact)
+        return replace(chosen, prior=_slice_by_slice(chosen.prior), exact=exact)
     return chosen
 
 
@@ -268,7 +271,7 @@ def _model(spec: Spec, setting: Setting) -> ChosenPrior:
     from recon.pipeline.model_specs import read_model  # noqa: PLC0415  networks cost time to import
 
     model = read_model(spec, setting)
-    return ChosenPrior(model.spec, model.prior, model.files, model.note, model.search)
+    return ChosenPrior(model.spec, model.prior, model.files, model.note, model.search, model.exact)
 
 
 _OF_SLICES = ("wavelet", "deepinv", "python", "model", "folder")

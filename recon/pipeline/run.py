@@ -20,7 +20,7 @@ from recon.pipeline.batch import SUFFIXES
 from recon.pipeline.config import SolveConfig, to_json
 from recon.pipeline.device import Say
 from recon.pipeline.operator_specs import scanned
-from recon.pipeline.plan import Plan, make_plan
+from recon.pipeline.plan import Plan, make_plan, starting_image
 from recon.pipeline.record import InputFile, input_file, now, peak_bytes, record_path, versions, write_record
 from recon.pipeline.scan import as_frames, as_items, read_scan
 from recon.solvers import Progress, Solution, Status
@@ -30,7 +30,14 @@ FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 Watch = Callable[[int, int, float], None]
 """Called at each look with the step, the budget and the largest relative residual."""
 
-_WORST_FIRST = (Status.NOT_FINITE, Status.DIVERGED, Status.INTERRUPTED, Status.OUT_OF_STEPS, Status.CONVERGED)
+_WORST_FIRST = (
+    Status.NOT_FINITE,
+    Status.DIVERGED,
+    Status.INTERRUPTED,
+    Status.OUT_OF_STEPS,
+    Status.STALLED,
+    Status.CONVERGED,
+)
 
 
 @dataclass(frozen=True)
@@ -156,12 +163,13 @@ def execute(plan: Plan, watch: Watch | None = None) -> Result:
         started = time.perf_counter()
         solution = solvers.solve(
             plan.method.algorithm(problem.measurement),
-            starting_image(plan),
+            starting_image(problem, plan.pair),
             tolerance=plan.tolerance,
             max_steps=config.iterations,
             check_every=1 if len(problem.image_shape) == 3 else 10,  # a step of a volume takes long
             callback=look,
             certificate=plan.method.certificate,
+            rounding=plan.method.rounding,
         )
         seconds = time.perf_counter() - started
     constraint = problem.prior.prior.constraint
@@ -169,20 +177,6 @@ def execute(plan: Plan, watch: Watch | None = None) -> Result:
         solution = replace(solution, x=constraint(solution.x))
     peak = torch.cuda.max_memory_allocated(problem.device) if on_cuda else peak_bytes()
     return Result(plan, solution, seconds, peak)
-
-
-@torch.no_grad()
-def starting_image(plan: Plan) -> Tensor:
-    """The problem's own start, or the back-projection K y, scaled for each frame so that it measures nearest to y."""
-    if plan.problem.start is not None:
-        return plan.problem.start
-    operator, y = plan.pair.operator, plan.problem.measurement
-    back = operator.A_adjoint if plan.pair.surrogate is None else plan.pair.surrogate.A_adjoint
-    x = back(y)
-    measured = operator.A(x).flatten(1)
-    along = (measured.conj() * y.flatten(1)).sum(1).real
-    size = measured.abs().square().sum(1).clamp(min=torch.finfo(along.dtype).tiny)
-    return x * (along / size).view(-1, *[1] * (x.ndim - 1))
 
 
 @contextlib.contextmanager

@@ -22,6 +22,9 @@ LATE_GROWTH = 1e2
 NEVER_SHRUNK, MANY_STEPS = 0.5, 100
 """When the budget runs out after so many steps, a relative residual beyond this is divergence: the iteration swings."""
 
+STALL_LOOKS, STALL_GAIN = 10, 0.9
+"""A map that rounds has stalled when so many looks have not brought the residual below this part of what it was."""
+
 PLATEAU = 10.0
 """A small residual does not count as convergence while the steps are this many times the shortest one."""
 
@@ -43,6 +46,7 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
     callback: Callback | None = None,
     certificate: Certificate | None = None,
     state: S | None = None,
+    rounding: float = 0.0,
 ) -> Solution:
     """Run an algorithm until each batch item converges, diverges or runs out of steps.
 
@@ -63,6 +67,8 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
         callback: Called at each look; see :data:`Callback`.
         certificate: Handed on to the solution; it takes no part in the run.
         state: Where to go on from, instead of ``x0``: the ``state`` of an earlier solution.
+        rounding: The relative error of a map that rounds, as a network in half precision; 0: none. Such steps end up
+            as long as a multiple of it that nobody knows, so that an item whose steps no longer shrink has stalled.
 
     Returns:
         The solution, whatever the outcome: a bad outcome is a value, and raising is the caller's choice.
@@ -72,9 +78,11 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
             is not valid.
     """
     _check(x0, state, tolerance, max_steps, check_every)
+    if not (rounding >= 0 and math.isfinite(rounding)):
+        raise UsageError(f"solve: rounding={rounding!r}; expected a finite number that is not negative.")
     keep_freed_memory()
     current = algorithm.init(x0) if state is None else state  # type: ignore[arg-type]
-    referee = _Referee(current.x.shape[0], tolerance, algorithm.residual is not None)
+    referee = _Referee(current.x.shape[0], tolerance, algorithm.residual is not None, rounding > 0)
     sound, step = current, 0
     try:
         while step < max_steps and referee.active:
@@ -180,8 +188,8 @@ def _combined(norms: list[list[float]]) -> list[float]:
 class _Referee:
     """Decides, look by look, how each batch item ends."""
 
-    def __init__(self, batch: int, tolerance: float, own: bool) -> None:
-        self.tolerance, self.own = tolerance, own
+    def __init__(self, batch: int, tolerance: float, own: bool, rounds: bool = False) -> None:
+        self.tolerance, self.own, self.rounds = tolerance, own, rounds
         self.status: list[Status | None] = [None] * batch
         self.steps = [0] * batch
         self.history: list[Progress] = []
@@ -230,7 +238,12 @@ class _Referee:
             return Status.DIVERGED
         if self.residuals[item] <= self.tolerance and self._grown(item) <= PLATEAU:
             return Status.CONVERGED
-        return None
+        return Status.STALLED if self.rounds and self._stalled(item) else None
+
+    def _stalled(self, item: int) -> bool:
+        """Whether the residual has stopped falling; the looks so far are those before this one."""
+        seen = [look.residuals[item] for look in self.history] + [self.residuals[item]]
+        return len(seen) > 2 * STALL_LOOKS and min(seen[-STALL_LOOKS:]) > STALL_GAIN * min(seen[:-STALL_LOOKS])
 
     def _grown(self, item: int) -> float:
         """The latest step against the shortest one."""

@@ -14,6 +14,7 @@ class Status(StrEnum):
 
     CONVERGED = "converged"
     OUT_OF_STEPS = "out of steps"
+    STALLED = "stalled"
     DIVERGED = "diverged"
     NOT_FINITE = "not finite"
     INTERRUPTED = "interrupted"
@@ -27,6 +28,7 @@ class Status(StrEnum):
 _SENTENCES = {
     Status.CONVERGED: "The relative residual fell below the tolerance.",
     Status.OUT_OF_STEPS: "The budget of steps ran out before the residual fell below the tolerance.",
+    Status.STALLED: "The steps no longer shrink, as far as the rounding of the prior lets them: more change nothing.",
     Status.DIVERGED: "The steps, or the residual, grew or never shrank: the iteration diverges.",
     Status.NOT_FINITE: "A NaN or an infinity appeared; the image is the last one that was seen to be finite.",
     Status.INTERRUPTED: "The run was interrupted; the image is the last iterate.",

@@ -1,24 +1,28 @@
 """Learned priors by specification: a folder is the network that it holds, at the level that the noise says."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from recon import priors
-from recon.errors import InputError, UsageError
+from recon.errors import GuaranteeError, InputError, UsageError
 from recon.evidence import Evidence
 from recon.imaging import ValueRange, from_array
 from recon.operators import from_matrix, gaussian_psf
 from recon.pipeline.certify import certify_prior
 from recon.pipeline.config import Noise, SolveConfig
 from recon.pipeline.matching import mean_column
+from recon.pipeline.plan import make_plan
 from recon.pipeline.prior_specs import Setting, needs_noise, read_prior
 from recon.pipeline.problem import build_problem
+from recon.pipeline.run import execute
 from recon.pipeline.spec import Spec, parse_spec
 from recon.pipeline.weights import BLURRED
 from recon.priors.networks import ConvexRidgeConfig, DnCNNConfig, LipschitzConfig, learned_prior, load, make, save
+from recon.solvers import Status
 
 RIDGE = ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.02, 0.2), levels=3)
 ONE_LEVEL = LipschitzConfig(layers="orthogonal", features=4, depth=2, hidden=4, noise_range=(0.05, 0.05))
@@ -182,3 +186,49 @@ def test_a_potential_takes_bounds_and_a_single_resolvent_none(folder, tmp_path):
     save(make(ONE_LEVEL), tmp_path / "single")
     with pytest.raises(UsageError, match="bounds with a Lipschitz network; expected none"):
         read(tmp_path / "single", low=0)
+
+
+@pytest.mark.parametrize("config", [ONE_LEVEL])
+def test_half_precision_is_measured_at_the_start_and_sets_the_tolerance(folder):
+    said: list[str] = []
+    prior = Spec("folder", {"precision": "bfloat16"}, str(folder))
+    config = SolveConfig(operator=parse_spec("blur:gaussian=1"), prior=prior, noise=Noise(0.1), device="cpu")
+    picture = from_array(np.random.default_rng(0).random((24, 20)), value_range=ValueRange(0.0, 1.0))
+    plan = make_plan(config, picture, said.append)
+    inexact = next(condition for condition in plan.method.certificate.conditions if "exactly" in condition.name)
+    assert (inexact.holds, inexact.evidence) == (False, Evidence.MEASURED)
+    assert "of 24 x 20" in inexact.how
+    assert 1e-5 < inexact.value < 1e-2
+    assert plan.tolerance == pytest.approx(inexact.value, rel=0.05)
+    assert not said
+    assert execute(plan).status is Status.CONVERGED
+    firm = next(condition for condition in plan.method.certificate.conditions if "firmly" in condition.name)
+    assert firm.evidence is Evidence.PROVED
+    make_plan(replace(config, tolerance=1e-7), picture, said.append)
+    assert "the tolerance 1e-07 is below the rounding of the prior" in said[0]
+    with pytest.raises(GuaranteeError, match="evaluated exactly"):
+        make_plan(replace(config, require_certificate=True), picture, said.append)
+
+
+def test_the_exact_network_is_what_is_attacked(tmp_path):
+    """Close secants of a rounded map are rounding, and would refute anything."""
+    network = make(replace(PENALISED, channels=1))
+    with torch.no_grad():
+        network.kernels[-1].mul_(100)  # far from the identity
+    save(network, tmp_path / "net")
+    picture = from_array(np.random.default_rng(0).random((24, 20)), value_range=ValueRange(0.0, 1.0))
+    values = []
+    for precision in ("bfloat16", "float32"):
+        prior = Spec("folder", {"precision": precision}, str(tmp_path / "net"))
+        config = SolveConfig(operator=parse_spec("identity"), prior=prior, noise=Noise(0.1), device="cpu")
+        certificate = make_plan(config, picture, print).method.certificate
+        values.append(next(c.value for c in certificate.conditions if "firmly" in c.name))
+    assert values[0] == values[1] > 1
+
+
+@pytest.mark.parametrize("config", [RIDGE])
+def test_half_precision_of_a_potential_is_refused_in_the_words_of_the_user(folder):
+    with pytest.raises(UsageError, match=r"precision=bfloat16: precision is 'bfloat16' with a ConvexRidge network"):
+        read(folder, precision="bfloat16")
+    with pytest.raises(UsageError, match="precision is 'half'; expected float32 or bfloat16"):
+        read(folder, precision="half")

@@ -182,3 +182,22 @@ def test_complex_images_are_judged_by_their_modulus():
 def test_arguments_that_are_not_valid_are_refused(arguments, message):
     with pytest.raises(UsageError, match=message):
         solve(contraction(), **arguments)
+
+
+@pytest.mark.parametrize(("rounding", "status"), [(1e-2, Status.STALLED), (0.0, Status.OUT_OF_STEPS)])
+def test_steps_that_rounding_keeps_from_shrinking_are_said_to_stall(rounding, status):
+    """x -> 1 - 0.95 x to two digits swings between 0.51 and 0.52 for ever."""
+    swinging = forward_backward(lambda x: 1.95 * x - 1, lambda v: (100 * v).round() / 100, 1.0)
+    run = solve(swinging, torch.full((1, 3), 0.9, dtype=torch.float64), max_steps=1000, rounding=rounding)
+    assert run.status == (status,)
+    assert (run.steps[0] < 500) is (rounding > 0)
+
+
+def test_a_slow_run_has_not_stalled():
+    run = solve(contraction(0.995), torch.zeros(1, 3, dtype=torch.float64), max_steps=5000, rounding=1e-3)
+    assert run.status == (Status.CONVERGED,)
+
+
+def test_a_rounding_that_is_none_is_refused():
+    with pytest.raises(UsageError, match=r"rounding=nan; expected a finite number"):
+        solve(contraction(), torch.zeros(1, 1), rounding=float("nan"))

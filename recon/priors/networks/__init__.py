@@ -12,11 +12,13 @@ from recon.priors.networks.inner import InnerSolver
 from recon.priors.networks.learned import FilterBank, learned_prior, resolvent
 from recon.priors.networks.lipschitz import LipschitzConfig, LipschitzNetwork
 from recon.priors.networks.network import Config, Derivative, Network
+from recon.priors.networks.rounding import PRECISIONS, rounding_error
 from recon.priors.networks.safetensors import read_safetensors, write_safetensors
 from recon.priors.networks.store import architecture, load, make, save
 
 __all__ = [
     "ACTIVATIONS",
+    "PRECISIONS",
     "Activation",
     "Config",
     "ConvexRidge",
@@ -36,6 +38,7 @@ __all__ = [
     "make",
     "read_safetensors",
     "resolvent",
+    "rounding_error",
     "save",
     "write_safetensors",
 ]

@@ -1,6 +1,7 @@
 """The reference denoiser: nothing in its construction makes it nonexpansive, a penalty in its training tries to."""
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -11,6 +12,7 @@ from recon.errors import UsageError
 from recon.evidence import Assumed, Constant
 from recon.priors.networks.convolution import check_padding, convolve, packed, reversed_kernel
 from recon.priors.networks.network import Config, Derivative, Network, NoiseLevel, noise_map
+from recon.priors.networks.stages import Stage, through
 
 _LEAST_DEPTH = 2
 
@@ -71,9 +73,14 @@ class DnCNN(Network):
         """N(x), what J takes away."""
         self.check_input(x, noise_level)
         z = torch.cat([x, noise_map(x, noise_level)], 1) if self.conditioned else x
-        for kernel, bias in self._hidden():
-            z = functional.leaky_relu(convolve(z, kernel, bias, self.config.padding), self.config.slope)
-        return convolve(z, self.kernels[-1], self.biases[-1], self.config.padding)
+        hidden = [Stage(partial(self._layer, kernel, bias), 1) for kernel, bias in self._hidden()]
+        last = Stage(lambda z: convolve(z, self.kernels[-1], self.biases[-1], self.config.padding), 1)
+        z = z.to(self.kernels[0].dtype)  # a copy in half precision has its layers in it, and no more
+        return through([*hidden, last], z, self.config.features, self.config.padding)
+
+    def _layer(self, kernel: Tensor, bias: Tensor, z: Tensor) -> Tensor:
+        z = convolve(z, kernel, bias, self.config.padding)
+        return functional.leaky_relu(z, self.config.slope, inplace=not z.requires_grad)
 
     def Q(self, x: Tensor, noise_level: NoiseLevel = None) -> Tensor:
         return x - 2 * self.residual(x, noise_level)

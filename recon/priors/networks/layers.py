@@ -25,7 +25,13 @@ _TINY = 1e-12
 
 
 class Layer(Derived):
-    """A nonexpansive layer."""
+    """A nonexpansive layer.
+
+    Attributes:
+        reach: How many rows away a pixel of the image can depend on.
+    """
+
+    reach = 1
 
     @abstractmethod
     def bound(self) -> float:
@@ -69,6 +75,8 @@ class ResidualLayer(Layer):
     Where rounding left T too small, with K K^T <= r T, the same lines give the constant sqrt(1 + 4 r (r - 1)).
     """
 
+    reach = 2
+
     def __init__(self, features: int, hidden: int, padding: str, act: str) -> None:
         super().__init__()
         self.padding = padding
@@ -84,7 +92,8 @@ class ResidualLayer(Layer):
     def forward(self, x: Tensor) -> Tensor:
         kernel, gains = self.derived()
         z = self.act(convolve(x, kernel, self.bias, self.padding))
-        return x - convolve_adjoint(z * gains.view(1, -1, 1, 1), kernel, self.padding)
+        taken = convolve_adjoint(z, kernel * gains.view(-1, 1, 1, 1), self.padding)
+        return x - taken if taken.requires_grad else taken.neg_().add_(x)
 
     def bound(self) -> float:
         kernel, gains = (tensor.double() for tensor in self.derived())

@@ -16,6 +16,7 @@ from recon.priors.networks.convolution import analyse, synthesise
 from recon.priors.networks.inner import InnerSolver, prox
 from recon.priors.networks.network import Network
 from recon.priors.networks.ridge import Ridge
+from recon.priors.networks.rounding import examples, layer_precision, rounding_error
 from recon.priors.prior import Prior
 from recon.priors.resolvent import CLOSED_FORM, Resolvent, ResolventProperties, proximity_operator
 from recon.priors.smooth import Smooth
@@ -34,12 +35,14 @@ _RIDGE_ATTAINS = Fact(
 _RIDGE_EVERYWHERE = Fact(Evidence.PROVED, "the learned potential is finite everywhere")
 
 
-def resolvent(
+def resolvent(  # noqa: PLR0913  each is known of some networks and not of others
     network: Network,
     noise_level: float | None = None,
     *,
     measured: Measured | None = None,
     accuracy: float = ACCURACY,
+    precision: str = "float32",
+    example: Tensor | None = None,
 ) -> Resolvent:
     """The network at a noise level as a resolvent, with the evidence that its construction gives.
 
@@ -51,11 +54,15 @@ def resolvent(
         measured: The largest Lipschitz quotient of Q that a search found, which is all that is known of a network
             without a proof; ignored where there is a proof.
         accuracy: Of the inner iteration of a prox, relative to the norm of the input.
+        precision: ``"bfloat16"`` evaluates the layers in it; the properties are still those of the exact network, and
+            the distance from it is the error, measured. ``"float32"``: all in the precision of the input.
+        example: The images (batch, channels, height, width) on which that is measured; ``None``: three small ones.
 
     Raises:
-        UsageError: A noise level is missing or superfluous.
+        UsageError: A noise level is missing or superfluous, or the network has no layers for the precision.
     """
     _check_level(network, noise_level)
+    layers = layer_precision(network, precision)
     lipschitz = _lipschitz(network, noise_level, measured)
     name = _name(network, noise_level)
     frozen = _Frozen(network, noise_level, accuracy)
@@ -72,15 +79,26 @@ def resolvent(
         everywhere=onto if contracts else None,
         error=CLOSED_FORM,
     )
-    return Resolvent(frozen, properties, name)
+    exact = Resolvent(frozen, properties, name)
+    return exact if layers is None else _rounded(exact, replace(frozen, layers=layers), example)
 
 
-def learned_prior(
+def _rounded(exact: Resolvent, frozen: "_Frozen", example: Tensor | None) -> Resolvent:
+    images = examples(frozen.network.config.channels) if example is None else example
+    known = exact.properties
+    lipschitz = replace(known.lipschitz_Q, how=f"{known.lipschitz_Q.how}; without rounding")
+    properties = replace(known, lipschitz_Q=lipschitz, error=rounding_error(frozen, exact, images))
+    return Resolvent(frozen, properties, f"{exact.name} in bfloat16")
+
+
+def learned_prior(  # noqa: PLR0913  as for resolvent
     network: Network,
     noise_level: float | None = None,
     *,
     measured: Measured | None = None,
     accuracy: float = ACCURACY,
+    precision: str = "float32",
+    example: Tensor | None = None,
 ) -> Prior:
     """The network at a noise level as a prior; arguments as in :func:`resolvent`.
 
@@ -89,7 +107,7 @@ def learned_prior(
     gradient of R, with which FISTA needs none either. Any other network is one resolvent, whatever s, and the gradient
     of no energy.
     """
-    fixed = resolvent(network, noise_level, measured=measured, accuracy=accuracy)
+    fixed = resolvent(network, noise_level, measured=measured, accuracy=accuracy, precision=precision, example=example)
     if not isinstance(network, ConvexRidge) or network.config.one_shot:
         return Prior(fixed.name, lambda stepsize: fixed)
     frozen = _Frozen(network, noise_level, accuracy)
@@ -135,6 +153,7 @@ class _Frozen:
     noise_level: float | None
     accuracy: float
     factor: float = 1.0
+    layers: torch.dtype | None = None
     _copies: dict[tuple[torch.dtype, torch.device], Network] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -146,14 +165,15 @@ class _Frozen:
         if isinstance(self.network, ConvexRidge) and not self.network.config.one_shot:
             z = x.double() if self.accuracy < _ROUNDINGS * torch.finfo(x.dtype).eps else x
             return prox(self.ridge(z), z, InnerSolver(accuracy=self.accuracy)).to(x.dtype)
-        found: Tensor = self.like(x)(x, self.noise_level)
+        with torch.set_grad_enabled(x.requires_grad and torch.is_grad_enabled()):
+            found: Tensor = self.like(x)(x, self.noise_level)
         return found
 
     def like(self, x: Tensor) -> Network:
-        """The network in the precision and on the device of ``x``."""
-        key = (x.dtype, x.device)
+        """The network in the precision of its layers, or else of ``x``, and on the device of ``x``."""
+        key = (self.layers or x.dtype, x.device)
         if key not in self._copies:
-            self._copies[key] = self.network.frozen(x.dtype, x.device)
+            self._copies[key] = self.network.frozen(*key)
         return self._copies[key]
 
     @torch.no_grad()

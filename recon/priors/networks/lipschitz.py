@@ -12,6 +12,7 @@ from recon.operators.convolution_norms import ROUNDING, absolute_norm
 from recon.priors.networks.convolution import check_padding
 from recon.priors.networks.layers import AbbaLayer, Layer, OrthogonalLayer, RescaledLayer, ResidualLayer, Scaled
 from recon.priors.networks.network import Config, Network, NoiseLevel, noise_map
+from recon.priors.networks.stages import Stage, through
 from recon.wording import suggestion
 
 LAYERS = ("sll", "aol", "orthogonal", "abba")
@@ -88,11 +89,15 @@ class LipschitzNetwork(Network):
 
     def Q(self, x: Tensor, noise_level: NoiseLevel = None) -> Tensor:
         self.check_input(x, noise_level)
-        z = self.lift(torch.cat([x, noise_map(x, noise_level)], 1) if self.conditioned else x)
-        for layer in self.layers:
-            z = layer(z)
-        found: Tensor = self.config.contraction * self.lower(z)
-        return found
+        z = torch.cat([x, noise_map(x, noise_level)], 1) if self.conditioned else x
+        layers = [layer for layer in (self.lift, *self.layers, self.lower) if isinstance(layer, Layer)]
+        stages = [Stage(layer, layer.reach) for layer in layers]
+        z = z.to(self.lift.kernel.dtype)  # a copy in half precision has its layers in it, and no more
+        return self.config.contraction * through(stages, z, self._widest, self.config.padding)
+
+    @property
+    def _widest(self) -> int:
+        return max(self.config.features, self.config.hidden)
 
     def lipschitz_Q(self, noise_level: NoiseLevel = None) -> Constant:
         """The product of the bounds of the layers, in double precision, rounded upwards."""

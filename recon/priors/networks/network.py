@@ -100,12 +100,20 @@ class Network(nn.Module, ABC):
         return Derivative(forward, transpose)
 
     def frozen(self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Self:
-        """A copy to be evaluated: its weights are derived in double precision, once, and then rounded to ``dtype``."""
+        """A copy to be evaluated: its weights are derived in double precision, once, and then rounded to ``dtype``.
+
+        The kernels are laid out as :func:`_layout` says, and the features take that over.
+        """
         twin = copy.deepcopy(self).to(device="cpu", dtype=torch.float64).eval().requires_grad_(False)
         for module in twin.modules():
             if isinstance(module, Derived):
                 module.freeze()
-        return twin.to(device=device, dtype=dtype)
+        twin = twin.to(device=device, dtype=dtype)
+        layout = _layout(dtype, torch.device(device))
+        for tensor in (*twin.parameters(), *twin.buffers()):
+            if tensor.ndim == 4:  # torch refuses that layout for a stack of kernels
+                tensor.data = tensor.data.contiguous(memory_format=layout)
+        return twin
 
     @contextmanager
     def derived_once(self) -> Iterator[None]:
@@ -140,6 +148,12 @@ class Network(nn.Module, ABC):
                 f"{name}: noise_level={noise_level!r} for a network made for one level; expected none: use "
                 "recon.priors.scaled for another level."
             )
+
+
+def _layout(dtype: torch.dtype, device: torch.device) -> torch.memory_format:
+    """Channels last where the libraries' convolutions are faster with it: on the CPU by a third in single precision."""
+    faster = dtype == torch.bfloat16 or (dtype == torch.float32 and device.type == "cpu")
+    return torch.channels_last if faster else torch.contiguous_format
 
 
 class Derived(nn.Module):
