@@ -58,7 +58,7 @@ def measured(
     figures = []
     for noise in levels:
         given = {"operator": "identity", "prior": str(folder.resolve()), "noise": repr(noise), "range": value_range,
-                 "method": "forward_backward", "iterations": "1"}  # fmt: skip
+                 "method": "forward_backward", "iterations": 1}  # fmt: skip
         config = config_from({key: value for key, value in given.items() if value}, where=name)
         scores = evaluate([config], expand_inputs((where,)), lambda line: None)
         means = mean(scores)

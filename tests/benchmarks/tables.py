@@ -93,7 +93,7 @@ def files_of(data: Path, name: str) -> list[Path]:
 def done(row: Row, data: Path) -> dict[str, object]:
     operator = row.operator.replace("data/kernels", str(ROOT / "data" / "kernels"))
     given = {"operator": operator, "noise": repr(row.noise), "prior": row.prior, "method": row.method,
-             "iterations": "1" if row.method else None}  # fmt: skip
+             "iterations": 1 if row.method else None}  # fmt: skip
     config = config_from({key: value for key, value in given.items() if value}, where=row.command)
     scores = evaluate([config], files_of(data, row.data), lambda line: None)
     means = mean(scores)

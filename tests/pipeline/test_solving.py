@@ -121,11 +121,11 @@ def test_a_learned_potential_has_one_minimiser_by_every_method() -> None:
     pair = Pair(operator, operator.properties, operator.properties.adjoint_gap)
     plain = Pair(_without_resolvent(operator), operator.properties, operator.properties.adjoint_gap)
     found = {}
-    for name, each in {"fista": pair, "condat_vu": pair, "plain fista": plain}.items():
+    for name, each in {"fista": pair, "condat_vu": pair, "plain fista": plain, "plain condat_vu": plain}.items():
         method = choose_method(each, prior, name.removeprefix("plain "))
         assert method.certificate.evidence is Evidence.PROVED
         found[name] = solvers.solve(method.algorithm(y), y, tolerance=1e-7, max_steps=3000).x
-    assert choose_method(pair, prior).name == choose_method(plain, prior).name == "fista"
+    assert choose_method(pair, prior).name == choose_method(plain, prior).name == "condat_vu"
     for name, x in found.items():
         torch.testing.assert_close(x, found["fista"], atol=1e-4, rtol=0, msg=name)
     inexact = choose_method(pair, prior, "forward_backward")
