@@ -9,7 +9,6 @@ from skimage.restoration import estimate_sigma
 from torch import Tensor
 
 from recon import operators
-from recon.catalogue import folders
 from recon.errors import ConsistencyError, UsageError
 from recon.imaging import Image, to_tensor
 from recon.operators import Identity
@@ -26,8 +25,6 @@ from recon.pipeline.surrogate_specs import read_surrogate
 from recon.types import LinearOperator
 
 DEFAULT_PRIOR = Spec("tv")
-"""Where no packaged model fits."""
-
 NONNEGATIVE_PRIOR = Spec("tv", {"low": "0"})
 """Of an attenuation, which is never negative."""
 
@@ -100,11 +97,10 @@ def build_problem(config: SolveConfig, image: Image, say: Say, precision: torch.
     operator = family.on(shape)
     surrogate_family = None if config.surrogate is None else read_operator(config.surrogate, say)
     surrogate = None if surrogate_family is None else surrogate_family.on(shape)
-    default = default_prior(image, family, config.surrogate)
-    noise = _noise(config, image, family, default, say)
+    noise = _noise(config, image, family, say)
     left = _step_noise(config, operator, shape, noise)
     setting = Setting(noise, image.channels, family.blurs, shape, step_noise=left)
-    prior = _prior(config, default, setting, say)
+    prior = _prior(config, DEFAULT_PRIOR, setting, say)
     device = choose_device(config.device, say)
     measurement = to_tensor(image, precision).to(device)
     if family.is_complex:
@@ -134,9 +130,10 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
     measurement = scan.as_items(to_tensor(image, precision), geometry).to(device)
     start = scan.quick_look(measurement, geometry)
     surrogate = None if config.surrogate is None else read_surrogate(config.surrogate, operator)
-    # the methods that keep bounds take no surrogate
-    default = NONNEGATIVE_PRIOR if surrogate is None else DEFAULT_PRIOR
-    noise = _noise(config, image, family, default, say)
+    noise = _noise(config, image, family, say)
+    default = (
+        NONNEGATIVE_PRIOR if surrogate is None else DEFAULT_PRIOR
+    )  # the methods that keep bounds take no surrogate
     matched = needs_noise(_prior_spec(config, default))
     column = scan.column_norm(operator, shape) if matched else None
     left = None if len(shape) == 3 else _step_noise(config, operator, shape, noise)
@@ -148,17 +145,6 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
         config, image, _weighed(operator, measurement), family, operator, shape, surrogate,
         None, prior, noise, device, scan.template(image, geometry, value_range), start,
     )  # fmt: skip
-
-
-def default_prior(image: Image, family: OperatorFamily, surrogate: Spec | None) -> Spec:
-    """The packaged potential for such images, proved whatever its weights; total variation where there is none.
-
-    With a surrogate, whose methods take resolvents, a learned potential would be an inner iteration in every step.
-    """
-    if surrogate is not None or family.is_complex:
-        return DEFAULT_PRIOR
-    name = "proved-ct" if image.units == "HU" else {1: "proved-gray", 3: "proved-color"}.get(image.channels)
-    return Spec("model", value=name) if name in folders() else DEFAULT_PRIOR
 
 
 def _device(config: SolveConfig, geometry: Geometry, say: Say) -> torch.device:
@@ -221,12 +207,12 @@ def on_unit_scale(noise: Noise, image: Image) -> float:
     return noise.sigma / image.value_range.width
 
 
-def _noise(config: SolveConfig, image: Image, family: OperatorFamily, default: Spec, say: Say) -> float | None:
+def _noise(config: SolveConfig, image: Image, family: OperatorFamily, say: Say) -> float | None:
     if config.noise is not None:
         return (
             on_unit_scale(config.noise, image) if family.geometry is None else _of_line_integrals(config.noise, image)
         )
-    if not needs_noise(_prior_spec(config, default)):
+    if not needs_noise(_prior_spec(config, DEFAULT_PRIOR)):
         return None
     if (counted := scan.noise_of(image)) is not None:
         return counted / image.value_range.width
