@@ -1,5 +1,6 @@
 """The command as a whole: help, versions, errors, the exit codes."""
 
+import json
 import os
 import subprocess
 import sys
@@ -59,11 +60,17 @@ def test_completion_completes(run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "solve" in run().out
 
 
-def test_no_denoiser_is_packaged_yet(run) -> None:
-    assert run("models", "--json").out == "[]\n"
-    outcome = run("models")
-    assert (outcome.code, outcome.out) == (0, "")
-    assert "no denoiser" in outcome.err
+def test_the_packaged_networks_are_listed_with_their_evidence(run) -> None:
+    found = {model["name"]: model for model in json.loads(run("models", "--json").out)}
+    gray = found["proved-gray"]
+    assert (gray["channels"], gray["evidence"]) == (1, "proved")
+    assert gray["noise_range"] == pytest.approx([5 / 255, 25 / 255])
+    assert {figure["data"] for figure in gray["psnr"]} >= {"BSD68", "Set12"}
+    assert 0 < gray["bytes"] < 8e6
+    table = run("models").out
+    assert all(name in table for name in found)
+    assert "1 proved" in table
+    assert "at 5 / 15 / 25" in table
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_a_learned_potential_has_one_minimiser_by_every_method() -> None:
         method = choose_method(each, prior, name.removeprefix("plain "))
         assert method.certificate.evidence is Evidence.PROVED
         found[name] = solvers.solve(method.algorithm(y), y, tolerance=1e-7, max_steps=3000).x
-    assert choose_method(pair, prior).name == choose_method(plain, prior).name == "condat_vu"
+    assert choose_method(pair, prior).name == choose_method(plain, prior).name == "fista"
     for name, x in found.items():
         torch.testing.assert_close(x, found["fista"], atol=1e-4, rtol=0, msg=name)
     inexact = choose_method(pair, prior, "forward_backward")
