@@ -84,12 +84,13 @@ def test_residuals_fall_monotonically_to_1e_6(name):
     """Of a nonexpansive map: ||T x+ - x+|| <= ||x+ - x||, up to the accuracy of an inner prox."""
     folder, accuracy = catalogue.folders()[name], 1e-8
     card, network = catalogue.read_model(folder), load(folder)
-    level = card.noise_range[0] if network.conditioned else None
+    noise_level = card.noise_range[1]
+    level = noise_level if network.conditioned else None
     operator = Blur(gaussian_psf(0.8), (16, 18))
     truth = torch.zeros(1, card.channels, 16, 18, dtype=torch.float64)
     truth[..., 4:11, 5:12] = 0.7
     noise = torch.randn(truth.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    y = operator.A(truth) + card.noise_range[0] * noise
+    y = operator.A(truth) + noise_level * noise
     prior = resolvent(network, level, accuracy=accuracy, measured=Measured(card.lipschitz, "the card"))
     algorithm = forward_backward(LeastSquares(operator, y), prior, 1.9)
     state, residuals = algorithm.init(y), []

@@ -90,7 +90,7 @@ def test_the_packaged_networks_are_listed_with_their_evidence(run) -> None:
         (["solve", "photo.png", "-o", "x.png", "--operator", "identity", "--noise", "12HU"], "has no units"),
         (
             ["solve", "photo.png", "-o", "x.png", "--operator", "identity", "--prior", "model:x"],
-            "no network is packaged",
+            "There is no packaged model",
         ),
         (["solve", "photo.png", "photo.png", "-o", "x", "--config", "none.toml"], "none.toml"),
         (["evaluate", "--data", ".", "--operator", "identity"], "Missing option '--noise'"),

@@ -163,7 +163,7 @@ def test_every_closed_form_has_its_specification(text: str) -> None:
         ("l1", "needs weight"),
         ("box:low=1,high=0", "expected low below high"),
         ("wavelet:weight=1,wavelet=nonsense", "nonsense"),
-        ("model:best", "no network is packaged"),
+        ("model:best", "There is no packaged model"),
         ("deepinv:NoSuchNet,sigma=0.1", "There is no denoiser"),
         ("deepinv:DRUNet", "needs a noise level"),
     ],

@@ -107,7 +107,7 @@ def test_changed_weights_are_refused(folder):
 
 
 def test_an_unknown_model_and_an_empty_folder_are_named(tmp_path):
-    with pytest.raises(UsageError, match="model:nothing"):
+    with pytest.raises(UsageError, match="There is no packaged model 'nothing'; known: "):
         read_prior(Spec("model", value="nothing"), Setting(0.1))
     with pytest.raises(InputError, match=r"network\.toml"):
         read(tmp_path)
