@@ -29,7 +29,11 @@ def wavelet_weight(noise: float, blurs: bool = True) -> float:
 
 BLURRED = 0.2
 """What a learned potential is multiplied by where the operator mixes pixels, at the level of the noise.
+
+For the packaged grey potential, one camera shake and noise of 0.01 on three crops of 192 x 192 of the validation list,
+the best of 0.14, 0.2, 0.28 and 0.4, by 0.2 dB; no other noise level or kernel was looked at.
 """
+
 
 PROJECTED = 1.4
 """What a weight for projections is of the weight for the same noise in the pixels themselves.
