@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import final
 
 import torch
@@ -15,7 +16,8 @@ from recon.priors.networks.convex_ridge import GRID, ConvexRidge
 from recon.priors.networks.convolution import analyse, synthesise
 from recon.priors.networks.inner import InnerSolver, prox
 from recon.priors.networks.network import Network
-from recon.priors.networks.ridge import Ridge
+from recon.priors.networks.piecewise import OddPiecewise
+from recon.priors.networks.ridge import LEAST_ROWS, STRIP, Ridge
 from recon.priors.networks.rounding import examples, layer_precision, rounding_error
 from recon.priors.prior import Prior
 from recon.priors.resolvent import CLOSED_FORM, Resolvent, ResolventProperties, proximity_operator
@@ -231,27 +233,30 @@ class FilterBank:
 def _split(network: ConvexRidge, noise_level: float | None) -> Split:
     """``R = g(W x)``, with the proximity operator of ``sigma g*`` by Moreau's decomposition: exact."""
     ridge = network.ridge(noise_level)
+    pieces, weight = ridge.profile.pieces().scaled(ridge.scale.view(-1, 1)), ridge.weight.view(1, 1)
 
     def family(sigma: float) -> Resolvent:
-        def apply(u: Tensor) -> Tensor:
-            return u - sigma * _shrink(ridge, u / sigma, 1 / sigma)
-
-        return proximity_operator(apply, f"conjugate of {_name(network, noise_level)}", attains=None)
+        exact = pieces.conjugate_resolvent(weight, sigma)
+        return proximity_operator(
+            partial(_by_length, exact, ridge.group), f"conjugate of {_name(network, noise_level)}", attains=None
+        )
 
     return Split(FilterBank(ridge.kernel, ridge.padding), family)
 
 
-def _shrink(ridge: Ridge, z: Tensor, stepsize: float) -> Tensor:
-    """The proximity operator of ``stepsize g``, each group by its length."""
-    pieces = ridge.profile.pieces()
-    pieces = replace(pieces, knots=pieces.knots.to(z), slopes=pieces.slopes.to(z))
-    scale, weight = ridge.scale.to(z), ridge.weight.to(z).flatten() * stepsize
-    grouped = torch.unflatten(z, 1, (-1, ridge.group))
+def _by_length(along: OddPiecewise, group: int, u: Tensor) -> Tensor:
+    """Each group of responses with its length mapped; a few rows at a time, which stay in the cache."""
+    rows = max(LEAST_ROWS, STRIP // max(1, u[..., 0, :].numel()))
+    return torch.cat([_lengthened(along, group, strip) for strip in u.split(rows, 2)], 2)
+
+
+def _lengthened(along: OddPiecewise, group: int, u: Tensor) -> Tensor:
+    if group == 1:
+        return along(u)
+    grouped = torch.unflatten(u, 1, (-1, group))
     length = grouped.square().sum(2).sqrt()
-    shorter = scale * pieces.resolvent(length / scale, weight.expand(length.shape[1]))
-    ratio = torch.where(length > 0, shorter / length.clamp(min=torch.finfo(z.dtype).tiny), 0.0)
-    shrunk: Tensor = grouped * ratio.unsqueeze(2)
-    return shrunk.flatten(1, 2)
+    ratio = torch.where(length > 0, along(length) / length.clamp(min=torch.finfo(u.dtype).tiny), 0.0)
+    return (grouped * ratio.unsqueeze(2)).flatten(1, 2)
 
 
 def _lipschitz(network: Network, noise_level: float | None, measured: Measured | None) -> Constant:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recon.errors import UsageError
+from recon.priors.networks.piecewise import Finder, OddPiecewise
 from recon.priors.networks.splines import lookup, piece_index
 
 
@@ -46,32 +47,31 @@ class Pieces:
     def potential(self, t: Tensor) -> Tensor:
         """psi, for ``(batch, channels, height, width)``."""
         size = t.abs()
-        knot, slope, value, integral = self._at(size, self.knots, self.slopes, self.values, self.integrals)
+        index = Finder(self.knots)(size)
+        knot, slope, value, integral = (
+            lookup(table, index) for table in (self.knots, self.slopes, self.values, self.integrals)
+        )
         beyond = size - knot
         return integral + value * beyond + slope * beyond.square() / 2
 
-    def resolvent(self, t: Tensor, weight: Tensor) -> Tensor:
+    def scaled(self, scale: Tensor) -> "Pieces":
+        """``t -> s f(t / s)`` with ``(channels, 1)`` numbers s > 0."""
+        return Pieces(self.knots * scale, self.slopes)
+
+    def resolvent(self, weight: Tensor) -> OddPiecewise:
         """``(Id + w psi')^-1``, the proximity operator of w psi, exact: the inverse of a piecewise linear function.
 
         Args:
-            t: ``(batch, channels, height, width)``.
-            weight: w at least zero, one a channel.
+            weight: w at least zero, ``(channels, 1)`` or a number.
         """
-        size = t.abs()
-        images = self.knots + weight[:, None] * self.values
-        image, knot, slope = self._at(size, images, self.knots, self.slopes, by=images)
-        gain = 1 / (1 + weight.view(-1, 1, 1) * slope)
-        return torch.copysign(knot + gain * (size - image), t)
+        images = self.knots + weight * self.values
+        gains = 1 / (1 + weight * self.slopes)
+        return OddPiecewise(images, self.knots - gains * images, gains)
 
-    @staticmethod
-    def _at(size: Tensor, *tables: Tensor, by: Tensor | None = None) -> list[Tensor]:
-        """The entries of the tables for the piece in which each number lies, by the first table's steps."""
-        steps = tables[0] if by is None else by
-        piece = torch.zeros_like(size, dtype=torch.int32)
-        for k in range(1, steps.shape[1]):
-            piece += size >= steps[:, k].reshape(-1, 1, 1)
-        index = piece_index(piece, steps.shape[1])
-        return [lookup(table, index) for table in tables]
+    def conjugate_resolvent(self, weight: Tensor, sigma: float) -> OddPiecewise:
+        """The proximity operator of ``sigma (w psi)*``: by Moreau's decomposition one of the same kind."""
+        primal = self.resolvent(weight / sigma)
+        return OddPiecewise(sigma * primal.starts, -sigma * primal.intercepts, 1 - primal.slopes)
 
 
 class Profile(nn.Module, ABC):

@@ -19,7 +19,7 @@ from recon.types import Map
 
 _TINY = 1e-20
 
-_STRIP, _LEAST_ROWS = 2**20, 8
+STRIP, LEAST_ROWS = 2**20, 8
 """Responses that are held at once where no gradient is taken: 4 MiB in single precision, a second-level cache."""
 
 
@@ -46,9 +46,9 @@ class Ridge:
 
     def gradient(self, x: Tensor) -> Tensor:
         """``grad R(x)``, at the size of x."""
-        rows = _STRIP // (len(x) * len(self.kernel) * x.shape[-1])
+        rows = STRIP // (len(x) * len(self.kernel) * x.shape[-1])
         if self.padding != "circular" and not (torch.is_grad_enabled() or x.is_cuda) and rows < x.shape[-2]:
-            return self._gradient_by_strips(x, max(rows, _LEAST_ROWS))
+            return self._gradient_by_strips(x, max(rows, LEAST_ROWS))
         responses = analyse(x, self.kernel, self.padding)
         return self.weight * synthesise(self._influence(responses), self.kernel, self.padding, _size(x))
 

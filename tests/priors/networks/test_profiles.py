@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from recon.errors import UsageError
-from recon.priors.networks.profiles import HuberMixture, MonotoneSpline, Profile, profile
+from recon.priors.networks.piecewise import Finder
+from recon.priors.networks.profiles import HuberMixture, MonotoneSpline, Pieces, Profile, profile
 from recon.priors.networks.splines import LinearSpline
 
 CHANNELS = 3
@@ -54,8 +55,40 @@ def test_the_pieces_are_the_same_function(make) -> None:
 def test_the_resolvent_inverts_exactly(make, weight: float) -> None:
     known: Profile = wild(make())
     t, weights = line(-50, 50), torch.tensor([weight, 2 * weight, 1.0], dtype=torch.float64)
-    p = known.pieces().resolvent(t, weights)
+    p = known.pieces().resolvent(weights[:, None])(t)
     assert torch.allclose(p + weights.view(-1, 1, 1) * known.influence(p), t, atol=1e-11)
+
+
+@every_profile
+@pytest.mark.parametrize("sigma", [0.01, 0.3, 40.0])
+def test_the_resolvent_of_the_conjugate_adds_up_with_it(make, sigma: float) -> None:
+    known: Profile = wild(make())
+    t, weights = line(-50, 50), torch.tensor([[0.5], [20.0], [1.0]], dtype=torch.float64)
+    shrunk = known.pieces().resolvent(weights / sigma)(t / sigma)
+    assert torch.allclose(known.pieces().conjugate_resolvent(weights, sigma)(t) + sigma * shrunk, t, atol=1e-11)
+
+
+@every_profile
+def test_scaled_pieces_are_those_of_the_scaled_function(make) -> None:
+    pieces: Pieces = wild(make()).pieces()
+    t, scale = line(), torch.tensor([[0.01], [1.0], [30.0]], dtype=torch.float64)
+    wide = scale.view(-1, 1, 1)
+    assert torch.allclose(pieces.scaled(scale).potential(t), wide**2 * pieces.potential(t / wide), rtol=1e-9)
+
+
+def test_pieces_of_any_lengths_are_found() -> None:
+    starts = torch.tensor([[0.0, 1e-7, 2e-7, 1.0, 1.0, 5.0], [0.0, 0.1, 0.2, 0.3, 0.4, 1e9], [0.0] * 6]).double()
+    size = torch.tensor([0.0, 1.5e-7, 0.15, 0.999, 1.001, 4.0, 6.0, 1e10]).double()
+    found = Finder(starts)(size.view(1, 1, 1, -1).expand(1, 3, 1, -1))[0, :, 0] % 6
+    assert found.tolist() == torch.searchsorted(starts, size.expand(3, -1).contiguous(), right=True).sub(1).tolist()
+
+
+def test_what_is_not_a_number_stays_that_alone() -> None:
+    shrink = wild(MonotoneSpline(CHANNELS)).pieces().resolvent(torch.tensor(2.0))
+    t = torch.randn(1, CHANNELS, 4, 4, dtype=torch.float64)
+    t[0, 0, 0, 0] = torch.nan
+    assert torch.equal(shrink(t).isnan(), t.isnan())
+    assert torch.equal(shrink(t.contiguous(memory_format=torch.channels_last)).nan_to_num(), shrink(t).nan_to_num())
 
 
 @pytest.mark.parametrize("interval", [(-1.0, 1.0), (0.0, 1.0)])
