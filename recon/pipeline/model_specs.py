@@ -10,7 +10,7 @@ from recon.evidence import Measured
 from recon.pipeline import options
 from recon.pipeline.prior_specs import Setting
 from recon.pipeline.spec import Spec, unknown_name
-from recon.pipeline.weights import BLURRED
+from recon.pipeline.weights import potential_weight, projected_potential_weight
 from recon.priors import Prior, box, scaled_prior, weighted_prior
 from recon.priors.networks import PRECISIONS, ConvexRidge, Network, learned_prior, load
 from recon.priors.networks.store import DESCRIPTION, WEIGHTS
@@ -61,9 +61,8 @@ def read_model(spec: Spec, setting: Setting) -> Model:
     with an operator, at twice the noise that a step leaves in the pixels (Pesquet, Repetti, Terris, Wiaux 2021).
     Outside of the range that it was made for it is used at the nearest end of the range on the image divided by what
     is missing, which keeps all that is known of it: ``J_s(x) = s J(x / s)``. ``weight`` multiplies the potential of a
-    prox: 1 is right for noise in the pixels themselves. Projections with columns of norm q are about q times the
-    pixels, so that ``||A x - y||^2`` is about ``q^2 ||x - z||^2`` with noise of ``noise / q`` in z; the level and the
-    weight are then ``noise / q`` and q^2. ``precision=bfloat16`` evaluates the
+    prox: 1 is right for noise in the pixels themselves; where the operator mixes them, the potential is taken inside of
+    its range, and the weight is matched to the noise. ``precision=bfloat16`` evaluates the
     layers in it; see :func:`recon.priors.networks.learned_prior`.
 
     Args:
@@ -127,9 +126,14 @@ def _matched(spec: Spec, setting: Setting, network: Network) -> tuple[float, flo
         raise UsageError(f"{spec}: a learned prior needs a noise level; expected sigma=S in it or --noise SIGMA.")
     if not _is_potential(network):
         return (setting.noise if setting.step_noise is None else 2 * setting.step_noise), None
+    low, high = network.config.noise_range
     if setting.column_norm is not None:
-        return setting.noise / setting.column_norm, setting.column_norm**2
-    return setting.noise, BLURRED if setting.blurs else None
+        level = _rounded(min(max(setting.noise / setting.column_norm, low), high))
+        return level, projected_potential_weight(setting.noise, setting.column_norm, level)
+    if not setting.blurs:
+        return setting.noise, None
+    level = _rounded(min(max(setting.noise, low), high))
+    return level, potential_weight(setting.noise, level)
 
 
 def _rounded(value: float) -> float:

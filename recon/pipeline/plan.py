@@ -12,7 +12,7 @@ from recon.imaging import Image
 from recon.pipeline.config import DIRECT_METHODS, SolveConfig
 from recon.pipeline.device import Say
 from recon.pipeline.direct import direct_method
-from recon.pipeline.method import Method, Pair, choose_method, examine
+from recon.pipeline.method import Method, Pair, choose_method, dual_size, examine
 from recon.pipeline.problem import Problem, build_problem
 from recon.pipeline.refutation import attack, believed
 from recon.pipeline.room import volume_bytes
@@ -33,6 +33,9 @@ WORKING_COPIES = {
     "ba_gmres": 30,
 }
 """Images of the result's size that a method holds at its peak, the operator's spectra and the driver included."""
+
+_IMAGES, _DUALS = 10, 5
+"""The same for Condat-Vu with a penalty g(Lx): images, and as many numbers as Lx has."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,11 @@ class Plan:
         if geometry is not None and len(shape) == 3:
             return volume_bytes(geometry, self.problem.config.method)
         image = measurement[..., 0, 0].numel() * math.prod(shape) * measurement.element_size()
+        split = self.problem.prior.prior.split
+        if self.method.name == "condat_vu" and split is not None:
+            of_pixels = self.problem.images
+            copies = _IMAGES + _DUALS * dual_size(split, of_pixels) / max(1, of_pixels.numel())
+            return int(image * copies)
         return image * WORKING_COPIES[self.method.name]
 
     def to_json(self) -> dict[str, object]:
@@ -163,8 +171,9 @@ def _method(problem: Problem, pair: Pair, say: Say) -> Method:
         return direct_method(pair, config.method)
     prior, rounding = _measured(problem, pair, _tried(problem, config.seed))
     method = choose_method(
-        pair, prior, config.method, config.stepsize, weight=problem.prior.weight, noise=problem.noise
-    )
+        pair, prior, config.method, config.stepsize,
+        weight=problem.prior.weight, noise=problem.noise, like=problem.images,
+    )  # fmt: skip
     if not rounding:
         return method
     if config.tolerance is not None and config.tolerance < rounding:

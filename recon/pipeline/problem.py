@@ -9,6 +9,7 @@ from skimage.restoration import estimate_sigma
 from torch import Tensor
 
 from recon import operators
+from recon.catalogue import folders
 from recon.errors import ConsistencyError, UsageError
 from recon.imaging import Image, to_tensor
 from recon.operators import Identity
@@ -25,8 +26,7 @@ from recon.pipeline.surrogate_specs import read_surrogate
 from recon.types import LinearOperator
 
 DEFAULT_PRIOR = Spec("tv")
-NONNEGATIVE_PRIOR = Spec("tv", {"low": "0"})
-"""Of an attenuation, which is never negative."""
+"""Where no packaged model fits."""
 
 _LOOKED_AT = 32
 """Sinograms, or views of a panel, whose noise is looked at."""
@@ -76,6 +76,12 @@ class Problem:
         return isinstance(self.operator, WeightedTomography)
 
     @property
+    def images(self) -> Tensor:
+        """Zero images of the result's shape, in the memory of one number."""
+        frames, channels = self.measurement.shape[:2]
+        return self.example.flatten()[:1].expand(frames, channels, *self.image_shape)
+
+    @property
     def example(self) -> Tensor:
         """A zero image of one frame and one channel, of the result's size."""
         kind = self.measurement.dtype.to_complex() if self.family.is_complex else self.measurement.dtype
@@ -97,10 +103,11 @@ def build_problem(config: SolveConfig, image: Image, say: Say, precision: torch.
     operator = family.on(shape)
     surrogate_family = None if config.surrogate is None else read_operator(config.surrogate, say)
     surrogate = None if surrogate_family is None else surrogate_family.on(shape)
-    noise = _noise(config, image, family, say)
+    default = default_prior(image, family, config.surrogate)
+    noise = _noise(config, image, family, default, say)
     left = _step_noise(config, operator, shape, noise)
     setting = Setting(noise, image.channels, family.blurs, shape, step_noise=left)
-    prior = _prior(config, DEFAULT_PRIOR, setting, say)
+    prior = _prior(config, default, setting, say)
     device = choose_device(config.device, say)
     measurement = to_tensor(image, precision).to(device)
     if family.is_complex:
@@ -130,10 +137,8 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
     measurement = scan.as_items(to_tensor(image, precision), geometry).to(device)
     start = scan.quick_look(measurement, geometry)
     surrogate = None if config.surrogate is None else read_surrogate(config.surrogate, operator)
-    noise = _noise(config, image, family, say)
-    default = (
-        NONNEGATIVE_PRIOR if surrogate is None else DEFAULT_PRIOR
-    )  # the methods that keep bounds take no surrogate
+    default = default_prior_of_scan(config, geometry)
+    noise = _noise(config, image, family, default, say)
     matched = needs_noise(_prior_spec(config, default))
     column = scan.column_norm(operator, shape) if matched else None
     left = None if len(shape) == 3 else _step_noise(config, operator, shape, noise)
@@ -145,6 +150,28 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
         config, image, _weighed(operator, measurement), family, operator, shape, surrogate,
         None, prior, noise, device, scan.template(image, geometry, value_range), start,
     )  # fmt: skip
+
+
+def default_prior(image: Image, family: OperatorFamily, surrogate: Spec | None) -> Spec:
+    """The packaged potential for such images, proved whatever its weights; total variation where there is none.
+
+    With a surrogate, whose methods take resolvents, a learned potential would be an inner iteration in every step.
+    """
+    if surrogate is not None or family.is_complex:
+        return DEFAULT_PRIOR
+    name = "proved-ct" if image.units == "HU" else {1: "proved-gray", 3: "proved-color"}.get(image.channels)
+    return Spec("model", value=name) if name in folders() else DEFAULT_PRIOR
+
+
+def default_prior_of_scan(config: SolveConfig, geometry: Geometry) -> Spec:
+    """Of an attenuation, which is never negative: the packaged potential of slices where their scale is known.
+
+    The methods that keep bounds take no surrogate.
+    """
+    if config.surrogate is not None:
+        return DEFAULT_PRIOR
+    known = config.water is not None and config.range is None and geometry.kind != "cone" and "proved-ct" in folders()
+    return Spec("model", {"low": "0"}, "proved-ct") if known else Spec("tv", {"low": "0"})
 
 
 def _device(config: SolveConfig, geometry: Geometry, say: Say) -> torch.device:
@@ -207,12 +234,12 @@ def on_unit_scale(noise: Noise, image: Image) -> float:
     return noise.sigma / image.value_range.width
 
 
-def _noise(config: SolveConfig, image: Image, family: OperatorFamily, say: Say) -> float | None:
+def _noise(config: SolveConfig, image: Image, family: OperatorFamily, default: Spec, say: Say) -> float | None:
     if config.noise is not None:
         return (
             on_unit_scale(config.noise, image) if family.geometry is None else _of_line_integrals(config.noise, image)
         )
-    if not needs_noise(_prior_spec(config, DEFAULT_PRIOR)):
+    if not needs_noise(_prior_spec(config, default)):
         return None
     if (counted := scan.noise_of(image)) is not None:
         return counted / image.value_range.width

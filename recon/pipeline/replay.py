@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from recon.catalogue import folders
 from recon.errors import InputError
 from recon.pipeline.config import SolveConfig, config_from
 from recon.pipeline.device import Say
@@ -33,7 +34,7 @@ def replay(record: Path, places: Sequence[Path], say: Say, watch: Watch | None =
 
     Args:
         record: The run record.
-        places: Where an input may lie that the record does not name or that has moved.
+        places: Where an input may lie that the record does not name or that has moved, besides the packaged networks.
         say: Where remarks go.
         watch: Called as the run goes on.
 
@@ -46,7 +47,7 @@ def replay(record: Path, places: Sequence[Path], say: Say, watch: Watch | None =
     entries = document["inputs"]
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise InputError(f"{record}: the run record names no input.")
-    looked = [*places, record.parent, Path()]
+    looked = [*places, record.parent, Path(), *folders().values()]
     measurement, *_ = (find_input(entry, record, looked) for entry in entries)
     result = solve_image(config, read_image(measurement, config, say), say, watch)
     recorded = document.get("versions")

@@ -26,10 +26,20 @@ SHAKES = tuple(f"blur:psf=data/kernels/levin09_{k}.npy" for k in range(1, 9))
 BLURS = (*SHAKES, "blur:gaussian=1.6", "blur:box=9")
 PUBLISHED = {
     "denoise-gray": {
-        "CRR-NN, published (BSD68)": (36.96, 30.55, 28.10),
-        "averaged CNN, published (BSD68)": (36.46, None, 27.67),
+        "CRR-NN, published": {("bsd68", 5): 36.96, ("bsd68", 15): 30.55, ("bsd68", 25): 28.10},
+        "averaged CNN, published": {("bsd68", 5): 36.46, ("bsd68", 25): 27.67},
+        "DnCNN, published, no resolvent": {("bsd68", 15): 31.7, ("bsd68", 25): 29.2},
+    },
+    "denoise-color": {
+        "DRUNet with an MMO penalty, published": {("cbsd68", 15): 32.21, ("cbsd68", 25): 29.99, ("cbsd68", 40): 27.87},
+        "DRUNet, published, no resolvent": {("cbsd68", 15): 34.14, ("cbsd68", 25): 31.54, ("cbsd68", 40): 29.33},
     },
 }
+"""PSNR in dB by data and noise on 255: Goujon, Neumayer, Unser 2023; Zhang et al. 2017; Hurault et al. 2023."""
+
+
+Column = tuple[str, str, float]
+"""Data, operator and noise."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,10 @@ class Row:
     noise: float
     prior: str
     method: str | None = None
+
+    @property
+    def column(self) -> Column:
+        return self.data, self.operator, self.noise
 
     @property
     def command(self) -> str:
@@ -118,26 +132,31 @@ def text() -> str:
     lines = ["# Tables", "", "Made by `python tests/benchmarks/tables.py DATA`; PSNR in dB, means over the images.", ""]
     for name, rows in TABLES.items():
         known = [row for row in rows() if row.command in cache]
-        if not known:
-            continue
-        columns = list(dict.fromkeys((row.data, row.operator, row.noise) for row in known))
-        lines += [f"## {name}", "", "| prior | " + " | ".join(map(heading, columns)) + " | mean |",
-                  "|---" * (len(columns) + 2) + "|"]  # fmt: skip
-        for prior in dict.fromkeys(row.prior for row in known):
-            cells = {
-                (row.data, row.operator, row.noise): cache[row.command]["psnr"] for row in known if row.prior == prior
-            }
-            values = [cells.get(column) for column in columns]
-            there = [value for value in values if value is not None]
-            shown = " | ".join("-" if value is None else f"{value:.2f}" for value in values)
-            lines.append(f"| {prior} | {shown} | {sum(there) / len(there):.2f} |")
-        for label, values in PUBLISHED.get(name, {}).items():
-            lines.append(f"| {label} | " + " | ".join("-" if v is None else f"{v:.2f}" for v in values) + " |")
-        lines += ["", "Commands:", "", "```", *(row.command for row in known), "```", ""]
+        if known:
+            psnr = {(row.prior, row.column): cache[row.command]["psnr"] for row in known}
+            lines += [f"## {name}", "", *table(name, psnr), "", "Commands:", "", "```",
+                      *(row.command for row in known), "```", ""]  # fmt: skip
     return "\n".join(lines)
 
 
-def heading(column: tuple[str, str, float]) -> str:
+def table(name: str, psnr: dict[tuple[str, Column], float]) -> list[str]:
+    """A line a prior; the mean only where no figure is missing, lest means of other columns be compared."""
+    columns = list(dict.fromkeys(column for _, column in psnr))
+    lines = ["| prior | " + " | ".join(map(heading, columns)) + " | mean |", "|---" * (len(columns) + 2) + "|"]
+    for prior in dict.fromkeys(prior for prior, _ in psnr):
+        lines.append(line(prior, [psnr.get((prior, column)) for column in columns]))
+    for label, figures in PUBLISHED.get(name, {}).items():
+        lines.append(line(label, [figures.get((Path(data).name, round(255 * noise))) for data, _, noise in columns]))
+    return lines
+
+
+def line(label: str, values: list[float | None]) -> str:
+    there = [value for value in values if value is not None]
+    average = sum(there) / len(there) if len(there) == len(values) else None
+    return f"| {label} | " + " | ".join("-" if v is None else f"{v:.2f}" for v in [*values, average]) + " |"
+
+
+def heading(column: Column) -> str:
     data, operator, noise = column
     what = (
         ""

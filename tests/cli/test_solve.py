@@ -39,9 +39,9 @@ def test_an_image_is_restored_and_its_run_recorded(run, photo: Path, measured: P
     assert record["steps"] > 1
     assert record["certificate"]["holds"] is True
     assert record["config"]["operator"] == "blur:psf=kernel.npy"
-    assert record["plan"]["prior"].startswith("tv:weight=")
+    assert record["plan"]["prior"].startswith("model:proved-gray,weight=")
     assert {"recon", "torch", "python"} <= record["versions"].keys()
-    assert [entry["role"] for entry in record["inputs"]] == ["measurement", "operator"]
+    assert [entry["role"] for entry in record["inputs"]] == ["measurement", "operator", "prior", "prior"]
     assert all(len(entry["sha256"]) == 64 for entry in record["inputs"])
     assert record["seconds"] >= 0
     assert record["peak_bytes"] > 10**6

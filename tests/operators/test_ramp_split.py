@@ -12,6 +12,8 @@ from recon.operators.tomography import WeightedTomography
 from recon.operators.tomography.preconditioned import ramp_split
 from recon.operators.tomography.row_filter import RowFilter
 from recon.pipeline.method import choose_method, examine
+from recon.priors.networks import ConvexRidgeConfig, learned_prior
+from recon.priors.networks import make as make_network
 
 SIDE, PIXELS, VIEWS = 12, 17, 9
 NORM = 2.5
@@ -93,6 +95,20 @@ def test_all_split_finds_the_minimiser_that_the_gradient_finds(make) -> None:
         x = solvers.solve(method.algorithm(y), zero, tolerance=1e-9, max_steps=1000).x.clamp(min=0.99)
         values.append(float(LeastSquares(A, y).value(x) + prior.value(x)))
     assert values[0] == pytest.approx(values[1], rel=1e-3)
+
+
+def test_a_learned_potential_is_split_off_with_the_data_term() -> None:
+    torch.manual_seed(0)
+    prior = learned_prior(make_network(ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.05, 0.05))))
+    A = projector()
+    y, zero = A.A(drawn(1, 1, SIDE, SIDE)), torch.zeros(1, 1, SIDE, SIDE, dtype=torch.float64)
+    found = []
+    for name in ("condat_vu", "fista"):
+        method = choose_method(examine(A, None, zero), prior, name)
+        assert method.certificate.holds
+        found.append(solvers.solve(method.algorithm(y), zero, tolerance=1e-9, max_steps=4000).x)
+    torch.testing.assert_close(*found, atol=1e-4, rtol=0)
+    assert choose_method(examine(A, None, zero), prior).name == "condat_vu"
 
 
 def test_weights_of_another_shape_or_sign_are_refused() -> None:

@@ -247,7 +247,7 @@ def _split(network: ConvexRidge, noise_level: float | None) -> Split:
 def _by_length(along: OddPiecewise, group: int, u: Tensor) -> Tensor:
     """Each group of responses with its length mapped; a few rows at a time, which stay in the cache."""
     rows = max(LEAST_ROWS, STRIP // max(1, u[..., 0, :].numel()))
-    return torch.cat([_lengthened(along, group, strip) for strip in u.split(rows, 2)], 2)
+    return torch.cat([_lengthened(along, group, strip) for strip in torch.split(u, rows, 2)], 2)
 
 
 def _lengthened(along: OddPiecewise, group: int, u: Tensor) -> Tensor:

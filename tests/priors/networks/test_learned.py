@@ -99,6 +99,21 @@ def test_the_splitting_is_that_of_the_energy(config) -> None:
         assert torch.allclose(found, dual, atol=1e-10)
 
 
+def test_a_splitting_on_images_of_one_size_takes_each_channel_by_itself() -> None:
+    split = learned_prior(make(SMALL_RIDGE)).split
+    sized, x = split.on((9, 8)), torch.randn(2, 3, 9, 8)
+    responses = sized.operator.A(x)
+    assert responses.shape == (2, 3, *sized.operator.range.shape)
+    dual, back = sized.conjugate_resolvent(0.7)(responses), sized.operator.A_adjoint(responses)
+    for channel in range(3):
+        alone = split.operator.A(x[:, channel : channel + 1])
+        assert torch.equal(responses[:, channel], alone)
+        assert torch.equal(dual[:, channel], split.conjugate_resolvent(0.7)(alone))
+        assert torch.equal(back[:, channel : channel + 1], split.operator.A_adjoint(alone))
+    assert sized.on((4, 4)) is sized
+    assert sized.operator.domain.shape == (9, 8)
+
+
 def test_a_primal_dual_run_with_the_split_is_certified_exactly() -> None:
     prior = learned_prior(network_of(Case("", SMALL_RIDGE)))
     split = prior.split
