@@ -16,7 +16,7 @@ from recon.pipeline.certify import certify_prior
 from recon.pipeline.config import Noise, SolveConfig
 from recon.pipeline.matching import mean_column
 from recon.pipeline.plan import make_plan
-from recon.pipeline.prior_specs import Setting, needs_noise, read_prior
+from recon.pipeline.prior_specs import Setting, is_single, needs_noise, read_prior
 from recon.pipeline.problem import build_problem
 from recon.pipeline.run import execute
 from recon.pipeline.spec import Spec, parse_spec
@@ -125,7 +125,36 @@ def test_a_certificate_has_the_proof_or_what_the_search_found(folder, config):
 def test_a_folder_without_a_slash_is_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save(make(ONE_LEVEL), "net")
-    assert read_prior(parse_spec("net", "prior"), Setting(0.1)).spec.name == "folder"
+    spec = parse_spec("net", "prior")
+    assert read_prior(spec, Setting(0.1)).spec.name == "folder"
+    assert needs_noise(spec)
+    assert is_single(spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "matched"),
+    [
+        ("none", ""), ("box", ""), ("tikhonov:weight=1", ""), ("l1:weight=1", ""), ("python:mine.py:make", ""),
+        ("nothing", ""), ("tv", "weight"), ("wavelet:levels=2", "weight"), ("model:a", "sigma"), ("folder:a", "sigma"),
+        ("deepinv:DnCNN", "sigma"),
+    ],
+)  # fmt: skip
+def test_what_is_matched_to_the_noise_is_said_once(spec, matched):
+    left_out = parse_spec(spec)
+    given = replace(left_out, options={**left_out.options, matched: "1"})
+    assert (needs_noise(left_out), needs_noise(given)) == (bool(matched), False)
+    assert is_single(left_out) == is_single(given) == (matched == "sigma")
+
+
+def test_the_noise_is_estimated_for_a_folder_without_a_slash(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(make(ONE_LEVEL), "net")
+    said: list[str] = []
+    picture = from_array(np.random.default_rng(0).random((24, 20)), value_range=ValueRange(0.0, 1.0))
+    asked = SolveConfig(operator=parse_spec("identity"), prior=parse_spec("net"), device="cpu")
+    problem = build_problem(asked, picture, said.append)
+    assert "noise level estimated" in said[0]
+    assert float(problem.prior.spec.options["sigma"]) == pytest.approx(problem.noise, rel=0.01)
 
 
 @pytest.mark.parametrize("stepsize", [0.3, 2.0])
