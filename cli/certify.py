@@ -95,3 +95,5 @@ def _print(report: "Report", as_json: bool) -> None:
             terminal.result(f"{guarantee.name:<16}  {evidence:<8}  {steps}; {guarantee.method.certificate.theorem}")
         else:
             terminal.result(f"{guarantee.name:<16}  none      {'; '.join(guarantee.missing)}")
+    for remark in report.remarks:
+        terminal.result(f"\nremark: {remark}")

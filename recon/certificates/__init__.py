@@ -1,7 +1,7 @@
 """What is proved, measured or assumed: of an operator pair, of a prior, of a run."""
 
 from recon.certificates import refutation
-from recon.certificates.certificate import Certificate, Condition, stated
+from recon.certificates.certificate import Certificate, Condition, Remark, stated
 from recon.certificates.error_bounds import ErrorBound, mismatch_error_bound, primal_dual_error_bound
 from recon.certificates.linear import certify_preconditioned_forward_backward, certify_shifted_ba
 from recon.certificates.lipschitz import (
@@ -36,6 +36,7 @@ __all__ = [
     "Certificate",
     "Condition",
     "ErrorBound",
+    "Remark",
     "absolute_norm",
     "certify_condat_vu",
     "certify_contractive_forward_backward",

@@ -58,6 +58,33 @@ def stated(name: str, fact: Fact | None, otherwise: str) -> Condition:
 
 @final
 @dataclass(frozen=True)
+class Remark:
+    """A choice outside of the range for which its effect was looked at: no condition of the theorem, which stands.
+
+    Attributes:
+        name: What was chosen.
+        value: The choice.
+        low: The lower end of the range.
+        high: Its upper end.
+        how: What is done with such a choice, why the theorem stands, and what is not known.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    how: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {"name": self.name, "value": self.value, "low": self.low, "high": self.high, "how": self.how}
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.value:.3g} is outside of the range {self.low:g} to {self.high:g}: {self.how}"
+
+
+@final
+@dataclass(frozen=True)
 class Certificate:
     """What is guaranteed about a run, known before the first step.
 
@@ -65,11 +92,13 @@ class Certificate:
         theorem: The theorem, with its source.
         conclusion: What it says about the run.
         conditions: All of its conditions.
+        remarks: What leaves the theorem as it is, and was not looked at.
     """
 
     theorem: str
     conclusion: str
     conditions: tuple[Condition, ...]
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -118,6 +147,7 @@ class Certificate:
                 }
                 for c in self.conditions
             ],
+            "remarks": [remark.to_json() for remark in self.remarks],
         }
 
     def __str__(self) -> str:
@@ -127,7 +157,7 @@ class Certificate:
             mark = "yes" if c.holds else "NO"
             numbers = f"{c.value:.4g} {c.relation} {c.bound:.4g}" if c.relation else ""
             lines.append(f"  {mark:<3}  {c.name:<{width}}  {numbers:<18}  {c.evidence.value:<8}  {c.how}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  remark: {remark}" for remark in self.remarks)])
 
 
 def _finite(number: float) -> float | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recon import certificates as proofs
 from recon import operators, priors, solvers
-from recon.certificates import Certificate, ErrorBound
+from recon.certificates import Certificate, ErrorBound, Remark
 from recon.certificates.conditions import ROUNDING
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Constant, Evidence, Fact, Proved
@@ -139,6 +139,10 @@ class Method:
     bound: Callable[[Tensor, Tensor], tuple[ErrorBound, ...]] | None = None
     tolerance: float = TOLERANCE
     rounding: float = 0.0
+
+    def remarked(self, remarks: tuple[Remark, ...]) -> "Method":
+        """The same with remarks on its certificate."""
+        return replace(self, certificate=replace(self.certificate, remarks=(*self.certificate.remarks, *remarks)))
 
 
 def examine(  # noqa: PLR0913  each is an independent choice of the caller

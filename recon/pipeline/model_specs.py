@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from recon.catalogue import folders
+from recon.certificates import Remark
 from recon.certificates.refutation import Search, believed, hardest_of_network
 from recon.errors import UsageError
 from recon.evidence import Measured
@@ -26,11 +27,11 @@ class Model:
     Attributes:
         spec: The specification, with what was matched to the noise.
         prior: The prior.
-        exact: The same prior without rounding, where ``prior`` has layers in half precision; else ``None``.
         network: The network.
         level: What the network is told of the noise; ``None`` where it is made for one level.
         files: What was read.
-        note: What a user should know of the choice, or nothing.
+        exact: The same prior without rounding, where ``prior`` has layers in half precision; else ``None``.
+        remarks: What of the choice is outside of what the network was made for.
     """
 
     spec: Spec
@@ -38,8 +39,13 @@ class Model:
     network: Network
     level: float | None
     files: tuple[Path, ...]
-    note: str = ""
     exact: Prior | None = None
+    remarks: tuple[Remark, ...] = ()
+
+    @property
+    def note(self) -> str:
+        """What a user should know of the choice, or nothing."""
+        return "; ".join(f"{self.spec}: {remark}" for remark in self.remarks)
 
     def search(self, seed: int) -> Measured:
         """The largest Lipschitz quotient of Q that a search finds, which scaling and a weight leave as it is.
@@ -96,16 +102,22 @@ def read_model(spec: Spec, setting: Setting) -> Model:
     exact = _bounded(spec, _weighted(spec, _scaled(learned_prior(network, told), scale), network), network)
     precision = options.choice(spec, "precision", tuple(PRECISIONS), "float32")
     rounded = None if precision == "float32" else _scaled(_in_precision(spec, network, told, precision), scale)
-    low, high = network.config.noise_range
-    note = "" if scale == 1 or network.config.noise_range[0] == high else (
-        f"{spec}: the noise level {sigma:.3g} is outside of the range {low:g} to {high:g} that the network was made "
-        f"for; it is used at {level:g}, on images scaled by {1 / scale:.3g}"
-    )  # fmt: skip
     chosen = replace(spec, options={**spec.options, "sigma": repr(sigma)})
-    files = (folder / DESCRIPTION, folder / WEIGHTS)
+    files, remarks = (folder / DESCRIPTION, folder / WEIGHTS), _remarks(network, sigma, level, scale)
     if rounded is None:
-        return Model(chosen, exact, network, told, files, note)
-    return Model(chosen, rounded, network, told, files, note, exact)
+        return Model(chosen, exact, network, told, files, None, remarks)
+    return Model(chosen, rounded, network, told, files, exact, remarks)
+
+
+def _remarks(network: Network, sigma: float, level: float, scale: float) -> tuple[Remark, ...]:
+    low, high = network.config.noise_range
+    if scale == 1 or low == high:  # made for one level, and for any by scaling
+        return ()
+    how = (
+        f"the network is used at {level:g}, on images scaled by {1 / scale:.3g}; J_s(x) = s J(x / s) keeps every "
+        "property of J, so the theorem is what it was, but how good the images are was not validated there"
+    )
+    return (Remark("the noise level of the prior", sigma, low, high, how),)
 
 
 def _scaled(prior: Prior, scale: float) -> Prior:

@@ -164,7 +164,7 @@ def _method(problem: Problem, pair: Pair, say: Say) -> Method:
     prior, rounding = _measured(problem, pair, _tried(problem, config.seed))
     method = choose_method(
         pair, prior, config.method, config.stepsize, weight=problem.prior.weight, noise=problem.noise
-    )
+    ).remarked(problem.prior.remarks)
     if not rounding:
         return method
     if config.tolerance is not None and config.tolerance < rounding:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from recon import priors
+from recon.certificates import Remark
 from recon.errors import UsageError
 from recon.evidence import Assumed, Measured
 from recon.pipeline import options
@@ -32,6 +33,7 @@ class ChosenPrior:
         search: From a seed to the largest Lipschitz quotient of Q that is found by what knows the prior's derivative;
             ``None``: there is only :func:`recon.pipeline.refutation.attack`.
         exact: The same prior without rounding, where its layers are evaluated in half precision; else ``None``.
+        remarks: What belongs into a certificate without being a condition of it.
     """
 
     spec: Spec
@@ -40,6 +42,7 @@ class ChosenPrior:
     note: str = ""
     search: Callable[[int], Measured] | None = None
     exact: Prior | None = None
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def weight(self) -> float | None:
@@ -270,7 +273,7 @@ def _model(spec: Spec, setting: Setting) -> ChosenPrior:
     from recon.pipeline.model_specs import read_model  # noqa: PLC0415  networks cost time to import
 
     model = read_model(spec, setting)
-    return ChosenPrior(model.spec, model.prior, model.files, model.note, model.search, model.exact)
+    return ChosenPrior(model.spec, model.prior, model.files, model.note, model.search, model.exact, model.remarks)
 
 
 @dataclass(frozen=True)
