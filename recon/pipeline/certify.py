@@ -66,6 +66,7 @@ class Guarantee:
             "stepsize": list(self.stepsize),
             "theorem": "" if certificate is None else certificate.theorem,
             "missing": list(self.missing),
+            "weaker": None if certificate is None or certificate.weaker is None else certificate.weaker.to_json(),
         }
 
 

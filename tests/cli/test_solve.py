@@ -426,6 +426,21 @@ def _one_thread() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
+@pytest.mark.parametrize(("prior", "inexact"), [("tv:weight=0.01", True), ("l1:weight=0.01", False)])
+def test_a_backward_error_is_printed_and_recorded(run, measured: Path, prior: str, inexact: bool) -> None:
+    given = ("--prior", prior, "--method", "forward_backward", "--iterations", 20)
+    outcome = run("solve", measured, "-o", "out.png", *BLUR, *given)
+    assert outcome.code == 0, outcome.err
+    record = json.loads(Path("out.png.run.json").read_text())
+    assert ("backward error, on the 0..1 scale: within" in outcome.out) == inexact
+    assert ("weaker: " in outcome.out) == inexact
+    assert len(record["backward_errors"]) == inexact
+    assert (record["certificate"]["weaker"] is not None) == inexact
+    assert all(0 < error["inner"] < error["distance"] < 1 for error in record["backward_errors"])
+    table = run("certify", "operator", "identity", "--shape", "16,16", "--prior", prior)
+    assert ("proved    forward-backward splitting with errors of a fixed relative size" in table.out) == inexact
+
+
 LEVELS = ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.02, 0.2), levels=3)
 
 
