@@ -95,3 +95,8 @@ def _print(report: "Report", as_json: bool) -> None:
             terminal.result(f"{guarantee.name:<16}  {evidence:<8}  {steps}; {guarantee.method.certificate.theorem}")
         else:
             terminal.result(f"{guarantee.name:<16}  none      {'; '.join(guarantee.missing)}")
+            weaker = None if guarantee.method is None else guarantee.method.certificate.weaker
+            if weaker is not None and weaker.holds:
+                terminal.result(f"{'':<16}  {weaker.evidence.value:<8}  {weaker.theorem}")
+    for remark in report.remarks:
+        terminal.result(f"\nremark: {remark}")

@@ -181,6 +181,8 @@ def _report(run: "Run", as_json: bool) -> None:
     terminal.result(str(result.plan.method.certificate))
     for bound in result.bounds:
         terminal.result(f"distance to the matched solution, on the 0..1 scale: {bound}")
+    for error in result.backward_errors:
+        terminal.result(f"backward error, on the 0..1 scale: {error}")
 
 
 def _solve_many(files: list[Path], outputs: list[Path], config: "SolveConfig", given: dict[str, Any]) -> None:

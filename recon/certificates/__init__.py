@@ -1,8 +1,10 @@
 """What is proved, measured or assumed: of an operator pair, of a prior, of a run."""
 
 from recon.certificates import refutation
-from recon.certificates.certificate import Certificate, Condition, stated
+from recon.certificates.backward_error import BackwardError, backward_error
+from recon.certificates.certificate import Certificate, Condition, Remark, stated
 from recon.certificates.error_bounds import ErrorBound, mismatch_error_bound, primal_dual_error_bound
+from recon.certificates.inexact import certify_backward_error, certify_inexact_forward_backward
 from recon.certificates.linear import certify_preconditioned_forward_backward, certify_shifted_ba
 from recon.certificates.lipschitz import (
     absolute_norm,
@@ -33,16 +35,21 @@ from recon.certificates.solvers import (
 )
 
 __all__ = [
+    "BackwardError",
     "Certificate",
     "Condition",
     "ErrorBound",
+    "Remark",
     "absolute_norm",
+    "backward_error",
+    "certify_backward_error",
     "certify_condat_vu",
     "certify_contractive_forward_backward",
     "certify_davis_yin",
     "certify_douglas_rachford",
     "certify_fista",
     "certify_forward_backward",
+    "certify_inexact_forward_backward",
     "certify_mismatched_condat_vu",
     "certify_mismatched_forward_backward",
     "certify_mismatched_tseng",

@@ -58,6 +58,33 @@ def stated(name: str, fact: Fact | None, otherwise: str) -> Condition:
 
 @final
 @dataclass(frozen=True)
+class Remark:
+    """A choice outside of the range for which its effect was looked at: no condition of the theorem, which stands.
+
+    Attributes:
+        name: What was chosen.
+        value: The choice.
+        low: The lower end of the range.
+        high: Its upper end.
+        how: What is done with such a choice, why the theorem stands, and what is not known.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    how: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {"name": self.name, "value": self.value, "low": self.low, "high": self.high, "how": self.how}
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.value:.3g} is outside of the range {self.low:g} to {self.high:g}: {self.how}"
+
+
+@final
+@dataclass(frozen=True)
 class Certificate:
     """What is guaranteed about a run, known before the first step.
 
@@ -65,11 +92,15 @@ class Certificate:
         theorem: The theorem, with its source.
         conclusion: What it says about the run.
         conditions: All of its conditions.
+        remarks: What leaves the theorem as it is, and was not looked at.
+        weaker: A theorem that asks less and says less, where there is one for the same run; else ``None``.
     """
 
     theorem: str
     conclusion: str
     conditions: tuple[Condition, ...]
+    remarks: tuple[Remark, ...] = ()
+    weaker: "Certificate | None" = None
 
     @property
     def holds(self) -> bool:
@@ -90,7 +121,8 @@ class Certificate:
     def sentence(self) -> str:
         """The verdict, for a person."""
         if not self.holds:
-            return f"No guarantee: {'; '.join(self.missing)}: not established."
+            none = f"No guarantee: {'; '.join(self.missing)}: not established."
+            return none if self.weaker is None or not self.weaker.holds else f"{none} But: {self.weaker.sentence}"
         reason = {
             Evidence.PROVED: "Proved",
             Evidence.MEASURED: "Holds as far as measured, which is not a proof",
@@ -118,16 +150,22 @@ class Certificate:
                 }
                 for c in self.conditions
             ],
+            "remarks": [remark.to_json() for remark in self.remarks],
+            "weaker": None if self.weaker is None else self.weaker.to_json(),
         }
 
     def __str__(self) -> str:
-        lines = [self.sentence, f"  theorem: {self.theorem}"]
+        lines = [self.sentence, *self._lines(), *(f"  remark: {remark}" for remark in self.remarks)]
+        return "\n".join(lines if self.weaker is None else [*lines, *self.weaker._lines("  weaker: ")])
+
+    def _lines(self, head: str = "  theorem: ") -> list[str]:
+        lines = [f"{head}{self.theorem}"]
         width = max((len(c.name) for c in self.conditions), default=0)
         for c in self.conditions:
             mark = "yes" if c.holds else "NO"
             numbers = f"{c.value:.4g} {c.relation} {c.bound:.4g}" if c.relation else ""
             lines.append(f"  {mark:<3}  {c.name:<{width}}  {numbers:<18}  {c.evidence.value:<8}  {c.how}")
-        return "\n".join(lines)
+        return lines
 
 
 def _finite(number: float) -> float | None:

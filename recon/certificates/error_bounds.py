@@ -20,7 +20,7 @@ from recon.priors import ResolventProperties
 from recon.priors import properties_of as prior_properties
 from recon.types import LinearOperator, Map
 
-_ROUNDINGS = 64
+ROUNDINGS = 64
 """Rounding units allowed for in the sums of a bound."""
 
 
@@ -89,7 +89,7 @@ def mismatch_error_bound(
     """
     _check(stepsize)
     known, prior = properties or operator_properties(data.operator, x[:1]), prior_properties(resolvent)
-    reason = _refusal(known) or _expansion(prior)
+    reason = refusal(known) or expansion(prior)
     strong = derive(
         lambda m, least, *_: m + stepsize * least, strength(prior), known.gram_min, prior.error, known.adjoint_gap,
         how="m + s lambda_min(A^T A)",
@@ -121,8 +121,8 @@ class _Step:
         """The bound of ||x - x*|| of each item from one point."""
         p = self.resolvent(v)
         force = self.stepsize * self.data.operator.A_adjoint(self.data.residual(p))
-        rounding = _ROUNDINGS * torch.finfo(self.x.dtype.to_real()).eps * (_norms(v) + _norms(p) + _norms(force))
-        return _norms(self.x - p) + (_norms(v - p + force) + rounding) / strong + slack * _norms(v)
+        rounding = ROUNDINGS * torch.finfo(self.x.dtype.to_real()).eps * (norms(v) + norms(p) + norms(force))
+        return norms(self.x - p) + (norms(v - p + force) + rounding) / strong + slack * norms(v)
 
 
 @torch.no_grad()
@@ -173,18 +173,18 @@ def primal_dual_error_bound(  # noqa: PLR0913, PLR0917  the problem has as many 
     if strengths is None:
         g, h = _over(g, stepsize), _over(h, dual_stepsize)
     both = derive(lambda *values: min(values[:2]), g, h, primal.error, dual.error, known.adjoint_gap, how=g.how)
-    reason = _refusal(known) or ("a resolvent is not exact" if primal.error.value or dual.error.value else "")
+    reason = refusal(known) or ("a resolvent is not exact" if primal.error.value or dual.error.value else "")
     if not both.value > 0 or reason:
         return _nothing(x, both, reason or "the prior or the dual prior is not strongly monotone")
     smooth = gradient or torch.zeros_like
     descent, start = back(u), smooth(x)
     p = resolvent(x - stepsize * (start + descent))
     q = dual_resolvent(u + dual_stepsize * dual_operator.A(2 * p - x))
-    a = _norms((x - p) / stepsize - descent + dual_operator.A_adjoint(q) - start + smooth(p))
-    b = _norms((u - q) / dual_stepsize + dual_operator.A(p - x))
+    a = norms((x - p) / stepsize - descent + dual_operator.A_adjoint(q) - start + smooth(p))
+    b = norms((u - q) / dual_stepsize + dual_operator.A(p - x))
     distance = (a + torch.sqrt(a**2 + g.value / h.value * b**2)) / (2 * g.value)
-    rounding = _ROUNDINGS * torch.finfo(x.dtype.to_real()).eps * (_norms(x) / stepsize + _norms(descent)) / g.value
-    return _bounds(_norms(x - p) + distance + rounding, x, both, "||(A - V)^T u|| / g and what the run lacks")
+    rounding = ROUNDINGS * torch.finfo(x.dtype.to_real()).eps * (norms(x) / stepsize + norms(descent)) / g.value
+    return _bounds(norms(x - p) + distance + rounding, x, both, "||(A - V)^T u|| / g and what the run lacks")
 
 
 def _over(strong: Constant, stepsize: float) -> Constant:
@@ -196,15 +196,17 @@ def _check(stepsize: float) -> None:
         raise UsageError(f"error bound: stepsize={stepsize!r}; expected a positive finite number, that of the run.")
 
 
-def _refusal(known: OperatorProperties) -> str:
+def refusal(known: OperatorProperties) -> str:
+    """Why nothing can be said with this operator, or nothing."""
     return "" if known.adjoint_gap.value <= ROUNDING else "A_adjoint is not the adjoint of A"
 
 
-def _expansion(prior: ResolventProperties) -> str:
+def expansion(prior: ResolventProperties) -> str:
+    """Why nothing can be said with this prior, or nothing."""
     return "" if cautious(prior.lipschitz_Q).value <= 1 else "the prior is not known to be firmly nonexpansive"
 
 
-def _norms(x: Tensor) -> Tensor:
+def norms(x: Tensor) -> Tensor:
     """The norm of each batch item, in double precision."""
     parts = torch.view_as_real(x) if x.is_complex() else x
     norms: Tensor = torch.linalg.vector_norm(parts.flatten(1), dim=1, dtype=torch.float64)
@@ -216,7 +218,7 @@ def _nothing(x: Tensor, premise: Constant, reason: str) -> tuple[ErrorBound, ...
 
 
 def _bounds(values: Tensor, x: Tensor, premise: Constant, how: str) -> tuple[ErrorBound, ...]:
-    pairs = zip(values.tolist(), _norms(x).tolist(), strict=True)
+    pairs = zip(values.tolist(), norms(x).tolist(), strict=True)
     return tuple(_bound(value, size, premise.evidence, how) for value, size in pairs)
 
 

@@ -14,6 +14,7 @@ from recon.certificates.conditions import (
     lipschitz,
     solvable,
 )
+from recon.certificates.inexact import certify_backward_error, certify_inexact_forward_backward
 from recon.evidence import Constant, Fact, Proved, derive, weakest
 from recon.operators import OperatorProperties
 from recon.priors import ResolventProperties
@@ -26,7 +27,8 @@ def certify_forward_backward(
 
     *Theorem* (Bauschke, Combettes, 2nd ed., Theorem 26.14 and Proposition 4.46). Let B = A^T(A . - y), L = ||A||^2,
     0 < s < 2/L, J firmly nonexpansive and zer(B + M/s) not empty. Then x -> J(x - s B x) is averaged with constant
-    2/(4 - s L), and for a relaxation in (0, 2 - s L/2) the iterates converge to a zero of B + M/s.
+    2/(4 - s L), and for a relaxation in (0, 2 - s L/2) the iterates converge to a zero of B + M/s. Where J is evaluated
+    with an error, :func:`certify_inexact_forward_backward` says what is left.
     """
     constant = lipschitz(operator)
     limit = derive(lambda value: 2 - stepsize * value / 2, constant, how="2 - s L / 2")
@@ -41,6 +43,7 @@ def certify_forward_backward(
             evaluated_exactly(prior),
             solvable(prior),
         ),
+        weaker=certify_inexact_forward_backward(operator, prior, stepsize, relaxation) if prior.error.value else None,
     )
 
 
@@ -61,6 +64,7 @@ def certify_tseng(operator: OperatorProperties, prior: ResolventProperties, step
             evaluated_exactly(prior),
             solvable(prior),
         ),
+        weaker=certify_backward_error(operator, prior, stepsize) if prior.error.value else None,
     )
 
 
@@ -187,6 +191,7 @@ def certify_fista(operator: OperatorProperties, prior: ResolventProperties, step
             evaluated_exactly(prior),
             solvable(prior),
         ),
+        weaker=certify_backward_error(operator, prior, stepsize) if prior.error.value else None,
     )
 
 

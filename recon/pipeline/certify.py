@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from recon.certificates import Remark
 from recon.errors import UsageError
 from recon.evidence import Constant, derive
 from recon.operators import Identity
@@ -12,7 +13,7 @@ from recon.pipeline.config import METHODS
 from recon.pipeline.device import Say
 from recon.pipeline.method import Method, Pair, choose_method, examine
 from recon.pipeline.operator_specs import Shape, read_operator
-from recon.pipeline.prior_specs import Setting, read_prior
+from recon.pipeline.prior_specs import ChosenPrior, Setting, read_prior
 from recon.pipeline.refutation import attack, believed
 from recon.pipeline.spec import Spec
 from recon.pipeline.surrogate_specs import read_surrogate
@@ -65,6 +66,7 @@ class Guarantee:
             "stepsize": list(self.stepsize),
             "theorem": "" if certificate is None else certificate.theorem,
             "missing": list(self.missing),
+            "weaker": None if certificate is None or certificate.weaker is None else certificate.weaker.to_json(),
         }
 
 
@@ -77,12 +79,14 @@ class Report:
         setting: What else was fixed to say something: the image size, the prior.
         constants: By name.
         guarantees: One for each method.
+        remarks: What of the specification leaves the guarantees as they are, and was not looked at.
     """
 
     subject: str
     setting: str
     constants: dict[str, Constant]
     guarantees: tuple[Guarantee, ...]
+    remarks: tuple[Remark, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """As plain values."""
@@ -94,6 +98,7 @@ class Report:
                 for name, c in self.constants.items()
             ],
             "guarantees": [guarantee.to_json() for guarantee in self.guarantees],
+            "remarks": [remark.to_json() for remark in self.remarks],
         }
 
 
@@ -126,7 +131,9 @@ def certify_operator(  # noqa: PLR0913  each is an independent choice of the cal
     pair = examine(built, replaced, example, shift=shift, seed=seed, refuse=False)
     chosen = read_prior(prior or Spec("none"), Setting(ANY_NOISE, image_shape=size, spacing=family.spacing))
     setting = f"images of {' x '.join(map(str, size))}, prior {chosen.spec.name}"
-    return Report(str(operator), setting, _operator_constants(pair), _guarantees(pair, chosen.prior))
+    remarks = () if prior is None else _remarks(prior, chosen)
+    guarantees = _guarantees(pair, chosen.prior, remarks)
+    return Report(str(operator), setting, _operator_constants(pair), guarantees, remarks)
 
 
 def _surrogate(spec: Spec, operator: LinearOperator, size: Shape, say: Say) -> LinearOperator:
@@ -164,17 +171,22 @@ def certify_prior(prior: Spec, *, seed: int = 0) -> Report:
     }
     identity = Identity(DEFAULT_SHAPE)
     pair = Pair(identity, identity.properties, identity.properties.adjoint_gap)
-    return Report(
-        str(prior), "the operator is the identity", constants, _guarantees(pair, believed(chosen.prior, hardest))
-    )
+    remarks = _remarks(prior, chosen)
+    guarantees = _guarantees(pair, believed(chosen.prior, hardest), remarks)
+    return Report(str(prior), "the operator is the identity", constants, guarantees, remarks)
 
 
-def _guarantees(pair: Pair, prior: Prior) -> tuple[Guarantee, ...]:
-    return tuple(_guarantee(pair, prior, name) for name in METHODS)
+def _remarks(asked: Spec, chosen: ChosenPrior) -> tuple[Remark, ...]:
+    """Those on a level that the user stated: ``ANY_NOISE`` is nobody's."""
+    return chosen.remarks if "sigma" in asked.options else ()
 
 
-def _guarantee(pair: Pair, prior: Prior, name: str) -> Guarantee:
+def _guarantees(pair: Pair, prior: Prior, remarks: tuple[Remark, ...]) -> tuple[Guarantee, ...]:
+    return tuple(_guarantee(pair, prior, name, remarks) for name in METHODS)
+
+
+def _guarantee(pair: Pair, prior: Prior, name: str, remarks: tuple[Remark, ...]) -> Guarantee:
     try:
-        return Guarantee(name, choose_method(pair, prior, name))
+        return Guarantee(name, choose_method(pair, prior, name).remarked(remarks))
     except UsageError as error:
         return Guarantee(name, None, str(error))

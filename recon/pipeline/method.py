@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recon import certificates as proofs
 from recon import operators, priors, solvers
-from recon.certificates import Certificate, ErrorBound
+from recon.certificates import BackwardError, Certificate, ErrorBound, Remark
 from recon.certificates.conditions import ROUNDING
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Constant, Evidence, Fact, Proved
@@ -134,6 +134,8 @@ class Method:
         relaxation: Of the algorithm.
         bound: From measurement and images to what bounds their distance to the matched solution; ``None`` where that is
             what the certificate speaks of.
+        backward: From measurement and images to the problem that they solve instead, where the prior is evaluated
+            inexactly; else ``None``.
         tolerance: The relative residual at which to stop, unless told otherwise.
         rounding: The relative error of a prior in half precision, as measured; else zero.
     """
@@ -146,8 +148,13 @@ class Method:
     algorithm: Callable[[Tensor], solvers.Algorithm[Any]]
     relaxation: float = 1.0
     bound: Callable[[Tensor, Tensor], tuple[ErrorBound, ...]] | None = None
+    backward: Callable[[Tensor, Tensor], tuple[BackwardError, ...]] | None = None
     tolerance: float = TOLERANCE
     rounding: float = 0.0
+
+    def remarked(self, remarks: tuple[Remark, ...]) -> "Method":
+        """The same with remarks on its certificate."""
+        return replace(self, certificate=replace(self.certificate, remarks=(*self.certificate.remarks, *remarks)))
 
 
 def examine(  # noqa: PLR0913  each is an independent choice of the caller
@@ -282,6 +289,7 @@ def _forward_backward(pair: Pair, prior: Prior, stepsize: float | None) -> Metho
     return Method(
         "forward_backward", s, None, (0.0, limit), certificate,
         lambda y: solvers.forward_backward(LeastSquares(pair.operator, y), resolvent, s),
+        backward=_backward(pair, resolvent, s),
     )  # fmt: skip
 
 
@@ -293,6 +301,7 @@ def _tseng(pair: Pair, prior: Prior, stepsize: float | None) -> Method:
     return Method(
         "tseng", s, None, (0.0, limit), certificate,
         lambda y: solvers.tseng(LeastSquares(pair.operator, y), resolvent, s),
+        backward=_backward(pair, resolvent, s),
     )  # fmt: skip
 
 
@@ -306,7 +315,16 @@ def _fista(pair: Pair, prior: Prior, stepsize: float | None) -> Method:
     return Method(
         "fista", s, None, (0.0, limit), certificate,
         lambda y: solvers.fista(LeastSquares(pair.operator, y), resolvent, s),
+        backward=_backward(pair, resolvent, s),
     )  # fmt: skip
+
+
+def _backward(
+    pair: Pair, resolvent: Resolvent, stepsize: float
+) -> Callable[[Tensor, Tensor], tuple[BackwardError, ...]] | None:
+    if not resolvent.properties.error.value:
+        return None
+    return lambda y, x: proofs.backward_error(LeastSquares(pair.operator, y), resolvent, x, stepsize, pair.properties)
 
 
 def _smooth_fista(pair: Pair, prior: Prior, smooth: Smooth, stepsize: float | None) -> Method:

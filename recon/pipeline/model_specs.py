@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from recon.catalogue import folders
+from recon.certificates import Remark
 from recon.certificates.refutation import Search, believed, hardest_of_network
 from recon.errors import UsageError
 from recon.evidence import Measured
@@ -18,6 +19,9 @@ from recon.priors.networks.store import DESCRIPTION, WEIGHTS
 LARGEST_LEVEL = 10.0
 """Of a noise level, on the [0, 1] scale of the images."""
 
+_ROUNDED = 5e-3
+"""Levels are kept to three digits: one so near the end of a range is that end."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -26,11 +30,11 @@ class Model:
     Attributes:
         spec: The specification, with what was matched to the noise.
         prior: The prior.
-        exact: The same prior without rounding, where ``prior`` has layers in half precision; else ``None``.
         network: The network.
         level: What the network is told of the noise; ``None`` where it is made for one level.
         files: What was read.
-        note: What a user should know of the choice, or nothing.
+        exact: The same prior without rounding, where ``prior`` has layers in half precision; else ``None``.
+        remarks: What of the choice is outside of what the network was made for.
     """
 
     spec: Spec
@@ -38,8 +42,13 @@ class Model:
     network: Network
     level: float | None
     files: tuple[Path, ...]
-    note: str = ""
     exact: Prior | None = None
+    remarks: tuple[Remark, ...] = ()
+
+    @property
+    def note(self) -> str:
+        """What a user should know of the choice, or nothing."""
+        return "; ".join(f"{self.spec}: {remark}" for remark in self.remarks)
 
     def search(self, seed: int) -> Measured:
         """The largest Lipschitz quotient of Q that a search finds, which scaling and a weight leave as it is.
@@ -95,16 +104,22 @@ def read_model(spec: Spec, setting: Setting) -> Model:
     exact = _bounded(spec, _weighted(spec, _scaled(learned_prior(network, told), scale), network), network)
     precision = options.choice(spec, "precision", tuple(PRECISIONS), "float32")
     rounded = None if precision == "float32" else _scaled(_in_precision(spec, network, told, precision), scale)
-    low, high = network.config.noise_range
-    note = "" if scale == 1 or network.config.noise_range[0] == high else (
-        f"{spec}: the noise level {sigma:.3g} is outside of the range {low:g} to {high:g} that the network was made "
-        f"for; it is used at {level:g}, on images scaled by {1 / scale:.3g}"
-    )  # fmt: skip
     chosen = replace(spec, options={**spec.options, "sigma": repr(sigma)})
-    files = (folder / DESCRIPTION, folder / WEIGHTS)
+    files, remarks = (folder / DESCRIPTION, folder / WEIGHTS), _remarks(network, sigma, level, scale)
     if rounded is None:
-        return Model(chosen, exact, network, told, files, note)
-    return Model(chosen, rounded, network, told, files, note, exact)
+        return Model(chosen, exact, network, told, files, None, remarks)
+    return Model(chosen, rounded, network, told, files, exact, remarks)
+
+
+def _remarks(network: Network, sigma: float, level: float, scale: float) -> tuple[Remark, ...]:
+    low, high = network.config.noise_range
+    if scale == 1 or low == high:  # made for one level, and for any by scaling
+        return ()
+    how = (
+        f"the network is used at {level:g}, on images scaled by {1 / scale:.3g}; J_s(x) = s J(x / s) keeps every "
+        "property of J, so the theorem is what it was, but how good the images are was not validated there"
+    )
+    return (Remark("the noise level of the prior", sigma, low, high, how),)
 
 
 def _scaled(prior: Prior, scale: float) -> Prior:
@@ -157,7 +172,7 @@ def _level(network: Network, sigma: float) -> tuple[float, float]:
     if high == 0:
         return sigma, 1.0  # made for any level, or for one that nobody stated
     level = min(max(sigma, low), high)
-    return level, sigma / level
+    return level, 1.0 if abs(sigma - level) <= _ROUNDED * level else sigma / level
 
 
 def _weighted(spec: Spec, prior: Prior, network: Network) -> Prior:

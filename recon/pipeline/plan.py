@@ -173,7 +173,7 @@ def _method(problem: Problem, pair: Pair, say: Say) -> Method:
     method = choose_method(
         pair, prior, config.method, config.stepsize,
         weight=problem.prior.weight, noise=problem.noise, like=problem.images,
-    )  # fmt: skip
+    ).remarked(problem.prior.remarks)  # fmt: skip
     if not rounding:
         return method
     if config.tolerance is not None and config.tolerance < rounding:
@@ -223,9 +223,9 @@ def _tried(problem: Problem, seed: int) -> Prior:
     resolvent = (problem.prior.exact or prior).resolvent(1.0)  # secants of a rounded map are rounding
     if resolvent.properties.lipschitz_Q.evidence is not Evidence.ASSUMED:
         return prior
-    example = problem.example
+    channels = problem.measurement.shape[1]  # of the problem's example there is only ever one
     try:
-        hardest = attack(resolvent, seed, channels=example.shape[1], dtype=example.dtype)
+        hardest = attack(resolvent, seed, channels, problem.example.dtype)
     except Exception:  # a map of somebody else's may refuse small images, and stays assumed
         return prior
     return believed(prior, hardest)

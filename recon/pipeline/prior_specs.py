@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from recon import priors
+from recon.certificates import Remark
 from recon.errors import UsageError
 from recon.evidence import Assumed, Measured
 from recon.pipeline import options
@@ -32,6 +33,7 @@ class ChosenPrior:
         search: From a seed to the largest Lipschitz quotient of Q that is found by what knows the prior's derivative;
             ``None``: there is only :func:`recon.pipeline.refutation.attack`.
         exact: The same prior without rounding, where its layers are evaluated in half precision; else ``None``.
+        remarks: What belongs into a certificate without being a condition of it.
     """
 
     spec: Spec
@@ -40,6 +42,7 @@ class ChosenPrior:
     note: str = ""
     search: Callable[[int], Measured] | None = None
     exact: Prior | None = None
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def weight(self) -> float | None:
@@ -81,12 +84,11 @@ def read_prior(spec: Spec, setting: Setting = Setting()) -> ChosenPrior:
     Raises:
         UsageError: An unknown name or key, a value outside its range, or neither a weight nor a noise level.
     """
-    if spec.name not in _READERS and spec == Spec(spec.name, folder=spec.folder) and spec.path(spec.name).is_dir():
-        spec = Spec("folder", value=spec.name, folder=spec.folder)
-    if spec.name not in _READERS:
-        raise unknown_name(spec.name, (*_CLOSED_FORMS, "model", "deepinv", "python"), "prior")
-    chosen = _READERS[spec.name](spec, setting)
-    if len(setting.spacing) > len(FLAT) and spec.name in _OF_SLICES:
+    spec, kind = _kind(spec)
+    if kind is None:
+        raise unknown_name(spec.name, (name for name in _KINDS if name != "folder"), "prior")
+    chosen = kind.read(spec, setting)
+    if len(setting.spacing) > len(FLAT) and kind.of_slices:
         exact = None if chosen.exact is None else _slice_by_slice(chosen.exact)
         return replace(chosen, prior=_slice_by_slice(chosen.prior), exact=exact)
     return chosen
@@ -116,14 +118,14 @@ def prior_from_spec(spec: Spec, setting: Setting = Setting()) -> Prior:
 
 def is_single(spec: Spec) -> bool:
     """Whether the specification may be of a single resolvent, which is matched to the noise that a step leaves."""
-    return spec.name in ("deepinv", "model", "folder") or spec.name not in _READERS
+    _, kind = _kind(spec)
+    return kind is not None and kind.matched == "sigma"
 
 
 def needs_noise(spec: Spec) -> bool:
     """Whether something that the specification leaves out is matched to the noise."""
-    if spec.name in ("deepinv", "model", "folder"):
-        return "sigma" not in spec.options
-    return spec.name in ("tv", "wavelet") and "weight" not in spec.options
+    _, kind = _kind(spec)
+    return kind is not None and bool(kind.matched) and kind.matched not in spec.options
 
 
 def _none(spec: Spec, setting: Setting) -> ChosenPrior:
@@ -271,22 +273,42 @@ def _model(spec: Spec, setting: Setting) -> ChosenPrior:
     from recon.pipeline.model_specs import read_model  # noqa: PLC0415  networks cost time to import
 
     model = read_model(spec, setting)
-    return ChosenPrior(model.spec, model.prior, model.files, model.note, model.search, model.exact)
+    return ChosenPrior(model.spec, model.prior, model.files, model.note, model.search, model.exact, model.remarks)
 
 
-_OF_SLICES = ("wavelet", "deepinv", "python", "model", "folder")
-"""Whose maps take images (batch, channels, height, width): a volume goes through them slice by slice."""
+@dataclass(frozen=True)
+class _Kind:
+    """What a name stands for.
 
-_CLOSED_FORMS = ("none", "box", "tikhonov", "l1", "tv", "wavelet")
-_READERS: dict[str, Callable[[Spec, Setting], ChosenPrior]] = {
-    "none": _none,
-    "box": _box,
-    "tikhonov": _tikhonov,
-    "l1": _l1,
-    "tv": _tv,
-    "wavelet": _wavelet,
-    "deepinv": _deepinv,
-    "python": _python,
-    "model": _model,
-    "folder": _model,
+    Attributes:
+        read: From a specification of the name to its prior.
+        matched: The key whose value is matched to the noise where it is left out, or nothing: the weight of a penalty,
+            or the level of what may be a single resolvent.
+        of_slices: Whether its maps take images (batch, channels, height, width): a volume goes through them slice by
+            slice.
+    """
+
+    read: Callable[[Spec, Setting], ChosenPrior]
+    matched: str = ""
+    of_slices: bool = False
+
+
+_KINDS = {
+    "none": _Kind(_none),
+    "box": _Kind(_box),
+    "tikhonov": _Kind(_tikhonov),
+    "l1": _Kind(_l1),
+    "tv": _Kind(_tv, "weight"),
+    "wavelet": _Kind(_wavelet, "weight", of_slices=True),
+    "model": _Kind(_model, "sigma", of_slices=True),
+    "folder": _Kind(_model, "sigma", of_slices=True),
+    "deepinv": _Kind(_deepinv, "sigma", of_slices=True),
+    "python": _Kind(_python, of_slices=True),
 }
+
+
+def _kind(spec: Spec) -> tuple[Spec, _Kind | None]:
+    """The specification, spelt out where its name alone is a folder; and its kind, ``None`` if there is none."""
+    if spec.name not in _KINDS and spec == Spec(spec.name, folder=spec.folder) and spec.path(spec.name).is_dir():
+        spec = Spec("folder", value=spec.name, folder=spec.folder)
+    return spec, _KINDS.get(spec.name)

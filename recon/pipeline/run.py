@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from recon import imaging, solvers
-from recon.certificates import ErrorBound
+from recon.certificates import BackwardError, ErrorBound
 from recon.errors import GuaranteeError, OutputError
 from recon.imaging import Image
 from recon.pipeline.batch import SUFFIXES
@@ -66,6 +66,12 @@ class Result:
         """How far each frame is at most from what the exact adjoint would have given; none without a surrogate."""
         bound = self.plan.method.bound
         return () if bound is None else bound(self.plan.problem.measurement, self.solution.x)
+
+    @cached_property
+    def backward_errors(self) -> tuple[BackwardError, ...]:
+        """Of which problem each frame is the solution, where the prior is evaluated inexactly; else none."""
+        backward = self.plan.method.backward
+        return () if backward is None else backward(self.plan.problem.measurement, self.solution.x)
 
     @property
     def status(self) -> Status:
@@ -315,6 +321,7 @@ def _document(
         "ended": now(),
         "certificate": plan.method.certificate.to_json(),
         "error_bounds": [bound.to_json() for bound in result.bounds],
+        "backward_errors": [error.to_json() for error in result.backward_errors],
         "config": to_json(plan.problem.config, folder),
         "plan": plan.to_json(),
         "versions": versions(),

@@ -12,11 +12,15 @@ import numpy as np
 import pydicom
 import pytest
 import tifffile
+import torch
 from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 
+from recon.evidence import Measured
+from recon.pipeline import model_specs
 from recon.pipeline import run as chain
+from recon.priors.networks import ConvexRidgeConfig, make, save
 
 SCRIPT = Path(sys.executable).with_name("recon")
 BLUR = ("--operator", "blur:psf=kernel.npy", "--noise", "0.01", "--device", "cpu")
@@ -420,3 +424,43 @@ def _interrupted(command: list[object]) -> tuple[str, str, int]:
 
 def _one_thread() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.parametrize(("prior", "inexact"), [("tv:weight=0.01", True), ("l1:weight=0.01", False)])
+def test_a_backward_error_is_printed_and_recorded(run, measured: Path, prior: str, inexact: bool) -> None:
+    given = ("--prior", prior, "--method", "forward_backward", "--iterations", 20)
+    outcome = run("solve", measured, "-o", "out.png", *BLUR, *given)
+    assert outcome.code == 0, outcome.err
+    record = json.loads(Path("out.png.run.json").read_text())
+    assert ("backward error, on the 0..1 scale: within" in outcome.out) == inexact
+    assert ("weaker: " in outcome.out) == inexact
+    assert len(record["backward_errors"]) == inexact
+    assert (record["certificate"]["weaker"] is not None) == inexact
+    assert all(0 < error["inner"] < error["distance"] < 1 for error in record["backward_errors"])
+    table = run("certify", "operator", "identity", "--shape", "16,16", "--prior", prior)
+    assert ("proved    forward-backward splitting with errors of a fixed relative size" in table.out) == inexact
+
+
+LEVELS = ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.02, 0.2), levels=3)
+
+
+@pytest.mark.parametrize(("sigma", "outside"), [("0.4", True), ("0.1", False)])
+def test_a_level_that_a_network_was_not_made_for_is_warned_of_and_recorded(
+    run, photo: Path, sigma: str, outside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_specs.Model, "search", lambda self, seed: Measured(1.0, "a search that takes seconds"))
+    torch.manual_seed(0)
+    save(make(LEVELS), "net")
+    given = ("solve", photo, "--operator", "identity", "--prior", "./net", "--noise", sigma, "--device", "cpu")
+    planned = run(*given, "--dry-run")
+    assert planned.code == 0, planned.err
+    solved = run(*given, "-o", "out.png")
+    assert solved.code == 0, solved.err
+    certified = run("certify", "prior", f"folder:net,sigma={sigma}")
+    remarks = json.loads(Path("out.png.run.json").read_text())["certificate"]["remarks"]
+    assert json.loads(run(*given, "--dry-run", "--json").out)["certificate"]["remarks"] == remarks
+    assert json.loads(run("certify", "prior", f"folder:net,sigma={sigma}", "--json").out)["remarks"] == remarks
+    said = "the noise level of the prior 0.4 is outside of the range 0.02 to 0.2"
+    for text in (planned.out, solved.out, solved.err, certified.out):
+        assert (said in text) == outside
+    assert [(remark["value"], remark["low"], remark["high"]) for remark in remarks] == [(0.4, 0.02, 0.2)] * outside

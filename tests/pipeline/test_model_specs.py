@@ -1,5 +1,6 @@
 """Learned priors by specification: a folder is the network that it holds, at the level that the noise says."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -9,14 +10,15 @@ import torch
 
 from recon import priors
 from recon.errors import GuaranteeError, InputError, UsageError
-from recon.evidence import Evidence
+from recon.evidence import Evidence, Measured
 from recon.imaging import ValueRange, from_array
 from recon.operators import from_matrix, gaussian_psf
-from recon.pipeline.certify import certify_prior
+from recon.pipeline import certify, model_specs
+from recon.pipeline.certify import certify_operator, certify_prior
 from recon.pipeline.config import Noise, SolveConfig
 from recon.pipeline.matching import mean_column
 from recon.pipeline.plan import make_plan
-from recon.pipeline.prior_specs import Setting, needs_noise, read_prior
+from recon.pipeline.prior_specs import Setting, is_single, needs_noise, read_prior
 from recon.pipeline.problem import build_problem
 from recon.pipeline.run import execute
 from recon.pipeline.spec import Spec, parse_spec
@@ -67,9 +69,49 @@ def test_a_level_outside_of_the_range_is_reached_by_scaling_and_said(folder, sig
     assert "outside of the range 0.02 to 0.2" in chosen.note
 
 
+@pytest.mark.parametrize("config", [RIDGE])
+@pytest.mark.parametrize("method", ["forward_backward", "fista", "douglas_rachford"])
+@pytest.mark.parametrize(("sigma", "level"), [(0.4, 0.2), (0.005, 0.02)])
+def test_a_level_outside_of_the_range_is_a_remark_of_the_certificate_and_no_condition(folder, method, sigma, level):
+    said, plans = [], {}
+    picture = from_array(np.random.default_rng(0).random((16, 18)), value_range=ValueRange(0.0, 1.0))
+    for noise in (sigma, 0.1):
+        asked = SolveConfig(
+            operator=parse_spec("identity"), prior=Spec("folder", value=str(folder)), noise=Noise(noise),
+            method=method, device="cpu",
+        )  # fmt: skip
+        plans[noise] = make_plan(asked, picture, said.append)
+    outside, inside = (plans[noise].method.certificate for noise in (sigma, 0.1))
+    (remark,) = outside.remarks
+    assert (remark.value, remark.low, remark.high) == (sigma, 0.02, 0.2)
+    assert f"used at {level:g}" in remark.how
+    assert "not validated" in remark.how
+    assert [line for line in said if "outside of the range" in line] == [f"{plans[sigma].problem.prior.spec}: {remark}"]
+    assert f"remark: {remark}" in str(outside)
+    assert f"remark: {remark}" in plans[sigma].describe()
+    assert json.loads(json.dumps(outside.to_json()))["remarks"] == [remark.to_json()]
+    assert (outside.holds, outside.evidence, outside.missing) == (inside.holds, inside.evidence, inside.missing)
+    assert inside.remarks == ()
+    assert inside.to_json()["remarks"] == []
+    assert "remark" not in str(inside)
+
+
+@pytest.mark.parametrize("config", [RIDGE])
+@pytest.mark.parametrize(("options", "remarks"), [({}, 0), ({"sigma": "0.1"}, 0), ({"sigma": "0.4"}, 1)])
+def test_a_report_remarks_on_a_level_that_was_stated(folder, monkeypatch, options, remarks):
+    monkeypatch.setattr(certify, "ANY_NOISE", 0.001)  # below the range, and nobody's
+    monkeypatch.setattr(model_specs.Model, "search", lambda self, seed: Measured(1.0, "a search that takes seconds"))
+    prior = Spec("folder", options, str(folder))
+    for report in (certify_prior(prior), certify_operator(parse_spec("identity"), prior=prior, shape=(16, 18))):
+        assert len(report.remarks) == len(report.to_json()["remarks"]) == remarks
+        for guarantee in report.guarantees:
+            assert guarantee.method is None or guarantee.method.certificate.remarks == report.remarks
+
+
 @pytest.mark.parametrize("config", [ONE_LEVEL])
 def test_a_network_of_one_level_is_scaled_to_any_without_a_remark(folder):
     chosen = read(folder, 0.1)
+    assert chosen.remarks == ()
     torch.testing.assert_close(chosen.prior.resolvent(1.0)(X), 2 * load(folder).frozen()(X / 2), rtol=1e-12, atol=1e-12)
     assert chosen.note == ""
 
@@ -125,7 +167,36 @@ def test_a_certificate_has_the_proof_or_what_the_search_found(folder, config):
 def test_a_folder_without_a_slash_is_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save(make(ONE_LEVEL), "net")
-    assert read_prior(parse_spec("net", "prior"), Setting(0.1)).spec.name == "folder"
+    spec = parse_spec("net", "prior")
+    assert read_prior(spec, Setting(0.1)).spec.name == "folder"
+    assert needs_noise(spec)
+    assert is_single(spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "matched"),
+    [
+        ("none", ""), ("box", ""), ("tikhonov:weight=1", ""), ("l1:weight=1", ""), ("python:mine.py:make", ""),
+        ("nothing", ""), ("tv", "weight"), ("wavelet:levels=2", "weight"), ("model:a", "sigma"), ("folder:a", "sigma"),
+        ("deepinv:DnCNN", "sigma"),
+    ],
+)  # fmt: skip
+def test_what_is_matched_to_the_noise_is_said_once(spec, matched):
+    left_out = parse_spec(spec)
+    given = replace(left_out, options={**left_out.options, matched: "1"})
+    assert (needs_noise(left_out), needs_noise(given)) == (bool(matched), False)
+    assert is_single(left_out) == is_single(given) == (matched == "sigma")
+
+
+def test_the_noise_is_estimated_for_a_folder_without_a_slash(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(make(ONE_LEVEL), "net")
+    said: list[str] = []
+    picture = from_array(np.random.default_rng(0).random((24, 20)), value_range=ValueRange(0.0, 1.0))
+    asked = SolveConfig(operator=parse_spec("identity"), prior=parse_spec("net"), device="cpu")
+    problem = build_problem(asked, picture, said.append)
+    assert "noise level estimated" in said[0]
+    assert float(problem.prior.spec.options["sigma"]) == pytest.approx(problem.noise, rel=0.01)
 
 
 @pytest.mark.parametrize("stepsize", [0.3, 2.0])

@@ -7,11 +7,13 @@ import torch
 from recon import priors
 from recon.evidence import Evidence
 from recon.imaging import ValueRange, from_array
-from recon.pipeline.config import SolveConfig
+from recon.pipeline import plan as planning
+from recon.pipeline.config import Noise, SolveConfig
 from recon.pipeline.plan import make_plan
 from recon.pipeline.refutation import attack, believed
-from recon.pipeline.spec import parse_spec
+from recon.pipeline.spec import Spec, parse_spec
 from recon.priors import Prior, Resolvent, properties_of
+from recon.priors.networks import DnCNNConfig, make, save
 
 
 def prior_of(apply) -> Prior:
@@ -45,3 +47,56 @@ def test_a_solve_names_the_refuted_condition(tmp_path, monkeypatch):
     certificate = make_plan(config, picture, lambda line: None).method.certificate
     assert not certificate.holds
     assert any("firmly nonexpansive" in name for name in certificate.missing)
+
+
+def planned(prior: Spec, pixels: np.ndarray, operator: str = "identity"):
+    """The plan of forward-backward, with what it says of firmness."""
+    config = SolveConfig(
+        operator=parse_spec(operator), prior=prior, method="forward_backward", noise=Noise(0.1), device="cpu"
+    )
+    plan = make_plan(config, from_array(pixels, value_range=ValueRange(0.0, 1.0)), lambda line: None)
+    return plan, next(c for c in plan.method.certificate.conditions if "firmly" in c.name)
+
+
+def colour_network(grey: float, hue: float, folder):
+    """J = Id - N with N x = grey m + hue (x - m), m the mean of the channels: Q is 1 - 2 grey on the one part of x,
+    1 - 2 hue on the other.
+    """
+    network = make(DnCNNConfig(channels=3, features=3, depth=2, slope=1.0))
+    mean = torch.full((3, 3), 1 / 3)
+    with torch.no_grad():
+        for kernel, mixed in zip(
+            network.kernels, (torch.eye(3), grey * mean + hue * (torch.eye(3) - mean)), strict=True
+        ):
+            kernel.zero_()[:, :, 1, 1] = mixed
+    save(network, folder)
+    return Spec("folder", value=str(folder))
+
+
+def test_a_network_of_colours_is_attacked_with_colours(tmp_path):
+    """Images of one channel it would refuse, and stay assumed; on grey ones it is firm."""
+    pixels = np.random.default_rng(0).random((2, 3, 16, 18))
+    plan, firm = planned(colour_network(0.4, -0.4, tmp_path / "net"), pixels)
+    assert (firm.holds, firm.evidence) == (False, Evidence.MEASURED)
+    assert firm.value == pytest.approx(1.8, rel=1e-3)
+    assert not plan.method.certificate.holds
+    assert any("firmly nonexpansive" in name for name in plan.method.certificate.missing)
+
+
+def test_a_network_of_colours_that_is_firm_stays_assumed(tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(planning, "attack", lambda *given: found.append(attack(*given)) or found[-1])
+    _, firm = planned(colour_network(0.4, 0.1, tmp_path / "net"), np.full((1, 3, 16, 18), 0.5))
+    assert (firm.holds, firm.evidence) == (True, Evidence.ASSUMED)
+    assert found[0].value == pytest.approx(0.8, rel=1e-3)
+
+
+def test_complex_images_are_attacked_with_complex_images(tmp_path, monkeypatch):
+    """A map that is firm on real images only: it doubles the imaginary part."""
+    monkeypatch.chdir(tmp_path)
+    np.save("mask.npy", np.ones((16, 18), bool))
+    (tmp_path / "mine.py").write_text("def make():\n    return lambda x: x + 1j * x.imag\n")
+    measurement = np.random.default_rng(0).random((1, 1, 16, 18)).astype(np.complex64)
+    _, firm = planned(parse_spec("python:mine.py:make"), measurement, "mri:mask=mask.npy")
+    assert (firm.holds, firm.evidence) == (False, Evidence.MEASURED)
+    assert firm.value == pytest.approx(3.0, rel=1e-3)

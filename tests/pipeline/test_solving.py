@@ -1,6 +1,7 @@
 """The chain in memory: what is chosen, what is refused, and that it is right."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from recon import operators, priors, solvers
 from recon.errors import ConsistencyError, GuaranteeError, UsageError
 from recon.evidence import Evidence
 from recon.imaging import Image, ValueRange, from_array
-from recon.operators import Blur
+from recon.operators import Blur, LeastSquares
 from recon.pipeline.config import METHODS, Noise, SolveConfig
 from recon.pipeline.method import Pair, choose_method, examine
 from recon.pipeline.plan import make_plan
@@ -136,6 +137,36 @@ def test_a_learned_potential_has_one_minimiser_by_every_method() -> None:
     moved = algorithm.step(algorithm.init(found["fista"])).x - found["fista"]
     assert float(moved.abs().max()) < 1e-4
     assert float((found["fista"] - y).abs().max()) > 0.01
+
+
+@pytest.mark.parametrize("method", ["forward_backward", "tseng", "fista"])
+def test_an_inexact_prior_leaves_a_backward_error(method: str) -> None:
+    """Of the image as it is: the point that it speaks of is had by the same prior to a hundred thousandth."""
+    chosen = config(prior=parse_spec("tv:weight=0.02"), method=method, iterations=30, tolerance=0.0)
+    result = solve_image(chosen, blurred(0.02))
+    method_run, x = result.plan.method, result.solution.x.double()
+    (found,) = result.backward_errors
+    assert found.evidence is Evidence.PROVED
+    data, s = LeastSquares(result.plan.pair.operator, result.plan.problem.measurement.double()), method_run.stepsize
+    resolvent = priors.total_variation_prior(0.02, accuracy=1e-5).resolvent(s)
+    v = x - s * data(x)
+    p = resolvent(v)
+    assert float((x - p).norm()) <= found.distance + 1e-5 * float(v.norm())
+    assert found.inner == pytest.approx(method_run.certificate.conditions[-2].value * float(v.norm()), rel=1e-3)
+    assert float(((v - p) / s + data(p)).norm()) <= found.perturbation + 2e-5 * float(v.norm()) / s
+    assert found.distance < 0.05 * float(x.norm())
+    assert not method_run.certificate.holds
+    assert method_run.certificate.weaker is not None
+    assert method_run.certificate.weaker.holds
+    with pytest.raises(GuaranteeError, match="evaluated exactly"):
+        plan_of(replace(chosen, require_certificate=True))
+
+
+@pytest.mark.parametrize("prior", ["none", "l1:weight=0.01"])
+def test_an_exact_prior_leaves_none(prior: str) -> None:
+    result = solve_image(config(prior=parse_spec(prior), method="forward_backward", iterations=5), blurred())
+    assert result.backward_errors == ()
+    assert result.plan.method.certificate.weaker is None
 
 
 def test_a_single_resolvent_by_condat_vu_keeps_the_residual_within_the_noise() -> None:
