@@ -254,7 +254,7 @@ def test_a_run_out_of_steps_is_written_and_says_so(run, measured: Path) -> None:
     assert record["status"] == "out of steps"
     residual = max(record["history"][-1]["residuals"])
     advice = (
-        f"the budget of 3 steps ran out at a relative residual of {residual:.1e}, above 1e-05; --iterations gives more"
+        f"the budget of 3 steps ran out at a relative residual of {residual:.1e}, above 0.0001; --iterations gives more"
     )
     assert outcome.err.count(advice) == 1
     assert advice not in run("solve", measured, "-o", "x.png", *BLUR, "--overwrite").err

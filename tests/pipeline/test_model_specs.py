@@ -22,7 +22,6 @@ from recon.pipeline.prior_specs import Setting, is_single, needs_noise, read_pri
 from recon.pipeline.problem import build_problem
 from recon.pipeline.run import execute
 from recon.pipeline.spec import Spec, parse_spec
-from recon.pipeline.weights import BLURRED
 from recon.priors.networks import ConvexRidgeConfig, DnCNNConfig, LipschitzConfig, learned_prior, load, make, save
 from recon.solvers import Status
 
@@ -119,9 +118,21 @@ def test_a_network_of_one_level_is_scaled_to_any_without_a_remark(folder):
 @pytest.mark.parametrize("config", [RIDGE])
 def test_projections_turn_the_noise_and_the_weight_into_those_of_pixels(folder):
     chosen = read(folder, 2.0, column_norm=20.0)
-    expected = priors.weighted_prior(learned_prior(load(folder), 0.1), 400.0)
+    expected = priors.weighted_prior(learned_prior(load(folder), 0.1), 440.0)
     torch.testing.assert_close(chosen.prior.resolvent(0.01)(X), expected.resolvent(0.01)(X))
-    assert chosen.spec.options == {"weight": "400.0", "sigma": "0.1"}
+    assert chosen.spec.options == {"weight": "440.0", "sigma": "0.1"}
+
+
+@pytest.mark.parametrize("config", [RIDGE])
+@pytest.mark.parametrize("column_norm", [None, 5.0])
+def test_behind_an_operator_a_potential_is_taken_inside_of_its_range(folder, column_norm):
+    weights = []
+    for noise, level in ((0.005, "0.02"), (0.05, "0.05"), (0.8, "0.2")):
+        chosen = read(folder, noise * (column_norm or 1), column_norm=column_norm, blurs=True)
+        assert chosen.spec.options["sigma"] == level
+        assert chosen.remarks == ()
+        weights.append(float(chosen.spec.options["weight"]) * float(level) ** 1.5)
+    assert weights == sorted(weights)  # the more noise, the stronger
 
 
 def test_what_does_not_fit_is_named_in_a_sentence(folder, config):
@@ -244,7 +255,7 @@ def test_the_mean_column_is_that_of_the_matrix():
 @pytest.mark.parametrize("config", [RIDGE])
 def test_a_potential_weighs_less_where_the_operator_blurs(folder):
     chosen = read(folder, blurs=True)
-    expected = priors.weighted_prior(learned_prior(load(folder), 0.1), BLURRED)
+    expected = priors.weighted_prior(learned_prior(load(folder), 0.1), 0.318)  # 0.4 * 0.1 ** (1.6 - 1.5)
     torch.testing.assert_close(chosen.prior.resolvent(0.5)(X), expected.resolvent(0.5)(X))
     assert read_prior(chosen.spec).spec == chosen.spec
 
