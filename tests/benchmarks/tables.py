@@ -81,19 +81,20 @@ def denoising(data: Iterable[str], levels: Iterable[float], channels: int) -> li
     ]
 
 
-def deblurring(data: str, noises: Iterable[float]) -> list[Row]:
+def deblurring(data: str, noises: Iterable[float], operators: Iterable[str]) -> list[Row]:
     return [
         Row(data, operator, noise, prior)
         for noise in noises
         for prior in (*CLOSED, *of_models(1))
-        for operator in BLURS
+        for operator in operators
     ]
 
 
 TABLES = {
     "denoise-gray": lambda: denoising(("natural/bsd68", "natural/set12"), (5, 15, 25), 1),
     "denoise-color": lambda: denoising(("natural/cbsd68",), (5, 15, 25, 40), 3),
-    "deblur": lambda: deblurring("natural/set3c", (0.01,)),
+    "deblur": lambda: deblurring("natural/set3c", (0.01,), BLURS),
+    "deblur-levin": lambda: deblurring("natural/set3c", (2.55 / 255, 7.65 / 255), SHAKES),
 }
 
 
