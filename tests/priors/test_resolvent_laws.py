@@ -5,10 +5,11 @@ from collections.abc import Callable
 import pytest
 import torch
 from cases import ENERGIES, PRIOR_IMAGE, PRIORS, ResolventCase
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from recon.errors import GuaranteeError
 from recon.evidence import Evidence
 from recon.priors import Prior, Resolvent, conjugate, name_of, properties_of, scaled, soft_threshold, total_variation
 
@@ -49,8 +50,12 @@ def test_is_firmly_nonexpansive_and_no_more_expansive_than_stated(
     resolvent = case.make()
     x = images(seed, scale)
     y = x + distance * images(seed + 1, scale)
-    assert firmness_excess(resolvent, x, y) <= slack(resolvent, x, y)
-    assert lipschitz(resolvent, x, y) <= resolvent.properties.lipschitz_Q.value + slack(resolvent, x, y)
+    try:
+        excess, expansion = firmness_excess(resolvent, x, y), lipschitz(resolvent, x, y)
+    except GuaranteeError:  # an accuracy out of reach is said, and nothing comes back: there is no map to judge
+        reject()
+    assert excess <= slack(resolvent, x, y)
+    assert expansion <= resolvent.properties.lipschitz_Q.value + slack(resolvent, x, y)
 
 
 @pytest.mark.parametrize("resolvent", [soft_threshold(0.1), total_variation(0.1, accuracy=1e-5)], ids=name_of)
