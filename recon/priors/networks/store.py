@@ -6,6 +6,7 @@ checked before a network is made.
 
 import dataclasses
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from recon.errors import InputError, ReconError, UsageError
 from recon.priors.networks.convex_ridge import ConvexRidge, ConvexRidgeConfig
 from recon.priors.networks.dncnn import DnCNN, DnCNNConfig
 from recon.priors.networks.lipschitz import LipschitzConfig, LipschitzNetwork
-from recon.priors.networks.network import Config, Network
+from recon.priors.networks.network import LATER, Config, Network
 from recon.priors.networks.safetensors import decode, encode, read_bytes
 from recon.toml import read_fields, read_toml, write_value
 from recon.wording import suggestion
@@ -143,7 +144,9 @@ def read_config(table: dict[str, object], origin: str) -> Config:
         raise InputError(f"{origin}: the family {family!r} is unknown; {suggestion(str(family), _CONFIGS)}.")
     if not isinstance(stated, dict):
         raise InputError(f"{origin}: architecture = {stated!r}; expected a table.")
-    _expect(stated, tuple(field.name for field in dataclasses.fields(_CONFIGS[family])), origin)
+    fields = dataclasses.fields(_CONFIGS[family])
+    later = {field.name for field in fields if LATER in field.metadata}
+    _expect(stated, tuple(field.name for field in fields), origin, may_lack=later)
     return architecture(family, stated, origin, InputError)
 
 
@@ -159,9 +162,11 @@ def architecture(family: str, stated: dict[str, object], origin: str, failure: t
     return _CONFIGS[family](**values)
 
 
-def _expect(table: dict[str, object], names: tuple[str, ...], origin: str) -> None:
+def _expect(
+    table: dict[str, object], names: tuple[str, ...], origin: str, may_lack: Collection[str] = frozenset()
+) -> None:
     for name in sorted(table.keys() - set(names)):
         raise InputError(f"{origin}: the key {name!r} is unknown; {suggestion(name, names)}.")
     for name in names:
-        if name not in table:
+        if name not in table and name not in may_lack:
             raise InputError(f"{origin}: the key {name!r} is missing; expected {', '.join(names)}.")
