@@ -178,12 +178,19 @@ def _disc_area_to_corner(x: Tensor, y: Tensor, radius: float) -> Tensor:
     For x, y >= 0 it is the integral of min(y, sqrt(r^2 - u^2)) over u in [0, x].
     """
     width, height = x.abs().clamp(max=radius), y.abs().clamp(max=radius)
-    flat = torch.minimum(width, (radius**2 - height**2).clamp(min=0).sqrt())
-    area = height * flat + _area_under_arc(width, radius) - _area_under_arc(flat, radius)
-    return area * x.sign() * y.sign()
+    above, reached = _leg(width, radius), _leg(height, radius)
+    chord = torch.minimum(width, reached)
+    under_arc = _area_under_arc(width, above, radius) - _area_under_arc(
+        chord, torch.where(width < reached, above, height), radius
+    )
+    return (height * chord + under_arc) * x.sign() * y.sign()
 
 
-def _area_under_arc(u: Tensor, radius: float) -> Tensor:
-    """The integral of sqrt(r^2 - t^2) over t in [0, u], for 0 <= u <= r."""
-    u = u.clamp(max=radius)
-    return 0.5 * (u * (radius**2 - u**2).clamp(min=0).sqrt() + radius**2 * torch.asin(u / radius))
+def _leg(u: Tensor, radius: float) -> Tensor:
+    """``sqrt(r^2 - u^2)`` for 0 <= u <= r, without the cancellation of the squares where u is near r."""
+    return ((radius - u) * (radius + u)).sqrt()
+
+
+def _area_under_arc(u: Tensor, leg: Tensor, radius: float) -> Tensor:
+    """The integral of sqrt(r^2 - t^2) over t in [0, u]; ``asin(u / r)`` would lose half of the digits near 1."""
+    return 0.5 * (u * leg + radius**2 * torch.atan2(u, leg))
