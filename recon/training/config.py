@@ -85,6 +85,7 @@ class TrainingConfig:
             measurement with the clean patch, as :class:`EquilibriumConfig` says; ``noise`` is then that of the
             measurement.
         start: A folder with a network of the same architecture, whose weights the training begins with.
+        teacher: ``model:NAME`` or a folder: a network whose outputs are compared with in place of the clean patches.
         noise: The lowest and the highest standard deviation on the scale of the images; left out, those of the
             network. Levels between are equally likely in their logarithm.
         loss: ``"mse"`` or ``"l1"`` for clean images; for images that are noisy themselves ``"sure"`` and ``"r2r"``,
@@ -108,6 +109,7 @@ class TrainingConfig:
 
     mode: str = "denoise"
     start: str = ""
+    teacher: str = ""
     noise: tuple[float, float] = (0.0, 0.0)
     loss: str = "mse"
     batch: int = 16
@@ -143,6 +145,11 @@ class TrainingConfig:
             raise UsageError(
                 f"training.learning_rate = {self.learning_rate!r}, inner_accuracy = {self.inner_accuracy!r}; expected "
                 "positive numbers."
+            )
+        if self.teacher and (self.mode != "denoise" or self.loss not in ("mse", "l1")):
+            raise UsageError(
+                f"training.teacher = {self.teacher!r} with mode = {self.mode!r} and loss = {self.loss!r}; expected "
+                "'denoise' with 'mse' or 'l1', because a teacher denoises and is what the loss compares with."
             )
         if self.loss in ("sure", "r2r") and low != high:
             raise UsageError(

@@ -18,6 +18,7 @@ from recon.training.equilibrium import Restoration, restoration, tightened
 from recon.training.group import ALONE, Group
 from recon.training.losses import Sample, fidelity, sample
 from recon.training.penalty import between, excess, steepest
+from recon.training.teacher import Teacher
 
 _ADJOINT = 10.0
 """How much coarser the linear solve of a backward pass may be than the inner iteration: an error in the gradient only
@@ -66,6 +67,9 @@ class Trainer:
             self.network = make(recipe.network).to(self.device).train()
         if isinstance(self.network, ConvexRidge):
             self.network.solver = _inner(recipe.training)
+        self.teacher = None
+        if recipe.training.teacher:
+            self.teacher = Teacher.of(recipe.training.teacher, recipe.network, self.device)
         self.restoration: Restoration | None = None
         if recipe.solves:
             self.restoration = restoration(recipe.equilibrium, (recipe.data.patch, recipe.data.patch))
@@ -93,6 +97,7 @@ class Trainer:
         whole = sample(frames, config, generator, self.restoration)
         begin, end = self.group.share(config.batch)
         data = whole.part(begin, end).to(self.device)
+        data = data if self.teacher is None else self.teacher.shown(data)
         self.optimizer.zero_grad(set_to_none=True)
         values, denoised = self._differentiate(data)
         constraint = self._penalise(data, denoised, begin)
@@ -127,6 +132,8 @@ class Trainer:
             found["directions"] = mine
         if self.restoration is not None:
             found["kernel"] = self.restoration.blur.psf
+        if self.teacher is not None:
+            found["teacher"] = self.teacher.fingerprint()
         found["step"] = torch.tensor([self.step])
         return found
 
@@ -176,6 +183,11 @@ class Trainer:
             if self.restoration is not None and not torch.equal(state["kernel"], self.restoration.blur.psf):
                 raise InputError(
                     f"equilibrium.kernel = {self.recipe.equilibrium.kernel!r} is another kernel than at the beginning; "
+                    "expected the same, because the training goes on."
+                )
+            if self.teacher is not None and not torch.equal(state["teacher"], self.teacher.fingerprint()):
+                raise InputError(
+                    f"training.teacher = {self.recipe.training.teacher!r} has other weights than at the beginning; "
                     "expected the same, because the training goes on."
                 )
         except (KeyError, RuntimeError, ValueError) as error:
