@@ -21,8 +21,9 @@ OPERATOR_HELP = (
     "ct:GEOMETRY.toml, python:FILE.py:CALLABLE, or a TOML file."
 )
 PRIOR_HELP = (
-    "none, box, tikhonov:weight=W, l1:weight=W, tv:weight=W, wavelet:weight=W, deepinv:CLASS, python:FILE.py:CALLABLE, "
-    "or a TOML file. Default: tv, its weight matched to the noise."
+    "model:NAME (recon models lists them), a FOLDER of recon train, none, box, tikhonov:weight=W, l1:weight=W, "
+    "tv:weight=W, wavelet:weight=W, deepinv:CLASS, python:FILE.py:CALLABLE, or a TOML file. Default: the packaged "
+    "potential for such images where the operator has a fast method with it, else tv; weights are matched to the noise."
 )
 
 

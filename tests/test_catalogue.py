@@ -21,7 +21,7 @@ every_model = pytest.mark.parametrize("name", NAMES)
 
 
 def test_there_are_models_and_the_proved_ones_among_them():
-    assert {"proved-gray"} <= set(NAMES)
+    assert {"proved-gray", "proved-color", "proved-ct"} <= set(NAMES)
 
 
 @every_model

@@ -135,31 +135,38 @@ def main() -> None:
 
 def text() -> str:
     cache = json.loads(CACHE.read_text())
-    lines = ["# Tables", "", "Made by `python tests/benchmarks/tables.py DATA`; PSNR in dB, means over the images.", ""]
+    lines = ["# Tables", "", "Made by `python tests/benchmarks/tables.py DATA`; PSNR in dB, means over the images. Below",
+             "each, the command of the first line by prior; those of the other lines differ in what their heads say, and all",
+             "stand in tables.json.", ""]  # fmt: skip
     for name, rows in TABLES.items():
         known = [row for row in rows() if row.command in cache]
         if known:
             psnr = {(row.prior, row.column): cache[row.command]["psnr"] for row in known}
-            lines += [f"## {name}", "", *table(name, psnr), "", "Commands:", "", "```",
-                      *(row.command for row in known), "```", ""]  # fmt: skip
+            firsts = {row.prior: row.command for row in reversed(known)}
+            lines += [f"## {name}", "", *table(name, psnr), "", "```", *reversed(firsts.values()), "```", ""]
     return "\n".join(lines)
 
 
 def table(name: str, psnr: dict[tuple[str, Column], float]) -> list[str]:
-    """A line a prior; the mean only where no figure is missing, lest means of other columns be compared."""
+    """A line a measurement, a column a prior; a mean only where no figure is missing, lest others be compared."""
     columns = list(dict.fromkeys(column for _, column in psnr))
-    lines = ["| prior | " + " | ".join(map(heading, columns)) + " | mean |", "|---" * (len(columns) + 2) + "|"]
-    for prior in dict.fromkeys(prior for prior, _ in psnr):
-        lines.append(line(prior, [psnr.get((prior, column)) for column in columns]))
-    for label, figures in PUBLISHED.get(name, {}).items():
-        lines.append(line(label, [figures.get((Path(data).name, round(255 * noise))) for data, _, noise in columns]))
-    return lines
+    figures = {
+        prior: [psnr.get((prior, column)) for column in columns] for prior in dict.fromkeys(prior for prior, _ in psnr)
+    }
+    for label, published in PUBLISHED.get(name, {}).items():
+        figures[label] = [published.get((Path(data).name, round(255 * noise))) for data, _, noise in columns]
+    lines = ["| | " + " | ".join(figures) + " |", "|---" * (len(figures) + 1) + "|"]
+    lines += [line(heading(column), [each[k] for each in figures.values()]) for k, column in enumerate(columns)]
+    return [*lines, line("mean", [average(each) for each in figures.values()])]
+
+
+def average(values: list[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if len(there) == len(values) else None
 
 
 def line(label: str, values: list[float | None]) -> str:
-    there = [value for value in values if value is not None]
-    average = sum(there) / len(there) if len(there) == len(values) else None
-    return f"| {label} | " + " | ".join("-" if v is None else f"{v:.2f}" for v in [*values, average]) + " |"
+    return f"| {label} | " + " | ".join("-" if v is None else f"{v:.2f}" for v in values) + " |"
 
 
 def heading(column: Column) -> str:
