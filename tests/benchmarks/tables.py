@@ -40,6 +40,11 @@ PUBLISHED = {
 """PSNR in dB by data and noise on 255: Goujon, Neumayer, Unser 2023; Zhang et al. 2017; Hurault et al. 2023."""
 
 
+HEAD = (
+    "Made by `python tests/benchmarks/tables.py DATA`; PSNR in dB, means over the images. Below each, the command of the",
+    "first line by prior; those of the other lines differ in what their heads say, and all stand in tables.json.",
+)
+
 Column = tuple[str, str, float]
 """Data, operator and noise."""
 
@@ -135,9 +140,7 @@ def main() -> None:
 
 def text() -> str:
     cache = json.loads(CACHE.read_text())
-    lines = ["# Tables", "", "Made by `python tests/benchmarks/tables.py DATA`; PSNR in dB, means over the images. Below",
-             "each, the command of the first line by prior; those of the other lines differ in what their heads say, and all",
-             "stand in tables.json.", ""]  # fmt: skip
+    lines = ["# Tables", "", *HEAD, ""]
     for name, rows in TABLES.items():
         known = [row for row in rows() if row.command in cache]
         if known:
