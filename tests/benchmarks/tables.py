@@ -41,8 +41,8 @@ PUBLISHED = {
 
 
 HEAD = (
-    "Made by `python tests/benchmarks/tables.py DATA`; PSNR in dB, means over the images. Below each, the command of the",
-    "first line by prior; those of the other lines differ in what their heads say, and all stand in tables.json.",
+    "Made by `python tests/benchmarks/tables.py DATA`; PSNR in dB, means over the images. Below each, the command of",
+    "the first line by prior; those of the other lines differ in what their heads say, and all stand in tables.json.",
 )
 
 Column = tuple[str, str, float]
