@@ -1,7 +1,7 @@
 """Proximity operators of learned convex potentials."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from recon.operators.convolution_norms import convolution_norm, peak_norm
 from recon.priors.networks.convolution import PADDINGS, check_padding
 from recon.priors.networks.inner import DEFAULT, InnerSolver, prox, solve_curved
 from recon.priors.networks.layers import MARGIN
-from recon.priors.networks.network import LATER, Config, Derivative, Derived, Network, NoiseLevel
+from recon.priors.networks.network import Config, Derivative, Derived, Network, NoiseLevel
 from recon.priors.networks.profiles import profile
 from recon.priors.networks.ridge import Ridge
 from recon.types import Map
@@ -53,7 +53,7 @@ class ConvexRidgeConfig(Config):
     pieces: int = 24
     group: int = 1
     levels: int = 1
-    own_profiles: bool = field(default=False, metadata={LATER: True})
+    own_profiles: bool = False
     one_shot: bool = False
 
     def check(self) -> None:

@@ -18,10 +18,6 @@ from recon.types import Map
 NoiseLevel = float | Tensor | None
 """The standard deviation, one for all images or one a batch item; ``None`` for a network made for one level."""
 
-LATER = "later"
-"""In the metadata of a field of a :class:`Config`: folders written before it was there lack it; its default is what
-they mean."""
-
 
 @dataclass(frozen=True)
 class Config:

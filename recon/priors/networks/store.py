@@ -6,7 +6,6 @@ checked before a network is made.
 
 import dataclasses
 import hashlib
-from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ from recon.errors import InputError, ReconError, UsageError
 from recon.priors.networks.convex_ridge import ConvexRidge, ConvexRidgeConfig
 from recon.priors.networks.dncnn import DnCNN, DnCNNConfig
 from recon.priors.networks.lipschitz import LipschitzConfig, LipschitzNetwork
-from recon.priors.networks.network import LATER, Config, Network
+from recon.priors.networks.network import Config, Network
 from recon.priors.networks.safetensors import decode, encode, read_bytes
 from recon.toml import read_fields, read_toml, write_value
 from recon.wording import suggestion
@@ -144,9 +143,7 @@ def read_config(table: dict[str, object], origin: str) -> Config:
         raise InputError(f"{origin}: the family {family!r} is unknown; {suggestion(str(family), _CONFIGS)}.")
     if not isinstance(stated, dict):
         raise InputError(f"{origin}: architecture = {stated!r}; expected a table.")
-    fields = dataclasses.fields(_CONFIGS[family])
-    later = {field.name for field in fields if LATER in field.metadata}
-    _expect(stated, tuple(field.name for field in fields), origin, may_lack=later)
+    _expect(stated, tuple(field.name for field in dataclasses.fields(_CONFIGS[family])), origin)
     return architecture(family, stated, origin, InputError)
 
 
@@ -162,11 +159,9 @@ def architecture(family: str, stated: dict[str, object], origin: str, failure: t
     return _CONFIGS[family](**values)
 
 
-def _expect(
-    table: dict[str, object], names: tuple[str, ...], origin: str, may_lack: Collection[str] = frozenset()
-) -> None:
+def _expect(table: dict[str, object], names: tuple[str, ...], origin: str) -> None:
     for name in sorted(table.keys() - set(names)):
         raise InputError(f"{origin}: the key {name!r} is unknown; {suggestion(name, names)}.")
     for name in names:
-        if name not in table and name not in may_lack:
+        if name not in table:
             raise InputError(f"{origin}: the key {name!r} is missing; expected {', '.join(names)}.")
