@@ -140,13 +140,9 @@ class Trainer:
     def begin_with(self, network: Network) -> None:
         """Take the weights of another network over, before the first step.
 
-        Profiles that its levels share may become their own.
-
         Raises:
             UsageError: Its architecture is another one.
         """
-        if isinstance(network, ConvexRidge) and getattr(self.recipe.network, "own_profiles", False):
-            network = network.with_own_profiles()
         wanted, given = asdict(self.recipe.network), asdict(network.config)
         if self.recipe.network.family != network.config.family:
             raise UsageError(

@@ -1,7 +1,7 @@
 """Proximity operators of learned convex potentials."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,6 @@ class ConvexRidgeConfig(Config):
         group: Filters whose responses enter by their Euclidean length.
         levels: Noise levels, equally spaced in the logarithm over the noise range, at which the weight and the scales
             are free; between them their logarithms are interpolated. 1: a network for one level.
-        own_profiles: Whether the splines are free at each level too.
         one_shot: ``J = Id - grad R`` with R 1-smooth, instead of the prox of R: exact and without an inner iteration,
             and a proximity operator too, of another function.
     """
@@ -53,7 +52,6 @@ class ConvexRidgeConfig(Config):
     pieces: int = 24
     group: int = 1
     levels: int = 1
-    own_profiles: bool = False
     one_shot: bool = False
 
     def check(self) -> None:
@@ -119,24 +117,13 @@ class ConvexRidge(Network):
         self.config, self.solver = config, solver
         groups = config.widths[-1] // config.group
         self.filters = Filters(config.channels, config.widths, config.size)
-        self.profile = profile(config.profile, groups, config.pieces, config.levels if config.own_profiles else 1)
+        self.profile = profile(config.profile, groups, config.pieces)
         self.log_weight = nn.Parameter(torch.full((config.levels,), 0.0 if config.one_shot else math.log(_WEIGHT)))
         self.log_scale = nn.Parameter(torch.empty(config.levels, groups))
         if not self.log_scale.is_meta:  # where sizes are all that is wanted
             with torch.no_grad():
                 response = self.filters.derive()[0].square().sum((1, 2, 3)).view(groups, -1).sum(1).sqrt()
                 self.log_scale.copy_((_SCALE * response).log())
-
-    def with_own_profiles(self) -> "ConvexRidge":
-        """The same function, with splines that are free at each level."""
-        if self.config.own_profiles:
-            return self
-        twin = ConvexRidge(replace(self.config, own_profiles=True), self.solver)
-        state = self.state_dict()
-        if self.config.levels > 1:
-            state["profile.theta"] = state["profile.theta"].repeat(self.config.levels, 1, 1)
-        twin.load_state_dict(state)
-        return twin
 
     @property
     def conditioned(self) -> bool:
@@ -146,9 +133,8 @@ class ConvexRidge(Network):
     def ridge(self, noise_level: NoiseLevel = None) -> Ridge:
         """The potential R at a noise level."""
         (kernel,) = self.filters.derived()
-        hats = self._hats(noise_level)
-        weight, scale = self._strengths(noise_level, hats)
-        return Ridge(kernel, weight, scale, self.profile.at(hats), self.config.group, self.config.padding)
+        weight, scale = self._strengths(noise_level)
+        return Ridge(kernel, weight, scale, self.profile, self.config.group, self.config.padding)
 
     def forward(self, x: Tensor, noise_level: NoiseLevel = None) -> Tensor:
         self.check_input(x, noise_level)
@@ -167,7 +153,7 @@ class ConvexRidge(Network):
     def smoothness(self, noise_level: NoiseLevel = None) -> Proved:
         """An upper bound of the Lipschitz constant of grad R, in double precision, rounded upwards."""
         twin = self.frozen()
-        (kernel,), (weight, _) = twin.filters.derived(), twin._strengths(noise_level, twin._hats(noise_level))
+        (kernel,), (weight, _) = twin.filters.derived(), twin._strengths(noise_level)
         norm = convolution_norm(kernel, grid=GRID)
         return Proved(float(weight.max()) * norm.value**2 * (1 + 1e-12), f"w ||W||^2; {norm.how}")
 
@@ -195,25 +181,20 @@ class ConvexRidge(Network):
         if isinstance(noise_level, int | float) and not (noise_level > 0 and math.isfinite(noise_level)):
             raise UsageError(f"ConvexRidge: noise_level={noise_level!r}; expected a positive finite number.")
 
-    def _hats(self, noise_level: NoiseLevel) -> Tensor:
-        """What each level of the network counts for: linear in log noise, ``(batch or 1, levels)``."""
-        if not self.conditioned:
-            return torch.ones_like(self.log_weight)[None]
+    def _strengths(self, noise_level: NoiseLevel) -> tuple[Tensor, Tensor]:
+        """w and s: logarithms interpolated over log noise; beyond the range J follows ``J_t(x) = t J(x/t)``."""
         low, high = self.config.noise_range
-        last, level = self.config.levels - 1, self._log(noise_level)
-        place = ((level - math.log(low)) * (last / math.log(high / low))).clamp(0, last)
-        return (1 - (place[:, None] - torch.arange(last + 1).to(place)).abs()).clamp(min=0)
-
-    def _strengths(self, noise_level: NoiseLevel, hats: Tensor) -> tuple[Tensor, Tensor]:
-        """w and s, their logarithms interpolated; beyond the range J follows ``J_t(x) = t J(x/t)``."""
-        unit = self._log(noise_level if self.conditioned else self.config.noise_range[0])
-        log_weight, log_scale = hats @ self.log_weight, hats @ self.log_scale + unit[:, None]
+        if not self.conditioned:
+            log_weight, log_scale = self.log_weight.view(-1), self.log_scale + math.log(low)
+        else:
+            level = torch.as_tensor(noise_level).to(self.log_weight).reshape(-1).log()
+            last = self.config.levels - 1
+            place = ((level - math.log(low)) * (last / math.log(high / low))).clamp(0, last)
+            hats = (1 - (place[:, None] - torch.arange(last + 1).to(place)).abs()).clamp(min=0)
+            log_weight, log_scale = hats @ self.log_weight, hats @ self.log_scale + level[:, None]
         if self.config.one_shot:
             log_weight = -functional.softplus(-log_weight)  # at most 0: ||R''|| <= 1
         return log_weight.exp().view(-1, 1, 1, 1), log_scale.exp()[..., None, None]
-
-    def _log(self, noise_level: NoiseLevel) -> Tensor:
-        return torch.as_tensor(noise_level).to(self.log_weight).reshape(-1).log()
 
 
 def _compose(first: Tensor, second: Tensor) -> Tensor:

@@ -51,28 +51,27 @@ class Finder:
     """
 
     def __init__(self, starts: Tensor) -> None:
-        self.rows, self.pieces = starts.shape
+        channels, self.pieces = starts.shape
         end = starts[:, -1:].clamp(min=torch.finfo(starts.dtype).tiny)
         finest = starts.diff(dim=1).amin(1, keepdim=True).clamp(min=torch.finfo(starts.dtype).tiny)
         self.cells = int((end / finest).amax().ceil().clamp(1, _CELLS)) if self.pieces > 1 else 1
-        self.per_unit = (self.cells / end).clamp(max=torch.finfo(starts.dtype).max)
+        self.per_unit = (self.cells / end).clamp(max=torch.finfo(starts.dtype).max).view(-1, 1, 1)
         places = torch.arange(self.cells + 1, device=starts.device).to(starts)
         edges = (end * places / self.cells).contiguous()
         last = torch.searchsorted(starts.contiguous(), edges, right=True) - 1  # the piece where each cell begins
         rounds = int(last.diff(dim=1).amax())
-        padded = torch.cat([starts, starts.new_full((self.rows, rounds + 1), torch.inf)], 1)
+        padded = torch.cat([starts, starts.new_full((channels, rounds + 1), torch.inf)], 1)
         self.first = last.to(torch.int32)
         self.next = [padded.gather(1, last + 1 + k) for k in range(rounds)]
 
     def __call__(self, size: Tensor) -> Tensor:
         """The place of each piece in the flat table of all channels, for ``(batch, channels, height, width)`` >= 0."""
-        per_unit = self.per_unit.view(-1, size.shape[1], 1, 1)
-        cell = (size * per_unit).clamp_(max=self.cells).to(torch.int32)
-        index = piece_index(cell.clamp_(min=0), self.cells + 1, self.rows)  # NaN, which has no cell, to the first
+        cell = (size * self.per_unit).clamp_(max=self.cells).to(torch.int32)
+        index = piece_index(cell.clamp_(min=0), self.cells + 1)  # NaN, which has no cell, to the first
         piece = lookup(self.first, index)
         for start in self.next:
             piece += size >= lookup(start, index)
-        return piece_index(piece, self.pieces, self.rows)
+        return piece_index(piece, self.pieces)
 
 
 @final

@@ -7,7 +7,7 @@ them has a closed form: :class:`Pieces`.
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -74,29 +74,20 @@ class Pieces:
         return OddPiecewise(sigma * primal.starts, -sigma * primal.intercepts, 1 - primal.slopes)
 
 
-class Curves(Protocol):
-    """One function psi a channel, or one for each channel of each batch item."""
+class Profile(nn.Module, ABC):
+    """One function psi a channel."""
 
+    @abstractmethod
     def influence(self, t: Tensor) -> Tensor:
         """``psi'(t)`` for ``(batch, channels, height, width)``, differentiable."""
 
+    @abstractmethod
     def slope(self, t: Tensor) -> Tensor:
         """``psi''(t)``, between 0 and 1."""
 
+    @abstractmethod
     def pieces(self) -> Pieces:
         """The same function by its pieces."""
-
-
-class Profile(nn.Module, ABC):
-    """Functions psi that are learned."""
-
-    @abstractmethod
-    def at(self, shares: Tensor) -> Curves:
-        """The functions at a noise level.
-
-        Args:
-            shares: ``(batch or 1, levels)``, what each of the levels counts for.
-        """
 
 
 class HuberMixture(Profile):
@@ -115,10 +106,6 @@ class HuberMixture(Profile):
             raise UsageError(f"HuberMixture: terms={terms!r}; expected at least 1.")
         self.logits = nn.Parameter(torch.zeros(channels, terms))
         self.log_thresholds = nn.Parameter(torch.linspace(-1.5, 1.5, terms).repeat(channels, 1))
-
-    def at(self, shares: Tensor) -> "HuberMixture":
-        """See :meth:`Profile.at`; there is one set for all levels."""
-        return self
 
     def influence(self, t: Tensor) -> Tensor:
         shares, thresholds = self._terms()
@@ -155,37 +142,16 @@ class MonotoneSpline(Profile):
         channels: How many functions.
         intervals: Between 0 and the last knot.
         reach: The last knot.
-        levels: Noise levels with functions of their own, between which theta is interpolated; 1: the same for all.
     """
 
-    def __init__(self, channels: int, intervals: int = 24, reach: float = 6.0, levels: int = 1) -> None:
+    def __init__(self, channels: int, intervals: int = 24, reach: float = 6.0) -> None:
         super().__init__()
         if intervals < 1 or not (reach > 0 and math.isfinite(reach)):
             raise UsageError(
                 f"MonotoneSpline: intervals={intervals!r} and reach={reach!r}; expected at least 1, and more than 0."
             )
-        self.reach = reach
-        first = torch.linspace(3.0, -5.0, intervals).repeat(channels, 1)
-        self.theta = nn.Parameter(first if levels == 1 else first.repeat(levels, 1, 1))
-
-    def at(self, shares: Tensor) -> "MonotoneCurves":
-        """See :meth:`Profile.at`."""
-        theta = self.theta if self.theta.ndim == 2 else torch.tensordot(shares, self.theta, 1).flatten(0, 1)
-        return MonotoneCurves(theta, self.reach)
-
-
-@final
-@dataclass(frozen=True)
-class MonotoneCurves:
-    """The functions of a :class:`MonotoneSpline`.
-
-    Attributes:
-        theta: ``(functions, intervals)``.
-        reach: The last knot.
-    """
-
-    theta: Tensor
-    reach: float
+        self.intervals, self.reach = intervals, reach
+        self.theta = nn.Parameter(torch.linspace(3.0, -5.0, intervals).repeat(channels, 1))
 
     def influence(self, t: Tensor) -> Tensor:
         table, index = self.pieces(), self._index(t)
@@ -198,29 +164,26 @@ class MonotoneCurves:
         return lookup(torch.cat([slopes.flip(1), slopes], 1), self._index(t))
 
     def pieces(self) -> Pieces:
-        intervals = self.theta.shape[1]
-        knots = torch.arange(intervals + 1, device=self.theta.device).to(self.theta) * (self.reach / intervals)
+        spacing = self.reach / self.intervals
+        knots = torch.arange(self.intervals + 1, device=self.theta.device).to(self.theta) * spacing
         return Pieces(knots.expand(len(self.theta), -1), functional.pad(torch.sigmoid(self.theta), (0, 1)))
 
     @torch.no_grad()
     def _index(self, t: Tensor) -> Tensor:
         """The piece on the whole line, the most negative one first."""
-        count = self.theta.shape[1] + 1
-        piece = (t * ((count - 1) / self.reach)).floor_().clamp_(-count, count - 1).to(torch.int32)
-        piece = piece.add_(count).clamp_(min=0)  # NaN, which has no piece, to the first
-        return piece_index(piece, 2 * count, len(self.theta))
+        count = self.intervals + 1
+        piece = (t * (self.intervals / self.reach)).floor_().clamp_(-count, count - 1).to(torch.int32)
+        return piece_index(piece.add_(count).clamp_(min=0), 2 * count)  # NaN, which has no piece, to the first
 
 
-def profile(name: str, channels: int, pieces: int, levels: int = 1) -> Profile:
+def profile(name: str, channels: int, pieces: int) -> Profile:
     """The profile of that name: ``"huber"`` or ``"spline"``, with so many terms or intervals.
 
     Raises:
-        UsageError: It is unknown, or has no functions of their own for several levels.
+        UsageError: It is unknown.
     """
-    if name == "huber" and levels == 1:
+    if name == "huber":
         return HuberMixture(channels, pieces)
     if name == "spline":
-        return MonotoneSpline(channels, pieces, levels=levels)
-    if name == "huber":
-        raise UsageError("profile: 'huber' has one set of functions for all noise levels; expected 'spline'.")
+        return MonotoneSpline(channels, pieces)
     raise UsageError(f"profile: {name!r} is unknown; expected 'huber' or 'spline'.")

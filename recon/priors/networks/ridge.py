@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from recon.priors.networks.convolution import analyse, synthesise
-from recon.priors.networks.profiles import Curves
+from recon.priors.networks.profiles import Profile
 from recon.types import Map
 
 _TINY = 1e-20
@@ -40,7 +40,7 @@ class Ridge:
     kernel: Tensor
     weight: Tensor
     scale: Tensor
-    profile: Curves
+    profile: Profile
     group: int
     padding: str
 

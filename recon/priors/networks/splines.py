@@ -53,16 +53,9 @@ class LinearSpline(nn.Module):
         return torch.addcmul(lookup(intercepts, index), lookup(slopes, index), x)
 
 
-def piece_index(piece: Tensor, pieces: int, rows: int | None = None) -> Tensor:
-    """The place of each piece in the flat table of all functions; channels are dimension 1.
-
-    Args:
-        piece: ``(batch, channels, ...)``.
-        pieces: Of each function.
-        rows: Functions: one a channel, which is the default, or one for each channel of each batch item.
-    """
-    rows, channels = rows or piece.shape[1], piece.shape[1]
-    first = torch.arange(rows, device=piece.device).mul_(pieces).view(-1, channels, *[1] * (piece.ndim - 2))
+def piece_index(piece: Tensor, pieces: int) -> Tensor:
+    """The place of each piece in the flat table of all channels; channels are dimension 1."""
+    first = torch.arange(piece.shape[1], device=piece.device).mul_(pieces).view(1, -1, *[1] * (piece.ndim - 2))
     return piece.to(torch.int32).add_(first.to(torch.int32))
 
 

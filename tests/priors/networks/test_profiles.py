@@ -6,7 +6,7 @@ from torch import Tensor
 
 from recon.errors import UsageError
 from recon.priors.networks.piecewise import Finder
-from recon.priors.networks.profiles import Curves, HuberMixture, MonotoneSpline, Pieces, profile
+from recon.priors.networks.profiles import HuberMixture, MonotoneSpline, Pieces, Profile, profile
 from recon.priors.networks.splines import LinearSpline
 
 CHANNELS = 3
@@ -24,18 +24,13 @@ def line(low: float = -12.0, high: float = 12.0, count: int = 2001) -> Tensor:
     return torch.linspace(low, high, count, dtype=torch.float64).expand(1, CHANNELS, 1, -1)
 
 
-PROFILES = {
-    "spline": lambda: MonotoneSpline(CHANNELS, 7),
-    "huber": lambda: HuberMixture(CHANNELS, 3),
-    "levels": lambda: MonotoneSpline(CHANNELS, 7, levels=2),
-}
-SHARES = torch.tensor([[0.3, 0.7]], dtype=torch.float64)
+PROFILES = {"spline": lambda: MonotoneSpline(CHANNELS, 7), "huber": lambda: HuberMixture(CHANNELS, 3)}
 every_profile = pytest.mark.parametrize("make", PROFILES.values(), ids=PROFILES)
 
 
 @every_profile
 def test_the_influence_is_odd_nondecreasing_and_nonexpansive(make) -> None:
-    known: Curves = wild(make()).at(SHARES)
+    known: Profile = wild(make())
     t = line()
     found = known.influence(t)
     slopes = found.diff(dim=-1) / t.diff(dim=-1)
@@ -48,7 +43,7 @@ def test_the_influence_is_odd_nondecreasing_and_nonexpansive(make) -> None:
 
 @every_profile
 def test_the_pieces_are_the_same_function(make) -> None:
-    known: Curves = wild(make()).at(SHARES)
+    known: Profile = wild(make())
     t, pieces = line().requires_grad_(), known.pieces()
     (derivative,) = torch.autograd.grad(pieces.potential(t).sum(), t)
     assert torch.allclose(derivative, known.influence(t), atol=1e-10)
@@ -58,7 +53,7 @@ def test_the_pieces_are_the_same_function(make) -> None:
 @every_profile
 @pytest.mark.parametrize("weight", [0.0, 0.3, 40.0])
 def test_the_resolvent_inverts_exactly(make, weight: float) -> None:
-    known: Curves = wild(make()).at(SHARES)
+    known: Profile = wild(make())
     t, weights = line(-50, 50), torch.tensor([weight, 2 * weight, 1.0], dtype=torch.float64)
     p = known.pieces().resolvent(weights[:, None])(t)
     assert torch.allclose(p + weights.view(-1, 1, 1) * known.influence(p), t, atol=1e-11)
@@ -67,7 +62,7 @@ def test_the_resolvent_inverts_exactly(make, weight: float) -> None:
 @every_profile
 @pytest.mark.parametrize("sigma", [0.01, 0.3, 40.0])
 def test_the_resolvent_of_the_conjugate_adds_up_with_it(make, sigma: float) -> None:
-    known: Curves = wild(make()).at(SHARES)
+    known: Profile = wild(make())
     t, weights = line(-50, 50), torch.tensor([[0.5], [20.0], [1.0]], dtype=torch.float64)
     shrunk = known.pieces().resolvent(weights / sigma)(t / sigma)
     assert torch.allclose(known.pieces().conjugate_resolvent(weights, sigma)(t) + sigma * shrunk, t, atol=1e-11)
@@ -75,20 +70,10 @@ def test_the_resolvent_of_the_conjugate_adds_up_with_it(make, sigma: float) -> N
 
 @every_profile
 def test_scaled_pieces_are_those_of_the_scaled_function(make) -> None:
-    pieces: Pieces = wild(make()).at(SHARES).pieces()
+    pieces: Pieces = wild(make()).pieces()
     t, scale = line(), torch.tensor([[0.01], [1.0], [30.0]], dtype=torch.float64)
     wide = scale.view(-1, 1, 1)
     assert torch.allclose(pieces.scaled(scale).potential(t), wide**2 * pieces.potential(t / wide), rtol=1e-9)
-
-
-def test_each_item_of_a_batch_has_the_functions_of_its_own_level() -> None:
-    spline, each = wild(MonotoneSpline(CHANNELS, 7, levels=3)), torch.eye(3, dtype=torch.float64)
-    t = torch.randn(3, CHANNELS, 5, 6, dtype=torch.float64) * 4
-    one_by_one = [spline.at(each[k : k + 1]) for k in range(3)]
-    for what in (lambda curves, x: curves.influence(x), lambda curves, x: curves.pieces().potential(x)):
-        apart = torch.cat([what(curves, t[k : k + 1]) for k, curves in enumerate(one_by_one)])
-        assert torch.equal(what(spline.at(each), t), apart)
-        assert not torch.allclose(apart[0], what(one_by_one[1], t[:1])[0])
 
 
 def test_pieces_of_any_lengths_are_found() -> None:
@@ -99,7 +84,7 @@ def test_pieces_of_any_lengths_are_found() -> None:
 
 
 def test_what_is_not_a_number_stays_that_alone() -> None:
-    shrink = wild(MonotoneSpline(CHANNELS)).at(SHARES).pieces().resolvent(torch.tensor(2.0))
+    shrink = wild(MonotoneSpline(CHANNELS)).pieces().resolvent(torch.tensor(2.0))
     t = torch.randn(1, CHANNELS, 4, 4, dtype=torch.float64)
     t[0, 0, 0, 0] = torch.nan
     assert torch.equal(shrink(t).isnan(), t.isnan())
@@ -124,7 +109,8 @@ def test_a_spline_is_continuous_with_its_slopes_inside_their_interval(interval: 
 
 
 def test_layouts_and_nan_do_no_harm() -> None:
-    for call in (wild(LinearSpline(CHANNELS)), wild(MonotoneSpline(CHANNELS)).at(SHARES).influence):
+    for module in (wild(LinearSpline(CHANNELS)), wild(MonotoneSpline(CHANNELS))):
+        call = module.influence if isinstance(module, Profile) else module
         x = torch.randn(2, CHANNELS, 4, 5, dtype=torch.float64)
         assert torch.equal(call(x), call(x.contiguous(memory_format=torch.channels_last)))
         x[0, 0, 0, 0], x[0, 1, 0, 0] = torch.nan, torch.inf
@@ -139,5 +125,3 @@ def test_what_is_no_function_is_refused() -> None:
         profile("huber", 2, 0)
     with pytest.raises(UsageError, match="intervals=0"):
         profile("spline", 2, 0)
-    with pytest.raises(UsageError, match="all noise levels"):
-        profile("huber", 2, 3, levels=2)
