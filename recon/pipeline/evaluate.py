@@ -25,9 +25,8 @@ from recon.errors import InputError, ReconError, UsageError
 from recon.imaging import Image, ValueRange, from_array, to_tensor
 from recon.pipeline.config import SolveConfig
 from recon.pipeline.device import Say
-from recon.pipeline.method import Pair
 from recon.pipeline.operator_specs import OperatorFamily, read_operator
-from recon.pipeline.plan import make_plan
+from recon.pipeline.plan import Plan, make_plan
 from recon.pipeline.problem import on_unit_scale
 from recon.pipeline.run import Watch, execute
 from recon.pipeline.scan import quick_look
@@ -97,10 +96,10 @@ def evaluate(
                 f"{config.operator}: kind is 'cone', which sees a volume; expected 'parallel' or 'fan', because images "
                 "are scored one by one: recon simulate and recon solve make a volume."
             )
-        pairs: dict[tuple[int, ...], Pair] = {}
+        earlier: dict[tuple[object, ...], Plan] = {}
         for number, file in enumerate(files):
             try:
-                score = _score(config, family, file, number, pairs, say, watch)
+                score = _score(config, family, file, number, earlier, say, watch)
             except ReconError as error:
                 score = Score(_label(file, number), str(config.operator), error=str(error))
             scores.append(score)
@@ -120,17 +119,18 @@ def _label(file: Path, number: int) -> str:
 
 
 def _score(  # noqa: PLR0913, PLR0917  internal: the parts of one loop
-    config: SolveConfig, family: OperatorFamily, file: Path, number: int, pairs: dict[tuple[int, ...], Pair], say: Say,
-    watch: Watch | None,
+    config: SolveConfig, family: OperatorFamily, file: Path, number: int, earlier: dict[tuple[object, ...], Plan],
+    say: Say, watch: Watch | None,
 ) -> Score:  # fmt: skip
     image = imaging.read(file, value_range=config.range)
     if min(image.height, image.width) < SMALLEST:
         raise InputError(f"{file.name}: the image is {image.height} x {image.width} pixels; expected at least 7 x 7.")
     operator = family.on((image.height, image.width))
     clean, y, stated = simulated(config, family, operator, image, number)
-    key = tuple(y.shape[-2:]) + tuple(clean.shape[-2:])
-    plan = make_plan(stated, as_image(y), say, pairs.get(key))
-    pairs[key] = plan.pair
+    sizes, levels = (*y.shape[-2:], *clean.shape[-2:]), (clean.shape[1], stated.noise)
+    alike, as_noisy = earlier.get(sizes), earlier.get(levels)
+    pair, hardest = alike.pair if alike else None, as_noisy.hardest if as_noisy else None
+    plan = earlier[sizes] = earlier[levels] = make_plan(stated, as_image(y), say, pair, hardest)
     result = execute(plan, watch)
     with torch.no_grad():
         naive = _naive(operator, y, family, clean)

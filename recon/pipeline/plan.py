@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from recon.errors import GuaranteeError
-from recon.evidence import Evidence
+from recon.evidence import Evidence, Measured
 from recon.imaging import Image
 from recon.pipeline.config import DIRECT_METHODS, SolveConfig
 from recon.pipeline.device import Say
@@ -40,11 +40,12 @@ _IMAGES, _DUALS = 10, 5
 
 @dataclass(frozen=True)
 class Plan:
-    """A problem, the constants of its operator, and the method with its certificate."""
+    """A problem, the constants of its operator, the method with its certificate, and what the prior was tried with."""
 
     problem: Problem
     pair: Pair
     method: Method
+    hardest: Measured | None = None
 
     @property
     def tolerance(self) -> float:
@@ -140,7 +141,9 @@ def _described(image: Image) -> str:
     return f"{image.frames} frame(s) of {image.channels} channel(s), {image.height} x {image.width} pixels"
 
 
-def make_plan(config: SolveConfig, image: Image, say: Say, pair: Pair | None = None) -> Plan:
+def make_plan(
+    config: SolveConfig, image: Image, say: Say, pair: Pair | None = None, hardest: Measured | None = None
+) -> Plan:
     """Read, examine, choose and certify: nothing is run, and nothing is written.
 
     Args:
@@ -148,6 +151,8 @@ def make_plan(config: SolveConfig, image: Image, say: Say, pair: Pair | None = N
         image: The measurement.
         say: Where remarks go, a line each.
         pair: The operator as examined before, by an earlier plan of the same configuration and image size.
+        hardest: What the prior was refuted with before, by an earlier plan of the same configuration, channels and
+            noise level.
 
     Raises:
         UsageError, InputError, ConsistencyError, DeviceError: What does not fit, by name.
@@ -156,20 +161,22 @@ def make_plan(config: SolveConfig, image: Image, say: Say, pair: Pair | None = N
     problem = build_problem(config, image, say)
     if pair is None:
         pair = examine(problem.operator, problem.surrogate, problem.example, shift=config.shift, seed=config.seed)
-    method = _method(problem, pair, say)
-    plan = Plan(problem, pair, method)
+    direct = config.method in DIRECT_METHODS
+    hardest = None if direct else hardest or _hardest(problem, config.seed)
+    plan = Plan(problem, pair, _method(problem, pair, hardest, say), hardest)
     if config.require_certificate:
         _require(plan)
-    if pair.mismatch is not None and config.method not in DIRECT_METHODS and not method.certificate.holds:
+    if pair.mismatch is not None and not (direct or plan.method.certificate.holds):
         say(_REMEDIES)
     return plan
 
 
-def _method(problem: Problem, pair: Pair, say: Say) -> Method:
+def _method(problem: Problem, pair: Pair, hardest: Measured | None, say: Say) -> Method:
     config = problem.config
     if config.method in DIRECT_METHODS:
         return direct_method(pair, config.method)
-    prior, rounding = _measured(problem, pair, _tried(problem, config.seed))
+    known = problem.prior.prior
+    prior, rounding = _measured(problem, pair, known if hardest is None else believed(known, hardest))
     method = choose_method(
         pair, prior, config.method, config.stepsize,
         weight=problem.prior.weight, noise=problem.noise, like=problem.images,
@@ -217,18 +224,16 @@ def _measured(problem: Problem, pair: Pair, prior: Prior) -> tuple[Prior, float]
     return replace(prior, resolvent=resolvent), float(f"{error.value:.2g}")
 
 
-def _tried(problem: Problem, seed: int) -> Prior:
-    """The prior; one that is only assumed to be firmly nonexpansive, after an attempt to refute that."""
-    prior = problem.prior.prior
-    resolvent = (problem.prior.exact or prior).resolvent(1.0)  # secants of a rounded map are rounding
+def _hardest(problem: Problem, seed: int) -> Measured | None:
+    """What an attempt to refute a prior finds that is only assumed to be firmly nonexpansive; of others nothing."""
+    resolvent = (problem.prior.exact or problem.prior.prior).resolvent(1.0)  # secants of a rounded map are rounding
     if resolvent.properties.lipschitz_Q.evidence is not Evidence.ASSUMED:
-        return prior
+        return None
     channels = problem.measurement.shape[1]  # of the problem's example there is only ever one
     try:
-        hardest = attack(resolvent, seed, channels, problem.example.dtype)
+        return attack(resolvent, seed, channels, problem.example.dtype)
     except Exception:  # a map of somebody else's may refuse small images, and stays assumed
-        return prior
-    return believed(prior, hardest)
+        return None
 
 
 _REMEDIES = (

@@ -8,7 +8,8 @@ from recon import priors
 from recon.evidence import Evidence
 from recon.imaging import ValueRange, from_array
 from recon.pipeline import plan as planning
-from recon.pipeline.config import Noise, SolveConfig
+from recon.pipeline.config import Noise, SolveConfig, config_from
+from recon.pipeline.evaluate import evaluate
 from recon.pipeline.plan import make_plan
 from recon.pipeline.refutation import attack, believed
 from recon.pipeline.spec import Spec, parse_spec
@@ -100,3 +101,16 @@ def test_complex_images_are_attacked_with_complex_images(tmp_path, monkeypatch):
     _, firm = planned(parse_spec("python:mine.py:make"), measurement, "mri:mask=mask.npy")
     assert (firm.holds, firm.evidence) == (False, Evidence.MEASURED)
     assert firm.value == pytest.approx(3.0, rel=1e-3)
+
+
+def test_an_evaluation_tries_a_prior_once_for_all_images(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("def make():\n    return lambda x: 0.9 * x\n")
+    for number, side in enumerate((16, 16, 20)):
+        np.save(tmp_path / f"{number}.npy", np.linspace(0, 1, side * side, dtype=np.float32).reshape(side, side))
+    tries = []
+    monkeypatch.setattr(planning, "attack", lambda *given: tries.append(given) or attack(*given))
+    given = {"operator": "identity", "prior": "python:mine.py:make", "noise": "0.1", "iterations": 2}
+    scores = evaluate([config_from(given)], sorted(tmp_path.glob("*.npy")), lambda line: None)
+    assert all(score.status != "failed" for score in scores)
+    assert len(tries) == 1
