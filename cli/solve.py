@@ -178,6 +178,7 @@ def _report(run: "Run", as_json: bool) -> None:
     result = run.result
     terminal.result(f"{', '.join(map(str, run.paths))}: {result.status.value} after {result.steps} steps, "
                     f"{result.seconds:.1f} s")  # fmt: skip
+    terminal.result(f"method: {result.plan.method.name}, prior: {result.plan.problem.prior.spec}")
     terminal.result(f"record: {run.record}")
     terminal.result(str(result.plan.method.certificate))
     for bound in result.bounds:

@@ -164,15 +164,16 @@ def certify_prior(prior: Spec, *, seed: int = 0) -> Report:
     chosen = read_prior(prior, Setting(ANY_NOISE, channels=None))
     resolvent = chosen.prior.resolvent(1.0)
     hardest = attack(resolvent, seed) if chosen.search is None else chosen.search(seed)
+    known = believed(chosen.prior, hardest)
     constants = {
-        "lipschitz_Q": resolvent.properties.lipschitz_Q,
+        "lipschitz_Q": known.resolvent(1.0).properties.lipschitz_Q,
         "lipschitz_Q_attack": hardest,
         "resolvent_error": resolvent.properties.error,
     }
     identity = Identity(DEFAULT_SHAPE)
     pair = Pair(identity, identity.properties, identity.properties.adjoint_gap)
     remarks = _remarks(prior, chosen)
-    guarantees = _guarantees(pair, believed(chosen.prior, hardest), remarks)
+    guarantees = _guarantees(pair, known, remarks)
     return Report(str(prior), "the operator is the identity", constants, guarantees, remarks)
 
 

@@ -1,17 +1,18 @@
 """Learned priors: a packaged network by name, or a folder that holds one."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from recon.catalogue import folders
+from recon.catalogue import CARD, folders, read_card
 from recon.certificates import Remark
 from recon.certificates.refutation import Search, believed, hardest_of_network
-from recon.errors import UsageError
-from recon.evidence import Measured
+from recon.errors import InputError, UsageError
+from recon.evidence import Evidence, Measured
 from recon.pipeline import options
 from recon.pipeline.prior_specs import Setting
 from recon.pipeline.spec import Spec, unknown_name
-from recon.pipeline.weights import potential_weight, projected_potential_weight
+from recon.pipeline.weights import CALIBRATED, potential_weight, projected_potential_weight
 from recon.priors import Prior, box, scaled_prior, weighted_prior
 from recon.priors.networks import PRECISIONS, ConvexRidge, Network, learned_prior, load
 from recon.priors.networks.store import DESCRIPTION, WEIGHTS
@@ -101,11 +102,17 @@ def read_model(spec: Spec, setting: Setting) -> Model:
     sigma = _rounded(sigma)  # so that the record's text gives the very same level
     level, scale = _level(network, sigma)
     told = level if network.conditioned else None
-    exact = _bounded(spec, _weighted(spec, _scaled(learned_prior(network, told), scale), network), network)
+    measured = _on_card(folder, network)
+    exact = learned_prior(network, told, measured=measured)
+    exact = _bounded(spec, _weighted(spec, _scaled(exact, scale), network), network)
     precision = options.choice(spec, "precision", tuple(PRECISIONS), "float32")
-    rounded = None if precision == "float32" else _scaled(_in_precision(spec, network, told, precision), scale)
+    rounded = (
+        None if precision == "float32" else _scaled(_in_precision(spec, network, told, measured, precision), scale)
+    )
     chosen = replace(spec, options={**spec.options, "sigma": repr(sigma)})
     files, remarks = (folder / DESCRIPTION, folder / WEIGHTS), _remarks(network, sigma, level, scale)
+    if weight is not None and setting.column_norm is None:
+        remarks += _weight_remarks(setting.noise)
     if rounded is None:
         return Model(chosen, exact, network, told, files, None, remarks)
     return Model(chosen, rounded, network, told, files, exact, remarks)
@@ -122,13 +129,37 @@ def _remarks(network: Network, sigma: float, level: float, scale: float) -> tupl
     return (Remark("the noise level of the prior", sigma, low, high, how),)
 
 
+def _weight_remarks(noise: float | None) -> tuple[Remark, ...]:
+    low, high = CALIBRATED
+    if noise is None or low <= noise <= high:
+        return ()
+    how = "the weight follows the noise by a rule that was not looked at there; the theorem is what it was"
+    return (Remark("the noise level", noise, low, high, how),)
+
+
 def _scaled(prior: Prior, scale: float) -> Prior:
     return prior if scale == 1 else scaled_prior(prior, scale)
 
 
-def _in_precision(spec: Spec, network: Network, level: float | None, precision: str) -> Prior:
+def _on_card(folder: Path, network: Network) -> Measured | None:
+    """What the card says was measured of Q, of a network of which nothing is proved."""
+    level = network.config.noise_range[1] if network.conditioned else None
+    if network.lipschitz_Q(level).evidence is Evidence.PROVED or not (folder / CARD).is_file():
+        return None
+    stated = read_card(folder).get("lipschitz_Q")
+    value = stated.get("value") if isinstance(stated, dict) else None
+    if not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise InputError(
+            f"{folder / CARD}: lipschitz_Q = {stated!r}; expected a positive value in it, as recon train writes it."
+        )
+    return Measured(float(value), "the card of the network: a lower bound")
+
+
+def _in_precision(
+    spec: Spec, network: Network, level: float | None, measured: Measured | None, precision: str
+) -> Prior:
     try:
-        return learned_prior(network, level, precision=precision)
+        return learned_prior(network, level, measured=measured, precision=precision)
     except UsageError as error:
         raise UsageError(f"{spec}: {error}") from error
 

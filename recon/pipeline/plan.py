@@ -225,9 +225,9 @@ def _measured(problem: Problem, pair: Pair, prior: Prior) -> tuple[Prior, float]
 
 
 def _hardest(problem: Problem, seed: int) -> Measured | None:
-    """What an attempt to refute a prior finds that is only assumed to be firmly nonexpansive; of others nothing."""
+    """What an attempt to refute finds of a prior that is not proved to be firmly nonexpansive; of others nothing."""
     resolvent = (problem.prior.exact or problem.prior.prior).resolvent(1.0)  # secants of a rounded map are rounding
-    if resolvent.properties.lipschitz_Q.evidence is not Evidence.ASSUMED:
+    if resolvent.properties.lipschitz_Q.evidence is Evidence.PROVED:
         return None
     channels = problem.measurement.shape[1]  # of the problem's example there is only ever one
     try:

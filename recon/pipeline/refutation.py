@@ -15,15 +15,18 @@ _SIZE = 64
 
 
 def believed(prior: Prior, hardest: Measured) -> Prior:
-    """The prior with what was measured in place of what was assumed, where the one refutes the other."""
+    """The prior with what was measured in place of what was assumed, or measured before, where that is refuted."""
     known = prior.resolvent(1.0).properties
     claim = known.lipschitz_Q
-    if claim.evidence is not Evidence.ASSUMED or hardest.value <= claim.value * (1 + SLACK):
+    if claim.evidence is Evidence.PROVED or hardest.value <= claim.value * (1 + SLACK):
         return prior
 
     def resolvent(stepsize: float) -> Resolvent:
         assumed = prior.resolvent(stepsize)
-        return replace(assumed, properties=replace(assumed.properties, lipschitz_Q=hardest))
+        properties = replace(assumed.properties, lipschitz_Q=hardest)
+        if claim.value < 1:  # what followed from a contraction is refuted with it
+            properties = replace(properties, attains=None, everywhere=None)
+        return replace(assumed, properties=properties)
 
     return replace(prior, resolvent=resolvent)
 

@@ -27,6 +27,10 @@ def wavelet_weight(noise: float, blurs: bool = True) -> float:
     return 7.0 * math.pow(noise, 1.85) if blurs else 4.5 * math.pow(noise, 1.6)
 
 
+CALIBRATED = 0.001, 0.1
+"""The noise levels, on the [0, 1] scale, for which :func:`potential_weight` was looked at, and a bit beyond."""
+
+
 def potential_weight(noise: float, level: float) -> float:
     """What a learned potential is multiplied by where the operator mixes pixels.
 

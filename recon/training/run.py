@@ -169,8 +169,6 @@ def train(  # noqa: PLR0913, PLR0917  what, from what, where to, and who hears o
     with owned(folder):
         if (folder / CONFIG).exists():
             _require_same(folder, recipe, _read_kept(folder / CONFIG))
-        with replacing(folder / CONFIG, overwrite=True) as temporary:
-            temporary.write_text(to_toml(recipe), encoding="utf-8")
         return run.go()
 
 
@@ -200,6 +198,8 @@ class _Run:
         self._restore()
         self.group.any(False)  # all have read the checkpoint before one replaces it
         if self.group.first:
+            with replacing(self.folder / CONFIG, overwrite=True) as temporary:  # not before all that may be refused
+                temporary.write_text(to_toml(self.recipe), encoding="utf-8")
             self.log = Log(self.folder, self.trainer.step)
             self.psnr = next((row.psnr for row in reversed(self.log.rows) if math.isfinite(row.psnr)), math.nan)
         steps, every = self.recipe.training.steps, self.recipe.validation.every
@@ -231,10 +231,16 @@ class _Run:
         state, progress = load_checkpoint(self.folder)
         if progress.data != self.fingerprint:
             raise InputError(
-                f"{self.folder}: the run was begun with other images; expected the same {len(self.patches.images)} or "
-                "whichever they were, because the random choice of patches goes on among them."
+                f"{self.folder}: the run was begun with other images than these {len(self.patches.images)}; expected "
+                "the same, because the random choice of patches goes on among them."
             )
         self.trainer.restore(state)
+        steps = self.recipe.training.steps
+        if steps < self.trainer.step:
+            raise UsageError(
+                f"{self.folder}: steps = {steps}, and the run has done {self.trainer.step}; expected at least as many, "
+                "because no step can be taken back."
+            )
         self.seconds = progress.seconds
 
     def _advance(self) -> Step:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,6 +35,7 @@ def test_an_image_is_restored_and_its_run_recorded(run, photo: Path, measured: P
     outcome = run("solve", measured, "-o", "sharp.png", *BLUR)
     assert outcome.code == 0, outcome.err
     assert "sharp.png: converged after" in outcome.out
+    assert re.search(r"method: \w+, prior: (tv|model:proved-gray).*weight=", outcome.out)
     assert "Proved" in outcome.out
     clean, blurred, sharp = (np.asarray(Image.open(p), float) for p in (photo, measured, "sharp.png"))
     assert np.linalg.norm(sharp - clean) < 0.7 * np.linalg.norm(blurred - clean)

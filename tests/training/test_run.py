@@ -139,7 +139,10 @@ def test_other_images_and_a_changed_checkpoint_are_refused(tmp_path):
     run(folder, images, recipe())
     fewer = replace(images, training=images.training[1:])
     with pytest.raises(InputError, match="begun with other images"):
-        run(folder, fewer, None, resume=True)
+        train(prepare(folder, None, resume=True, steps=99), fewer, folder, torch.device("cpu"))
+    with pytest.raises(UsageError, match="steps = 5, and the run has done 12"):
+        train(prepare(folder, None, resume=True, steps=5), images, folder, torch.device("cpu"))
+    assert prepare(folder, None, resume=True).training.steps == 12  # what is refused changes nothing
     (state,) = folder.glob("state-*")
     state.write_bytes(state.read_bytes()[:-4] + b"\0\0\0\1")
     with pytest.raises(InputError, match="it was changed"):
