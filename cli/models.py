@@ -26,7 +26,7 @@ def command(as_json: bool) -> None:
     if as_json:
         terminal.result_json([model.to_json() for model in found])
         return
-    header = ["name", "images", "Lip(Q)", "noise", "PSNR in dB", "kB"]
+    header = ["name", "images", "Lip(Q)", "noise on 255", "PSNR in dB", "kB"]
     terminal.result(terminal.table(header, [_row(model) for model in found]))
 
 

@@ -1,5 +1,6 @@
 """``recon train``: from folders of images to a folder with a network."""
 
+import math
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,7 +116,7 @@ def _report(outcome: "Outcome", output: Path, as_json: bool, received: list[int]
     terminal.result(f"{output}: {outcome.step} steps, {outcome.seconds:.1f} s")
     if outcome.look is None:
         return
-    rows = [[f"{each.noise:.4g}", f"{each.noisy:.2f}", f"{each.psnr:.2f}"] for each in outcome.look.figures]
+    rows = [[f"{each.noise:.4g}", _decibels(each.noisy), _decibels(each.psnr)] for each in outcome.look.figures]
     heads = ["noise", "PSNR in", "PSNR"]
     if solves:
         heads.append("PSNR restored")
@@ -123,3 +124,8 @@ def _report(outcome: "Outcome", output: Path, as_json: bool, received: list[int]
             row.append(f"{each.restored:.2f}" if each.restored == each.restored else "not converged")
     terminal.result(terminal.table(heads, rows))
     terminal.result(f"Lip(Q) = {outcome.look.lipschitz}")
+
+
+def _decibels(psnr: float) -> str:
+    """A dash where there was no clean image to compare with."""
+    return "-" if math.isnan(psnr) else f"{psnr:.2f}"

@@ -11,6 +11,10 @@ ROUNDING = 1e-4
 """A relative adjoint gap up to this is rounding in single precision; the mildest mismatch in use is 5e-2."""
 
 
+EXACTLY = "is evaluated exactly"
+"""What a condition says that only a resolvent without an inner iteration fulfils."""
+
+
 def cautious(constant: Constant) -> Constant:
     """The constant, enlarged by the radius that its residual gives."""
     return derive(lambda value: value + constant.error, constant, how=constant.how)
@@ -52,7 +56,7 @@ def evaluated_exactly(prior: ResolventProperties, what: str = "the prior") -> Co
 
     Errors that are summable over the steps would do (Combettes 2004); a fixed accuracy is not summable.
     """
-    return at_most(f"{what} is evaluated exactly, relative error", prior.error, 0.0)
+    return at_most(f"{what} {EXACTLY}, relative error", prior.error, 0.0)
 
 
 def solvable(prior: ResolventProperties) -> Condition:

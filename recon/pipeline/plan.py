@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from recon.certificates.conditions import EXACTLY
 from recon.errors import GuaranteeError
 from recon.evidence import Evidence, Measured
 from recon.imaging import Image
@@ -166,8 +167,8 @@ def make_plan(
     plan = Plan(problem, pair, _method(problem, pair, hardest, say), hardest)
     if config.require_certificate:
         _require(plan)
-    if pair.mismatch is not None and not (direct or plan.method.certificate.holds):
-        say(_REMEDIES)
+    if not direct:
+        _advise(plan, say)
     return plan
 
 
@@ -234,6 +235,15 @@ def _hardest(problem: Problem, seed: int) -> Measured | None:
         return attack(resolvent, seed, channels, problem.example.dtype)
     except Exception:  # a map of somebody else's may refuse small images, and stays assumed
         return None
+
+
+def _advise(plan: Plan, say: Say) -> None:
+    """What would give a guarantee, where there is none."""
+    inexact = [name for name in plan.method.certificate.missing if EXACTLY in name]
+    if plan.pair.mismatch is None and inexact and plan.problem.prior.prior.split is not None:
+        say(f"{plan.method.name} evaluates the prior by an inner iteration; --method condat_vu does so exactly")
+    if plan.pair.mismatch is not None and len(inexact) < len(plan.method.certificate.missing):
+        say(_REMEDIES)
 
 
 _REMEDIES = (

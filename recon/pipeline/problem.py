@@ -35,6 +35,9 @@ _LOOKED_AT = 32
 _ESTIMABLE = ("identity", "blur", "downsample", "ct")
 """Operators whose measurement is an image with the noise added pixel by pixel."""
 
+_IMPLAUSIBLE, _FAR = 0.5, 8.0
+"""A stated noise level that is remarked on: of the range, and by how much the estimate exceeds it."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -240,9 +243,12 @@ def on_unit_scale(noise: Noise, image: Image) -> float:
 
 def _noise(config: SolveConfig, image: Image, family: OperatorFamily, default: Spec, say: Say) -> float | None:
     if config.noise is not None:
-        return (
-            on_unit_scale(config.noise, image) if family.geometry is None else _of_line_integrals(config.noise, image)
-        )
+        if family.geometry is not None:
+            return _of_line_integrals(config.noise, image)
+        stated = on_unit_scale(config.noise, image)
+        if (doubt := _doubt(stated, image, family)) is not None:
+            say(doubt)
+        return stated
     if not needs_noise(_prior_spec(config, default)):
         return None
     if (counted := scan.noise_of(image)) is not None:
@@ -258,6 +264,24 @@ def _noise(config: SolveConfig, image: Image, family: OperatorFamily, default: S
         "pixel; noise that is not, as in a reconstructed slice, is far stronger, and --noise SIGMA states it"
     )
     return estimate
+
+
+def _doubt(noise: float, image: Image, family: OperatorFamily) -> str | None:
+    """What is odd about a noise level that was stated, if anything is."""
+    if noise >= _IMPLAUSIBLE:
+        return (
+            f"--noise says {noise:g} of the range of grey values, which leaves little of an image; on a scale of 255 "
+            f"that is {255 * noise:g}"
+        )
+    if not (family.blurs and family.spec.name in _ESTIMABLE and min(image.height, image.width) >= 8):
+        return None  # where no blur takes them out, fine details of an image are taken for noise
+    estimate = _estimate(image)
+    if estimate <= _FAR * noise:
+        return None
+    return (
+        f"--noise says {noise:.3g} of the range of grey values, and the measurement looks like {estimate:.3g}; with "
+        "too low a level its noise is amplified"
+    )
 
 
 def _of_line_integrals(noise: Noise, image: Image) -> float:

@@ -19,6 +19,9 @@ from recon.training.losses import Sample
 _ACCURACY = 2e-3
 """The bound of the error of a teacher's prox relative to ||y||: a fraction of what is left of the lowest noise."""
 
+_SLACK = 0.01
+"""By how much a noise range may leave the teacher's, as decimals are rounded."""
+
 _PACKAGED = "model:"
 
 
@@ -35,14 +38,16 @@ class Teacher:
 
         Raises:
             InputError: There is none.
-            UsageError: It has not the channels or the noise range of the student.
+            UsageError: It has not the channels of the student, or does not cover its noise range.
         """
         network = load(_folder(where)).frozen(torch.float32, device)
-        known, wanted = network.config, (student.channels, student.noise_range)
-        if (known.channels, known.noise_range) != wanted:
+        known = network.config
+        (low, high), (lowest, highest) = student.noise_range, known.noise_range
+        if known.channels != student.channels or low < lowest * (1 - _SLACK) or high > highest * (1 + _SLACK):
             raise UsageError(
-                f"training.teacher = {where!r} has {known.channels} channels and noise_range = "
-                f"{list(known.noise_range)}; expected {wanted[0]} and {list(wanted[1])}, as what follows it."
+                f"training.teacher = {where!r} is for {known.channels} channel(s) and noise of {lowest:g} to "
+                f"{highest:g}; expected {student.channels} and at least {low:g} to {high:g}, as the network that is to "
+                "follow it."
             )
         if isinstance(network, ConvexRidge):
             network.solver = InnerSolver(accuracy=_ACCURACY)

@@ -328,3 +328,22 @@ def test_an_interrupted_run_keeps_its_last_iterate() -> None:
 def test_a_prior_without_a_known_proximity_is_not_accelerated() -> None:
     with pytest.raises(UsageError, match="no guarantee without one"):
         solve_image(config(prior=parse_spec("deepinv:MedianFilter,sigma=0.1"), method="fista"), blurred())
+
+
+@pytest.mark.parametrize(
+    ("noise", "words"),
+    [(0.01, None), (0.0005, "looks like 0.0"), (5.0, "on a scale of 255 that is 1275")],
+)
+def test_a_noise_level_that_cannot_be_is_remarked_on(noise, words):
+    said = []
+    make_plan(config(noise=Noise(noise)), blurred(0.02), said.append)
+    remarks = [line for line in said if line.startswith("--noise says")]
+    assert len(remarks) == (words is not None)
+    assert all(words in line for line in remarks)
+
+
+def test_an_inner_iteration_is_no_way_to_a_guarantee_where_another_method_has_one():
+    for method, hint in (("forward_backward", True), ("condat_vu", False)):
+        said = []
+        make_plan(config(prior=Spec("tv", {"weight": "0.01"}), method=method), blurred(), said.append)
+        assert any("--method condat_vu does so exactly" in line for line in said) == hint

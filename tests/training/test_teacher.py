@@ -71,8 +71,10 @@ def test_a_run_goes_on_to_the_bit_and_only_with_the_same_teacher(teacher, images
 
 
 def test_a_teacher_that_does_not_fit_is_one_sentence(teacher):
-    with pytest.raises(UsageError, match=r"has 1 channels.*expected 3"):
+    with pytest.raises(UsageError, match=r"is for 1 channel.*expected 3"):
         Teacher.of(str(teacher), replace(STUDENT, channels=3), CPU)
+    with pytest.raises(UsageError, match=r"noise of 0.1 to 0.1; expected 1 and at least 0.1 to 0.2"):
+        Teacher.of(str(teacher), replace(STUDENT, noise_range=(0.1, 0.2), conditioned=True), CPU)
     with pytest.raises(UsageError, match=r"'model:nobody'; expected one of .*proved-gray"):
         Teacher.of("model:nobody", STUDENT, CPU)
     with pytest.raises(InputError, match="nowhere"):
