@@ -1,5 +1,7 @@
 """Recipes: what is written is what is meant, and every mistake is one sentence."""
 
+from pathlib import Path
+
 import pytest
 from training_cases import FREE, RIDGE, TOML, recipe
 
@@ -74,3 +76,13 @@ def test_a_table_is_a_table():
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"none.toml: the training file cannot be read"):
         read_recipe(tmp_path / "none.toml")
+
+
+RECIPES = sorted((Path(__file__).parents[2] / "models").glob("*/config.toml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.parent.name)
+def test_the_recipes_beside_the_models_are_recipes(path):
+    given = read_recipe(path)
+    assert all((given.about.title, given.about.data, given.about.licence, given.about.limits))
+    assert given.levels == given.validation.noise
