@@ -128,7 +128,8 @@ def _score(  # noqa: PLR0913, PLR0917  internal: the parts of one loop
     operator = family.on((image.height, image.width))
     clean, y, stated = simulated(config, family, operator, image, number)
     sizes, levels = (*y.shape[-2:], *clean.shape[-2:]), (clean.shape[1], stated.noise)
-    alike, as_noisy = earlier.get(sizes), earlier.get(levels)
+    alike = earlier.get(sizes)
+    as_noisy = None if stated.noise is None else earlier.get(levels)  # an estimate is another one for each image
     pair, hardest = alike.pair if alike else None, as_noisy.hardest if as_noisy else None
     plan = earlier[sizes] = earlier[levels] = make_plan(stated, as_image(y), say, pair, hardest)
     result = execute(plan, watch)
