@@ -24,6 +24,9 @@ WITHOUT_CLEAN = ("sure", "r2r", "noise2noise")
 SCHEDULES = ("cosine", "step", "constant")
 PRECISIONS = ("single", "bfloat16")
 
+WAYS = 8
+"""To turn and flip a square."""
+
 
 @final
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ class TrainingConfig:
             measurement.
         start: A folder with a network of the same architecture, whose weights the training begins with.
         teacher: ``model:NAME`` or a folder: a network whose outputs are compared with in place of the clean patches.
+        echo: Steps that one batch serves, each time flipped or turned another way, where a teacher takes longer over it
+            than the student (data echoing; Choi, Passos, Shallue, Dahl 2019).
         noise: The lowest and the highest standard deviation on the scale of the images; left out, those of the
             network. Levels between are equally likely in their logarithm.
         loss: ``"mse"`` or ``"l1"`` for clean images; for images that are noisy themselves ``"sure"`` and ``"r2r"``,
@@ -110,6 +115,7 @@ class TrainingConfig:
     mode: str = "denoise"
     start: str = ""
     teacher: str = ""
+    echo: int = 1
     noise: tuple[float, float] = (0.0, 0.0)
     loss: str = "mse"
     batch: int = 16
@@ -150,6 +156,11 @@ class TrainingConfig:
             raise UsageError(
                 f"training.teacher = {self.teacher!r} with mode = {self.mode!r} and loss = {self.loss!r}; expected "
                 "'denoise' with 'mse' or 'l1', because a teacher denoises and is what the loss compares with."
+            )
+        if not 1 <= self.echo <= WAYS or (self.echo > 1 and not self.teacher):
+            raise UsageError(
+                f"training.echo = {self.echo!r} with teacher = {self.teacher!r}; expected 1 to {WAYS}, the "
+                "ways to turn a patch, and 1 without a teacher, because clean patches cost nothing to draw."
             )
         if self.loss in ("sure", "r2r") and low != high:
             raise UsageError(

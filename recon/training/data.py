@@ -69,8 +69,8 @@ class Patches:
             top, left = divmod(int(place) - (int(rooms[index - 1]) if index else 0), image.shape[3] - side + 1)
             chosen = torch.randperm(len(image), generator=generator)[:frames].numpy()
             patch = image[chosen, :, top : top + side, left : left + side]
-            found.append(unit(_turned(patch, way) if self.augment else patch))
-        return torch.from_numpy(np.stack(found, 1))
+            found.append(turned(torch.from_numpy(unit(patch)), way if self.augment else 0))
+        return torch.stack(found, 1)
 
     def fingerprint(self) -> str:
         """A hash of every pixel in its order."""
@@ -260,10 +260,7 @@ def _scale(pixels: Pixels, image: Image, config: DataConfig) -> ValueRange:
     return robust_range(pixels, about_one=False) if config.scale == "robust" else image.value_range
 
 
-def _turned(patch: Pixels, way: int) -> Pixels:
-    """One of the eight symmetries of a square, of the last two axes."""
-    turned: Pixels = np.rot90(patch, way % 4, axes=(-2, -1))
-    if way < 4:
-        return turned
-    mirrored: Pixels = turned[..., ::-1]
-    return mirrored
+def turned(patches: Tensor, way: int) -> Tensor:
+    """One of the eight symmetries of the square, of the last two axes; 0 is none."""
+    rotated = torch.rot90(patches, way % 4, (-2, -1))
+    return rotated.flip(-1) if way >= 4 else rotated

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from recon.priors.networks import Network
 from recon.training.config import TrainingConfig
+from recon.training.data import turned
 from recon.training.equilibrium import Restoration
 from recon.types import Map
 
@@ -40,6 +41,10 @@ class Sample:
     def part(self, begin: int, end: int) -> "Sample":
         """Some of the patches."""
         return self._each(lambda tensor: tensor[begin:end])
+
+    def turned(self, way: int) -> "Sample":
+        """The same patches flipped and turned, one of the eight ways; without draws."""
+        return Sample(turned(self.noisy, way), turned(self.target, way), self.level, self.draws)
 
     def to(self, device: torch.device) -> "Sample":
         """The same on another device."""

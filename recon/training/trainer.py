@@ -77,6 +77,7 @@ class Trainer:
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=recipe.training.learning_rate)
         self.step = 0
+        self.held: tuple[int, Sample] | None = None
         side, batch, penalty = recipe.data.patch, recipe.training.batch, recipe.penalty
         count = min(penalty.samples or batch, batch)
         self.looked_at = [index * batch // count for index in range(count)] if penalty.weight else []
@@ -92,12 +93,8 @@ class Trainer:
             GuaranteeError: The loss or its gradient is not finite; the weights are those before the step.
         """
         config = self.recipe.training
-        generator = self._generator("batch")
-        frames = self.patches.draw(config.batch, generator, 2 if config.loss == "noise2noise" else 1)
-        whole = sample(frames, config, generator, self.restoration)
         begin, end = self.group.share(config.batch)
-        data = whole.part(begin, end).to(self.device)
-        data = data if self.teacher is None else self.teacher.shown(data)
+        data = self._batch(begin, end)
         self.optimizer.zero_grad(set_to_none=True)
         values, denoised = self._differentiate(data)
         constraint = self._penalise(data, denoised, begin)
@@ -197,6 +194,17 @@ class Trainer:
         """Whether all weights are numbers."""
         return all(bool(parameter.isfinite().all()) for parameter in self.network.parameters())
 
+    def _batch(self, begin: int, end: int) -> Sample:
+        """This process's part of the batch; with an echo, that of the steps before seen another way."""
+        config = self.recipe.training
+        first, way = self.step - self.step % config.echo, self.step % config.echo
+        if self.held is None or self.held[0] != first:
+            generator = self._generator("batch", first)
+            frames = self.patches.draw(config.batch, generator, 2 if config.loss == "noise2noise" else 1)
+            data = sample(frames, config, generator, self.restoration).part(begin, end).to(self.device)
+            self.held = (first, data if self.teacher is None else self.teacher.shown(data))
+        return self.held[1].turned(way)
+
     def _differentiate(self, data: Sample) -> tuple[Tensor, Tensor]:
         """As :func:`fidelity`, with the gradient left in the parameters; what fails in one process ends all."""
         failure, config = None, self.recipe.training
@@ -265,12 +273,12 @@ class Trainer:
                 parameter.grad = torch.zeros_like(parameter)
         return [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
 
-    def _seed(self, purpose: str) -> int:
-        text = f"{self.recipe.training.seed} {self.step} {purpose}"
+    def _seed(self, purpose: str, step: int | None = None) -> int:
+        text = f"{self.recipe.training.seed} {self.step if step is None else step} {purpose}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
 
-    def _generator(self, purpose: str) -> torch.Generator:
-        return torch.Generator().manual_seed(self._seed(purpose))
+    def _generator(self, purpose: str, step: int | None = None) -> torch.Generator:
+        return torch.Generator().manual_seed(self._seed(purpose, step))
 
 
 def schedule(config: TrainingConfig, step: int) -> float:

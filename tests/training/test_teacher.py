@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from training_cases import FREE, NOISE, RIDGE, recipe, same, write_scenes
+from training_cases import FREE, NOISE, RIDGE, patches, recipe, same, write_scenes
 
 from recon.errors import InputError, UsageError
 from recon.priors.networks import load
 from recon.training import Images, Listeners, prepare, train
+from recon.training.data import turned
 from recon.training.losses import Sample
 from recon.training.teacher import Teacher
+from recon.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 STUDENT = replace(FREE, noise_range=NOISE)
@@ -85,3 +87,41 @@ def test_a_teacher_that_does_not_fit_is_one_sentence(teacher):
 def test_a_teacher_only_denoises_and_is_only_compared_with(training):
     with pytest.raises(UsageError, match=r"training.teacher = 'model:proved-gray' with"):
         recipe(STUDENT, teacher="model:proved-gray", **training).check()
+
+
+def test_an_echo_shows_one_batch_every_way_before_the_next(teacher):
+    shown = []
+
+    class Seen(Teacher):
+        def shown(self, data):
+            shown.append(data)
+            return super().shown(data)
+
+    trainer = Trainer(recipe(STUDENT, steps=20, teacher=str(teacher), echo=8), patches())
+    trainer.teacher = Seen(trainer.teacher.network)
+    ways = []
+    for step in range(8):
+        trainer.step = step
+        ways.append(trainer._batch(0, 4))
+    assert len(shown) == 1
+    back = [turned(way.noisy, index) for index, way in zip((0, 3, 2, 1, 4, 5, 6, 7), ways, strict=True)]
+    assert all(torch.equal(each, shown[0].noisy) for each in back)
+    assert len({way.target.numpy().tobytes() for way in ways}) == 8
+    trainer.step = 8
+    trainer._batch(0, 4)
+    assert len(shown) == 2
+
+
+def test_a_run_with_an_echo_goes_on_to_the_bit(teacher, images, tmp_path):
+    given = recipe(STUDENT, steps=6, teacher=str(teacher), echo=4)
+    run(tmp_path / "whole", images, given)
+    count = iter(range(100))
+    run(tmp_path / "half", images, given, stopping=lambda: next(count) == 2)
+    run(tmp_path / "half", images, None, resume=True)
+    assert same(load(tmp_path / "half").state_dict(), load(tmp_path / "whole").state_dict())
+
+
+@pytest.mark.parametrize("training", [{"echo": 4}, {"echo": 9, "teacher": "x"}, {"echo": 0, "teacher": "x"}])
+def test_an_echo_wants_a_teacher_and_at_most_the_eight_ways(training):
+    with pytest.raises(UsageError, match=r"training.echo = \d.*expected 1 to 8"):
+        recipe(STUDENT, **training).check()
