@@ -62,10 +62,15 @@ def operator(  # noqa: PLR0913, PLR0917  one for each option
 
 @command.command("prior")
 @click.argument("spec", metavar="SPEC")
+@click.option("--noise", type=click.FloatRange(0, min_open=True), metavar="SIGMA",
+              help="Noise on [0, 1] to match the prior to; a network without a proof is else searched at three levels.",
+              )  # fmt: skip
+@click.option("--image", "images", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
+              help="Begin the search for violations in this image too, where the derivative is largest.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Of what is measured.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @talk_options
-def prior(spec: str, seed: int, as_json: bool) -> None:
+def prior(spec: str, noise: float | None, images: tuple[Path, ...], seed: int, as_json: bool) -> None:
     """The constants of the prior SPEC, and the hardest violation that a search found.
 
     For example: recon certify prior tv:weight=0.01
@@ -73,9 +78,9 @@ def prior(spec: str, seed: int, as_json: bool) -> None:
     from recon.pipeline.spec import parse_spec
 
     parsed = parse_spec(spec, "prior")
-    from recon.pipeline.certify import certify_prior
+    from recon.pipeline.certify import certify_prior, images_of
 
-    _print(certify_prior(parsed, seed=seed), as_json)
+    _print(certify_prior(parsed, noise=noise, images=images_of(images), seed=seed, say=terminal.say), as_json)
 
 
 def _print(report: "Report", as_json: bool) -> None:
@@ -94,9 +99,9 @@ def _print(report: "Report", as_json: bool) -> None:
             evidence = guarantee.method.certificate.evidence.value
             terminal.result(f"{guarantee.name:<16}  {evidence:<8}  {steps}; {guarantee.method.certificate.theorem}")
         else:
-            terminal.result(f"{guarantee.name:<16}  none      {'; '.join(guarantee.missing)}")
+            terminal.result(f"{guarantee.name:<16}  none      not established: {'; '.join(guarantee.missing)}")
             weaker = None if guarantee.method is None else guarantee.method.certificate.weaker
             if weaker is not None and weaker.holds:
-                terminal.result(f"{'':<16}  {weaker.evidence.value:<8}  {weaker.theorem}")
+                terminal.result(f"{'':<16}  {weaker.evidence.value:<8}  but: {weaker.theorem}")
     for remark in report.remarks:
         terminal.result(f"\nremark: {remark}")

@@ -1,6 +1,6 @@
 """Makes a packaged network of a finished run: copies it, tests it, and writes its card and its certificate.
 
-    python models/package.py runs/x models/proved-gray --test BSD68=DIR --test Set12=DIR
+    python models/package.py runs/x models/proved-gray --validation DIR --test BSD68=DIR --test Set12=DIR
 
 The card keeps what the training wrote, with the words of ``[about]`` in the folder's config.toml and the mean PSNR of
 ``recon evaluate --operator identity --method forward_backward --iterations 1``, which is J(y), on each test set at the
@@ -23,6 +23,10 @@ from recon.pipeline.config import config_from
 from recon.pipeline.evaluate import evaluate, mean
 from recon.pipeline.spec import Spec
 from recon.training import read_recipe
+from recon.training.data import read_validation
+
+_STARTS, _SIDE = 2, 192
+"""Validation images that the search for violations begins in, and how much of their middle."""
 
 COPIED = (DESCRIPTION, "weights.safetensors")
 
@@ -30,15 +34,20 @@ COPIED = (DESCRIPTION, "weights.safetensors")
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--validation", type=click.Path(path_type=Path, exists=True), required=True, metavar="DIR",
+              help="Where the search for violations begins, besides its own images.")  # fmt: skip
 @click.option("--test", "tests", multiple=True, metavar="NAME=DIR", help="Clean images that nothing was tuned on.")
 @click.option("--range", "value_range", metavar="LO:HI", help="Grey values of the test images that become 0 and 1.")
-def main(run: Path, folder: Path, tests: tuple[str, ...], value_range: str | None) -> None:
+def main(run: Path, folder: Path, validation: Path, tests: tuple[str, ...], value_range: str | None) -> None:
     """Package a run."""
     recipe, card = read_recipe(folder / "config.toml"), read_card(run)
     for name in COPIED:
         shutil.copyfile(run / name, folder / name)
-    prior = Spec("folder", value=str(folder))
-    report = certify_prior(prior)
+    images = read_validation(
+        expand_inputs((str(validation),)), recipe.data, recipe.network.channels, _STARTS, _SIDE, click.echo
+    )
+    starts = {f"validation image {number}": image for number, image in enumerate(images, start=1)}
+    report = certify_prior(Spec("folder", value=str(folder)), images=starts, say=click.echo)
     claim, found = report.constants["lipschitz_Q"], report.constants["lipschitz_Q_attack"]
     known = claim if claim.evidence is Evidence.PROVED else found
     card["about"] = {name: getattr(recipe.about, name) for name in ("title", "data", "licence", "limits")}

@@ -28,6 +28,13 @@ _PROX_ACCURACY = 1e-8
 
 LANCZOS = Effort(tolerance=1e-3, applications=120)
 
+_LOOK = Effort(tolerance=1e-2, applications=30)
+_AREA = 192
+"""Height and width of what of an image is looked through for its worst window."""
+
+_NOISE = 0.05
+"""On images for a network without a noise level."""
+
 
 @final
 @dataclass(frozen=True)
@@ -69,29 +76,65 @@ class Hardest:
     origin: str
 
 
-def starting_images(
-    channels: int = 1, side: int = 32, seed: int = 0, images: Mapping[str, Tensor] | None = None
-) -> dict[str, Tensor]:
-    """Where to begin: a constant, an edge, noise, binary noise, and the centres of given images, with noise on top.
+def starting_images(channels: int = 1, side: int = 32, seed: int = 0) -> dict[str, Tensor]:
+    """Where to begin without data: a constant, an edge, noise and binary noise.
 
     Args:
         channels: Of the images.
         side: Their height and width.
         seed: Of the noise.
-        images: Data, iterates of a run and whatever else, each ``(1, channels, height, width)``.
     """
     generator = torch.Generator().manual_seed(seed)
     shape = (1, channels, side, side)
     edge = torch.zeros(shape, dtype=torch.float64)
     edge[..., side // 2 :] = 1
     noise = torch.rand(shape, generator=generator, dtype=torch.float64)
-    found = {"a constant": torch.full_like(edge, 0.5), "an edge": edge, "noise": noise, "binary noise": noise.round()}
-    for name, image in (images or {}).items():
-        top, left = ((size - min(size, side)) // 2 for size in image.shape[-2:])
-        patch = image[:1, :, top : top + side, left : left + side].double().cpu()
-        found[name] = patch
-        found[f"{name} with noise"] = patch + 0.05 * torch.randn(patch.shape, generator=generator, dtype=torch.float64)
+    return {"a constant": torch.full_like(edge, 0.5), "an edge": edge, "noise": noise, "binary noise": noise.round()}
+
+
+def worst_windows(
+    network: Network, noise_level: float | None, images: Mapping[str, Tensor], side: int, seed: int = 0
+) -> dict[str, Tensor]:
+    """Where to begin on data: the windows in which ||Q'|| is attained on the images, on noisy and on denoised ones.
+
+    The norm grows with the image, as there are more places for it to be large; a direction that attains it is
+    concentrated on one of them. A few steps of Lanczos in single precision on the middle of each image find it, and
+    the window keeps it at a fraction of the cost.
+
+    Args:
+        network: The network.
+        noise_level: Where it depends on it; also of the noise on the images, else 0.05.
+        images: Each ``(1, channels, height, width)``, free of noise or nearly so.
+        side: Height and width of the windows, at most.
+        seed: Of the noise.
+    """
+    generator, twin = torch.Generator().manual_seed(seed), network.frozen(torch.float32)
+    found = {}
+    for name, image in images.items():
+        clean = _middle(image[:1].float().cpu(), _AREA)
+        noise = torch.randn(clean.shape, generator=generator)
+        noisy = clean + (_NOISE if noise_level is None else noise_level) * noise
+        with torch.no_grad():
+            denoised = twin(noisy, noise_level)
+        for kind, x in (("", clean), (" with noise", noisy), (" denoised", denoised)):
+            _, direction = jacobian_norm(twin.derivative(x, noise_level), x, _LOOK)
+            found[name + kind] = _window(x, direction, side).double()
     return found
+
+
+def _middle(image: Tensor, side: int) -> Tensor:
+    top, left = ((size - min(size, side)) // 2 for size in image.shape[-2:])
+    return image[..., top : top + side, left : left + side]
+
+
+def _window(image: Tensor, direction: Tensor, side: int) -> Tensor:
+    """The part of an image, at most side x side, around the largest entry of a direction."""
+    row, column = divmod(int(direction.abs().sum(1).argmax()), image.shape[-1])
+    top, left = (
+        min(max(place - side // 2, 0), max(size - side, 0))
+        for place, size in zip((row, column), image.shape[-2:], strict=True)
+    )
+    return image[..., top : top + side, left : left + side]
 
 
 def jacobian_norm(derivative: Derivative, x: Tensor, effort: Effort = LANCZOS) -> tuple[Measured, Tensor]:
@@ -159,12 +202,13 @@ def hardest_of_network(  # noqa: PLR0913, PLR0917  the network, where to begin, 
 ) -> Hardest:
     """The largest Lipschitz quotient of a network's Q that a search finds, in double precision.
 
-    It begins with :func:`starting_images` and with two images on the network's own trajectory, ``J(J(..x))``.
+    It begins with :func:`starting_images`, with two images on the network's own trajectory, ``J(J(..x))``, and with
+    :func:`worst_windows` of given images.
 
     Args:
         network: The network.
         noise_level: Where it depends on it.
-        images: Data and iterates of a run, each ``(1, channels, height, width)``.
+        images: Data and iterates of a run, each ``(1, channels, height, width)``, of any size.
         side: Height and width of what is searched.
         search: How hard to look.
         device: Where to compute; double precision is needed.
@@ -174,8 +218,9 @@ def hardest_of_network(  # noqa: PLR0913, PLR0917  the network, where to begin, 
     if isinstance(twin, ConvexRidge) and not twin.config.one_shot:
         twin.solver = InnerSolver(accuracy=_PROX_ACCURACY, adjoint_accuracy=_PROX_ACCURACY, max_steps=5000)
         accuracy = 2 * _PROX_ACCURACY
-    made = starting_images(network.config.channels, side, search.seed, images)
-    starts = {name: image.to(device) for name, image in made.items()}
+    starts = starting_images(network.config.channels, side, search.seed)
+    starts |= worst_windows(network, noise_level, images or {}, side, search.seed)
+    starts = {name: image.to(device) for name, image in starts.items()}
     with torch.no_grad():
         x = starts["noise"]
         for count in range(1, 9):

@@ -1,12 +1,16 @@
 """What is known of an operator or of a prior, without any measurement: the constants, and what follows from them."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from recon import imaging
 from recon.certificates import Remark
 from recon.errors import UsageError
-from recon.evidence import Constant, derive
+from recon.evidence import Constant, Measured, derive
 from recon.operators import Identity
 from recon.operators.tomography import Tomography
 from recon.pipeline.config import METHODS
@@ -159,22 +163,62 @@ def _operator_constants(pair: Pair) -> dict[str, Constant]:
     }
 
 
-def certify_prior(prior: Spec, *, seed: int = 0) -> Report:
-    """The constants of a prior, with what follows for each method where the operator is the identity."""
-    chosen = read_prior(prior, Setting(ANY_NOISE, channels=None))
-    resolvent = chosen.prior.resolvent(1.0)
-    hardest = attack(resolvent, seed) if chosen.search is None else chosen.search(seed)
+def certify_prior(
+    prior: Spec,
+    *,
+    noise: float | None = None,
+    images: Mapping[str, Tensor] | None = None,
+    seed: int = 0,
+    say: Say = lambda line: None,
+) -> Report:
+    """The constants of a prior, with what follows for each method where the operator is the identity.
+
+    Args:
+        prior: The prior.
+        noise: The level that it is matched to. ``None``: a network that is not proved is searched at both ends of its
+            range and in the middle, and the worst is reported.
+        images: What a search begins with besides its own images, each ``(1, channels, height, width)`` on [0, 1].
+        seed: Of what is random.
+        say: Where progress goes.
+    """
+    hardest: Measured | None = None
+    for candidate in _candidates(prior, noise):
+        if candidate.levels:
+            say(f"searching for violations: {candidate.spec}")
+        found = _searched(candidate, seed, images or {})
+        if hardest is None or found.value > hardest.value:
+            chosen, hardest = candidate, found
+    assert hardest is not None  # noqa: S101  there is at least one candidate
     known = believed(chosen.prior, hardest)
     constants = {
         "lipschitz_Q": known.resolvent(1.0).properties.lipschitz_Q,
         "lipschitz_Q_attack": hardest,
-        "resolvent_error": resolvent.properties.error,
+        "resolvent_error": chosen.prior.resolvent(1.0).properties.error,
     }
     identity = Identity(DEFAULT_SHAPE)
     pair = Pair(identity, identity.properties, identity.properties.adjoint_gap)
-    remarks = _remarks(prior, chosen)
-    guarantees = _guarantees(pair, known, remarks)
-    return Report(str(prior), "the operator is the identity", constants, guarantees, remarks)
+    remarks = () if noise is None and "sigma" not in prior.options else chosen.remarks
+    setting = f"as {chosen.spec}, with the identity as the operator"
+    return Report(str(prior), setting, constants, _guarantees(pair, known, remarks), remarks)
+
+
+def images_of(files: Iterable[Path]) -> dict[str, Tensor]:
+    """Images by their numbers, as :func:`certify_prior` takes them; names stay out of what is published."""
+    return {f"image {number}": imaging.to_tensor(imaging.read(file)) for number, file in enumerate(files, start=1)}
+
+
+def _candidates(prior: Spec, noise: float | None) -> list[ChosenPrior]:
+    """The prior as stated, or at each level at which it should be looked at."""
+    first = read_prior(prior, Setting(noise or ANY_NOISE, channels=None, blurs=False))
+    if noise is not None or "sigma" in prior.options or not first.levels:
+        return [first]
+    return [read_prior(prior, Setting(level, channels=None, blurs=False)) for level in first.levels]
+
+
+def _searched(chosen: ChosenPrior, seed: int, images: Mapping[str, Tensor]) -> Measured:
+    if chosen.search is not None:
+        return chosen.search(seed, images)
+    return attack(chosen.prior.resolvent(1.0), seed)
 
 
 def _remarks(asked: Spec, chosen: ChosenPrior) -> tuple[Remark, ...]:

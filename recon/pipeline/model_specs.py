@@ -1,8 +1,11 @@
 """Learned priors: a packaged network by name, or a folder that holds one."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from torch import Tensor
 
 from recon.catalogue import CARD, folders, read_card
 from recon.certificates import Remark
@@ -22,6 +25,9 @@ LARGEST_LEVEL = 10.0
 
 _ROUNDED = 5e-3
 """Levels are kept to three digits: one so near the end of a range is that end."""
+
+
+_QUICK, _THOROUGH = Search(rounds=1, steps=6, distances=(0.05,)), Search(distances=(0.05,))
 
 
 @dataclass(frozen=True)
@@ -51,15 +57,38 @@ class Model:
         """What a user should know of the choice, or nothing."""
         return "; ".join(f"{self.spec}: {remark}" for remark in self.remarks)
 
-    def search(self, seed: int) -> Measured:
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Noise levels to look at where none is stated: one in the range where a proof holds for all, else three."""
+        low, high = self.network.config.noise_range
+        if not 0 < low < high:
+            return (high,) if high else ()
+        middle = _rounded(math.sqrt(low * high))
+        proved = self.network.lipschitz_Q(middle).evidence is Evidence.PROVED
+        return (middle,) if proved else (_rounded(low), middle, _rounded(high))
+
+    def search(self, seed: int, images: Mapping[str, Tensor] | None = None) -> Measured:
         """The largest Lipschitz quotient of Q that a search finds, which scaling and a weight leave as it is.
 
+        Args:
+            seed: Of what is random.
+            images: What to begin with besides, each ``(1, channels, height, width)``; they are looked through for
+                where the derivative is largest.
+
         Raises:
+            UsageError: They have other channels than the network.
             GuaranteeError: It exceeds what is said to be proved.
         """
+        channels = self.network.config.channels
+        for name, image in (images or {}).items():
+            if image.shape[1] != channels or image.is_complex():
+                raise UsageError(f"{name} has {image.shape[1]} channel(s); expected {channels}, as the network.")
         slow = _is_potential(self.network)  # each value of a prox is an inner iteration, so fewer are looked at
-        search = Search(rounds=1, steps=6, distances=(0.05,), seed=seed) if slow else Search(seed=seed)
-        found = hardest_of_network(self.network, self.level, side=20 if slow else 32, search=search)
+        search = (
+            Search(rounds=1, steps=6, distances=(0.05,), seed=seed) if slow else Search(distances=(0.05,), seed=seed)
+        )
+        side = 20 if slow else 64 if images else 32
+        found = hardest_of_network(self.network, self.level, images, side=side, search=search)
         believed(self.network.lipschitz_Q(self.level), found)
         return found.quotient
 

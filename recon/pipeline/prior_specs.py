@@ -1,12 +1,13 @@
 """From a specification to a prior."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from recon import priors
 from recon.certificates import Remark
@@ -30,19 +31,21 @@ class ChosenPrior:
         prior: The prior.
         files: The files that were read for it.
         note: What a user should know of the choice, or nothing.
-        search: From a seed to the largest Lipschitz quotient of Q that is found by what knows the prior's derivative;
-            ``None``: there is only :func:`recon.pipeline.refutation.attack`.
+        search: From a seed and named images to begin with to the largest Lipschitz quotient of Q that is found by what
+            knows the prior's derivative; ``None``: there is only :func:`recon.pipeline.refutation.attack`.
         exact: The same prior without rounding, where its layers are evaluated in half precision; else ``None``.
         remarks: What belongs into a certificate without being a condition of it.
+        levels: Noise levels at which a search should look where none is stated.
     """
 
     spec: Spec
     prior: Prior
     files: tuple[Path, ...] = ()
     note: str = ""
-    search: Callable[[int], Measured] | None = None
+    search: Callable[[int, Mapping[str, Tensor]], Measured] | None = None
     exact: Prior | None = None
     remarks: tuple[Remark, ...] = ()
+    levels: tuple[float, ...] = ()
 
     @property
     def weight(self) -> float | None:
@@ -273,7 +276,9 @@ def _model(spec: Spec, setting: Setting) -> ChosenPrior:
     from recon.pipeline.model_specs import read_model  # noqa: PLC0415  networks cost time to import
 
     model = read_model(spec, setting)
-    return ChosenPrior(model.spec, model.prior, model.files, model.note, model.search, model.exact, model.remarks)
+    return ChosenPrior(
+        model.spec, model.prior, model.files, model.note, model.search, model.exact, model.remarks, model.levels
+    )
 
 
 @dataclass(frozen=True)

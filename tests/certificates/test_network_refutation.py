@@ -7,6 +7,7 @@ import torch
 from network_cases import CASES, SMALL_RIDGE, Case, network_of
 from torch import Tensor
 
+from recon.certificates import refutation
 from recon.certificates.refutation import (
     Hardest,
     Search,
@@ -15,11 +16,12 @@ from recon.certificates.refutation import (
     hardest_of_network,
     jacobian_norm,
     starting_images,
+    worst_windows,
 )
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Assumed, Evidence, Measured, Proved
 from recon.operators.spectral import Effort
-from recon.priors.networks import ConvexRidgeConfig, Derivative, DnCNNConfig, LipschitzConfig
+from recon.priors.networks import ConvexRidgeConfig, Derivative, DnCNNConfig, LipschitzConfig, make
 from recon.types import Map
 
 QUICK = Search(lanczos=Effort(tolerance=1e-3, applications=30), rounds=1, steps=6)
@@ -100,13 +102,32 @@ def test_the_ascent_finds_a_violation_that_no_start_shows() -> None:
     assert moved.quotient.value > 1.2
 
 
-def test_the_images_of_the_data_are_among_the_starts() -> None:
-    data = torch.rand(1, 3, 40, 20)
-    starts = starting_images(channels=3, side=16, images={"data": data})
-    assert {"a constant", "noise", "data", "data with noise"} <= starts.keys()
-    assert starts["data"].shape == (1, 3, 16, 16)
+def test_the_worst_windows_of_the_data_are_among_the_starts(monkeypatch) -> None:
+    network = make(DnCNNConfig(features=4, depth=2, channels=3))
+    with torch.no_grad():
+        network.kernels[-1].mul_(100.0)
+    seen = {}
+    monkeypatch.setattr(refutation, "hardest", lambda Q, starts, *others: seen.update(starts) or starts)
+    hardest_of_network(network, images={"data": torch.rand(1, 3, 40, 20)}, side=16)
+    assert {"a constant", "noise", "data", "data with noise", "data denoised"} <= seen.keys()
+    assert seen["data"].shape == (1, 3, 16, 16)
     with pytest.raises(UsageError, match="no image to begin with"):
         hardest(lambda x: x, {})
+
+
+def test_a_window_is_laid_where_the_derivative_is_largest() -> None:
+    """A network that amplifies only where the image is bright, and an image with one bright spot in a corner."""
+    network = make(DnCNNConfig(features=1, depth=2, slope=0.0))
+    with torch.no_grad():
+        for kernel in network.kernels:
+            kernel.zero_()[..., 1, 1] = 1.0
+        network.kernels[-1].mul_(4.0)  # N(x) = 4 max(x - 1/2, 0), so Q' = -7 where x > 1/2 and 1 elsewhere
+        network.biases[0].fill_(-0.5)
+    image = torch.zeros(1, 1, 60, 90)
+    image[..., 50:54, 7:11] = 0.9
+    window = worst_windows(network, None, {"spot": image}, side=12)["spot"]
+    assert window.shape == (1, 1, 12, 12)
+    assert float(window.sum()) == pytest.approx(float(image.sum()))
 
 
 def test_an_inner_iteration_is_given_its_accuracy() -> None:

@@ -9,6 +9,7 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from recon.pipeline.evaluate import figures
+from recon.priors.networks import DnCNNConfig, make, save
 
 BLUR = ("--operator", "blur:psf=kernel.npy", "--noise", "0.01")
 CONSTANTS = {"operator_norm", "adjoint_gap", "surrogate_norm", "symmetric_part_min", "cocoercivity"}
@@ -109,6 +110,22 @@ def test_the_attack_finds_what_is_not_firm(run, folder: Path) -> None:
     document = json.loads(run("certify", "prior", "python:mine.py:make", "--json").out)
     values = {entry["name"]: entry["value"] for entry in document["constants"]}
     assert values["lipschitz_Q_attack"] == pytest.approx(1.4)
+
+
+def test_a_network_is_searched_from_an_image_at_a_level(run, folder: Path, photo: Path) -> None:
+    save(make(DnCNNConfig(depth=2, features=2, conditioned=True, noise_range=(0.05, 0.1))), folder / "net")
+    card = {"lipschitz_Q": {"value": 1.0}}
+    (folder / "net" / "card.json").write_text(json.dumps(card))
+    outcome = run("certify", "prior", "./net", "--noise", "0.07", "--image", photo)
+    assert outcome.code == 0, outcome.err
+    assert "sigma=0.07" in outcome.out
+    assert "from 9 images" in outcome.out  # six of its own, and the photograph clean, noisy and denoised
+    assert photo.name not in outcome.out
+    for noise in ("0", "-1", "nan"):
+        assert run("certify", "prior", "./net", "--noise", noise).code == 2
+    refused = run("certify", "prior", "./net", "--noise", "0.07", "--image", folder / "none.png")
+    assert refused.code == 3
+    assert "none.png" in refused.err
 
 
 def test_certificates_read_as_tables(run) -> None:

@@ -29,6 +29,7 @@ from recon.solvers import Status
 RIDGE = ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.02, 0.2), levels=3)
 ONE_LEVEL = LipschitzConfig(layers="orthogonal", features=4, depth=2, hidden=4, noise_range=(0.05, 0.05))
 PENALISED = DnCNNConfig(depth=3, features=4, channels=3)
+RANGED = replace(PENALISED, conditioned=True, noise_range=(0.1, 0.2))
 X = torch.rand(1, 1, 12, 14, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
@@ -100,12 +101,38 @@ def test_a_level_outside_of_the_range_is_a_remark_of_the_certificate_and_no_cond
 @pytest.mark.parametrize(("options", "remarks"), [({}, 0), ({"sigma": "0.1"}, 0), ({"sigma": "0.4"}, 1)])
 def test_a_report_remarks_on_a_level_that_was_stated(folder, monkeypatch, options, remarks):
     monkeypatch.setattr(certify, "ANY_NOISE", 0.001)  # below the range, and nobody's
-    monkeypatch.setattr(model_specs.Model, "search", lambda self, seed: Measured(1.0, "a search that takes seconds"))
+    monkeypatch.setattr(
+        model_specs.Model, "search", lambda self, seed, images: Measured(1.0, "a search that takes seconds")
+    )
     prior = Spec("folder", options, str(folder))
     for report in (certify_prior(prior), certify_operator(parse_spec("identity"), prior=prior, shape=(16, 18))):
         assert len(report.remarks) == len(report.to_json()["remarks"]) == remarks
         for guarantee in report.guarantees:
             assert guarantee.method is None or guarantee.method.certificate.remarks == report.remarks
+
+
+@pytest.mark.parametrize(("config", "count"), [(RIDGE, 1), (RANGED, 3), (ONE_LEVEL, 1)])
+def test_a_network_without_a_proof_is_searched_over_its_range(folder, monkeypatch, count):
+    """And the worst level is reported, with what it guarantees."""
+    seen = []
+
+    def search(self, seed, images):
+        seen.append(self.level)
+        return Measured(0.9 + self.level if self.level else 0.9, "planted")
+
+    monkeypatch.setattr(model_specs.Model, "search", search)
+    prior, lines = Spec("folder", {}, str(folder)), []
+    report = certify_prior(prior, say=lines.append)
+    assert len(lines) == count
+    assert len(seen) == count
+    if count > 1:
+        low, high = load(folder).config.noise_range
+        assert (seen[0], seen[-1]) == pytest.approx((low, high), rel=1e-2)
+        assert report.constants["lipschitz_Q_attack"].value == max(0.9 + level for level in seen)
+        assert f"sigma={seen[-1]!r}" in report.setting
+    seen.clear()
+    certify_prior(prior, noise=0.15)
+    assert len(seen) == 1
 
 
 @pytest.mark.parametrize("config", [ONE_LEVEL])
