@@ -41,11 +41,12 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
         raise click.UsageError(f"--processes is {given['processes']}; expected at least 1.")
     if given["config_file"] is None and not given["resume"]:
         raise click.UsageError("Missing option '--config'; expected a TOML file, unless --resume goes on with a run.")
-    from recon.pipeline.batch import expand_inputs
+    from recon.pipeline.batch import expand_inputs, require_files
     from recon.pipeline.device import choose_device
     from recon.training import Images, prepare, read_recipe
 
     images = Images(expand_inputs(data), expand_inputs(validation))
+    require_files([*images.training, *images.validation])
     recipe = None if given["config_file"] is None else read_recipe(given["config_file"])
     device = choose_device(given["device"], terminal.say)
     wanted = prepare(output, recipe, given["resume"], given["steps"])

@@ -14,6 +14,9 @@ from recon.wording import suggestion
 MOST_BYTES = 2**20
 """Of a file that somebody wrote by hand; more is another kind of file, or an attack."""
 
+_SHOWN = 60
+"""Letters of a value in an error."""
+
 
 def read_toml(path: Path, kind: str, failure: type[ReconError] = UsageError) -> dict[str, object]:
     """The table of a TOML file.
@@ -81,9 +84,23 @@ def _typed(name: str, value: object, hint: object, where: tuple[str, type[ReconE
             return float(value)
     elif type(value) is hint and not (isinstance(value, int) and abs(value) > largest):
         return value
-    expected = f"{hint.__name__}" if isinstance(hint, type) and not items else str(hint)
-    limit = f" of at most {largest}" if expected == "int" else ""
-    raise failure(f"{origin}: {name} = {value!r}; expected {expected}{limit}.")
+    raise failure(f"{origin}: {name} = {_shown(value)}; expected {_wanted(hint, largest)}.")
+
+
+def _wanted(hint: object, largest: int) -> str:
+    """What a field takes, in words."""
+    items = typing.get_args(hint)
+    if not items:
+        number = f"a whole number of at most {largest}"
+        return {int: number, float: "a number", bool: "true or false", str: "text in quotes"}[typing.cast(type, hint)]
+    kind = {int: "whole numbers", float: "numbers", str: "texts"}[items[0]]
+    return f"a list of {kind}" if items[-1] is Ellipsis else f"a list of {len(items)} {kind}"
+
+
+def _shown(value: object) -> str:
+    """A value that was read, as its file has it, shortened."""
+    text = json.dumps(value, default=str) if isinstance(value, str | bool | list | dict) else repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}.."
 
 
 def write_value(value: object) -> str:

@@ -225,10 +225,11 @@ def _deepinv_model(spec: Spec, channels: int) -> tuple[torch.nn.Module, bool]:
     """An instance of the class, on the CPU, without weights from anywhere; and whether it wants some."""
     import deepinv  # noqa: PLC0415  costs seconds
 
-    classes = {
+    base = deepinv.models.Denoiser
+    classes: dict[str, Any] = {
         name: found
         for name, found in vars(deepinv.models).items()
-        if inspect.isclass(found) and issubclass(found, torch.nn.Module)
+        if inspect.isclass(found) and issubclass(found, base) and found is not base
     }
     if spec.value not in classes:
         raise unknown_name(spec.value or "", classes, "denoiser in deepinv.models")

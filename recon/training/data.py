@@ -184,8 +184,8 @@ class _Reader:
             return
         named = " ".join(self.faults[:_NAMED]) + (" ..." if len(self.faults) > _NAMED else "")
         if not self.config.skip_damaged:
-            raise InputError(f"{len(self.faults)} files cannot be trained on (data.skip_damaged = true leaves such "
-                             f"out): {named}")  # fmt: skip
+            files = "1 file" if len(self.faults) == 1 else f"{len(self.faults)} files"
+            raise InputError(f"{files} cannot be trained on (data.skip_damaged = true leaves such out): {named}")
         say(f"{len(self.faults)} files are left out: {named}")
 
     def _check_units(self, image: Image) -> None:

@@ -286,7 +286,8 @@ class _Run:
         assert self.log is not None  # noqa: S101  only the process that writes publishes
         rows = self.log.rows
         curves = {"loss of a batch": [(row.step, row.loss) for row in rows]}
-        curves["validation, PSNR in dB"] = [(row.step, row.psnr) for row in rows]
+        if self.recipe.training.loss not in WITHOUT_CLEAN:
+            curves["validation, PSNR in dB"] = [(row.step, row.psnr) for row in rows]
         if self.recipe.solves:
             curves["reconstruction, PSNR in dB"] = [(row.step, row.restored) for row in rows]
         if self.recipe.penalty.weight:

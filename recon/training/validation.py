@@ -106,10 +106,10 @@ def look(  # noqa: PLR0913, PLR0917  what, at what, and how
                 points.append((denoised, told))
             if index < _SHOWN and level == levels[len(levels) // 2]:
                 row = (
-                    (f"noisy {before[-1]:.2f} dB", _picture(noisy)),
+                    (f"noise {level:.3g}: {before[-1]:.2f} dB", _picture(noisy)),
                     (f"denoised {after[-1]:.2f} dB", _picture(denoised)),
                 )
-                plain = (("as it is", _picture(image)), ("denoised", _picture(denoised)))
+                plain = ((f"as it is, noise {level:.3g}", _picture(image)), ("denoised", _picture(denoised)))
                 sheet.append((("clean", _picture(image)), *row) if clean else plain)
         found.append(Figures(level, *(sum(each) / len(each) for each in (after, before, restored))))
     return Look(tuple(found), _lipschitz(network, points, device), tuple(sheet))

@@ -125,3 +125,9 @@ def test_two_processes_are_one_to_rounding(run, inputs, loss) -> None:
     more = run(*inputs, "--resume", "-o", "two", "--processes", 5)
     assert more.code == 2
     assert "expected at most as many" in more.err
+
+
+def test_a_missing_folder_of_images_is_named(run, inputs) -> None:
+    outcome = run(*inputs, "--data", "nowhere", "--config", "recipe.toml", "-o", "new")
+    assert outcome.code == 3
+    assert "nowhere: there is no such file or folder" in outcome.err

@@ -109,7 +109,7 @@ def test_windows_attenuation_and_robust_scales(bundled_data):
 def test_mixed_units_are_refused_by_name(tmp_path, bundled_data):
     photo = write_scenes(tmp_path / "a", 1) / "000.png"
     files = [bundled_data / "ct" / "tcga_60-2695.dcm", photo]
-    with pytest.raises(InputError, match=r"1 files cannot be trained on.*expected (HU|no units) as in the files"):
+    with pytest.raises(InputError, match=r"1 file cannot be trained on.*expected (HU|no units) as in the files"):
         read_patches(files, DataConfig(patch=12), 1, 0, quiet)
     with pytest.raises(InputError, match="the values are in no units; expected HU"):
         read_patches([photo], DataConfig(patch=12, scale="attenuation", range=(0.0, 0.05)), 1, 0, quiet)

@@ -28,18 +28,18 @@ def test_defaults_and_the_noise_of_the_network():
     [
         ("[data]", "[date]", "table 'date' is unknown; did you mean 'data'"),
         ("patch = 12", "patches = 12", r"\[data\]: the key 'patches' is unknown; did you mean 'patch'"),
-        ("patch = 12", "patch = 12.5", "patch = 12.5; expected int"),
+        ("patch = 12", "patch = 12.5", "patch = 12.5; expected a whole number"),
         ("patch = 12", "patch = 2", "data.patch = 2; expected at least 4"),
         ("patch = 12", 'scale = "fill"', "data.scale = 'fill' is unknown; did you mean 'file'"),
         ("patch = 12", "range = [3, 1]", "expected two numbers, the lower one first"),
         ("patch = 12", 'scale = "attenuation"', "expected the attenuations in 1/mm"),
         ("noise = 0.1", "", "expected positive standard deviations"),
         ("noise = 0.1", "noise = [0.2, 0.1]", "expected positive standard deviations"),
-        ("noise = 0.1", "noise = [0.1, 0.2, 0.3]", "noise = .* expected tuple"),
-        ("noise = 0.1", "noise = nan", "noise = nan; expected float"),
+        ("noise = 0.1", "noise = [0.1, 0.2, 0.3]", "noise = .* expected a list of 2 numbers"),
+        ("noise = 0.1", "noise = nan", "noise = nan; expected a number"),
         ("noise = 0.1", 'noise = [0.1, 0.2]\nloss = "sure"', "expected one level"),
         ("batch = 4", "batch = 0", "training.batch = 0; expected at least 1"),
-        ("batch = 4", "batch = true", "batch = True; expected int"),
+        ("batch = 4", "batch = true", "batch = true; expected a whole number"),
         ("batch = 4", 'loss = "mes"', "training.loss = 'mes' is unknown; did you mean 'mse'"),
         ("batch = 4", 'schedule = "cos"', "training.schedule = 'cos' is unknown"),
         ("batch = 4", 'precision = "half"', "training.precision = 'half' is unknown"),
@@ -55,7 +55,7 @@ def test_defaults_and_the_noise_of_the_network():
         ('family = "DnCNN"', 'family = "DnCN"', "family 'DnCN' is unknown; did you mean 'DnCNN'"),
         ("depth = 3", "depth = 1", "expected at least 2 layers"),
         ("depth = 3", "deep = 3", "the key 'deep' is unknown; did you mean 'depth'"),
-        ("depth = 3", "depth = 100000", "expected int of at most 4096"),
+        ("depth = 3", "depth = 100000", "expected a whole number of at most 4096"),
         ("[network]", "data = 3\n[network]", "not valid TOML|Cannot"),
         ("[network]", "[network", "not valid TOML"),
     ],
@@ -86,3 +86,17 @@ def test_the_recipes_beside_the_models_are_recipes(path):
     given = read_recipe(path)
     assert all((given.about.title, given.about.data, given.about.licence, given.about.limits))
     assert given.levels == given.validation.noise
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ('steps = "20"', 'steps = "20"; expected a whole number'),
+        ("steps = [1979-05-27]", r'steps = \["1979-05-27"\]; expected a whole number'),
+        ("loss = 3", "loss = 3; expected text in quotes"),
+        (f"loss = {['x' * 50] * 3}", r"loss = .{60}\.\.; expected text in quotes"),
+    ],
+)
+def test_a_value_of_another_type_is_shown_as_it_was_written(given, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        parse_recipe(TOML.replace("steps = 12", given), "recipe.toml")
