@@ -30,7 +30,7 @@ demo: $(VENV)/package
 	@echo "Before and after: $(OUT)/camera.png and $(OUT)/ct.png"
 
 test: $(VENV)/dev lint
-	$(BIN)/python -m pytest -n 2 -q
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -1,6 +1,9 @@
 """Strict numerics for every test: one thread, no shared random state, warnings are errors."""
 
+import os
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start: threads of several would wait for cores
 
 import pytest
 import torch

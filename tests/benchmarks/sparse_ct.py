@@ -61,7 +61,8 @@ def main() -> None:
         found[path.stem] = errors
     cache = json.loads(CACHE.read_text())
     cache["sparse-ct"] = {"priors": list(PRIORS), "rmse_HU": found}
-    CACHE.write_text(json.dumps(cache, indent=1) + "\n")
+    with imaging.replacing(CACHE, overwrite=True) as temporary:
+        temporary.write_text(json.dumps(cache, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -103,14 +103,16 @@ def test_complex_images_are_attacked_with_complex_images(tmp_path, monkeypatch):
     assert firm.value == pytest.approx(3.0, rel=1e-3)
 
 
-def test_an_evaluation_tries_a_prior_once_for_all_images(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("noise", "count"), [({"noise": "0.1"}, 1), ({}, 3)], ids=["stated", "estimated"])
+def test_an_evaluation_tries_a_prior_once_for_each_level(tmp_path, monkeypatch, noise, count):
+    """A level that is estimated is another one for each image."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text("def make():\n    return lambda x: 0.9 * x\n")
     for number, side in enumerate((16, 16, 20)):
         np.save(tmp_path / f"{number}.npy", np.linspace(0, 1, side * side, dtype=np.float32).reshape(side, side))
     tries = []
     monkeypatch.setattr(planning, "attack", lambda *given: tries.append(given) or attack(*given))
-    given = {"operator": "identity", "prior": "python:mine.py:make", "noise": "0.1", "iterations": 2}
+    given = {"operator": "identity", "prior": "python:mine.py:make", "iterations": 2, **noise}
     scores = evaluate([config_from(given)], sorted(tmp_path.glob("*.npy")), lambda line: None)
     assert all(score.status != "failed" for score in scores)
-    assert len(tries) == 1
+    assert len(tries) == count
