@@ -28,3 +28,15 @@ class LinearOperator(Protocol):
     def A(self, x: Tensor) -> Tensor: ...
 
     def A_adjoint(self, y: Tensor) -> Tensor: ...
+
+
+Update = Callable[[Tensor, Tensor], Tensor]
+"""From a part of a dual variable and the same part of ``A x`` to that part of the new one."""
+
+
+@runtime_checkable
+class Sweeps(Protocol):
+    """An operator that goes through its range part by part, so that a part and what is made of it stay in the cache."""
+
+    def sweep(self, x: Tensor, u: Tensor, update: Update) -> tuple[Tensor, Tensor]:
+        """``v = update(u, A x)``, for an update that acts on each place of the range by itself, and ``A_adjoint v``."""

@@ -398,7 +398,9 @@ def _condat_vu(pair: Pair, prior: Prior, stepsize: float | None, weight: float |
     )  # fmt: skip
     return Method(
         "condat_vu", s, t, (0.0, limit), certificate,
-        lambda y: solvers.condat_vu(LeastSquares(pair.operator, y), primal, split.operator, dual_resolvent, s, t),
+        lambda y: solvers.condat_vu(
+            LeastSquares(pair.operator, y), primal, split.operator, dual_resolvent, s, t, local=split.local
+        ),
     )  # fmt: skip
 
 
@@ -420,7 +422,7 @@ def _primal_dual(pair: Pair, prior: Prior, stepsize: float | None, weight: float
 
     def algorithm(y: Tensor) -> solvers.Algorithm[Any]:
         data = LeastSquares(pair.operator, y).resolvent(s)
-        return solvers.condat_vu(None, data, split.operator, dual_resolvent, s, t, r)
+        return solvers.condat_vu(None, data, split.operator, dual_resolvent, s, t, r, local=split.local)
 
     return Method("condat_vu", s, t, None, certificate, algorithm, r, tolerance=tolerance)
 

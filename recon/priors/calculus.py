@@ -1,6 +1,7 @@
 """New resolvents and priors from old ones, each keeping the evidence of the one it is made from."""
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,7 +11,6 @@ from recon.evidence import Constant, Fact, derive
 from recon.priors.prior import Prior
 from recon.priors.resolvent import Resolvent, ResolventProperties
 from recon.priors.smooth import Smooth
-from recon.priors.split import Split
 
 _ROUNDINGS = 128
 """Rounding units: an iteration to a finer accuracy than this is run in double precision."""
@@ -138,7 +138,9 @@ def scaled_prior(prior: Prior, scale: float) -> Prior:
     return Prior(
         f"scaled({prior.name}, {scale:g})",
         lambda stepsize: scaled(prior.resolvent(stepsize), scale),
-        None if split is None else Split(split.operator, lambda step: scaled(split.conjugate_resolvent(step), scale)),
+        None
+        if split is None
+        else replace(split, conjugate_resolvent=lambda step: scaled(split.conjugate_resolvent(step), scale)),
         None if value is None else lambda x: scale**2 * value(x / scale),
         None if constraint is None else scaled(constraint, scale),
         None if smooth is None else Smooth(lambda x: scale * smooth.gradient(x / scale), smooth.lipschitz),
@@ -160,7 +162,7 @@ def weighted_prior(prior: Prior, weight: float) -> Prior:
     return Prior(
         f"{weight:g} {prior.name}",
         lambda stepsize: prior.resolvent(stepsize * weight),
-        None if split is None else Split(split.operator, conjugate_resolvent),
+        None if split is None else replace(split, conjugate_resolvent=conjugate_resolvent),
         None if value is None else lambda x: weight * value(x),
         prior.constraint,
         None if smooth is None else Smooth(lambda x: weight * smooth.gradient(x), _times(weight, smooth.lipschitz)),

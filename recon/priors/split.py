@@ -24,10 +24,12 @@ class Split:
     Attributes:
         operator: L, from images to the space of g.
         conjugate_resolvent: From a dual step size ``s > 0`` to the proximity operator of ``s g*``.
+        local: Whether that acts on each place of the space of g by itself.
     """
 
     operator: CharacterisedOperator
     conjugate_resolvent: Callable[[float], Resolvent]
+    local: bool = False
 
     def on(self, image_shape: tuple[int, ...]) -> "Split":
         """The same for images of one size, each channel by itself, which can be stacked with other operators."""

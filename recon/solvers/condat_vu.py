@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from recon.solvers.algorithm import Algorithm, check_relaxation, check_stepsize
-from recon.types import LinearOperator, Map
+from recon.types import LinearOperator, Map, Sweeps
 
 
 class PrimalDual(NamedTuple):
@@ -14,6 +14,8 @@ class PrimalDual(NamedTuple):
 
     x: Tensor
     u: Tensor
+    pulled: Tensor | None = None
+    """``L^T u``, where the step before has brought it along."""
 
 
 def _variables(state: PrimalDual) -> tuple[Tensor, ...]:
@@ -29,6 +31,7 @@ def condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
     dual_stepsize: float,
     relaxation: float = 1.0,
     back: Map | None = None,
+    local: bool = False,
 ) -> Algorithm[PrimalDual]:
     """The iteration for 0 in ``B x + M x + L^T N(L x)``, with no inner loop for the term behind L.
 
@@ -46,6 +49,8 @@ def condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
         relaxation: r in (0, 2).
         back: A surrogate of L^T; ``None`` for the adjoint. The limit is then another, and the conditions those of
             :func:`recon.certificates.certify_mismatched_condat_vu`.
+        local: Whether R acts on each place of the range of L by itself; an L that :class:`recon.types.Sweeps` then goes
+            through it part by part, which takes half the time where the range is many times as large as the image.
 
     Raises:
         UsageError: A step size or the relaxation is outside its range.
@@ -58,15 +63,30 @@ def condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
     def init(x0: Tensor) -> PrimalDual:
         return PrimalDual(x0, torch.zeros_like(dual_operator.A(x0)))
 
-    def step(state: PrimalDual) -> PrimalDual:
-        x, u = state
-        descent = transposed(u)
+    def primal(state: PrimalDual) -> Tensor:
+        descent = transposed(state.u) if state.pulled is None else state.pulled
         if gradient is not None:
-            descent = descent + gradient(x)
-        p = resolvent(torch.add(x, descent, alpha=-stepsize))
-        q = dual_resolvent(torch.add(u, dual_operator.A(torch.lerp(x, p, 2.0)), alpha=dual_stepsize))
-        if relaxation == 1:
-            return PrimalDual(p, q)
-        return PrimalDual(torch.lerp(x, p, relaxation), torch.lerp(u, q, relaxation))
+            descent = descent + gradient(state.x)
+        return resolvent(torch.add(state.x, descent, alpha=-stepsize))
+
+    def dual(u: Tensor, image: Tensor) -> Tensor:
+        return _relaxed(u, dual_resolvent(torch.add(u, image, alpha=dual_stepsize)), relaxation)
+
+    def step(state: PrimalDual) -> PrimalDual:
+        p = primal(state)
+        u = dual(state.u, dual_operator.A(torch.lerp(state.x, p, 2.0)))
+        return PrimalDual(_relaxed(state.x, p, relaxation), u)
+
+    def swept(state: PrimalDual) -> PrimalDual:
+        p = primal(state)
+        u, pulled = dual_operator.sweep(torch.lerp(state.x, p, 2.0), state.u, dual)  # type: ignore[attr-defined]
+        return PrimalDual(_relaxed(state.x, p, relaxation), u, pulled)
+
+    if local and back is None and isinstance(dual_operator, Sweeps):
+        return Algorithm("Condat-Vu", lambda x0: init(x0)._replace(pulled=torch.zeros_like(x0)), swept, _variables)
 
     return Algorithm("Condat-Vu", init, step, _variables)
+
+
+def _relaxed(before: Tensor, after: Tensor, relaxation: float) -> Tensor:
+    return after if relaxation == 1 else torch.lerp(before, after, relaxation)

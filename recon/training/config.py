@@ -212,6 +212,8 @@ class PenaltyConfig:
         weight: 0: no penalty.
         target: 1 - eps; well below 1 the prior is trained towards strong monotonicity, (1 - q)/(1 + q) for Lip(Q) <= q.
         start: The step it begins at, after pretraining.
+        ramp: Steps from there in which the weight rises, geometrically, from a hundredth of what it will be: a network
+            follows, where the whole weight at once costs it what it has learnt.
         applications: Steps of Golub and Kahan, one pass forward and, but for the last, one back; they begin with the
             vectors of the last batch.
         samples: Patches of the batch that are looked at; 0: all.
@@ -222,13 +224,14 @@ class PenaltyConfig:
     weight: float = 0.0
     target: float = 0.95
     start: int = 0
+    ramp: int = 0
     applications: int = 6
     samples: int = 0
     wild: float = 0.0
 
     def check(self) -> None:
         """See :meth:`DataConfig.check`."""
-        _at_least("penalty", self, weight=0, start=0, applications=1, samples=0, wild=0)
+        _at_least("penalty", self, weight=0, start=0, ramp=0, applications=1, samples=0, wild=0)
         if self.wild > 1:
             raise UsageError(f"penalty.wild = {self.wild!r}; expected a share, at most 1.")
         if not 0 < self.target <= 1:

@@ -12,7 +12,7 @@ from torch import Tensor
 from recon.errors import GuaranteeError, InputError, UsageError
 from recon.priors.networks import ConvexRidge, InnerSolver, Network, make
 from recon.toml import write_value
-from recon.training.config import Recipe, TrainingConfig
+from recon.training.config import PenaltyConfig, Recipe, TrainingConfig
 from recon.training.data import Patches
 from recon.training.equilibrium import Restoration, restoration, tightened
 from recon.training.group import ALONE, Group
@@ -23,6 +23,9 @@ from recon.training.teacher import Teacher
 _ADJOINT = 10.0
 """How much coarser the linear solve of a backward pass may be than the inner iteration: an error in the gradient only
 turns the step, while one in J biases the loss."""
+
+_FIRST_WEIGHT = 0.01
+"""Of the penalty at the beginning of its ramp, relative to the last."""
 
 _SEEN = 1e-3
 """The bound of the error of J(y) relative to ||y|| while images are looked at: an eighth of a grey level at most."""
@@ -238,7 +241,7 @@ class Trainer:
             k = found.worst
             one = None if level is None else level[k : k + 1]
             value = excess(network, points[k : k + 1], one, found.vectors[k : k + 1], penalty.target)
-            (penalty.weight * value).backward()  # type: ignore[no-untyped-call]
+            (penalty_weight(penalty, self.step) * value).backward()  # type: ignore[no-untyped-call]
         return max(worst)
 
     def _points(self, clean: Tensor, denoised: Tensor, begin: int) -> Tensor:
@@ -290,6 +293,12 @@ def schedule(config: TrainingConfig, step: int) -> float:
     if config.schedule == "step":
         return rise * (1.0 if share < 0.5 else 0.1 if share < 0.75 else 0.01)
     return rise
+
+
+def penalty_weight(config: PenaltyConfig, step: int) -> float:
+    """The weight of the penalty at a step."""
+    share = min(1.0, (step - config.start) / config.ramp) if config.ramp else 1.0
+    return float(config.weight * _FIRST_WEIGHT ** (1 - share))
 
 
 def as_kept(network: Network) -> Network:

@@ -293,7 +293,7 @@ def test_nothing_but_a_known_error_comes_of_a_wild_specification(
 
 
 def test_only_denoisers_of_deepinv_are_named():
-    with pytest.raises(UsageError, match="There is no denoiser in deepinv.models 'WienerDeconvolution'") as refusal:
+    with pytest.raises(UsageError, match=r"There is no denoiser in deepinv\.models 'WienerDeconvolution'") as refusal:
         read_prior(parse_spec("deepinv:WienerDeconvolution"), Setting(0.1))
     assert "DRUNet" in str(refusal.value)
     assert "Reconstructor" not in str(refusal.value)

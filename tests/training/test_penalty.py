@@ -12,6 +12,7 @@ from recon.operators.spectral import Effort
 from recon.priors.networks import DnCNNConfig, make
 from recon.training import PenaltyConfig, Recipe, Trainer, excess, steepest
 from recon.training.penalty import between
+from recon.training.trainer import penalty_weight
 
 EXACT = Effort(tolerance=1e-10, applications=400)
 
@@ -140,3 +141,9 @@ def test_wild_points_are_mixed_with_noise_and_the_others_are_not():
     assert torch.equal(wild._points(clean[3:6], clean[3:6], 3), wild._points(clean, clean, 0)[3:6])
     with pytest.raises(UsageError, match="expected a share"):
         replace(given, penalty=PenaltyConfig(wild=2.0))
+
+
+def test_the_weight_rises_geometrically_from_a_hundredth():
+    ramp = PenaltyConfig(weight=0.5, start=10, ramp=20)
+    assert [penalty_weight(ramp, step) for step in (10, 20, 30, 99)] == pytest.approx([0.005, 0.05, 0.5, 0.5])
+    assert penalty_weight(PenaltyConfig(weight=0.5, start=10), 10) == 0.5

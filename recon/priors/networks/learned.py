@@ -17,12 +17,13 @@ from recon.priors.networks.convolution import analyse, synthesise
 from recon.priors.networks.inner import InnerSolver, prox
 from recon.priors.networks.network import Network
 from recon.priors.networks.piecewise import OddPiecewise
-from recon.priors.networks.ridge import LEAST_ROWS, STRIP, Ridge
+from recon.priors.networks.ridge import LEAST_ROWS, STRIP, Ridge, by_strips
 from recon.priors.networks.rounding import examples, layer_precision, rounding_error
 from recon.priors.prior import Prior
 from recon.priors.resolvent import CLOSED_FORM, Resolvent, ResolventProperties, proximity_operator
 from recon.priors.smooth import Smooth
 from recon.priors.split import Split
+from recon.types import Update
 
 ACCURACY = 1e-4
 
@@ -229,6 +230,21 @@ class FilterBank:
         more = self.kernel.shape[-1] - 1 if self.padding == "valid" else 0
         return synthesise(y, self.kernel.to(y), self.padding, (y.shape[-2] + more, y.shape[-1] + more))
 
+    def sweep(self, x: Tensor, u: Tensor, update: Update) -> tuple[Tensor, Tensor]:
+        """See :class:`recon.types.Sweeps`."""
+        if self.padding == "circular" or x.is_cuda:
+            v = update(u, self.A(x))
+            return v, self.A_adjoint(v)
+        v = torch.empty_like(u)
+        rows = max(LEAST_ROWS, STRIP // max(1, u[..., 0, :].numel()))
+
+        def updated(top: int, responses: Tensor) -> Tensor:
+            part = (..., slice(top, top + responses.shape[-2]), slice(None))
+            v[part] = update(u[part], responses)
+            return v[part]
+
+        return v, by_strips(x, self.kernel.to(x), self.padding, rows, updated)
+
 
 def _split(network: ConvexRidge, noise_level: float | None) -> Split:
     """``R = g(W x)``, with the proximity operator of ``sigma g*`` by Moreau's decomposition: exact."""
@@ -241,7 +257,7 @@ def _split(network: ConvexRidge, noise_level: float | None) -> Split:
             partial(_by_length, exact, ridge.group), f"conjugate of {_name(network, noise_level)}", attains=None
         )
 
-    return Split(FilterBank(ridge.kernel, ridge.padding), family)
+    return Split(FilterBank(ridge.kernel, ridge.padding), family, local=True)
 
 
 def _by_length(along: OddPiecewise, group: int, u: Tensor) -> Tensor:

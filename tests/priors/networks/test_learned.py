@@ -1,6 +1,7 @@
 """Networks as resolvents and priors: evidence, energy, splitting, and that training later changes nothing."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from recon.errors import UsageError
 from recon.evidence import Evidence, Measured
 from recon.operators import Identity, adjoint_gap
 from recon.priors import Resolvent, reweighted, scaled, scaled_prior, weighted_prior
-from recon.priors.networks import DnCNNConfig, LipschitzConfig, learned_prior, make, resolvent
+from recon.priors.networks import DnCNNConfig, LipschitzConfig, learned, learned_prior, make, resolvent
+from recon.solvers import Solution, condat_vu, solve
 
 RIDGES = {
     "spline": SMALL_RIDGE,
@@ -125,6 +127,44 @@ def test_a_primal_dual_run_with_the_split_is_certified_exactly() -> None:
     )  # fmt: skip
     assert certificate.holds
     assert certificate.evidence is Evidence.PROVED
+
+
+@every_ridge
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_sweep_is_the_update_and_its_adjoint(config, batch, monkeypatch) -> None:
+    monkeypatch.setattr(learned, "STRIP", 1)  # strips of the least height, the last one shorter
+    prior = learned_prior(network_of(Case("", config)))
+    bank, x = prior.split.operator, images(Case("", config), batch, 29, 12)
+    u = torch.randn_like(bank.A(x))
+
+    def update(u: Tensor, image: Tensor) -> Tensor:
+        return 0.5 * u + prior.split.conjugate_resolvent(0.7)(u + image)
+
+    v, back = bank.sweep(x, u, update)
+    torch.testing.assert_close(v, update(u, bank.A(x)), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(back, bank.A_adjoint(v), rtol=1e-12, atol=1e-12)
+
+
+@every_ridge
+@pytest.mark.parametrize("relaxation", [1.0, 1.8])
+def test_a_primal_dual_run_by_sweeps_is_the_same_run(config, relaxation, monkeypatch) -> None:
+    monkeypatch.setattr(learned, "STRIP", 1)
+    prior = weighted_prior(scaled_prior(learned_prior(network_of(Case("", config))), 0.9), 1.3)
+    split, y = prior.split, images(Case("", config), 2, 29, 12)
+    assert split.local
+
+    def found(local: bool) -> Solution:
+        steps = (0.5, 0.9 / (0.5 * split.operator.properties.norm.value**2))
+        data = partial(torch.lerp, y, weight=2 / 3)
+        algorithm = condat_vu(None, data, split.operator, split.conjugate_resolvent(steps[1]), *steps, relaxation,
+                              local=local)  # fmt: skip
+        return solve(algorithm, y, max_steps=25, tolerance=0)
+
+    swept, whole = found(True), found(False)
+    assert swept.state.pulled is not None
+    assert whole.state.pulled is None
+    torch.testing.assert_close(swept.x, whole.x, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(swept.state.u, whole.state.u, rtol=1e-10, atol=1e-10)
 
 
 def test_scaling_and_reweighting_keep_the_evidence() -> None:
