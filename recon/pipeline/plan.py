@@ -10,6 +10,7 @@ from recon.certificates.conditions import EXACTLY
 from recon.errors import GuaranteeError
 from recon.evidence import Evidence, Measured
 from recon.imaging import Image
+from recon.operators.data_split import HasDataSplit
 from recon.pipeline.config import DIRECT_METHODS, SolveConfig
 from recon.pipeline.device import Say
 from recon.pipeline.direct import direct_method
@@ -35,8 +36,9 @@ WORKING_COPIES = {
 }
 """Images of the result's size that a method holds at its peak, the operator's spectra and the driver included."""
 
-_IMAGES, _DUALS = 10, 5
-"""The same for Condat-Vu with a penalty g(Lx): images, and as many numbers as Lx has."""
+_IMAGES, _SWEPT, _WHOLE = 10, 5, 7
+"""The same for Condat-Vu with a penalty g(Lx): images, and as many numbers as Lx has, where its parts are gone through
+one by one, and where they are not. With 64 filters at 1024 x 1024, 4.1 and 7.0 times the responses were seen."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,9 @@ class Plan:
         split = self.problem.prior.prior.split
         if self.method.name == "condat_vu" and split is not None:
             of_pixels = self.problem.images
-            copies = _IMAGES + _DUALS * dual_size(split, of_pixels) / max(1, of_pixels.numel())
+            swept = split.local and not isinstance(self.pair.operator, HasDataSplit)
+            responses = dual_size(split, of_pixels) / max(1, of_pixels.numel())
+            copies = _IMAGES + (_SWEPT if swept else _WHOLE) * responses
             return int(image * copies)
         return image * WORKING_COPIES[self.method.name]
 
