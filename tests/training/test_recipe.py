@@ -78,7 +78,9 @@ def test_a_missing_file_is_named(tmp_path):
         read_recipe(tmp_path / "none.toml")
 
 
-RECIPES = sorted((Path(__file__).parents[2] / "models").glob("*/config.toml"))
+RECIPES = sorted(
+    path for path in (Path(__file__).parents[2] / "models").glob("*/*.toml") if path.name != "network.toml"
+)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.parent.name)
