@@ -92,8 +92,13 @@ def starting_images(channels: int = 1, side: int = 32, seed: int = 0) -> dict[st
     return {"a constant": torch.full_like(edge, 0.5), "an edge": edge, "noise": noise, "binary noise": noise.round()}
 
 
-def worst_windows(
-    network: Network, noise_level: float | None, images: Mapping[str, Tensor], side: int, seed: int = 0
+def worst_windows(  # noqa: PLR0913, PLR0917  as hardest_of_network
+    network: Network,
+    noise_level: float | None,
+    images: Mapping[str, Tensor],
+    side: int,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
 ) -> dict[str, Tensor]:
     """Where to begin on data: the windows in which ||Q'|| is attained on the images, on noisy and on denoised ones.
 
@@ -107,12 +112,13 @@ def worst_windows(
         images: Each ``(1, channels, height, width)``, free of noise or nearly so.
         side: Height and width of the windows, at most.
         seed: Of the noise.
+        device: Where to compute.
     """
-    generator, twin = torch.Generator().manual_seed(seed), network.frozen(torch.float32)
+    generator, twin = torch.Generator().manual_seed(seed), network.frozen(torch.float32, device)
     found = {}
     for name, image in images.items():
-        clean = _middle(image[:1].float().cpu(), _AREA)
-        noise = torch.randn(clean.shape, generator=generator)
+        clean = _middle(image[:1].float().to(device), _AREA)
+        noise = torch.randn(clean.shape, generator=generator).to(clean)
         noisy = clean + (_NOISE if noise_level is None else noise_level) * noise
         with torch.no_grad():
             denoised = twin(noisy, noise_level)
@@ -219,7 +225,7 @@ def hardest_of_network(  # noqa: PLR0913, PLR0917  the network, where to begin, 
         twin.solver = InnerSolver(accuracy=_PROX_ACCURACY, adjoint_accuracy=_PROX_ACCURACY, max_steps=5000)
         accuracy = 2 * _PROX_ACCURACY
     starts = starting_images(network.config.channels, side, search.seed)
-    starts |= worst_windows(network, noise_level, images or {}, side, search.seed)
+    starts |= worst_windows(network, noise_level, images or {}, side, search.seed, device)
     starts = {name: image.to(device) for name, image in starts.items()}
     with torch.no_grad():
         x = starts["noise"]

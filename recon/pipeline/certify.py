@@ -218,6 +218,10 @@ def _candidates(prior: Spec, noise: float | None) -> list[ChosenPrior]:
 def _searched(chosen: ChosenPrior, seed: int, images: Mapping[str, Tensor]) -> Measured:
     if chosen.search is not None:
         return chosen.search(seed, images)
+    if images:
+        raise UsageError(
+            f"{chosen.spec}: an image to begin with; expected none, because only networks are searched so."
+        )
     return attack(chosen.prior.resolvent(1.0), seed)
 
 

@@ -84,9 +84,7 @@ class Model:
             if image.shape[1] != channels or image.is_complex():
                 raise UsageError(f"{name} has {image.shape[1]} channel(s); expected {channels}, as the network.")
         slow = _is_potential(self.network)  # each value of a prox is an inner iteration, so fewer are looked at
-        search = (
-            Search(rounds=1, steps=6, distances=(0.05,), seed=seed) if slow else Search(distances=(0.05,), seed=seed)
-        )
+        search = replace(_QUICK if slow else _THOROUGH, seed=seed)
         side = 20 if slow else 64 if images else 32
         found = hardest_of_network(self.network, self.level, images, side=side, search=search)
         believed(self.network.lipschitz_Q(self.level), found)

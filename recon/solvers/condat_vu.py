@@ -50,7 +50,7 @@ def condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
         back: A surrogate of L^T; ``None`` for the adjoint. The limit is then another, and the conditions those of
             :func:`recon.certificates.certify_mismatched_condat_vu`.
         local: Whether R acts on each place of the range of L by itself; an L that :class:`recon.types.Sweeps` then goes
-            through it part by part, which takes half the time where the range is many times as large as the image.
+            through it part by part, which takes two thirds of the time for 64 filters at 512 x 512.
 
     Raises:
         UsageError: A step size or the relaxation is outside its range.

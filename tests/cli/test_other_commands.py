@@ -123,6 +123,9 @@ def test_a_network_is_searched_from_an_image_at_a_level(run, folder: Path, photo
     assert photo.name not in outcome.out
     for noise in ("0", "-1", "nan"):
         assert run("certify", "prior", "./net", "--noise", noise).code == 2
+    pointless = run("certify", "prior", "tv:weight=0.1", "--image", photo)
+    assert pointless.code == 2
+    assert "only networks are searched so" in pointless.err
     refused = run("certify", "prior", "./net", "--noise", "0.07", "--image", folder / "none.png")
     assert refused.code == 3
     assert "none.png" in refused.err
