@@ -50,6 +50,8 @@ class ErrorBound:
     def __str__(self) -> str:
         if math.isinf(self.value):
             return f"not bounded: {self.how}"
+        if self.relative >= 1:
+            return f"at most {self.value:.2g}, more than the image itself: no help ({self.evidence}: {self.how})"
         return f"at most {self.value:.4g}, {100 * self.relative:.3g} % ({self.evidence}: {self.how})"
 
 

@@ -8,6 +8,7 @@ import torch
 from problems import draw, saddle, uniform
 
 from recon.certificates import mismatch_error_bound, primal_dual_error_bound
+from recon.certificates.error_bounds import ErrorBound
 from recon.errors import UsageError
 from recon.evidence import Assumed, Evidence, Measured, Proved
 from recon.operators import LeastSquares, OperatorProperties, from_matrix
@@ -235,3 +236,9 @@ def test_the_primal_dual_bound_takes_its_strengths_from_the_resolvents():
     known = bound((Proved(0.5 / 0.2, ""), Proved(0.5 / 0.4, "")))
     assert bound(None).value == pytest.approx(known.value)
     assert bound(None, w=0.0).value == math.inf
+
+
+def test_a_bound_larger_than_the_image_says_that_it_is_no_help():
+    useless = ErrorBound(4.7e20, 5e20, Evidence.MEASURED, "the formula")
+    assert str(useless) == "at most 4.7e+20, more than the image itself: no help (measured: the formula)"
+    assert str(ErrorBound(0.1, 0.02, Evidence.PROVED, "it")) == "at most 0.1, 2 % (proved: it)"
