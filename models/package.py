@@ -11,6 +11,7 @@ known of a network without a proof.
 import json
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
@@ -39,25 +40,37 @@ COPIED = (DESCRIPTION, "weights.safetensors")
 @click.option("--test", "tests", multiple=True, metavar="NAME=DIR", help="Clean images that nothing was tuned on.")
 @click.option("--range", "value_range", metavar="LO:HI", help="Grey values of the test images that become 0 and 1.")
 def main(run: Path, folder: Path, validation: Path, tests: tuple[str, ...], value_range: str | None) -> None:
-    """Package a run."""
+    """Package a run: everything is found out on a copy, and a folder that is a package is one all the time."""
+    with TemporaryDirectory() as copy:
+        card, certificate = found_out(run, Path(copy), folder, validation, tests, value_range)
+        for name in COPIED:
+            shutil.copyfile(Path(copy) / name, folder / name)
+    write(folder / "certificate.json", certificate)
+    write(folder / CARD, card)
+
+
+def found_out(  # noqa: PLR0913, PLR0917  the arguments of the command
+    run: Path, copy: Path, folder: Path, validation: Path, tests: tuple[str, ...], value_range: str | None
+) -> tuple[dict[str, object], dict[str, object]]:
+    """The card and the certificate."""
     recipe, card = read_recipe(folder / "config.toml"), read_card(run)
     for name in COPIED:
-        shutil.copyfile(run / name, folder / name)
+        shutil.copyfile(run / name, copy / name)
     images = read_validation(
         expand_inputs((str(validation),)), recipe.data, recipe.network.channels, _STARTS, _SIDE, click.echo
     )
     starts = {f"validation image {number}": image for number, image in enumerate(images, start=1)}
-    report = certify_prior(Spec("folder", value=str(folder)), images=starts, say=click.echo)
+    report = certify_prior(Spec("folder", value=str(copy)), images=starts, say=click.echo)
     claim, found = report.constants["lipschitz_Q"], report.constants["lipschitz_Q_attack"]
     known = claim if claim.evidence is Evidence.PROVED else found
     card["about"] = {name: getattr(recipe.about, name) for name in ("title", "data", "licence", "limits")}
     card["lipschitz_Q"] = {"value": known.value, "evidence": known.evidence.value, "how": known.how}
     card["attack"] = {"value": found.value, "how": found.how}
     card["tests"] = [
-        figure for test in tests for figure in measured(*test.split("=", 1), folder, recipe.levels, value_range)
+        figure for test in tests for figure in measured(*test.split("=", 1), copy, recipe.levels, value_range)
     ]
-    write(folder / CARD, card)
-    write(folder / "certificate.json", report.to_json() | {"subject": f"model:{folder.name}"})
+    text = json.dumps(report.to_json()).replace(f"folder:{copy}", f"model:{folder.name}")
+    return card, json.loads(text)
 
 
 def measured(

@@ -440,7 +440,7 @@ def test_a_backward_error_is_printed_and_recorded(run, measured: Path, prior: st
     assert (record["certificate"]["weaker"] is not None) == inexact
     assert all(0 < error["inner"] < error["distance"] < 1 for error in record["backward_errors"])
     table = run("certify", "operator", "identity", "--shape", "16,16", "--prior", prior)
-    assert ("proved    forward-backward splitting with errors of a fixed relative size" in table.out) == inexact
+    assert ("proved    but: forward-backward splitting with errors of a fixed relative size" in table.out) == inexact
 
 
 LEVELS = ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.02, 0.2), levels=3)
@@ -450,7 +450,8 @@ LEVELS = ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.02, 0.2), level
 def test_a_level_that_a_network_was_not_made_for_is_warned_of_and_recorded(
     run, photo: Path, sigma: str, outside: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_specs.Model, "search", lambda self, seed: Measured(1.0, "a search that takes seconds"))
+    found = Measured(1.0, "a search that takes seconds")
+    monkeypatch.setattr(model_specs.Model, "search", lambda self, seed, images: found)
     torch.manual_seed(0)
     save(make(LEVELS), "net")
     given = ("solve", photo, "--operator", "identity", "--prior", "./net", "--noise", sigma, "--device", "cpu")
