@@ -217,7 +217,7 @@ class PenaltyConfig:
         applications: Steps of Golub and Kahan, one pass forward and, but for the last, one back; they begin with the
             vectors of the last batch.
         samples: Patches of the batch that are looked at; 0: all.
-        wild: The share of these that are mixed with noise without any image, at a random ratio: where a search for
+        wild: The probability of each to be mixed with noise without any image, at a random ratio: where a search for
             violations begins too, and the images of the folder never lead.
     """
 

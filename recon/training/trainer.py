@@ -249,12 +249,11 @@ class Trainer:
         penalty, batch = self.recipe.penalty, self.recipe.training.batch
         generator, end = self._generator("points"), begin + len(clean)
         points = between(clean, denoised, torch.rand(batch, generator=generator)[begin:end])
-        count = round(penalty.wild * len(self.looked_at))
-        if not count:
+        if not penalty.wild:
             return points
         noise = torch.rand((batch, *clean.shape[1:]), generator=generator)
-        shares = torch.zeros(batch)
-        shares[self.looked_at[:count]] = torch.rand(count, generator=generator)
+        chosen = torch.rand(batch, generator=generator) < penalty.wild  # of few patches a rounded share would be none
+        shares = torch.where(chosen, torch.rand(batch, generator=generator), 0.0)
         return between(points, noise[begin:end].to(points), shares[begin:end])
 
     def _update(self) -> float:
