@@ -51,7 +51,7 @@ def command(record: Path, places: tuple[Path, ...], output: Path | None, overwri
         )
         return
     verdict = "identical to the recorded result" if again.identical else "not identical to the recorded result"
-    terminal.result(f"{record}: {result.status.value} after {result.steps} steps, {verdict}")
+    terminal.result(f"{record}: {result.outcome}, {verdict}")
     for line in again.changed:
         terminal.result(f"changed since: {line}")
     for path in () if run is None else run.paths:

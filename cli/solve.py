@@ -41,6 +41,9 @@ _PROBLEM_OPTIONS = (
     click.option("--flat", metavar="FILE", help="ct: the flat field, which makes line integrals of counts."),
     click.option("--dark", metavar="FILE", help="ct: the dark field."),
     click.option("--method", metavar="NAME", help=METHOD_HELP),
+    click.option(
+        "--window", metavar="NAME", help="ct, of fbp: ram-lak, shepp-logan, cosine, hamming or hann.  [default: hann]"
+    ),
     click.option("--stepsize", type=NUMBER, metavar="G", help="Default: inside the theorem's interval."),
     click.option("--surrogate", metavar="SPEC", help="An operator whose adjoint replaces the true one."),
     click.option("--shift", metavar="KAPPA|auto", help="Makes the map of a surrogate monotone."),
@@ -176,8 +179,7 @@ def _report(run: "Run", as_json: bool) -> None:
         terminal.result_json(run.document)
         return
     result = run.result
-    terminal.result(f"{', '.join(map(str, run.paths))}: {result.status.value} after {result.steps} steps, "
-                    f"{result.seconds:.1f} s")  # fmt: skip
+    terminal.result(f"{', '.join(map(str, run.paths))}: {result.outcome}, {result.seconds:.1f} s")
     terminal.result(f"method: {result.plan.method.name}, prior: {result.plan.problem.prior.spec}")
     terminal.result(f"record: {run.record}")
     terminal.result(str(result.plan.method.certificate))

@@ -21,6 +21,9 @@ METHODS = ("forward_backward", "tseng", "douglas_rachford", "davis_yin", "condat
 DIRECT_METHODS = ("fbp", "sirt", "cgls", "ab_gmres", "ba_gmres")
 """Those that take no prior and have no guarantee of this package: a quick look, and what others compare with."""
 
+WINDOWS = ("ram-lak", "shepp-logan", "cosine", "hamming", "hann")
+"""Of filtered back-projection, from the sharpest to the smoothest."""
+
 FILE_KEYS = {"blur": ("psf",), "inpaint": ("mask",), "mri": ("mask",)}
 """The options that name files, for each operator."""
 
@@ -52,6 +55,7 @@ class SolveConfig:
         prior: The regulariser; ``None``: total variation, its weight matched to the noise.
         method: One of :data:`METHODS`; ``None``: it follows from the operator and the prior.
         noise: The standard deviation of the noise; ``None``: estimated where something depends on it.
+        window: One of :data:`WINDOWS`, for filtered back-projection; ``None``: the smoothest.
         stepsize: The step size; ``None``: from the operator's norm, inside the interval of the theorem.
         surrogate: An operator whose adjoint is used in place of the true one.
         shift: Added to the mismatched data map as a multiple of the identity, to make it monotone; ``None``: nothing,
@@ -75,6 +79,7 @@ class SolveConfig:
     prior: Spec | None = None
     method: str | None = None
     noise: Noise | None = None
+    window: str | None = None
     stepsize: float | None = None
     surrogate: Spec | None = None
     shift: float | Literal["auto"] | None = None
@@ -95,6 +100,7 @@ class SolveConfig:
         if self.method is not None and self.method not in (*METHODS, *DIRECT_METHODS):
             raise unknown_name(self.method, (*METHODS, *DIRECT_METHODS), "method")
         self._check_projections()
+        self._check_direct()
         if self.iterations < 1:
             raise UsageError(f"iterations is {self.iterations}; expected at least 1.")
         if self.tolerance is not None and not 0 <= self.tolerance < 1:
@@ -120,6 +126,26 @@ class SolveConfig:
                 )
             if isinstance(value, float) and not (value > 0 and math.isfinite(value)):
                 raise UsageError(f"{name} is {value!r}; expected a positive finite number.")
+
+    def _check_direct(self) -> None:
+        if self.window is not None and self.window not in WINDOWS:
+            raise unknown_name(self.window, WINDOWS, "window")
+        if self.window is not None and self.method != "fbp":
+            raise UsageError(
+                f"window is {self.window!r} with {self._stated_method}; expected method fbp, which alone filters."
+            )
+        if self.stepsize is not None and self.method in DIRECT_METHODS and self.method != "sirt":
+            raise UsageError(
+                f"stepsize is {self.stepsize!r} with {self._stated_method}; expected none, as it takes none."
+            )
+        if self.tolerance is not None and self.method == "fbp":
+            raise UsageError(
+                f"tolerance is {self.tolerance!r} with {self._stated_method}; expected none, as it is a closed form."
+            )
+
+    @property
+    def _stated_method(self) -> str:
+        return "no method stated" if self.method is None else f"method {self.method}"
 
 
 def config_from(values: Mapping[str, object], folder: str = "", where: str = "The configuration") -> SolveConfig:
@@ -245,6 +271,7 @@ def _check_shape(sides: Sequence[float], given: object) -> tuple[int, int]:
 _SPECS = ("operator", "prior", "surrogate")
 _KINDS: dict[str, type] = {
     "method": str,
+    "window": str,
     "device": str,
     "iterations": int,
     "seed": int,

@@ -10,8 +10,11 @@ from recon.certificates import Certificate, certify_preconditioned_forward_backw
 from recon.errors import UsageError
 from recon.operators import sirt_weights
 from recon.operators.tomography import Tomography, WeightedTomography, inverse
+from recon.pipeline.config import SolveConfig
 from recon.pipeline.method import Method, Pair
 from recon.types import LinearOperator
+
+Maker = Callable[[Pair, SolveConfig], Method]
 
 NOISY_TOLERANCE = 1e-3
 """Where least squares without a prior stop by default: further on they fit the noise. Found for conjugate gradients.
@@ -24,27 +27,28 @@ WINDOW = "hann"
 """Of filtered back-projection: the smoothest, for noisy data."""
 
 
-def direct_method(pair: Pair, name: str) -> Method:
-    """One of :data:`recon.pipeline.config.DIRECT_METHODS`.
+def direct_method(pair: Pair, config: SolveConfig) -> Method:
+    """That of a configuration, one of :data:`recon.pipeline.config.DIRECT_METHODS`.
 
     Raises:
         UsageError: It does not fit the operator, or takes no surrogate, or needs one.
     """
+    name = config.method or ""
     if name in _KRYLOV and pair.surrogate is None:
         raise UsageError(f"method is {name!r} without a surrogate; expected one, as in --surrogate pixel-driven.")
     if name not in _KRYLOV and pair.surrogate is not None:
         raise UsageError(f"method is {name!r} with a surrogate; expected none, as it takes the adjoint itself.")
-    return _DIRECT[name](pair)
+    return _DIRECT[name](pair, config)
 
 
-def _fbp(pair: Pair) -> Method:
+def _fbp(pair: Pair, config: SolveConfig) -> Method:
     geometry = _projector(pair.operator).geometry
     name, certificate = ("FDK", _FDK) if geometry.kind == "cone" else ("fbp", _FBP)
 
     def algorithm(y: Tensor) -> solvers.Algorithm[Any]:
-        return solvers.constant(inverse(geometry, WINDOW)(y), "filtered back-projection")
+        return solvers.constant(inverse(geometry, config.window or WINDOW)(y), "filtered back-projection")
 
-    return Method(name, None, None, None, certificate, algorithm)
+    return Method(name, None, None, None, certificate, algorithm, closed_form=True)
 
 
 def _projector(operator: LinearOperator) -> Tomography:
@@ -58,17 +62,17 @@ def _projector(operator: LinearOperator) -> Tomography:
     return operator
 
 
-def _sirt(pair: Pair) -> Method:
-    weights, nothing = sirt_weights(pair.operator), priors.identity()
-    certificate = certify_preconditioned_forward_backward(pair.properties, weights, nothing.properties, 1.0)
+def _sirt(pair: Pair, config: SolveConfig) -> Method:
+    weights, nothing, stepsize = sirt_weights(pair.operator), priors.identity(), config.stepsize or 1.0
+    certificate = certify_preconditioned_forward_backward(pair.properties, weights, nothing.properties, stepsize)
 
     def algorithm(y: Tensor) -> solvers.Algorithm[Any]:
-        return solvers.sirt(pair.operator, y, 1.0, weights=weights)
+        return solvers.sirt(pair.operator, y, stepsize, weights=weights)
 
-    return Method("sirt", 1.0, None, (0.0, 2.0), certificate, algorithm, tolerance=NOISY_TOLERANCE)
+    return Method("sirt", stepsize, None, (0.0, 2.0), certificate, algorithm, tolerance=NOISY_TOLERANCE)
 
 
-def _cgls(pair: Pair) -> Method:
+def _cgls(pair: Pair, config: SolveConfig) -> Method:
     certificate = _unproved(
         "conjugate gradients on the normal equations (Hestenes and Stiefel 1952)",
         "the iterates tend to the least-squares solution, noise and all",
@@ -79,8 +83,8 @@ def _cgls(pair: Pair) -> Method:
     )
 
 
-def _krylov(name: str, make: Callable[..., solvers.Algorithm[Any]], conclusion: str) -> Callable[[Pair], Method]:
-    def method(pair: Pair) -> Method:
+def _krylov(name: str, make: Callable[..., solvers.Algorithm[Any]], conclusion: str) -> Maker:
+    def method(pair: Pair, config: SolveConfig) -> Method:
         certificate = _unproved(
             "restarted GMRES on least squares (Hansen, Hayami and Morikuni 2022)",
             conclusion,
@@ -109,8 +113,8 @@ _FDK = _unproved(
     "an inversion formula in the plane of the source, an approximation elsewhere",
     "the projections are complete and without noise, and the volume hardly changes along the axis",
 )
-_KRYLOV: dict[str, Callable[[Pair], Method]] = {
+_KRYLOV: dict[str, Maker] = {
     "ab_gmres": _krylov("ab_gmres", solvers.ab_gmres, "the distance ||y - A x|| never grows"),
     "ba_gmres": _krylov("ba_gmres", solvers.ba_gmres, "||K (y - A x)|| never grows"),
 }
-_DIRECT: dict[str, Callable[[Pair], Method]] = {"fbp": _fbp, "sirt": _sirt, "cgls": _cgls, **_KRYLOV}
+_DIRECT: dict[str, Maker] = {"fbp": _fbp, "sirt": _sirt, "cgls": _cgls, **_KRYLOV}

@@ -138,6 +138,7 @@ class Method:
             inexactly; else ``None``.
         tolerance: The relative residual at which to stop, unless told otherwise.
         rounding: The relative error of a prior in half precision, as measured; else zero.
+        closed_form: Whether nothing is iterated.
     """
 
     name: str
@@ -151,6 +152,7 @@ class Method:
     backward: Callable[[Tensor, Tensor], tuple[BackwardError, ...]] | None = None
     tolerance: float = TOLERANCE
     rounding: float = 0.0
+    closed_form: bool = False
 
     def remarked(self, remarks: tuple[Remark, ...]) -> "Method":
         """The same with remarks on its certificate."""

@@ -84,6 +84,13 @@ class Result:
         return max(self.solution.steps)
 
     @property
+    def outcome(self) -> str:
+        """How it ended, in a few words."""
+        if self.plan.method.closed_form:
+            return "computed in closed form"
+        return f"{self.status.value} after {self.steps} step{'s' * (self.steps != 1)}"
+
+    @property
     def residual(self) -> float:
         """The largest relative residual at the last look."""
         return max(self.solution.history[-1].residuals)
@@ -347,7 +354,8 @@ def _write_figure(result: Result, figure: Path, overwrite: bool) -> None:
     if problem.weighted:
         frames = imaging.to_tensor(problem.image, x.dtype.to_real()).to(x)
         measurement = frames if problem.family.geometry is None else as_items(frames, problem.family.geometry)
-    history = [(look.step, max(look.residuals)) for look in result.solution.history]
+    looks = () if plan.method.closed_form else result.solution.history
+    history = [(look.step, max(look.residuals)) for look in looks]
     draw = solve_figure if x.ndim == 4 else functools.partial(volume_figure, spacing=problem.family.spacing)
     draw(
         figure,
@@ -355,7 +363,7 @@ def _write_figure(result: Result, figure: Path, overwrite: bool) -> None:
         x,
         problem.family.on(problem.image_shape).A(x) - measurement,
         history,
-        title=f"{problem.family.spec.name}, {problem.prior.spec}, {plan.method.name}: {result.status.value}",
+        title=f"{problem.family.spec.name}, {problem.prior.spec}, {plan.method.name}: {result.outcome}",
         value_range=problem.template.value_range,
         measured_range=problem.image.value_range,
         certificate_sentence=plan.method.certificate.sentence,

@@ -209,7 +209,7 @@ def _draw_history(axes: "Axes", history: Sequence[tuple[int, float]]) -> None:
         steps, values = zip(*points, strict=True)
         axes.semilogy(steps, values, color=ACCENT, linewidth=1.3, marker="o" if len(points) < 12 else "", markersize=3)
     else:
-        axes.text(0.5, 0.5, "no steps", ha="center", transform=axes.transAxes, color=GREY)
+        axes.text(0.5, 0.5, "nothing was iterated", ha="center", transform=axes.transAxes, color=GREY)
     axes.set_xlabel("step", fontsize=8)
     axes.yaxis.tick_right()  # beside the colour bar's numbers, so that the columns keep their places
     axes.grid(True, which="major", axis="y", linewidth=0.4, color="#e5e7eb")

@@ -49,6 +49,10 @@ def error_of(name: str, truth: np.ndarray) -> float:
     return float(np.linalg.norm(found - truth) / np.linalg.norm(truth))
 
 
+def roughness(name: str) -> float:
+    return float(np.abs(np.diff(tifffile.imread(name), axis=1)).mean())
+
+
 def test_a_simulated_scan_is_reconstructed_in_attenuation(run, sinogram: Path, disc: np.ndarray) -> None:
     outcome = run("solve", sinogram, "-o", "slice.tif", "--figure", "slice.png", "--device", "cpu")
     assert outcome.code == 0, outcome.err
@@ -66,7 +70,10 @@ def test_a_filtered_back_projection_is_the_quick_look_and_promises_nothing(run, 
     outcome = run("solve", sinogram, "-o", "slice.tif", "--method", "fbp", *CT)
     assert outcome.code == 0, outcome.err
     assert "No guarantee" in outcome.out
+    assert "slice.tif: computed in closed form, " in outcome.out
     assert error_of("slice.tif", disc) < 0.3
+    assert run("solve", sinogram, "-o", "sharp.tif", "--method", "fbp", "--window", "ram-lak", *CT).code == 0
+    assert roughness("sharp.tif") > 1.1 * roughness("slice.tif")
     refused = run("solve", sinogram, "-o", "other.tif", "--method", "fbp", "--require-certificate", *CT)
     assert refused.code == 5
 
@@ -128,6 +135,10 @@ def test_a_sinogram_that_does_not_fit_its_geometry_is_refused(run, sinogram, sca
         (("--water", "-1"), 2, ("water", "positive")),
         (("--range", "0.1:0.2"), 2, ("range", "air")),
         (("--method", "fbp", "--prior", "tv:weight=1"), 2, ("fbp", "no prior")),
+        (("--method", "fbp", "--window", "han"), 2, ("'han'", "hann")),
+        (("--method", "sirt", "--window", "hann"), 2, ("'hann'", "sirt", "fbp")),
+        (("--method", "fbp", "--tolerance", "1e-3"), 2, ("0.001", "fbp", "closed form")),
+        (("--method", "cgls", "--stepsize", "0.5"), 2, ("0.5", "cgls", "takes none")),
         (("--method", "fista", "--prior", "tv:weight=1,low=0"), 2, ("fista", "bounds")),
         (("--noise", "3HU",), 2, ("line integrals",)),
         (("--surrogate", "pixeldriven"), 2, ("pixel-driven",)),
@@ -181,6 +192,12 @@ def test_the_baselines_run_without_a_prior(run, sinogram: Path, disc: np.ndarray
     outcome = run("solve", sinogram, "-o", "slice.tif", "--method", method, "--iterations", 30, *CT)
     assert outcome.code == 0, outcome.err
     assert error_of("slice.tif", disc) < 0.3
+
+
+def test_sirt_takes_the_relaxation_it_is_told(run, sinogram: Path) -> None:
+    for given, expected in (((), 1.0), (("--stepsize", "0.5"), 0.5)):
+        outcome = run("solve", sinogram, "--dry-run", "--json", "--method", "sirt", *given, *CT)
+        assert json.loads(outcome.out)["stepsize"] == expected
 
 
 def test_a_scan_ends_by_its_own_default_tolerance_unless_another_is_asked_for(run, sinogram: Path) -> None:

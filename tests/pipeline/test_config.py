@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recon.errors import UsageError
+from recon.operators import tomography
 from recon.pipeline.config import (
+    WINDOWS,
     Noise,
     SolveConfig,
     config_from,
@@ -41,6 +43,13 @@ CONFIGS = st.builds(
 @given(CONFIGS)
 def test_json_gives_the_same_configuration_again(config: SolveConfig) -> None:
     assert config_from(to_json(config)) == config
+
+
+def test_every_window_of_the_ramp_has_its_name() -> None:
+    assert set(WINDOWS) == set(tomography.WINDOWS)
+    for window in WINDOWS:
+        config = SolveConfig(Spec("ct", value="scan.toml"), method="fbp", window=window)
+        assert config_from(to_json(config)) == config
 
 
 def test_the_command_line_goes_before_the_file_and_the_file_before_the_defaults(tmp_path: Path) -> None:
