@@ -222,7 +222,7 @@ def _encode_tiff(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tuple[
         pixels = np.concatenate([pixels, image.alpha.astype(pixels.dtype)], axis=1)
     with guard(paths[0]) as temporary:
         array = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
-        tiff.encode_tiff(temporary, array, inverted, image.alpha is not None, image.source.profile)
+        tiff.encode_tiff(temporary, array, inverted, image.alpha is not None, image.source.profile, image.spacing)
     return 0, ()
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,21 @@ from recon.imaging.decoded import Decoded, RefusedError, check_size, to_axes
 from recon.imaging.image import Array, Grid, Source, integer_grid
 
 _UNCOMPRESSED, _PACKBITS, _DEFLATE = 1, 32773, (8, 32946)
+_CENTIMETRE = 3
+"""The resolution unit that is a length. Inches are left alone: 72 or 300 of them are what a printer was to do."""
+
+_MILLIMETRES = {
+    "nm": 1e-6,
+    "um": 1e-3,
+    "µm": 1e-3,
+    "\\u00b5m": 1e-3,
+    "micron": 1e-3,
+    "microns": 1e-3,
+    "mm": 1.0,
+    "cm": 10.0,
+}
+_IMAGEJ_UNIT, _HEADER = re.compile(r"^unit=(.{1,12})$", re.MULTILINE), 4096
+_LEAST_MM, _MOST_MM = 1e-6, 1e4
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE = 0, 1, 2, 3
 
 
@@ -33,7 +49,7 @@ def decode_tiff(data: bytes, limit: int) -> Decoded:
             if part is None:
                 raise RefusedError("a page of the TIFF is missing.")
             _check_segments(data, part)
-        array = _unpacked(data, series, page)
+        array, spacing = _unpacked(data, series, page), _spacing(page)
     array, layout = _merge_frames(array, axes)
     pixels = to_axes(array.astype(array.dtype.newbyteorder("=")), layout)
     if pixels.dtype.kind == "b":
@@ -55,17 +71,29 @@ def decode_tiff(data: bytes, limit: int) -> Decoded:
         flipped = np.iinfo(pixels.dtype).max - pixels[:, :colours]
         pixels = np.concatenate([flipped, pixels[:, colours:]], axis=1)
     alpha = pixels[:, colours:] if channels in (2, 4) else None
-    return Decoded(pixels[:, :colours], Source("tiff", layout, str(pixels.dtype), profile), grid, alpha, notes=notes)
+    source = Source("tiff", layout, str(pixels.dtype), profile)
+    return Decoded(pixels[:, :colours], source, grid, alpha, spacing=spacing, notes=notes)
 
 
-def encode_tiff(path: Path, pixels: Array, white_is_zero: bool, opacity: bool, profile: bytes | None) -> None:
-    """Write stored pixels, shape (frames, height, width, channels), uncompressed; BigTIFF where they need it."""
+def encode_tiff(  # noqa: PLR0913, PLR0917  as many as the format has
+    path: Path,
+    pixels: Array,
+    white_is_zero: bool,
+    opacity: bool,
+    profile: bytes | None,
+    spacing: tuple[float, float] | None,
+) -> None:
+    """Write stored pixels, shape (frames, height, width, channels), uncompressed; BigTIFF where they need it.
+
+    The distances of rows and of columns in mm, where they are known, are written as pixels a centimetre.
+    """
     import tifffile  # noqa: PLC0415 - takes time, and few need it
 
     frames, _, _, channels = pixels.shape
     array = pixels[..., 0] if channels == 1 else pixels
     array = array[0] if frames == 1 else array
     grey = "miniswhite" if white_is_zero else "minisblack"
+    rows, columns = (spacing if _is_sane(spacing) else None) or (None, None)
     tifffile.imwrite(
         path,
         array,
@@ -74,9 +102,36 @@ def encode_tiff(path: Path, pixels: Array, white_is_zero: bool, opacity: bool, p
         extrasamples=["unassalpha"] if opacity else None,
         iccprofile=profile,
         software="recon",
+        resolution=(10 / columns, 10 / rows) if rows and columns else None,
+        resolutionunit="CENTIMETER" if rows and columns else None,
         metadata=None,
         bigtiff=array.nbytes > 2**32 - 2**25,
     )
+
+
+def _spacing(page: Any) -> tuple[float, float] | None:
+    """The distances of rows and of columns in mm, by the centimetre or by the unit that ImageJ keeps elsewhere."""
+    description, unit = str(page.description)[:_HEADER], page.tags.get("ResolutionUnit")
+    stated = _IMAGEJ_UNIT.search(description) if description.startswith("ImageJ=") else None
+    if stated is not None:
+        size = _MILLIMETRES.get(stated[1].strip().lower(), 0.0)
+    else:
+        size = 10.0 if unit is not None and unit.value == _CENTIMETRE else 0.0
+    rows, columns = (size * _units_a_pixel(page.tags.get(name)) for name in ("YResolution", "XResolution"))
+    return (rows, columns) if _is_sane((rows, columns)) else None
+
+
+def _units_a_pixel(resolution: Any) -> float:
+    """Of a tag that holds pixels a unit as a ratio; 0 where it does not."""
+    try:
+        pixels, units = resolution.value
+        return float(units / pixels)
+    except (AttributeError, TypeError, ValueError, ArithmeticError):
+        return 0.0
+
+
+def _is_sane(spacing: tuple[float, float] | None) -> bool:
+    return spacing is not None and all(_LEAST_MM <= length <= _MOST_MM for length in spacing)
 
 
 def _check_segments(data: bytes, page: Any) -> None:

@@ -103,6 +103,8 @@ class TrainingConfig:
         warmup: Steps in which the rate rises to its highest.
         final: The last rate of ``"cosine"``, relative to the highest.
         ema: The decay of the running average of the weights that is kept as the network; 0: the weights themselves.
+            With a penalty at most 0.99: the mean of networks that keep a constraint need not keep it (weights with
+            ||Q'|| 1.02 had an average of 0.999 with 1.32).
         clip: The largest norm of a gradient; 0: any.
         precision: ``"bfloat16"`` for the forward pass of a DnCNN; whatever constrains a network runs in single.
         inner_steps: For a prox: unrolled steps; 0: to ``inner_accuracy``, with implicit gradients.

@@ -102,6 +102,27 @@ def test_tiff_unchanged_is_identical(tmp_path: Path, dtype: str, shape: tuple[in
     assert same(tifffile.imread(tmp_path / "b.tif"), pixels)
 
 
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ({"resolution": (20.0, 40.0), "resolutionunit": "CENTIMETER"}, (0.25, 0.5)),
+        ({"resolution": (20.0, 40.0), "imagej": True, "metadata": {"unit": "mm"}}, (0.025, 0.05)),
+        ({"resolution": (20.0, 40.0), "imagej": True, "metadata": {"unit": "\\u00B5m"}}, (2.5e-5, 5e-5)),
+        ({"resolution": (20.0, 40.0), "imagej": True, "metadata": {"unit": "parsec"}}, None),
+        ({"resolution": (20.0, 40.0), "imagej": True}, None),
+        ({"resolution": (300.0, 300.0), "resolutionunit": "INCH"}, None),
+        ({"resolution": ((0, 1), (0, 7)), "resolutionunit": "CENTIMETER"}, None),
+        ({}, None),
+    ],
+)
+def test_tiff_keeps_the_size_of_a_pixel_where_it_is_a_length(tmp_path: Path, written, expected) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", some("uint16", SIDES), **written)
+    image = read(tmp_path / "a.tif")
+    assert image.spacing == (None if expected is None else pytest.approx(expected, rel=1e-6))
+    write(image, tmp_path / "b.tif")
+    assert read(tmp_path / "b.tif").spacing == (None if expected is None else pytest.approx(expected, rel=1e-6))
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_tiff_of_either_byte_order_planes_and_deflate(tmp_path: Path, order: str) -> None:
     pixels = some("uint16", (3, *SIDES))
