@@ -110,16 +110,18 @@ class Plan:
             *self._mismatch_lines(),
             ("prior", str(problem.prior.spec)),
             ("noise", "not needed" if problem.noise is None else f"{problem.noise:.4g} of the range"),
-            (
-                "method",
-                f"{method.name}, at most {problem.config.iterations} steps, to a residual of {self.tolerance:g}",
-            ),
+            ("method", f"{method.name}, {self._effort()}"),
             ("  step size", self._steps()),
             ("device", str(problem.device)),
             ("memory", f"about {self.memory_bytes / 2**20:.0f} MiB beside the program itself"),
         ]
         width = max(len(name) for name, _ in lines)
         return "\n".join([*(f"{name:<{width}}  {text}" for name, text in lines), "", str(method.certificate)])
+
+    def _effort(self) -> str:
+        if self.method.closed_form:
+            return "in closed form"
+        return f"at most {self.problem.config.iterations} steps, to a residual of {self.tolerance:g}"
 
     def _mismatch_lines(self) -> list[tuple[str, str]]:
         mismatch = self.pair.mismatch

@@ -1,8 +1,10 @@
 """One step of the optimisation after the other; everything that decides the next one is in a state that can be kept."""
 
+import contextlib
 import copy
 import hashlib
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import final
 
@@ -217,22 +219,32 @@ class Trainer:
             generator = self._generator("batch", first)
             frames = self.patches.draw(config.batch, generator, 2 if config.loss == "noise2noise" else 1)
             data = sample(frames, config, generator, self.restoration).part(begin, end).to(self.device)
-            self.held = (first, data if self.teacher is None else self.teacher.shown(data))
+            if self.teacher is not None:
+                with self._together():
+                    data = self.teacher.shown(data)
+            self.held = (first, data)
         return self.held[1].turned(way)
 
     def _differentiate(self, data: Sample) -> tuple[Tensor, Tensor]:
-        """As :func:`fidelity`, with the gradient left in the parameters; what fails in one process ends all."""
-        failure, config = None, self.recipe.training
+        """As :func:`fidelity`, with the gradient left in the parameters."""
+        config = self.recipe.training
         shares = (data.level / config.noise[1]) ** -config.balance
-        try:
+        with self._together():
             values, denoised = fidelity(self.network, data, config, self.restoration)
             ((shares * values).sum() / config.batch).backward()  # type: ignore[no-untyped-call]
+        return values, denoised
+
+    @contextlib.contextmanager
+    def _together(self) -> Iterator[None]:
+        """What is not solved in one process ends all, where they would wait for it."""
+        failure = None
+        try:
+            yield
         except GuaranteeError as error:
             failure = error
         if self.group.any(failure is not None):
             what = "a patch of another process is not solved" if failure is None else str(failure)
             raise GuaranteeError(f"at step {self.step + 1} {what}") from failure
-        return values, denoised
 
     def _penalise(self, data: Sample, denoised: Tensor, begin: int) -> float:
         """Add the gradient of the penalty to those of the loss; the largest norm over all processes, or NaN."""

@@ -6,10 +6,11 @@ import pytest
 import torch
 from training_cases import FREE, NOISE, RIDGE, patches, recipe, same, write_scenes
 
-from recon.errors import InputError, UsageError
+from recon.errors import GuaranteeError, InputError, UsageError
 from recon.priors.networks import load
 from recon.training import Images, Listeners, prepare, train
 from recon.training.data import turned
+from recon.training.group import Group
 from recon.training.losses import Sample
 from recon.training.teacher import Teacher
 from recon.training.trainer import Trainer
@@ -125,3 +126,17 @@ def test_a_run_with_an_echo_goes_on_to_the_bit(teacher, images, tmp_path):
 def test_an_echo_wants_a_teacher_and_at_most_the_eight_ways(training):
     with pytest.raises(UsageError, match=r"training.echo = \d.*expected 1 to 8"):
         recipe(STUDENT, **training).check()
+
+
+def test_a_teacher_that_fails_in_one_process_ends_all(teacher, monkeypatch):
+    trainer = Trainer(recipe(STUDENT, teacher=str(teacher)), patches())
+    asked = []
+    monkeypatch.setattr(Group, "any", lambda self, flag: asked.append(flag) or flag)
+
+    def fail(self, data):
+        raise GuaranteeError("the inner iteration is not solved")
+
+    monkeypatch.setattr(Teacher, "shown", fail)
+    with pytest.raises(GuaranteeError, match="at step 1 the inner iteration is not solved"):
+        trainer.advance()
+    assert asked == [True]
