@@ -5,13 +5,14 @@ from typing import Any
 
 from torch import Tensor
 
-from recon import priors, solvers
+from recon import solvers
 from recon.certificates import Certificate, certify_preconditioned_forward_backward, stated
 from recon.errors import UsageError
 from recon.operators import sirt_weights
 from recon.operators.tomography import Tomography, WeightedTomography, inverse
 from recon.pipeline.config import SolveConfig
 from recon.pipeline.method import Method, Pair
+from recon.priors import Prior, Resolvent
 from recon.types import LinearOperator
 
 Maker = Callable[[Pair, SolveConfig], Method]
@@ -27,8 +28,13 @@ WINDOW = "hann"
 """Of filtered back-projection: the smoothest, for noisy data."""
 
 
-def direct_method(pair: Pair, config: SolveConfig) -> Method:
+def direct_method(pair: Pair, config: SolveConfig, prior: Prior) -> Method:
     """That of a configuration, one of :data:`recon.pipeline.config.DIRECT_METHODS`.
+
+    Args:
+        pair: The operator.
+        config: What to do.
+        prior: None, or a box for ``sirt``.
 
     Raises:
         UsageError: It does not fit the operator, or takes no surrogate, or needs one.
@@ -38,7 +44,7 @@ def direct_method(pair: Pair, config: SolveConfig) -> Method:
         raise UsageError(f"method is {name!r} without a surrogate; expected one, as in --surrogate pixel-driven.")
     if name not in _KRYLOV and pair.surrogate is not None:
         raise UsageError(f"method is {name!r} with a surrogate; expected none, as it takes the adjoint itself.")
-    return _DIRECT[name](pair, config)
+    return _sirt(pair, config, prior.resolvent(1.0)) if name == "sirt" else _DIRECT[name](pair, config)
 
 
 def _fbp(pair: Pair, config: SolveConfig) -> Method:
@@ -62,12 +68,12 @@ def _projector(operator: LinearOperator) -> Tomography:
     return operator
 
 
-def _sirt(pair: Pair, config: SolveConfig) -> Method:
-    weights, nothing, stepsize = sirt_weights(pair.operator), priors.identity(), config.stepsize or 1.0
-    certificate = certify_preconditioned_forward_backward(pair.properties, weights, nothing.properties, stepsize)
+def _sirt(pair: Pair, config: SolveConfig, box: Resolvent) -> Method:
+    weights, stepsize = sirt_weights(pair.operator), config.stepsize or 1.0
+    certificate = certify_preconditioned_forward_backward(pair.properties, weights, box.properties, stepsize)
 
     def algorithm(y: Tensor) -> solvers.Algorithm[Any]:
-        return solvers.sirt(pair.operator, y, stepsize, weights=weights)
+        return solvers.sirt(pair.operator, y, stepsize, box, weights)
 
     return Method("sirt", stepsize, None, (0.0, 2.0), certificate, algorithm, tolerance=NOISY_TOLERANCE)
 
@@ -117,4 +123,4 @@ _KRYLOV: dict[str, Maker] = {
     "ab_gmres": _krylov("ab_gmres", solvers.ab_gmres, "the distance ||y - A x|| never grows"),
     "ba_gmres": _krylov("ba_gmres", solvers.ba_gmres, "||K (y - A x)|| never grows"),
 }
-_DIRECT: dict[str, Maker] = {"fbp": _fbp, "sirt": _sirt, "cgls": _cgls, **_KRYLOV}
+_DIRECT: dict[str, Maker] = {"fbp": _fbp, "cgls": _cgls, **_KRYLOV}

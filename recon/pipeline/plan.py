@@ -181,7 +181,7 @@ def make_plan(
 def _method(problem: Problem, pair: Pair, hardest: Measured | None, say: Say) -> Method:
     config = problem.config
     if config.method in DIRECT_METHODS:
-        return direct_method(pair, config)
+        return direct_method(pair, config, problem.prior.prior)
     known = problem.prior.prior
     prior, rounding = _measured(problem, pair, known if hardest is None else believed(known, hardest))
     method = choose_method(

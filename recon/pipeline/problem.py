@@ -192,13 +192,15 @@ def _weighed(operator: Tomography | WeightedTomography, measurement: Tensor) -> 
 
 
 def _prior_spec(config: SolveConfig, default: Spec) -> Spec:
-    """The prior that was asked for; none for a method that takes none."""
+    """The prior that was asked for; none for a method that takes none, or a box for the one that can project."""
     if config.method not in DIRECT_METHODS:
         return config.prior or default
+    if config.method == "sirt" and config.prior is not None and config.prior.name == "box":
+        return config.prior
     if config.prior is not None and config.prior.name != "none":
         raise UsageError(
             f"method is {config.method!r} and the prior {config.prior}; expected no prior, because {config.method} "
-            "takes none."
+            "takes none; sirt takes a box."
         )
     return Spec("none")
 

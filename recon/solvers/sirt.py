@@ -5,8 +5,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from recon.operators import PreconditionedLeastSquares, Weights, sirt_weights
-from recon.priors import box as projection
-from recon.priors import identity
+from recon.priors import Resolvent, identity
 from recon.solvers.algorithm import Algorithm
 from recon.solvers.forward_backward import Iterate, forward_backward
 from recon.types import LinearOperator
@@ -16,7 +15,7 @@ def sirt(
     operator: LinearOperator,
     measurement: Tensor,
     relaxation: float = 1.0,
-    box: tuple[float, float] | None = None,
+    constraint: Resolvent | None = None,
     weights: Weights | None = None,
 ) -> Algorithm[Iterate]:
     """The iteration ``x+ = P(x - s D A^T R (A x - y))``, with D and R the inverse column and row sums of A.
@@ -29,13 +28,12 @@ def sirt(
         operator: A, with its exact adjoint.
         measurement: y, (batch, ...).
         relaxation: s > 0.
-        box: The lowest and the highest value of a pixel, either of them infinite; ``None`` for no constraint.
+        constraint: The projection on a box, :func:`recon.priors.box`; ``None`` for no constraint.
         weights: D and R, from :func:`recon.operators.sirt_weights`; ``None`` computes them, which takes an operator
             that knows its domain.
 
     Raises:
-        UsageError: The relaxation is not a positive finite number, the box is empty, or the sums are negative.
+        UsageError: The relaxation is not a positive finite number, or the sums are negative.
     """
     data = PreconditionedLeastSquares(operator, measurement, weights or sirt_weights(operator))
-    constraint = identity() if box is None else projection(*box)
-    return replace(forward_backward(data, constraint, relaxation), name="SIRT")
+    return replace(forward_backward(data, constraint or identity(), relaxation), name="SIRT")

@@ -200,6 +200,15 @@ def test_sirt_takes_the_relaxation_it_is_told(run, sinogram: Path) -> None:
         assert json.loads(outcome.out)["stepsize"] == expected
 
 
+def test_sirt_keeps_to_a_box(run, sinogram: Path, disc: np.ndarray) -> None:
+    steps = ("--method", "sirt", "--iterations", 30, *CT)
+    assert run("solve", sinogram, "-o", "free.tif", *steps).code == 0
+    outcome = run("solve", sinogram, "-o", "box.tif", "--prior", "box", *steps)
+    assert outcome.code == 0, outcome.err
+    assert tifffile.imread("free.tif").min() < 0 <= tifffile.imread("box.tif").min()
+    assert error_of("box.tif", disc) < error_of("free.tif", disc)
+
+
 def test_a_scan_ends_by_its_own_default_tolerance_unless_another_is_asked_for(run, sinogram: Path) -> None:
     """The data term of a projector is split off, and its steps need not be as short as those of other methods."""
     for given, expected in (

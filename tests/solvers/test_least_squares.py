@@ -8,6 +8,7 @@ import torch
 
 from recon.errors import UsageError
 from recon.operators import CartesianMRI, Matrix, Space, from_matrix, sirt_weights
+from recon.priors import box
 from recon.solvers import Status, ab_gmres, ba_gmres, cgls, iterate, sirt, solve
 
 
@@ -278,7 +279,7 @@ def test_sirt_tends_to_the_weighted_least_squares_solution():
 def test_sirt_in_a_box_satisfies_the_conditions_of_the_weighted_problem():
     A = RANDOM(12, 5).abs()
     y = measured(A, 2) * 3
-    run = solve(sirt(from_matrix(A), y, 1.9, box=(0.0, 1.0)), start(A, 2), tolerance=1e-13, max_steps=100_000)
+    run = solve(sirt(from_matrix(A), y, 1.9, box(0.0, 1.0)), start(A, 2), tolerance=1e-13, max_steps=100_000)
     force = ((run.x @ A.T - y) / A.sum(1)) @ A
     assert ((run.x > 0) & (run.x < 1)).any()
     assert force[(run.x > 0) & (run.x < 1)].abs().max() < 1e-7
