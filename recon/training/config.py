@@ -112,8 +112,6 @@ class TrainingConfig:
             at a lower one it is finer in proportion.
         balance: p: the loss of a patch at level s is divided by (s / highest)^p. The squared error of a good denoiser
             grows with about s^1.3, so that with 0 the highest levels alone decide; 1.3 makes all count alike.
-        revive: For a ConvexRidge network: steps between two looks for filters that training has lost, in its first
-            half; these are drawn anew (:meth:`recon.priors.networks.ConvexRidge.revive`). 0: never.
     """
 
     mode: str = "denoise"
@@ -135,7 +133,6 @@ class TrainingConfig:
     inner_steps: int = 0
     inner_accuracy: float = 0.01
     balance: float = 0.0
-    revive: int = 0
 
     def check(self) -> None:
         """See :meth:`DataConfig.check`."""
@@ -150,7 +147,7 @@ class TrainingConfig:
         _one_of("training.schedule", self.schedule, SCHEDULES)
         _one_of("training.precision", self.precision, PRECISIONS)
         _at_least("training", self, batch=1, steps=1, seed=0, warmup=0, final=0, ema=0, clip=0, inner_steps=0)
-        _at_least("training", self, balance=0, revive=0)
+        _at_least("training", self, balance=0)
         _below_one("training", self, "ema", "inner_accuracy")
         if not (self.learning_rate > 0 and self.inner_accuracy > 0):
             raise UsageError(
@@ -322,11 +319,6 @@ class Recipe:
             raise UsageError(
                 f"training.precision = 'bfloat16' for a {self.network.family} network; expected 'single', because "
                 "what makes it nonexpansive is derived from its weights in every step."
-            )
-        if self.training.revive and not isinstance(self.network, ConvexRidgeConfig):
-            raise UsageError(
-                f"training.revive = {self.training.revive} for a {self.network.family} network; expected 0, because it "
-                "has no filters to lose."
             )
         if self.training.inner_steps and not isinstance(self.network, ConvexRidgeConfig):
             raise UsageError(

@@ -99,7 +99,6 @@ class Trainer:
         """
         config = self.recipe.training
         begin, end = self.group.share(config.batch)
-        self._revive()
         data = self._batch(begin, end)
         self.optimizer.zero_grad(set_to_none=True)
         values, denoised = self._differentiate(data)
@@ -199,17 +198,6 @@ class Trainer:
     def is_finite(self) -> bool:
         """Whether all weights are numbers."""
         return all(bool(parameter.isfinite().all()) for parameter in self.network.parameters())
-
-    def _revive(self) -> None:
-        """Draw lost filters anew, without the momentum of those they replace; every process draws the same."""
-        config, network = self.recipe.training, self.network
-        if not config.revive or self.step % config.revive or 2 * self.step >= config.steps:
-            return
-        if not isinstance(network, ConvexRidge) or not network.revive(self._generator("revive")).any():
-            return
-        self.average.load_state_dict(network.state_dict())  # the mean of an old filter and a new one is neither
-        for state in self.optimizer.state.values():
-            state["exp_avg"].zero_()
 
     def _batch(self, begin: int, end: int) -> Sample:
         """This process's part of the batch; with an echo, that of the steps before seen another way."""

@@ -53,11 +53,10 @@ def test_it_learns_without_clean_images(loss):
         recipe(replace(FREE, conditioned=True, noise_range=(0.05, 0.2)), penalty=0.1, noise=(0.05, 0.2)),
         recipe(RIDGE),
         recipe(RIDGE, inner_steps=3),
-        recipe(RIDGE, revive=2, steps=20),
         recipe(RIDGE, loss="sure"),
         recipe(RIDGE, loss="r2r"),
     ],
-    ids=["penalty", "conditioned", "implicit", "unrolled", "revived", "sure", "r2r"],
+    ids=["penalty", "conditioned", "implicit", "unrolled", "sure", "r2r"],
 )
 def test_going_on_from_a_state_is_the_same_to_the_bit(given):
     whole, half = Trainer(given, patches()), Trainer(given, patches())
@@ -72,17 +71,6 @@ def test_going_on_from_a_state_is_the_same_to_the_bit(given):
     for _ in range(3):
         resumed.advance()
     assert same(resumed.state(), whole.state())
-
-
-def test_lost_filters_are_drawn_anew_in_the_first_half():
-    trainer = Trainer(recipe(RIDGE, revive=3, steps=10), patches())
-    kernel = trainer.network.filters.kernels[-1].detach()
-    for step, revived in enumerate([True, False, False, True, False, False, False]):
-        kernel[1] = 0
-        trainer.advance()
-        assert (float(kernel[1].abs().max()) > 0.02) == revived, step
-    with pytest.raises(UsageError, match="revive = 3 for a DnCNN network"):
-        recipe(FREE, revive=3)
 
 
 def test_another_seed_is_another_training():

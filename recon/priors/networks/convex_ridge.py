@@ -21,10 +21,6 @@ from recon.types import Map
 GRID = 128
 """Frequencies an axis for the bound of the filters: the bound only fixes the units of the weight."""
 
-_LOST, _REBORN = 1e-3, 0.3
-"""Norms of filters: below the first, relative to the largest, one is lost; the second, relative to the median of the
-others, is what it begins with again, so that it is no great disturbance."""
-
 _WEIGHT, _SCALE = 25.0, 0.2
 """What training starts from: the weight, and the scales relative to the response of each filter to the noise. A scale
 well above that response would make the potential quadratic, and a linear filter what training has to leave first."""
@@ -126,7 +122,8 @@ class ConvexRidge(Network):
         self.log_scale = nn.Parameter(torch.empty(config.levels, groups))
         if not self.log_scale.is_meta:  # where sizes are all that is wanted
             with torch.no_grad():
-                self.log_scale.copy_((_SCALE * self._norms()).log())
+                response = self.filters.derive()[0].square().sum((1, 2, 3)).view(groups, -1).sum(1).sqrt()
+                self.log_scale.copy_((_SCALE * response).log())
 
     @property
     def conditioned(self) -> bool:
@@ -170,35 +167,6 @@ class ConvexRidge(Network):
         with torch.no_grad():
             point = prox(ridge, x, self.solver)
         return _symmetric(lambda v: 2 * solve_curved(ridge, point, v, self.solver.adjoint_accuracy) - v)
-
-    @torch.no_grad()
-    def revive(self, generator: torch.Generator) -> Tensor:
-        """Draw the filters anew that training has lost; which, ``(filters / group,)``.
-
-        Far below its scale the potential of a filter is quadratic, and its gradient vanishes with the filter: what has
-        shrunk that far does not come back by itself. The new one has the profile and the relative scale that are the
-        median of the others.
-        """
-        norms = self._norms()
-        lost = norms < _LOST * norms.max()
-        if not lost.any():
-            return lost
-        size, rows = norms[~lost].median(), lost.repeat_interleave(self.config.group)
-        scale = (self.log_scale - norms.log())[:, ~lost].median(1, keepdim=True).values
-        last = self.filters.kernels[-1]
-        drawn = torch.randn(last[rows].shape, generator=generator).to(last)
-        last[rows] = drawn * last[~rows].std(correction=0)
-        gain = _REBORN * size / self._norms()[lost]
-        last[rows] *= gain.repeat_interleave(self.config.group).view(-1, 1, 1, 1)
-        self.log_scale[:, lost] = (scale + self._norms().log())[:, lost]
-        for parameter in self.profile.parameters():
-            parameter[lost] = parameter[~lost].median(0).values
-        return lost
-
-    def _norms(self) -> Tensor:
-        """Of each filter, or group of filters."""
-        squares = self.filters.derive()[0].square().sum((1, 2, 3))
-        return squares.view(-1, self.config.group).sum(1).sqrt()
 
     def _share(self, noise_level: NoiseLevel) -> Tensor | float:
         """Of the accuracy that is asked for: in training finer where there is less noise that could hide an error."""
