@@ -188,7 +188,7 @@ def hardest(
                     slope, direction = jacobian_norm(derivative(x), x, search.lanczos)
                     slope = replace(slope, error=slope.error + accuracy)
                     found.append(Hardest(slope, x, x, f"{name}: derivative"))
-                x, direction, quotient = _ascend(Q, x, direction, distance * x.numel() ** 0.5, search)
+                x, direction, quotient = ascend(Q, x, direction, distance * x.numel() ** 0.5, search)
                 y = x + direction
                 error = accuracy * float((_norm(x) + _norm(y)) / _norm(direction))
                 secant = Measured(quotient, "a secant: a lower bound", error)
@@ -257,10 +257,20 @@ def believed(claim: Constant, found: Hardest) -> Constant:
     return claim
 
 
-def _ascend(Q: Map, x: Tensor, direction: Tensor, distance: float, search: Search) -> tuple[Tensor, Tensor, float]:
+def ascend(Q: Map, x: Tensor, direction: Tensor, distance: float, search: Search) -> tuple[Tensor, Tensor, float]:
     """Normalised gradient ascent on log (||Q(x + h) - Q(x)|| / ||h||) over x, and over h of a fixed norm.
 
     The best point is returned, not the last; the step shrinks linearly.
+
+    Args:
+        Q: The map, differentiable by autograd.
+        x: Where to begin.
+        direction: Of h, at first.
+        distance: The norm of h.
+        search: How many steps, and how long.
+
+    Returns:
+        x, h and the quotient that they attain.
     """
     x, h = x.detach(), _to_norm(direction.detach(), distance)
     best, best_x, best_h = -1.0, x, h

@@ -221,6 +221,9 @@ class PenaltyConfig:
         samples: Patches of the batch that are looked at; 0: all.
         wild: The probability of each to be mixed with noise without any image, at a random ratio: where a search for
             violations begins too, and the images of the folder never lead.
+        hunt: Steps for which the first of the points is moved, one step of gradient ascent of a secant of Q each, to
+            where the network expands most, which is where a search for violations goes; then another one is taken.
+            0: every point is only looked at where it is drawn.
     """
 
     weight: float = 0.0
@@ -230,10 +233,11 @@ class PenaltyConfig:
     applications: int = 6
     samples: int = 0
     wild: float = 0.0
+    hunt: int = 0
 
     def check(self) -> None:
         """See :meth:`DataConfig.check`."""
-        _at_least("penalty", self, weight=0, start=0, ramp=0, applications=1, samples=0, wild=0)
+        _at_least("penalty", self, weight=0, start=0, ramp=0, applications=1, samples=0, wild=0, hunt=0)
         if self.wild > 1:
             raise UsageError(f"penalty.wild = {self.wild!r}; expected a share, at most 1.")
         if not 0 < self.target <= 1:

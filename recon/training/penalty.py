@@ -14,8 +14,13 @@ from typing import final
 import torch
 from torch import Tensor
 
+from recon.certificates.refutation import Search, ascend
 from recon.errors import UsageError
 from recon.priors.networks import Derivative, DnCNN, Network
+
+_SECANT, _PACE = 0.05, 0.03
+"""The root mean square of h, that of the longer secants of :class:`recon.certificates.refutation.Search`; and that of a
+step of x."""
 
 _ROUNDING = 64
 """Rounding units of a vector below which what orthogonalisation leaves of it is nothing: the space is exhausted."""
@@ -72,6 +77,29 @@ def excess(network: Network, x: Tensor, level: Tensor | None, vector: Tensor, ta
             f"excess: {network.config.family} is no DnCNN; expected one, because its derivative is made of its weights."
         )
     return (network.derivative(x, level).forward(vector).square().sum() - target**2).clamp(min=0)
+
+
+@final
+@dataclass(frozen=True)
+class Quarry:
+    """A point that is moved to where the network expands most, while the network learns not to.
+
+    Attributes:
+        x: The point, ``(1, channels, height, width)``.
+        h: To another point: the secant, of the same shape.
+        level: The noise level, ``(1,)``.
+    """
+
+    x: Tensor
+    h: Tensor
+    level: Tensor
+
+    def hunted(self, network: Network) -> "Quarry":
+        """After one step of gradient ascent of ``||Q(x + h) - Q(x)||`` over x, and over h of a fixed norm."""
+        level = self.level if network.conditioned else None
+        distance = _SECANT * self.x.numel() ** 0.5
+        x, h, _ = ascend(lambda x: network.Q(x, level), self.x, self.h, distance, Search(steps=1, rate=_PACE))
+        return Quarry(x, h, self.level)
 
 
 def between(clean: Tensor, denoised: Tensor, shares: Tensor) -> Tensor:

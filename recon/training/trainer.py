@@ -19,7 +19,7 @@ from recon.training.data import Patches
 from recon.training.equilibrium import Restoration, restoration, tightened
 from recon.training.group import ALONE, Group
 from recon.training.losses import Sample, fidelity, sample
-from recon.training.penalty import between, excess, steepest
+from recon.training.penalty import Quarry, between, excess, steepest
 from recon.training.teacher import Teacher
 
 _ADJOINT = 10.0
@@ -90,6 +90,7 @@ class Trainer:
         if penalty.weight:
             shape = (batch, recipe.network.channels, side, side)
             self.directions = torch.randn(shape, generator=self._generator("directions")).to(self.device)
+        self.quarry: Quarry | None = None
 
     def advance(self) -> Step:
         """Do one step.
@@ -132,6 +133,8 @@ class Trainer:
             mine[begin:end] = self.directions[begin:end]
             self.group.sum_([mine])
             found["directions"] = mine
+        if self.quarry is not None:
+            found |= {f"quarry.{name}": tensor for name, tensor in vars(self.quarry).items()}
         if self.restoration is not None:
             found["kernel"] = self.restoration.blur.psf
         if self.teacher is not None:
@@ -178,6 +181,8 @@ class Trainer:
             self.optimizer.load_state_dict({**whole, "state": moments})
             if self.directions.numel():
                 self.directions.copy_(state["directions"])
+            if "quarry.x" in state:
+                self.quarry = Quarry(**{name: part.to(self.device) for name, part in _under("quarry.", state).items()})
             if self.restoration is not None and not torch.equal(state["kernel"], self.restoration.blur.psf):
                 raise InputError(
                     f"equilibrium.kernel = {self.recipe.equilibrium.kernel!r} is another kernel than at the beginning; "
@@ -241,8 +246,13 @@ class Trainer:
             return math.nan
         mine = [index - begin for index in self.looked_at if 0 <= index - begin < len(data.noisy)]
         norms, found = torch.full((1,), -math.inf), None
-        points = self._points(data.target, denoised, begin)[mine]
-        level = data.level[mine] if network.conditioned else None
+        points, levels = self._points(data.target, denoised, begin)[mine], data.level[mine]
+        if penalty.hunt and begin == 0:
+            self.quarry = self._hunted(points[:1], levels[:1])
+            self.directions[:1] = self.quarry.h
+            points = torch.cat([self.quarry.x, points[1:]])
+            levels = torch.cat([self.quarry.level, levels[1:]])
+        level = levels if network.conditioned else None
         if mine:
             places = [begin + index for index in mine]
             found = steepest(network, points, level, self.directions[places], penalty.applications)
@@ -255,6 +265,13 @@ class Trainer:
             value = excess(network, points[k : k + 1], one, found.vectors[k : k + 1], penalty.target)
             (penalty_weight(penalty, self.step) * value).backward()  # type: ignore[no-untyped-call]
         return max(worst)
+
+    def _hunted(self, x: Tensor, level: Tensor) -> Quarry:
+        """The quarry a step further, or a new one."""
+        age = self.step - self.recipe.penalty.start
+        if self.quarry is None or age % self.recipe.penalty.hunt == 0:
+            self.quarry = Quarry(x, self.directions[:1], level)
+        return self.quarry.hunted(self.network)
 
     def _points(self, clean: Tensor, denoised: Tensor, begin: int) -> Tensor:
         """Where the derivative is looked at, for this process's part of the batch, which begins there."""

@@ -16,6 +16,10 @@ from recon.training.validation import look
 NETWORKS = [FREE, RIDGE, LipschitzConfig(features=4, depth=2)]
 
 
+def hunting(given, steps=3):
+    return replace(given, penalty=replace(given.penalty, hunt=steps, start=1))
+
+
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda config: config.family)
 @pytest.mark.parametrize("loss", ["mse", "l1"])
 def test_it_learns(network, loss):
@@ -51,12 +55,13 @@ def test_it_learns_without_clean_images(loss):
     [
         recipe(FREE, penalty=0.1),
         recipe(replace(FREE, conditioned=True, noise_range=(0.05, 0.2)), penalty=0.1, noise=(0.05, 0.2)),
+        hunting(recipe(replace(FREE, conditioned=True, noise_range=(0.05, 0.2)), penalty=0.1, noise=(0.05, 0.2))),
         recipe(RIDGE),
         recipe(RIDGE, inner_steps=3),
         recipe(RIDGE, loss="sure"),
         recipe(RIDGE, loss="r2r"),
     ],
-    ids=["penalty", "conditioned", "implicit", "unrolled", "sure", "r2r"],
+    ids=["penalty", "conditioned", "hunted", "implicit", "unrolled", "sure", "r2r"],
 )
 def test_going_on_from_a_state_is_the_same_to_the_bit(given):
     whole, half = Trainer(given, patches()), Trainer(given, patches())
@@ -90,6 +95,24 @@ def test_the_penalty_waits_for_its_step():
     trainer = Trainer(recipe(penalty=0.1), patches())
     seen = [trainer.advance().constraint for _ in range(4)]
     assert [math.isnan(value) for value in seen] == [True, True, False, False]
+
+
+def test_a_hunted_point_goes_where_the_network_expands_more():
+    trainer = Trainer(hunting(recipe(FREE, penalty=1e-9, learning_rate=1e-9), 20), patches())
+    with torch.no_grad():
+        trainer.network.kernels[-1].add_(0.1 * torch.randn(trainer.network.kernels[-1].shape))
+    seen = []
+    for _ in range(21):
+        trainer.advance()
+        if trainer.quarry is not None:
+            x, h = trainer.quarry.x, trainer.quarry.h
+            with torch.no_grad():
+                seen.append(float((trainer.network.Q(x + h) - trainer.network.Q(x)).norm() / h.norm()))
+    assert seen == sorted(seen)
+    assert seen[-1] > 1.1 * seen[0]
+    before = trainer.quarry.x
+    trainer.advance()
+    assert (trainer.quarry.x - before).norm() > 0.3 * before.norm()  # another one
 
 
 def test_half_precision_only_where_nothing_is_constrained():
