@@ -16,7 +16,7 @@ from recon.training.validation import look
 NETWORKS = [FREE, RIDGE, LipschitzConfig(features=4, depth=2)]
 
 
-def hunting(given, steps=3):
+def hunting(given, steps=5):
     return replace(given, penalty=replace(given.penalty, hunt=steps, start=1))
 
 
