@@ -219,8 +219,8 @@ class PenaltyConfig:
         applications: Steps of Golub and Kahan, one pass forward and, but for the last, one back; they begin with the
             vectors of the last batch.
         samples: Patches of the batch that are looked at; 0: all.
-        wild: The probability of each to be mixed with noise without any image, at a random ratio: where a search for
-            violations begins too, and the images of the folder never lead.
+        wild: The probability of each to be mixed with a constant, an edge or noise, and half of the time to be replaced
+            by it: where a search for violations begins too, and the images of the folder never lead.
         hunt: Steps for which the first of the points is moved, one step of gradient ascent of a secant of Q each, to
             where the network expands most, which is where a search for violations goes; then another one is taken.
             0: every point is only looked at where it is drawn.

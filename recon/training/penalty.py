@@ -108,6 +108,25 @@ def between(clean: Tensor, denoised: Tensor, shares: Tensor) -> Tensor:
     return share * denoised + (1 - share) * clean
 
 
+def without_data(shape: tuple[int, int, int, int], generator: torch.Generator) -> Tensor:
+    """Images that no folder holds, as :func:`recon.certificates.refutation.starting_images`: constants, edges, noise.
+
+    Args:
+        shape: ``(batch, channels, height, width)``.
+        generator: Of the kind of each, its two colours, and where its edge runs, which is anywhere.
+    """
+    batch, channels, height, width = shape
+    kind, angle, offset = torch.rand((3, batch, 1, 1, 1), generator=generator)
+    colours = torch.rand((2, batch, channels, 1, 1), generator=generator)
+    low, high = (2 * colours - 0.5).clamp(0, 1)  # half of the values at an end of [0, 1]
+    down, right = torch.linspace(-1, 1, height).view(-1, 1), torch.linspace(-1, 1, width)
+    along = torch.cos(2 * torch.pi * angle) * down + torch.sin(2 * torch.pi * angle) * right
+    noise = torch.rand(shape, generator=generator)
+    patterns = (torch.zeros(shape), (along > offset).expand(shape).to(noise), noise, noise.round())
+    chosen: Tensor = torch.stack(patterns)[(4 * kind).long().flatten(), torch.arange(batch)]
+    return low + (high - low) * chosen
+
+
 def _golub_kahan(derivative: Derivative, start: Tensor, steps: int) -> Steepest:
     """The largest singular value of Q' on the Krylov space of Q'^T Q', and where it is attained, for each batch item.
 

@@ -19,7 +19,7 @@ from recon.training.data import Patches
 from recon.training.equilibrium import Restoration, restoration, tightened
 from recon.training.group import ALONE, Group
 from recon.training.losses import Sample, fidelity, sample
-from recon.training.penalty import Quarry, between, excess, steepest
+from recon.training.penalty import Quarry, between, excess, steepest, without_data
 from recon.training.teacher import Teacher
 
 _ADJOINT = 10.0
@@ -246,7 +246,7 @@ class Trainer:
             return math.nan
         mine = [index - begin for index in self.looked_at if 0 <= index - begin < len(data.noisy)]
         norms, found = torch.full((1,), -math.inf), None
-        points, levels = self._points(data.target, denoised, begin)[mine], data.level[mine]
+        points, levels = (part[mine] for part in self._points(data.target, denoised, data.level, begin))
         if penalty.hunt and begin == 0:
             self.quarry = self._hunted(points[:1], levels[:1])
             self.directions[:1] = self.quarry.h
@@ -273,17 +273,22 @@ class Trainer:
             self.quarry = Quarry(x, self.directions[:1], level)
         return self.quarry.hunted(self.network)
 
-    def _points(self, clean: Tensor, denoised: Tensor, begin: int) -> Tensor:
-        """Where the derivative is looked at, for this process's part of the batch, which begins there."""
+    def _points(self, clean: Tensor, denoised: Tensor, level: Tensor, begin: int) -> tuple[Tensor, Tensor]:
+        """Where the derivative is looked at, for this process's part of the batch, which begins there; and the levels.
+
+        Those without data are as often at an end of the range of noise as inside it.
+        """
         penalty, batch = self.recipe.penalty, self.recipe.training.batch
-        generator, end = self._generator("points"), begin + len(clean)
-        points = between(clean, denoised, torch.rand(batch, generator=generator)[begin:end])
+        generator, mine = self._generator("points"), slice(begin, begin + len(clean))
+        points = between(clean, denoised, torch.rand(batch, generator=generator)[mine])
         if not penalty.wild:
-            return points
-        noise = torch.rand((batch, *clean.shape[1:]), generator=generator)
-        chosen = torch.rand(batch, generator=generator) < penalty.wild  # of few patches a rounded share would be none
-        shares = torch.where(chosen, torch.rand(batch, generator=generator), 0.0)
-        return between(points, noise[begin:end].to(points), shares[begin:end])
+            return points, level
+        images = without_data((batch, *clean.shape[1:]), generator)[mine].to(points)
+        chosen, share, end = torch.rand((3, batch), generator=generator)[:, mine].to(level)
+        is_wild = chosen < penalty.wild  # drawn: of few patches a rounded share would be none
+        low, high = self.recipe.training.noise
+        level = torch.where(is_wild & (end < 1 / 3), low, torch.where(is_wild & (end > 2 / 3), high, level))
+        return between(points, images, torch.where(is_wild, (2 * share).clamp(max=1), 0.0)), level
 
     def _update(self) -> float:
         config = self.recipe.training

@@ -11,7 +11,7 @@ from recon.errors import UsageError
 from recon.operators.spectral import Effort
 from recon.priors.networks import DnCNNConfig, make
 from recon.training import PenaltyConfig, Recipe, Trainer, excess, steepest
-from recon.training.penalty import between
+from recon.training.penalty import between, without_data
 from recon.training.trainer import penalty_weight
 
 EXACT = Effort(tolerance=1e-10, applications=400)
@@ -131,26 +131,48 @@ def test_only_networks_that_need_a_penalty_may_have_one():
         excess(make(RIDGE), torch.zeros(1, 1, 8, 8), None, torch.zeros(1, 1, 8, 8), 1.0)
 
 
-def test_wild_points_are_mixed_with_noise_and_the_others_are_not():
-    given = recipe(batch=8)
+def test_wild_points_are_mixed_with_others_and_the_rest_are_not():
+    given = recipe(batch=8, noise=(0.05, 0.2))
     plain = Trainer(replace(given, penalty=PenaltyConfig(weight=1.0)), patches())
     wild = Trainer(replace(given, penalty=PenaltyConfig(weight=1.0, wild=0.5)), patches())
-    clean = torch.full((8, 1, 12, 12), 0.5)
-    moved = (wild._points(clean, clean, 0) - plain._points(clean, clean, 0)).abs().amax((1, 2, 3))
-    assert 0 < int((moved > 0).sum()) < 8
-    assert torch.equal(wild._points(clean[3:6], clean[3:6], 3), wild._points(clean, clean, 0)[3:6])
+    clean, level = torch.full((8, 1, 12, 12), 0.5), torch.linspace(0.06, 0.19, 8)
+    points, levels = wild._points(clean, clean, level, 0)
+    moved = (points - plain._points(clean, clean, level, 0)[0]).abs().amax((1, 2, 3)) > 0
+    assert 0 < int(moved.sum()) < 8
+    assert torch.equal(levels[~moved], level[~moved])
+    part = wild._points(clean[3:6], clean[3:6], level[3:6], 3)
+    assert torch.equal(part[0], points[3:6])
+    assert torch.equal(part[1], levels[3:6])
     with pytest.raises(UsageError, match="expected a share"):
         replace(given, penalty=PenaltyConfig(wild=2.0))
 
 
-def test_a_small_share_of_few_patches_is_wild_now_and_then():
+def test_a_small_share_of_few_patches_is_wild_now_and_then_and_often_at_an_end_of_the_range():
     """A quarter of two patches, rounded, would be none of them for ever."""
-    trainer = Trainer(replace(recipe(batch=2), penalty=PenaltyConfig(weight=1.0, wild=0.25)), patches())
-    clean, count = torch.full((2, 1, 12, 12), 0.5), 0
+    trainer = Trainer(
+        replace(recipe(batch=2, noise=(0.05, 0.2)), penalty=PenaltyConfig(weight=1, wild=0.25)), patches()
+    )
+    clean, level, count, ends = torch.full((2, 1, 12, 12), 0.5), torch.tensor([0.1, 0.15]), 0, 0
     for step in range(200):
         trainer.step = step
-        count += int(((trainer._points(clean, clean, 0) - clean).abs().amax((1, 2, 3)) > 0).sum())
+        points, levels = trainer._points(clean, clean, level, 0)
+        count += int(((points - clean).abs().amax((1, 2, 3)) > 0).sum())
+        ends += int(torch.isin(levels, torch.tensor([0.05, 0.2])).sum())
     assert 0.15 < count / 400 < 0.35
+    assert 0.5 < ends / count < 0.85
+
+
+def test_images_without_data_are_constants_edges_and_two_kinds_of_noise():
+    images = without_data((400, 1, 12, 12), torch.Generator().manual_seed(0))
+    assert images.min() == 0
+    assert images.max() == 1
+    values = torch.tensor([len(image.unique()) for image in images])
+    steps = images.diff(dim=-1).abs().gt(0).float().mean((1, 2, 3))
+    two = (values == 2) & (steps > 0)
+    assert 50 < int((values == 1).sum()) < 250  # constants, and edges that miss the image or have no height
+    assert int((two & (steps < 0.15)).sum()) > 30  # edges
+    assert int((two & (steps > 0.3)).sum()) > 30  # binary noise
+    assert int((values == 144).sum()) > 30
 
 
 def test_the_weight_rises_geometrically_from_a_hundredth():
