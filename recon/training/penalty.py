@@ -123,8 +123,9 @@ def without_data(shape: tuple[int, int, int, int], generator: torch.Generator) -
     along = torch.cos(2 * torch.pi * angle) * down + torch.sin(2 * torch.pi * angle) * right
     noise = torch.rand(shape, generator=generator)
     patterns = (torch.zeros(shape), (along > offset).expand(shape).to(noise), noise, noise.round())
-    chosen: Tensor = torch.stack(patterns)[(4 * kind).long().flatten(), torch.arange(batch)]
-    return low + (high - low) * chosen
+    chosen = torch.stack(patterns)[(4 * kind).long().flatten(), torch.arange(batch)]
+    images: Tensor = low + (high - low) * chosen
+    return images
 
 
 def _golub_kahan(derivative: Derivative, start: Tensor, steps: int) -> Steepest:
