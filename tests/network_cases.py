@@ -32,6 +32,12 @@ CASES = [
     Case("dncnn", DnCNNConfig(features=4, depth=4)),
     Case("dncnn-colour-conditioned", DnCNNConfig(channels=3, features=4, depth=3, conditioned=True), 0.1),
     Case("dncnn-circular", DnCNNConfig(features=4, depth=3, padding="circular")),
+    Case("dncnn-details", DnCNNConfig(features=4, depth=3, coarse=2.0)),
+    Case(
+        "dncnn-details-divided",
+        DnCNNConfig(channels=3, features=4, depth=3, conditioned=True, coarse=1.5, divisor=1.25),
+        0.1,
+    ),
     Case("sll", LipschitzConfig(features=6, depth=3)),
     Case("sll-wide-spline", LipschitzConfig(features=4, hidden=7, depth=2, activation="spline", padding="circular")),
     Case("sll-colour-conditioned", LipschitzConfig(channels=3, features=5, depth=2, conditioned=True), 0.1),

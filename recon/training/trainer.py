@@ -26,6 +26,9 @@ _ADJOINT = 10.0
 """How much coarser the linear solve of a backward pass may be than the inner iteration: an error in the gradient only
 turns the step, while one in J biases the loss."""
 
+_FREE = {"coarse", "divisor"}
+"""Of the architecture, what may differ from that of the network that a training starts from."""
+
 _FIRST_WEIGHT = 0.01
 """Of the penalty at the beginning of its ramp, relative to the last."""
 
@@ -145,6 +148,8 @@ class Trainer:
     def begin_with(self, network: Network) -> None:
         """Take the weights of another network over, before the first step.
 
+        What a DnCNN leaves as it is may be another part of the image then: its layers serve all the same.
+
         Raises:
             UsageError: Its architecture is another one.
         """
@@ -154,7 +159,7 @@ class Trainer:
                 f"training.start = {self.recipe.training.start!r} is a {network.config.family} network; expected a "
                 f"{self.recipe.network.family} network, as the recipe says."
             )
-        for name in wanted:
+        for name in wanted.keys() - _FREE:
             if wanted[name] != given[name]:
                 raise UsageError(
                     f"training.start = {self.recipe.training.start!r} has {name} = {write_value(given[name])}; "

@@ -1,5 +1,6 @@
 """The reference denoiser: nothing in its construction makes it nonexpansive, a penalty in its training tries to."""
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -11,10 +12,16 @@ from torch.nn import functional
 from recon.errors import UsageError
 from recon.evidence import Assumed, Constant
 from recon.priors.networks.convolution import check_padding, convolve, packed, reversed_kernel
+from recon.priors.networks.details import details
 from recon.priors.networks.network import Config, Derivative, Network, NoiseLevel, noise_map
 from recon.priors.networks.stages import Stage, through
+from recon.types import Map
 
 _LEAST_DEPTH = 2
+_COARSEST = 1024
+
+_GREY = 0.5
+"""Added to details for the layers, which then see what looks like an image."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +33,18 @@ class DnCNNConfig(Config):
         depth: Convolutions of 3 x 3.
         slope: Of the leaky rectifiers, for negative numbers.
         conditioned: Whether the noise level is one more channel of the input.
+        coarse: A scale in pixels; what of an image is coarser, J leaves as it is, and the layers see and change only
+            the details. 0: they see the image. With it ||Q'|| <= 1 costs no brightness, which a penalty takes first.
+        divisor: What Q is divided by on the details, at least 1: dividing by the largest ||Q'|| that was found brings
+            that to 1.
     """
 
     features: int = 64
     depth: int = 20
     slope: float = 0.01
     conditioned: bool = False
+    coarse: float = 0.0
+    divisor: float = 1.0
 
     def check(self) -> None:
         """See :meth:`Config.check`."""
@@ -42,10 +55,20 @@ class DnCNNConfig(Config):
                 f"DnCNN: depth={self.depth!r}, features={self.features!r} and slope={self.slope!r}; expected at least "
                 "2 layers, 1 feature and a slope in [0, 1]."
             )
+        if not (0 <= self.coarse <= _COARSEST and 1 <= self.divisor < math.inf):
+            raise UsageError(
+                f"DnCNN: coarse={self.coarse!r} and divisor={self.divisor!r}; expected 0 to {_COARSEST} pixels, and a "
+                "number of at least 1."
+            )
+        if self.divisor > 1 and not self.coarse:
+            raise UsageError(
+                f"DnCNN: divisor={self.divisor!r} with coarse=0; expected coarse > 0, because dividing Q on whole "
+                "images darkens them."
+            )
 
 
 class DnCNN(Network):
-    """J(x) = x - N(x) with N plain convolutions and leaky rectifiers, so Q = Id - 2 N.
+    """J(x) = x - N(x) with N plain convolutions and leaky rectifiers, so Q = Id - 2 N; or C N C, with C the details.
 
     The product of the norms of its layers says nothing (1e17 for the published weights): what is known of Q is what
     is measured.
@@ -70,8 +93,22 @@ class DnCNN(Network):
         return self.config.conditioned
 
     def residual(self, x: Tensor, noise_level: NoiseLevel = None) -> Tensor:
-        """N(x), what J takes away."""
+        """What J takes away: N(x); or ``C N(C x)``, with the divisor c: ``C ((1 - 1/c) C x/2 + N(C x)/c)``."""
         self.check_input(x, noise_level)
+        if not self.config.coarse:
+            return self._layers(x, noise_level)
+        z = self._details(x)
+        return self._details(self._divided(z, self._layers(z + _GREY, noise_level)))
+
+    def _details(self, x: Tensor) -> Tensor:
+        return details(x, self.config.coarse)
+
+    def _divided(self, z: Tensor, taken: Tensor) -> Tensor:
+        """What is left of ``taken = (Id - R) z/2`` to be taken away where R is divided by a number."""
+        share = 1 / self.config.divisor
+        return taken.to(z) if share == 1 else (1 - share) / 2 * z + share * taken.to(z)
+
+    def _layers(self, x: Tensor, noise_level: NoiseLevel) -> Tensor:
         z = torch.cat([x, noise_map(x, noise_level)], 1) if self.conditioned else x
         hidden = [Stage(partial(self._layer, kernel, bias), 1) for kernel, bias in self._hidden()]
         last = Stage(lambda z: convolve(z, self.kernels[-1], self.biases[-1], self.config.padding), 1)
@@ -97,24 +134,34 @@ class DnCNN(Network):
         That is exact, as the network is piecewise linear. The applications can be differentiated with respect to the
         kernels, as a penalty wants it: the masks do not move under small changes.
         """
-        masks = self._masks(x, noise_level)
+        coarse = bool(self.config.coarse)
+        masks = self._masks(self._details(x) + _GREY if coarse else x, noise_level)
         padding, channels = self.config.padding, self.config.channels
         *hidden, last = [packed(kernel) for kernel in self.kernels]
         *hidden_back, last_back = [packed(reversed_kernel(kernel)) for kernel in self.kernels]
+
+        def through_details(apply: Map) -> Map:
+            def change(v: Tensor) -> Tensor:
+                if not coarse:
+                    return v - 2 * apply(v)
+                z = self._details(v)
+                return v - 2 * self._details(self._divided(z, apply(z)))
+
+            return change
 
         def forward(v: Tensor) -> Tensor:
             z = functional.pad(v, (0, 0, 0, 0, 0, 1)) if self.conditioned else v
             for kernel, mask in zip(hidden, masks, strict=True):
                 z = convolve(z, kernel, None, padding).mul_(mask)
-            return v - 2 * convolve(z, last, None, padding)
+            return convolve(z, last, None, padding)
 
         def transpose(u: Tensor) -> Tensor:
             z = convolve(u, last_back, None, padding)
             for kernel, mask in zip(reversed(hidden_back), reversed(masks), strict=True):
                 z = convolve(z.mul_(mask), kernel, None, padding)
-            return u - 2 * z[:, :channels]
+            return z[:, :channels]
 
-        return Derivative(forward, transpose)
+        return Derivative(through_details(forward), through_details(transpose))
 
     @torch.no_grad()
     def _masks(self, x: Tensor, noise_level: NoiseLevel) -> list[Tensor]:

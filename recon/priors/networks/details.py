@@ -1,0 +1,39 @@
+"""What of an image is finer than a scale: a symmetric filter C with 0 <= C <= 1 that is blind to the mean.
+
+``C^2 = Id - S`` with S a Gaussian blur of the image continued by its mirror images, so that both are diagonal in the
+orthonormal basis of cosines of any image size. A network that sees only C x, and whose answer is filtered by C, has
+
+    Q = S + C R C,    ||Q'|| <= max(1, ||R'||),
+
+because ``(S^(1/2), C)`` is an isometry: what is coarse passes Q as it is, whatever is done to R.
+"""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.fft import fftfreq, irfft2, rfft2, rfftfreq
+
+
+def details(x: Tensor, scale: float) -> Tensor:
+    """C x.
+
+    Args:
+        x: Images ``(batch, channels, height, width)``.
+        scale: The standard deviation of S, in pixels.
+    """
+    height, width = x.shape[-2:]
+    mirrored = torch.cat([x, x.flip(-1)], -1)
+    mirrored = torch.cat([mirrored, mirrored.flip(-2)], -2)
+    gain = _gain(height, width, scale, x.dtype, x.device)
+    found: Tensor = irfft2(rfft2(mirrored) * gain, s=mirrored.shape[-2:])[..., :height, :width]
+    return found
+
+
+@lru_cache(maxsize=16)
+def _gain(height: int, width: int, scale: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """``(1 - exp(-|omega|^2 scale^2 / 2))^(1/2)`` on the frequencies of a mirrored image."""
+    down = fftfreq(2 * height, dtype=torch.float64, device=device)[:, None]
+    right = rfftfreq(2 * width, dtype=torch.float64, device=device)
+    squared = (2 * torch.pi) ** 2 * (down**2 + right**2)
+    return torch.expm1(-squared * scale**2 / 2).neg().sqrt().to(dtype)
