@@ -159,7 +159,7 @@ class Trainer:
                 f"training.start = {self.recipe.training.start!r} is a {network.config.family} network; expected a "
                 f"{self.recipe.network.family} network, as the recipe says."
             )
-        for name in wanted.keys() - _FREE:
+        for name in sorted(wanted.keys() - _FREE):
             if wanted[name] != given[name]:
                 raise UsageError(
                     f"training.start = {self.recipe.training.start!r} has {name} = {write_value(given[name])}; "

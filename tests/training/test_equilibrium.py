@@ -252,6 +252,13 @@ def test_an_architecture_that_does_not_fit_is_one_sentence(tmp_path):
     assert not any((tmp_path / "second").iterdir())
 
 
+def test_what_is_coarse_may_be_told_apart_later(tmp_path):
+    images, first = folders(tmp_path), tmp_path / "first"
+    run(first, images, recipe(steps=1))
+    run(tmp_path / "second", images, recipe(replace(FREE, coarse=4.0), steps=1, start=str(first)))
+    assert load(tmp_path / "second").config.coarse == 4
+
+
 def test_a_reconstruction_that_does_not_converge_has_no_figure():
     torch.manual_seed(0)
     network = make(FREE)

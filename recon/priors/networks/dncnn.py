@@ -1,7 +1,7 @@
 """The reference denoiser: nothing in its construction makes it nonexpansive, a penalty in its training tries to."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
@@ -124,6 +124,16 @@ class DnCNN(Network):
 
     def forward(self, x: Tensor, noise_level: NoiseLevel = None) -> Tensor:
         return x - self.residual(x, noise_level)
+
+    def divided(self, number: float) -> "DnCNN":
+        """A copy whose Q is divided on the details by that number more.
+
+        Raises:
+            UsageError: The layers see whole images, or the number is below 1.
+        """
+        twin = DnCNN(replace(self.config, divisor=self.config.divisor * number))
+        twin.load_state_dict(self.state_dict())
+        return twin.to(self.kernels[0]).train(self.training)
 
     def lipschitz_Q(self, noise_level: NoiseLevel = None) -> Constant:
         return Assumed(1.0, "the training penalised ||Q'|| above 1, which proves nothing")

@@ -1,0 +1,77 @@
+"""The details of an image, and what a network gains that sees only them."""
+
+import pytest
+import torch
+from network_cases import Case, images, jacobian, network_of
+
+from recon.errors import UsageError
+from recon.priors.networks import DnCNNConfig
+from recon.priors.networks.details import details
+
+SCALE = 2.0
+PLAIN = Case("plain", DnCNNConfig(features=4, depth=3))
+FINE = Case("fine", DnCNNConfig(features=4, depth=3, coarse=SCALE))
+
+
+def matrix(height: int, width: int) -> torch.Tensor:
+    return jacobian(lambda x: details(x, SCALE), torch.zeros(1, 1, height, width, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (5, 4), (7, 7)], ids=str)
+def test_they_are_a_symmetric_filter_between_0_and_the_identity_blind_to_the_mean(size):
+    found = matrix(*size)
+    assert torch.allclose(found, found.T, atol=1e-12)
+    values = torch.linalg.eigvalsh(found)
+    assert values.min() > -1e-12
+    assert values.max() < 1 + 1e-12
+    assert (found @ torch.ones(found.shape[0], dtype=torch.float64)).abs().max() < 1e-12
+
+
+def test_their_square_is_what_a_gaussian_blur_takes_away():
+    """Of an impulse far from the border, by the sampled Gaussian itself."""
+    x = torch.zeros(1, 1, 33, 33, dtype=torch.float64)
+    x[..., 16, 16] = 1
+    blurred = x - details(details(x, SCALE), SCALE)
+    axis = torch.exp(-(torch.arange(33, dtype=torch.float64) - 16).square() / (2 * SCALE**2))
+    axis /= axis.sum()
+    assert torch.allclose(blurred[0, 0], axis[:, None] * axis, atol=1e-6)
+
+
+def test_q_is_no_larger_than_that_of_the_layers_and_1():
+    """``Q = S + C R C`` with R = Id - 2 N at C x."""
+    network, x = network_of(FINE, strength=0.2), images(FINE, 1, 6, 7)
+    inner = network_of(PLAIN)
+    inner.load_state_dict(network.state_dict())
+    whole = jacobian(network.Q, x)
+    layers = jacobian(inner.Q, details(x, SCALE) + 0.5)
+    c = matrix(6, 7)
+    assert torch.allclose(whole, torch.eye(42) - c @ c + c @ layers @ c, atol=1e-10)
+    assert torch.linalg.matrix_norm(whole, 2) <= max(1, torch.linalg.matrix_norm(layers, 2)) + 1e-12
+
+
+def test_dividing_divides_what_the_layers_do_and_keeps_the_mean():
+    network, x = network_of(FINE, strength=0.2), images(FINE, 1, 6, 7)
+    number, c = 1.6, matrix(6, 7)
+    smooth = torch.eye(42) - c @ c
+    before, after = jacobian(network.Q, x), jacobian(network.divided(number).Q, x)
+    assert torch.allclose(after - smooth, (before - smooth) / number, atol=1e-10)
+    assert torch.linalg.matrix_norm(before, 2) > 1.05
+    brightness = network.divided(number)(torch.full_like(x, 0.7)) - network(torch.full_like(x, 0.7))
+    assert brightness.mean().abs() < 1e-12
+    assert network.divided(number).divided(2.0).config.divisor == pytest.approx(2 * number)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"coarse": -1.0}, "coarse=-1.0"),
+        ({"coarse": 1e9}, "expected 0 to 1024 pixels"),
+        ({"coarse": float("nan")}, "coarse=nan"),
+        ({"coarse": 4.0, "divisor": 0.5}, "a number of at least 1"),
+        ({"coarse": 4.0, "divisor": float("inf")}, "divisor=inf"),
+        ({"divisor": 1.1}, "because dividing Q on whole images darkens them"),
+    ],
+)
+def test_what_is_no_scale_and_no_divisor(given, said):
+    with pytest.raises(UsageError, match=said):
+        DnCNNConfig(**given).check()
