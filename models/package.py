@@ -27,6 +27,7 @@ from recon.pipeline.evaluate import evaluate, mean
 from recon.pipeline.spec import Spec
 from recon.priors.networks import DnCNNConfig, load, save
 from recon.training import read_recipe
+from recon.training.config import to_json
 from recon.training.data import read_validation
 
 _ROUNDS, _ROOM = 3, 1e-3
@@ -76,6 +77,7 @@ def found_out(  # noqa: PLR0913, PLR0917  the arguments of the command
         report = certify_prior(Spec("folder", value=str(copy)), images=starts, say=click.echo)
     claim, found = report.constants["lipschitz_Q"], report.constants["lipschitz_Q_attack"]
     known = claim if claim.evidence is Evidence.PROVED else found
+    card["recipe"] = to_json(recipe)  # that of the folder, whose paths are names
     card["about"] = {name: getattr(recipe.about, name) for name in ("title", "data", "licence", "limits")}
     card["lipschitz_Q"] = {"value": known.value, "evidence": known.evidence.value, "how": known.how}
     card["attack"] = {"value": found.value, "how": found.how}

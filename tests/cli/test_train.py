@@ -111,9 +111,11 @@ def test_a_signal_saves_and_says_how_to_go_on(run, inputs, number, code) -> None
     assert outcome.code == 0, outcome.err
 
 
-@pytest.mark.parametrize("loss", ["mse", "sure", "r2r"])
-def test_two_processes_are_one_to_rounding(run, inputs, loss) -> None:
-    Path("recipe.toml").write_text(TOML.replace("[training]", f'[training]\nloss = "{loss}"'))
+@pytest.mark.parametrize(("loss", "penalty"), [("mse", ""), ("mse", "hunt = 3\nwild = 0.5"), ("sure", ""), ("r2r", "")])
+def test_two_processes_are_one_to_rounding(run, inputs, loss, penalty) -> None:
+    recipe = TOML.replace("[training]", f'[training]\nloss = "{loss}"').replace("[penalty]", f"[penalty]\n{penalty}")
+    assert penalty in recipe
+    Path("recipe.toml").write_text(recipe)
     for name, count in (("one", 1), ("two", 2)):
         outcome = run(*inputs, "--config", "recipe.toml", "-o", name, "--steps", 6, "--processes", count)
         assert outcome.code == 0, outcome.err
