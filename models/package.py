@@ -6,13 +6,14 @@ The card keeps what the training wrote, with the words of ``[about]`` in the fol
 ``recon evaluate --operator identity --method forward_backward --iterations 1``, which is J(y), on each test set at the
 noise levels of its validation. The certificate is that of ``recon certify prior``; what its search found is what is
 known of a network without a proof. A DnCNN on details is divided by what was found, until a search finds no more than
-1 or three of them have found more: dividing it costs sharpness, and no brightness.
+1 or three of them have found more: dividing it costs sharpness, and no brightness. The figures are of what is packaged.
 """
 
 import json
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import click
 
@@ -26,12 +27,15 @@ from recon.pipeline.config import config_from
 from recon.pipeline.evaluate import evaluate, mean
 from recon.pipeline.spec import Spec
 from recon.priors.networks import DnCNNConfig, load, save
-from recon.training import read_recipe
+from recon.training import Recipe, read_recipe
 from recon.training.config import to_json
 from recon.training.data import read_validation
+from recon.training.trainer import as_kept
+from recon.training.validation import look
 
-_ROUNDS, _ROOM = 3, 1e-3
-"""Searches before and after dividing; and by how much more than what was found, because the next finds a bit more."""
+_ROUNDS, _ROOM = 3, 1.25
+"""Searches before and after dividing; and the excess that is divided by, relative to what was found, since ||Q'|| falls
+by less than the divisor where Q keeps a part of what is there."""
 
 _STARTS, _SIDE = 2, 192
 """Validation images that the search for violations begins in, and how much of their middle."""
@@ -61,6 +65,7 @@ def found_out(  # noqa: PLR0913, PLR0917  the arguments of the command
 ) -> tuple[dict[str, object], dict[str, object]]:
     """The card and the certificate."""
     recipe, card = read_recipe(folder / "config.toml"), read_card(run)
+    differing(to_json(recipe), card["recipe"])
     for name in COPIED:
         shutil.copyfile(run / name, copy / name)
     images = read_validation(
@@ -77,7 +82,8 @@ def found_out(  # noqa: PLR0913, PLR0917  the arguments of the command
         report = certify_prior(Spec("folder", value=str(copy)), images=starts, say=click.echo)
     claim, found = report.constants["lipschitz_Q"], report.constants["lipschitz_Q_attack"]
     known = claim if claim.evidence is Evidence.PROVED else found
-    card["recipe"] = to_json(recipe)  # that of the folder, whose paths are names
+    card["recipe"] = to_json(recipe)
+    card["figures"] = validated(copy, recipe, validation)
     card["about"] = {name: getattr(recipe.about, name) for name in ("title", "data", "licence", "limits")}
     card["lipschitz_Q"] = {"value": known.value, "evidence": known.evidence.value, "how": known.how}
     card["attack"] = {"value": found.value, "how": found.how}
@@ -88,11 +94,30 @@ def found_out(  # noqa: PLR0913, PLR0917  the arguments of the command
     return card, json.loads(text)
 
 
+def differing(wanted: Any, given: Any, where: str = "") -> None:
+    """Refuse a run of another recipe; the words about it may be others, and its start may lie elsewhere."""
+    if isinstance(wanted, dict) and isinstance(given, dict):
+        for key in sorted((wanted.keys() | given.keys()) - {"about", "start"}):
+            differing(wanted.get(key), given.get(key), f"{where}.{key}".strip("."))
+    elif wanted != given:
+        raise SystemExit(f"{where} = {given!r} in the run; expected {wanted!r}, as the folder's config.toml says.")
+
+
+def validated(folder: Path, recipe: Recipe, validation: Path) -> list[dict[str, float]]:
+    """The figures on validation images, of the network as it is packaged."""
+    shown = recipe.validation
+    images = read_validation(
+        expand_inputs((str(validation),)), recipe.data, recipe.network.channels, shown.images, shown.crop, click.echo
+    )
+    figures = look(as_kept(load(folder)), images, recipe.levels, True, recipe.training.seed).figures
+    return [{"noise": each.noise, "psnr": round(each.psnr, 4), "psnr_noisy": round(each.noisy, 4)} for each in figures]
+
+
 def divisor(folder: Path, found: float) -> float:
     """What a network's Q is to be divided by, 1 where it is not."""
     config = load(folder).config
     divisible = isinstance(config, DnCNNConfig) and config.coarse > 0
-    return found * (1 + _ROOM) if divisible and found > 1 + SLACK else 1.0
+    return 1 + _ROOM * (found - 1) if divisible and found > 1 + SLACK else 1.0
 
 
 def measured(

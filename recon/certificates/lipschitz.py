@@ -112,7 +112,7 @@ def abba_bound(layers: Sequence[tuple[Tensor, Tensor]]) -> Constant:
 def network_bounds(network: DnCNN) -> dict[str, Constant]:
     """Every bound of Lip(Q) for a network that is not nonexpansive by construction; each holds, the least is the best.
 
-    Q = Id - 2 N, so each is ``1 + 2 Lip(N)``; on details, and divided, Q' is no larger than the larger of that and 1.
+    Q = Id - 2 N, so each is ``1 + 2 Lip(N)``; it is no larger on details, or divided.
     """
     kernels = [kernel.detach().double() for kernel in network.kernels]
     norms = [convolution_norm(kernel) for kernel in kernels]

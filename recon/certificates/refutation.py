@@ -123,7 +123,7 @@ def worst_windows(  # noqa: PLR0913, PLR0917  as hardest_of_network
         with torch.no_grad():
             denoised = twin(noisy, noise_level)
         for kind, x in (("", clean), (" with noise", noisy), (" denoised", denoised)):
-            _, direction = jacobian_norm(twin.derivative(x, noise_level), x, _LOOK)
+            _, direction = jacobian_norm(twin.changes(x, noise_level), x, _LOOK)
             found[name + kind] = _window(x, direction, side).double()
     return found
 
@@ -234,9 +234,16 @@ def hardest_of_network(  # noqa: PLR0913, PLR0917  the network, where to begin, 
             x = twin(x, noise_level)
             if count in (1, 8):
                 starts[f"J^{count} of noise"] = x
-    return hardest(
-        lambda x: twin.Q(x, noise_level), starts, lambda x: twin.derivative(x.detach(), noise_level), search, accuracy
+    found = hardest(
+        lambda x: twin.Q(x, noise_level), starts, lambda x: twin.changes(x.detach(), noise_level), search, accuracy
     )
+    x = starts["a constant"]
+    brighter = torch.ones_like(x)  # a direction that ``changes`` may leave out, because Q keeps it at every x
+    with torch.no_grad():
+        gain = float(_norm(twin.derivative(x, noise_level).forward(brighter)) / _norm(brighter))
+    if gain <= found.quotient.value:
+        return found
+    return Hardest(Measured(gain, "the derivative along the brightness: a lower bound"), x, x, "a constant: derivative")
 
 
 def believed(claim: Constant, found: Hardest) -> Constant:

@@ -110,7 +110,7 @@ class TrainingConfig:
         inner_steps: For a prox: unrolled steps; 0: to ``inner_accuracy``, with implicit gradients.
         inner_accuracy: The bound of the error of J(y) relative to ||y|| while training, at the highest noise level;
             at a lower one it is finer in proportion. Coarse ones bias the gradient: where a training with 0.02 had come
-            to rest, its mean was four to ten times as large with 0.0002, and the same with 0.002.
+            to rest, the mean gradient over patches was four to ten times as large with 0.0002, and the same with 0.002.
         balance: p: the loss of a patch at level s is divided by (s / highest)^p. The squared error of a good denoiser
             grows with about s^1.3, so that with 0 the highest levels alone decide; 1.3 makes all count alike.
     """
@@ -213,7 +213,8 @@ class PenaltyConfig:
 
     Attributes:
         weight: 0: no penalty.
-        target: 1 - eps; well below 1 the prior is trained towards strong monotonicity, (1 - q)/(1 + q) for Lip(Q) <= q.
+        target: 1 - eps; well below 1 the prior is trained towards strong monotonicity, (1 - q)/(1 + q) for Lip(Q) <= q;
+            with ``coarse`` on the details only, as Q keeps the rest.
         start: The step it begins at, after pretraining.
         ramp: Steps from there in which the weight rises, geometrically, from a hundredth of what it will be: a network
             follows, where the whole weight at once costs it what it has learnt.

@@ -47,7 +47,7 @@ class Steepest:
 
 @torch.no_grad()
 def steepest(network: Network, x: Tensor, level: Tensor | None, start: Tensor, applications: int) -> Steepest:
-    """The largest singular values of Q' at some points.
+    """The largest singular values of Q' at some points, on what it may change there.
 
     Args:
         network: In training or not.
@@ -56,7 +56,7 @@ def steepest(network: Network, x: Tensor, level: Tensor | None, start: Tensor, a
         start: Directions to begin with, of the shape of x.
         applications: Steps.
     """
-    return _golub_kahan(network.derivative(x, level), start, applications)
+    return _golub_kahan(network.changes(x, level), start, applications)
 
 
 def excess(network: Network, x: Tensor, level: Tensor | None, vector: Tensor, target: float) -> Tensor:
@@ -76,7 +76,7 @@ def excess(network: Network, x: Tensor, level: Tensor | None, vector: Tensor, ta
         raise UsageError(
             f"excess: {network.config.family} is no DnCNN; expected one, because its derivative is made of its weights."
         )
-    return (network.derivative(x, level).forward(vector).square().sum() - target**2).clamp(min=0)
+    return (network.changes(x, level).forward(vector).square().sum() - target**2).clamp(min=0)
 
 
 @final
@@ -118,13 +118,13 @@ def without_data(shape: tuple[int, int, int, int], generator: torch.Generator) -
     batch, channels, height, width = shape
     kind, angle, offset = torch.rand((3, batch, 1, 1, 1), generator=generator)
     colours = torch.rand((2, batch, channels, 1, 1), generator=generator)
-    low, high = (2 * colours - 0.5).clamp(0, 1)  # half of the values at an end of [0, 1]
+    one, other = (2 * colours - 0.5).clamp(0, 1)  # half of the values at an end of [0, 1]
     down, right = torch.linspace(-1, 1, height).view(-1, 1), torch.linspace(-1, 1, width)
     along = torch.cos(2 * torch.pi * angle) * down + torch.sin(2 * torch.pi * angle) * right
     noise = torch.rand(shape, generator=generator)
     patterns = (torch.zeros(shape), (along > offset).expand(shape).to(noise), noise, noise.round())
     chosen = torch.stack(patterns)[(4 * kind).long().flatten(), torch.arange(batch)]
-    images: Tensor = low + (high - low) * chosen
+    images: Tensor = one + (other - one) * chosen
     return images
 
 

@@ -281,7 +281,7 @@ class Trainer:
     def _points(self, clean: Tensor, denoised: Tensor, level: Tensor, begin: int) -> tuple[Tensor, Tensor]:
         """Where the derivative is looked at, for this process's part of the batch, which begins there; and the levels.
 
-        Those without data are as often at an end of the range of noise as inside it.
+        Of those without data a third each are at the lowest level, at the highest, and at that of the patch.
         """
         penalty, batch = self.recipe.penalty, self.recipe.training.batch
         generator, mine = self._generator("points"), slice(begin, begin + len(clean))

@@ -106,8 +106,9 @@ def test_the_worst_windows_of_the_data_are_among_the_starts(monkeypatch) -> None
     network = make(DnCNNConfig(features=4, depth=2, channels=3))
     with torch.no_grad():
         network.kernels[-1].mul_(100.0)
-    seen = {}
-    monkeypatch.setattr(refutation, "hardest", lambda Q, starts, *others: seen.update(starts) or starts)
+    seen, x = {}, torch.zeros(1, 3, 2, 2)
+    nothing = Hardest(Measured(2.0, ""), x, x, "")
+    monkeypatch.setattr(refutation, "hardest", lambda Q, starts, *others: seen.update(starts) or nothing)
     hardest_of_network(network, images={"data": torch.rand(1, 3, 40, 20)}, side=16)
     assert {"a constant", "noise", "data", "data with noise", "data denoised"} <= seen.keys()
     assert seen["data"].shape == (1, 3, 16, 16)
@@ -128,6 +129,15 @@ def test_a_window_is_laid_where_the_derivative_is_largest() -> None:
     window = worst_windows(network, None, {"spot": image}, side=12)["spot"]
     assert window.shape == (1, 1, 12, 12)
     assert float(window.sum()) == pytest.approx(float(image.sum()))
+
+
+def test_a_network_that_keeps_constants_is_no_contraction() -> None:
+    """Whatever it does to details: here Q makes nothing of them."""
+    network = make(DnCNNConfig(features=1, depth=2, slope=1.0, coarse=2.0))
+    with torch.no_grad():
+        for kernel, value in zip(network.kernels, (1.0, 0.5), strict=True):
+            kernel.zero_()[..., 1, 1] = value
+    assert hardest_of_network(network, side=12, search=Search(steps=1)).quotient.value == pytest.approx(1, abs=1e-9)
 
 
 def test_an_inner_iteration_is_given_its_accuracy() -> None:

@@ -96,6 +96,28 @@ def test_below_the_target_there_is_no_gradient():
     assert all(not gradient.any() for gradient in torch.autograd.grad(value, list(network.kernels)))
 
 
+def test_directions_of_networks_that_keep_constants_do_not_end_at_them():
+    """Begun where details have no gain, and so nothing is larger than the 1 of constants; then they have gain -1.4."""
+    network, x = make(DnCNNConfig(features=1, depth=2, slope=1.0, coarse=2.0)), points(2, 16).float()
+    directions = torch.randn_like(x)
+
+    def linear(gain):  # R = Id - 2 N = gain Id
+        with torch.no_grad():
+            for kernel, value in zip(network.kernels, (1.0, (1 - gain) / 2), strict=True):
+                kernel.zero_()[..., 1, 1] = value
+
+    linear(0.0)
+    for _ in range(8):
+        directions = steepest(network, x, None, directions, 6).vectors
+    linear(-1.4)
+    exact, _ = jacobian_norm(network.frozen().derivative(x[:1].double()), x[:1].double(), EXACT)
+    assert exact.value > 1.35
+    for _ in range(3):
+        found = steepest(network, x, None, directions, 6)
+        directions = found.vectors
+    assert found.norms.tolist() == pytest.approx([exact.value] * 2, rel=0.02)
+
+
 def test_points_lie_between_clean_and_denoised():
     clean, denoised = torch.zeros(3, 1, 2, 2), torch.ones(3, 1, 2, 2)
     found = between(clean, denoised, torch.tensor([0.0, 0.25, 1.0]))

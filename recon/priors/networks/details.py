@@ -20,17 +20,19 @@ def details(x: Tensor, scale: float) -> Tensor:
 
     Args:
         x: Images ``(batch, channels, height, width)``.
-        scale: The standard deviation of S, in pixels.
+        scale: The standard deviation of S's kernel, in pixels.
     """
     height, width = x.shape[-2:]
-    mirrored = torch.cat([x, x.flip(-1)], -1)
+    image = x.to(torch.promote_types(x.dtype, torch.float32))  # there is no transform in half precision
+    mirrored = torch.cat([image, image.flip(-1)], -1)
     mirrored = torch.cat([mirrored, mirrored.flip(-2)], -2)
-    gain = _gain(height, width, scale, x.dtype, x.device)
-    found: Tensor = irfft2(rfft2(mirrored) * gain, s=mirrored.shape[-2:])[..., :height, :width]
+    gain = _gain(height, width, scale, image.dtype, image.device)
+    found: Tensor = irfft2(rfft2(mirrored) * gain, s=mirrored.shape[-2:])[..., :height, :width].to(x.dtype)
     return found
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=2)
+@torch.inference_mode(False)  # what is kept may be wanted by a backward pass later
 def _gain(height: int, width: int, scale: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """``(1 - exp(-|omega|^2 scale^2 / 2))^(1/2)`` on the frequencies of a mirrored image."""
     down = fftfreq(2 * height, dtype=torch.float64, device=device)[:, None]

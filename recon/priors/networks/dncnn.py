@@ -1,9 +1,11 @@
 """The reference denoiser: nothing in its construction makes it nonexpansive, a penalty in its training tries to."""
 
+import copy
 import math
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -33,10 +35,10 @@ class DnCNNConfig(Config):
         depth: Convolutions of 3 x 3.
         slope: Of the leaky rectifiers, for negative numbers.
         conditioned: Whether the noise level is one more channel of the input.
-        coarse: A scale in pixels; what of an image is coarser, J leaves as it is, and the layers see and change only
-            the details. 0: they see the image. With it ||Q'|| <= 1 costs no brightness, which a penalty takes first.
-        divisor: What Q is divided by on the details, at least 1: dividing by the largest ||Q'|| that was found brings
-            that to 1.
+        coarse: The standard deviation, in pixels, of a Gaussian; what it passes of an image J leaves as it is, and the
+            layers see and change only the details. 0: they see the image. With it ||Q'|| <= 1 costs no brightness.
+        divisor: What R is divided by, where Q is R on the details, at least 1: R = Id - 2 N with N the layers.
+            ||Q'|| is at most 1 if that of R is no larger than the divisor.
     """
 
     features: int = 64
@@ -125,15 +127,18 @@ class DnCNN(Network):
     def forward(self, x: Tensor, noise_level: NoiseLevel = None) -> Tensor:
         return x - self.residual(x, noise_level)
 
-    def divided(self, number: float) -> "DnCNN":
-        """A copy whose Q is divided on the details by that number more.
+    def divided(self, number: float) -> Self:
+        """A copy with that many times the divisor.
 
         Raises:
             UsageError: The layers see whole images, or the number is below 1.
         """
-        twin = DnCNN(replace(self.config, divisor=self.config.divisor * number))
-        twin.load_state_dict(self.state_dict())
-        return twin.to(self.kernels[0]).train(self.training)
+        if not number >= 1:
+            raise UsageError(f"DnCNN.divided: number={number!r}; expected at least 1: more than Q is not wanted.")
+        twin = copy.deepcopy(self)
+        twin.config = replace(self.config, divisor=self.config.divisor * number)
+        twin.config.check()
+        return twin
 
     def lipschitz_Q(self, noise_level: NoiseLevel = None) -> Constant:
         return Assumed(1.0, "the training penalised ||Q'|| above 1, which proves nothing")
@@ -144,6 +149,7 @@ class DnCNN(Network):
         That is exact, as the network is piecewise linear. The applications can be differentiated with respect to the
         kernels, as a penalty wants it: the masks do not move under small changes.
         """
+        self.check_input(x, noise_level)
         coarse = bool(self.config.coarse)
         masks = self._masks(self._details(x) + _GREY if coarse else x, noise_level)
         padding, channels = self.config.padding, self.config.channels
@@ -173,9 +179,15 @@ class DnCNN(Network):
 
         return Derivative(through_details(forward), through_details(transpose))
 
+    def changes(self, x: Tensor, noise_level: NoiseLevel = None) -> Derivative:
+        """``Q'(x) C``, of at most the norm of Q'(x): constants, for which Q' has gain 1 at every x, have none here."""
+        whole = self.derivative(x, noise_level)
+        if not self.config.coarse:
+            return whole
+        return Derivative(lambda v: whole.forward(self._details(v)), lambda u: self._details(whole.transpose(u)))
+
     @torch.no_grad()
     def _masks(self, x: Tensor, noise_level: NoiseLevel) -> list[Tensor]:
-        self.check_input(x, noise_level)
         z, masks = torch.cat([x, noise_map(x, noise_level)], 1) if self.conditioned else x, []
         for kernel, bias in self._hidden():
             z = convolve(z, packed(kernel), bias, self.config.padding)

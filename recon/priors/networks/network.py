@@ -99,6 +99,10 @@ class Network(nn.Module, ABC):
 
         return Derivative(forward, transpose)
 
+    def changes(self, x: Tensor, noise_level: NoiseLevel = None) -> Derivative:
+        """Q'(x) without what Q keeps at every x, so that a search for a larger norm does not end there; here Q'(x)."""
+        return self.derivative(x, noise_level)
+
     def frozen(self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Self:
         """A copy to be evaluated: its weights are derived in double precision, once, and then rounded to ``dtype``.
 

@@ -27,6 +27,9 @@ FORMAT = 1
 _LARGEST = 4096
 """Of a number in an architecture."""
 
+_LATER = ("coarse", "divisor")
+"""Keys of an architecture that folders from before them lack: their defaults are what those networks are."""
+
 _CONFIGS: dict[str, type[Config]] = {
     "DnCNN": DnCNNConfig,
     "Lipschitz": LipschitzConfig,
@@ -143,7 +146,7 @@ def read_config(table: dict[str, object], origin: str) -> Config:
         raise InputError(f"{origin}: the family {family!r} is unknown; {suggestion(str(family), _CONFIGS)}.")
     if not isinstance(stated, dict):
         raise InputError(f"{origin}: architecture = {stated!r}; expected a table.")
-    _expect(stated, tuple(field.name for field in dataclasses.fields(_CONFIGS[family])), origin)
+    _expect(stated, tuple(field.name for field in dataclasses.fields(_CONFIGS[family])), origin, _LATER)
     return architecture(family, stated, origin, InputError)
 
 
@@ -159,9 +162,9 @@ def architecture(family: str, stated: dict[str, object], origin: str, failure: t
     return _CONFIGS[family](**values)
 
 
-def _expect(table: dict[str, object], names: tuple[str, ...], origin: str) -> None:
+def _expect(table: dict[str, object], names: tuple[str, ...], origin: str, free: tuple[str, ...] = ()) -> None:
     for name in sorted(table.keys() - set(names)):
         raise InputError(f"{origin}: the key {name!r} is unknown; {suggestion(name, names)}.")
     for name in names:
-        if name not in table:
+        if name not in table and name not in free:
             raise InputError(f"{origin}: the key {name!r} is missing; expected {', '.join(names)}.")

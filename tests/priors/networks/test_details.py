@@ -59,6 +59,34 @@ def test_dividing_divides_what_the_layers_do_and_keeps_the_mean():
     brightness = network.divided(number)(torch.full_like(x, 0.7)) - network(torch.full_like(x, 0.7))
     assert brightness.mean().abs() < 1e-12
     assert network.divided(number).divided(2.0).config.divisor == pytest.approx(2 * number)
+    with pytest.raises(UsageError, match=r"number=0\.9; expected at least 1"):
+        network.divided(0.9)
+
+
+def test_constants_are_not_in_the_way_of_what_is_larger():
+    """Q' keeps constants, with gain 1; ``changes`` has no such direction, and none that is larger than Q' has."""
+    network, x = network_of(FINE, strength=0.2), images(FINE, 1, 6, 7)
+    constant, c = torch.ones_like(x), matrix(6, 7)
+    assert torch.allclose(network.derivative(x).forward(constant), constant)
+    assert network.changes(x).forward(constant).abs().max() < 1e-12
+    whole, changes = jacobian(network.Q, x), network.changes(x)
+    v = images(FINE, 1, 6, 7, seed=1)
+    assert torch.allclose(changes.forward(v).flatten(), whole @ c @ v.flatten(), atol=1e-10)
+    assert torch.allclose(changes.transpose(v).flatten(), c @ whole.T @ v.flatten(), atol=1e-10)
+
+
+def test_half_precision_is_filtered_in_single():
+    x = images(FINE, 1, 6, 7)
+    for dtype, tolerance in ((torch.float16, 2e-3), (torch.bfloat16, 2e-2)):
+        assert torch.allclose(details(x.to(dtype), SCALE).double(), details(x, SCALE), atol=tolerance)
+
+
+def test_what_is_filtered_in_inference_mode_first_can_be_differentiated_later():
+    x = torch.randn(1, 1, 9, 11, requires_grad=True)
+    with torch.inference_mode():
+        details(x, 3.25)
+    details(x, 3.25).square().sum().backward()
+    assert x.grad is not None
 
 
 @pytest.mark.parametrize(

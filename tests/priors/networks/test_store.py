@@ -58,6 +58,11 @@ def reseal(folder, content: bytes) -> None:
     edit(folder, old, hashlib.sha256(content).hexdigest())
 
 
+def test_a_description_from_before_a_key_was_added_has_its_default(folder) -> None:
+    edit(folder, "coarse = 0.0\ndivisor = 1.0\n", "")
+    assert (load(folder).config.coarse, load(folder).config.divisor) == (0.0, 1.0)
+
+
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
