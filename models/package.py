@@ -65,7 +65,7 @@ def found_out(  # noqa: PLR0913, PLR0917  the arguments of the command
 ) -> tuple[dict[str, object], dict[str, object]]:
     """The card and the certificate."""
     recipe, card = read_recipe(folder / "config.toml"), read_card(run)
-    differing(to_json(recipe), card["recipe"])
+    differing(json.loads(json.dumps(to_json(recipe))), card["recipe"])
     for name in COPIED:
         shutil.copyfile(run / name, copy / name)
     images = read_validation(
