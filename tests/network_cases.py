@@ -35,7 +35,7 @@ CASES = [
     Case("dncnn-details", DnCNNConfig(features=4, depth=3, coarse=2.0)),
     Case(
         "dncnn-details-divided",
-        DnCNNConfig(channels=3, features=4, depth=3, conditioned=True, coarse=1.5, divisor=1.25),
+        DnCNNConfig(channels=3, features=4, depth=3, conditioned=True, coarse=1.5, divisor=1.25, clip=0.3),
         0.1,
     ),
     Case("sll", LipschitzConfig(features=6, depth=3)),

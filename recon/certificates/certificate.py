@@ -118,11 +118,19 @@ class Certificate:
         return tuple(condition.name for condition in self.conditions if not condition.holds)
 
     @property
+    def strongest(self) -> "Certificate | None":
+        """The theorem that holds: this one, else the weaker one, else ``None``."""
+        if self.holds or self.weaker is None:
+            return self if self.holds else None
+        return self.weaker.strongest
+
+    @property
     def sentence(self) -> str:
         """The verdict, for a person."""
         if not self.holds:
-            none = f"No guarantee: {'; '.join(self.missing)}: not established."
-            return none if self.weaker is None or not self.weaker.holds else f"{none} But: {self.weaker.sentence}"
+            missing = f"{'; '.join(self.missing)}: not established."
+            left = self.strongest
+            return f"No guarantee: {missing}" if left is None else f"{left.sentence} No more than that: {missing}"
         reason = {
             Evidence.PROVED: "Proved",
             Evidence.MEASURED: "Holds as far as measured, which is not a proof",

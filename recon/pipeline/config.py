@@ -67,7 +67,7 @@ class SolveConfig:
         seed: For whatever is random: the measurement of constants.
         deterministic: Whether to refuse algorithms whose result depends on the order of threads.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        require_certificate: Whether to refuse to run where the theorem's conditions do not hold.
+        require_certificate: Whether to refuse to run where no theorem holds, or only on assumptions.
         water: The attenuation of water in 1/mm: images reconstructed from projections are then in HU.
         photons: How many photons a ray of projections brings where nothing is in its way: rays then count by their
             statistics.

@@ -259,9 +259,10 @@ _REMEDIES = (
 
 
 def _require(plan: Plan) -> None:
-    certificate = plan.method.certificate
-    if not certificate.holds:
-        raise GuaranteeError(f"A certificate is required, and {plan.method.name} has none: {certificate.sentence}")
+    certificate = plan.method.certificate.strongest
+    if certificate is None:
+        sentence = plan.method.certificate.sentence
+        raise GuaranteeError(f"A certificate is required, and {plan.method.name} has none: {sentence}")
     if certificate.evidence is Evidence.ASSUMED:
         assumed = [c.name for c in certificate.conditions if c.evidence is Evidence.ASSUMED]
         raise GuaranteeError(

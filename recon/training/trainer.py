@@ -26,7 +26,7 @@ _ADJOINT = 10.0
 """How much coarser the linear solve of a backward pass may be than the inner iteration: an error in the gradient only
 turns the step, while one in J biases the loss."""
 
-_FREE = {"coarse", "divisor"}
+_FREE = {"coarse", "divisor", "clip"}
 """Of the architecture, what may differ from that of the network that a training starts from."""
 
 _FIRST_WEIGHT = 0.01

@@ -39,6 +39,9 @@ class DnCNNConfig(Config):
             layers see and change only the details. 0: they see the image. With it ||Q'|| <= 1 costs no brightness.
         divisor: What R is divided by, where Q is R on the details, at least 1: R = Id - 2 N with N the layers.
             ||Q'|| is at most 1 if that of R is no larger than the divisor.
+        clip: The largest detail that the layers see, with its sign: R is R o P with P the projection onto that box, so
+            that ||Q'|| <= 1 is asked of no image beyond it. Details of images within [0, 1] are below 1, those of
+            photographs hardly above 0.75. 0: no limit.
     """
 
     features: int = 64
@@ -47,6 +50,7 @@ class DnCNNConfig(Config):
     conditioned: bool = False
     coarse: float = 0.0
     divisor: float = 1.0
+    clip: float = 0.0
 
     def check(self) -> None:
         """See :meth:`Config.check`."""
@@ -62,10 +66,12 @@ class DnCNNConfig(Config):
                 f"DnCNN: coarse={self.coarse!r} and divisor={self.divisor!r}; expected 0 to {_COARSEST} pixels, and a "
                 "number of at least 1."
             )
-        if self.divisor > 1 and not self.coarse:
+        if not 0 <= self.clip < math.inf:
+            raise UsageError(f"DnCNN: clip={self.clip!r}; expected a number above 0, or 0 for no limit.")
+        if (self.divisor > 1 or self.clip) and not self.coarse:
             raise UsageError(
-                f"DnCNN: divisor={self.divisor!r} with coarse=0; expected coarse > 0, because dividing Q on whole "
-                "images darkens them."
+                f"DnCNN: divisor={self.divisor!r} and clip={self.clip!r} with coarse=0; expected coarse > 0, because on "
+                "whole images they change the brightness."
             )
 
 
@@ -95,20 +101,26 @@ class DnCNN(Network):
         return self.config.conditioned
 
     def residual(self, x: Tensor, noise_level: NoiseLevel = None) -> Tensor:
-        """What J takes away: N(x); or ``C N(C x)``, with the divisor c: ``C ((1 - 1/c) C x/2 + N(C x)/c)``."""
+        """What J takes away: N(x); or C N(P C x), with what P and a divisor add, see :meth:`_taken`."""
         self.check_input(x, noise_level)
         if not self.config.coarse:
             return self._layers(x, noise_level)
         z = self._details(x)
-        return self._details(self._divided(z, self._layers(z + _GREY, noise_level)))
+        seen = self._seen(z)
+        return self._details(self._taken(z, seen, self._layers(seen + _GREY, noise_level)))
 
     def _details(self, x: Tensor) -> Tensor:
         return details(x, self.config.coarse)
 
-    def _divided(self, z: Tensor, taken: Tensor) -> Tensor:
-        """What is left of ``taken = (Id - R) z/2`` to be taken away where R is divided by a number."""
+    def _seen(self, z: Tensor) -> Tensor:
+        return z.clamp(-self.config.clip, self.config.clip) if self.config.clip else z
+
+    def _taken(self, z: Tensor, seen: Tensor, noise: Tensor) -> Tensor:
+        """``(z - R/c)/2`` with ``R = Pz - 2 N(Pz)``, c the divisor, ``seen = Pz`` and ``noise = N(Pz)``."""
         share = 1 / self.config.divisor
-        return taken.to(z) if share == 1 else (1 - share) / 2 * z + share * taken.to(z)
+        if seen is z and share == 1:
+            return noise.to(z)
+        return (z - share * seen) / 2 + share * noise.to(z)
 
     def _layers(self, x: Tensor, noise_level: NoiseLevel) -> Tensor:
         z = torch.cat([x, noise_map(x, noise_level)], 1) if self.conditioned else x
@@ -150,23 +162,30 @@ class DnCNN(Network):
         kernels, as a penalty wants it: the masks do not move under small changes.
         """
         self.check_input(x, noise_level)
-        coarse = bool(self.config.coarse)
-        masks = self._masks(self._details(x) + _GREY if coarse else x, noise_level)
+        coarse, inside = bool(self.config.coarse), None
+        if coarse:
+            z = self._details(x)
+            x = self._seen(z) + _GREY
+            inside = (z.abs() <= self.config.clip).to(z) if self.config.clip else None
+        masks = self._masks(x, noise_level)
         padding, channels = self.config.padding, self.config.channels
         *hidden, last = [packed(kernel) for kernel in self.kernels]
         *hidden_back, last_back = [packed(reversed_kernel(kernel)) for kernel in self.kernels]
+
+        def seen(v: Tensor) -> Tensor:
+            return v if inside is None else inside * v
 
         def through_details(apply: Map) -> Map:
             def change(v: Tensor) -> Tensor:
                 if not coarse:
                     return v - 2 * apply(v)
                 z = self._details(v)
-                return v - 2 * self._details(self._divided(z, apply(z)))
+                return v - 2 * self._details(self._taken(z, seen(z), apply(z)))
 
             return change
 
         def forward(v: Tensor) -> Tensor:
-            z = functional.pad(v, (0, 0, 0, 0, 0, 1)) if self.conditioned else v
+            z = functional.pad(seen(v), (0, 0, 0, 0, 0, 1)) if self.conditioned else seen(v)
             for kernel, mask in zip(hidden, masks, strict=True):
                 z = convolve(z, kernel, None, padding).mul_(mask)
             return convolve(z, last, None, padding)
@@ -175,7 +194,7 @@ class DnCNN(Network):
             z = convolve(u, last_back, None, padding)
             for kernel, mask in zip(reversed(hidden_back), reversed(masks), strict=True):
                 z = convolve(z.mul_(mask), kernel, None, padding)
-            return z[:, :channels]
+            return seen(z[:, :channels])
 
         return Derivative(through_details(forward), through_details(transpose))
 

@@ -27,7 +27,7 @@ FORMAT = 1
 _LARGEST = 4096
 """Of a number in an architecture."""
 
-_LATER = ("coarse", "divisor")
+_LATER = ("coarse", "divisor", "clip")
 """Keys of an architecture that folders from before them lack: their defaults are what those networks are."""
 
 _CONFIGS: dict[str, type[Config]] = {
