@@ -5,7 +5,8 @@ orthonormal basis of cosines of any image size. A network that sees only C x, an
 
     Q = S + C R C,    ||Q'|| <= max(1, ||R'||),
 
-because ``(S^(1/2), C)`` is an isometry: what is coarse passes Q as it is, whatever is done to R.
+because ``(S^(1/2), C)`` is an isometry: what is coarse passes Q as it is, whatever is done to R. C is Id less an
+average, so the details of an image are no larger than its range.
 """
 
 from functools import lru_cache

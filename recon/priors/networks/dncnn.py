@@ -70,8 +70,8 @@ class DnCNNConfig(Config):
             raise UsageError(f"DnCNN: clip={self.clip!r}; expected a number above 0, or 0 for no limit.")
         if (self.divisor > 1 or self.clip) and not self.coarse:
             raise UsageError(
-                f"DnCNN: divisor={self.divisor!r} and clip={self.clip!r} with coarse=0; expected coarse > 0, because on "
-                "whole images they change the brightness."
+                f"DnCNN: divisor={self.divisor!r} and clip={self.clip!r} with coarse=0; expected coarse > 0, because "
+                "on whole images they change the brightness."
             )
 
 

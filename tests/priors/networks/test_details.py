@@ -1,5 +1,7 @@
 """The details of an image, and what a network gains that sees only them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from network_cases import Case, images, jacobian, network_of
@@ -63,6 +65,32 @@ def test_dividing_divides_what_the_layers_do_and_keeps_the_mean():
         network.divided(0.9)
 
 
+def test_beyond_the_clip_the_layers_see_no_difference():
+    """``Q = S + C R P C`` with P the projection onto a box: its derivative is 0 where a detail is beyond it."""
+    clip = 0.4
+    clipped = Case("clipped", replace(FINE.config, clip=clip))
+    network, inner, x = network_of(clipped, strength=0.2), network_of(PLAIN), images(FINE, 1, 6, 7)
+    inner.load_state_dict(network.state_dict())
+    c, z = matrix(6, 7), details(x, SCALE)
+    inside = (z.abs() < clip).double().flatten()
+    assert 5 < inside.sum() < 37
+    layers = jacobian(inner.Q, z.clamp(-clip, clip) + 0.5)
+    whole = jacobian(network.Q, x)
+    assert torch.allclose(whole, torch.eye(42) - c @ c + c @ layers @ inside.diag() @ c, atol=1e-10)
+    assert torch.allclose(network.divided(2.0)(x) - x, (network.Q(x) - x) / 4 - (c @ c @ x.flatten()).view_as(x) / 4)
+
+
+def test_images_within_the_scale_are_never_clipped_at_1():
+    """C is Id less an average: the details of an image are no larger than its range."""
+    found = matrix(5, 6)
+    assert (torch.eye(30) - found).min() > -1e-12
+    x = images(FINE, 1, 6, 7).clamp(0, 1)
+    unlimited, limited = network_of(FINE, strength=0.2), network_of(Case("1", replace(FINE.config, clip=1.0)))
+    limited.load_state_dict(unlimited.state_dict())
+    assert torch.allclose(limited(x), unlimited(x), atol=1e-14)
+    assert (limited(5 * x) - unlimited(5 * x)).abs().max() > 1e-3
+
+
 def test_constants_are_not_in_the_way_of_what_is_larger():
     """Q' keeps constants, with gain 1; ``changes`` has no such direction, and none that is larger than Q' has."""
     network, x = network_of(FINE, strength=0.2), images(FINE, 1, 6, 7)
@@ -97,7 +125,10 @@ def test_what_is_filtered_in_inference_mode_first_can_be_differentiated_later():
         ({"coarse": float("nan")}, "coarse=nan"),
         ({"coarse": 4.0, "divisor": 0.5}, "a number of at least 1"),
         ({"coarse": 4.0, "divisor": float("inf")}, "divisor=inf"),
-        ({"divisor": 1.1}, "because dividing Q on whole images darkens them"),
+        ({"coarse": 4.0, "clip": -0.5}, "clip=-0.5; expected a number above 0, or 0"),
+        ({"coarse": 4.0, "clip": float("nan")}, "clip=nan"),
+        ({"divisor": 1.1}, "on whole images they change the brightness"),
+        ({"clip": 0.5}, "clip=0.5 with coarse=0; expected coarse > 0"),
     ],
 )
 def test_what_is_no_scale_and_no_divisor(given, said):

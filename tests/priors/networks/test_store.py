@@ -59,8 +59,9 @@ def reseal(folder, content: bytes) -> None:
 
 
 def test_a_description_from_before_a_key_was_added_has_its_default(folder) -> None:
-    edit(folder, "coarse = 0.0\ndivisor = 1.0\n", "")
-    assert (load(folder).config.coarse, load(folder).config.divisor) == (0.0, 1.0)
+    edit(folder, "coarse = 0.0\ndivisor = 1.0\nclip = 0.0\n", "")
+    config = load(folder).config
+    assert (config.coarse, config.divisor, config.clip) == (0.0, 1.0, 0.0)
 
 
 @pytest.mark.parametrize(
