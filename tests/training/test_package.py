@@ -1,0 +1,90 @@
+"""Packaging: a run becomes a folder with a card and a certificate, and a network that expands is divided first."""
+
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+from recon.models.package import main
+from training_cases import write_scenes
+
+from recon import catalogue
+from recon.pipeline import certify
+from recon.priors.networks import load, save
+from recon.training import Images, prepare, read_recipe, train
+
+CONFIG = """
+[network]
+family = "DnCNN"
+features = 4
+depth = 3
+coarse = 2.0
+noise_range = [0.1, 0.1]
+[data]
+patch = 12
+[training]
+batch = 2
+steps = 1
+[validation]
+images = 2
+crop = 24
+[about]
+title = "A test"
+data = "Rectangles"
+licence = "None needed"
+limits = "Of no use"
+"""
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A run whose network expands, a folder with its recipe, and images."""
+    images, package, run = write_scenes(tmp_path / "images", 3), tmp_path / "package", tmp_path / "run"
+    package.mkdir()
+    (package / "config.toml").write_text(CONFIG)
+    validation = write_scenes(tmp_path / "validation", 2, first=90)
+    files = Images(sorted(images.iterdir()), sorted(validation.iterdir()))
+    train(prepare(run, read_recipe(package / "config.toml"), False), files, run, torch.device("cpu"))
+    network = load(run)
+    with torch.no_grad():
+        for kernel in network.kernels:
+            kernel.add_(0.12 * torch.randn_like(kernel))
+    save(network, run, overwrite=True)
+    return run, package, images
+
+
+def packaged(run, package, images):
+    arguments = [str(run), str(package), "--validation", str(images), "--test", f"Scenes={images}"]
+    return CliRunner().invoke(main, arguments)
+
+
+def test_a_network_that_expands_is_divided_until_a_search_finds_no_more(folders):
+    run, package, images = folders
+    before = catalogue.read_card(run)
+    found = certify.certify_prior(certify.Spec("folder", value=str(run))).constants["lipschitz_Q_attack"].value
+    assert found > 1.05
+    outcome = packaged(run, package, images)
+    assert outcome.exit_code == 0, outcome.output
+    assert "Q is divided by" in outcome.output
+    card, network = catalogue.read_model(package), load(package)
+    assert network.config.divisor > found
+    assert card.lipschitz == pytest.approx(1.0, abs=1e-3)
+    assert card.evidence == "measured"
+    written = catalogue.read_card(package)
+    assert written["about"]["title"] == "A test"
+    assert written["figures"] != before["figures"]
+    (test,) = written["tests"]
+    assert (test["data"], test["noise"], test["images"]) == ("Scenes", 0.1, 3)
+    certificate = json.loads((package / "certificate.json").read_text())
+    assert certificate["subject"] == "model:package"
+    assert str(run.parent) not in json.dumps(certificate) + json.dumps(written["attack"])
+    assert load(run).config.divisor == 1
+
+
+def test_a_run_of_another_recipe_is_refused_and_the_folder_stays_as_it_is(folders):
+    run, package, images = folders
+    (package / "config.toml").write_text(CONFIG.replace("steps = 1", "steps = 2"))
+    outcome = packaged(run, package, images)
+    assert outcome.exit_code == 1
+    assert "training.steps = 1 in the run; expected 2, as the folder's config.toml says" in outcome.output
+    assert [path.name for path in package.iterdir()] == ["config.toml"]
