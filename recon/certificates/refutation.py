@@ -60,6 +60,22 @@ class Search:
 
 @final
 @dataclass(frozen=True)
+class Window:
+    """The place where ||Q'|| is attained on an image.
+
+    Attributes:
+        image: What is around it, ``(1, channels, height, width)``.
+        whole: The image.
+        norm: About ||Q'(whole)||, from below.
+    """
+
+    image: Tensor
+    whole: Tensor
+    norm: float
+
+
+@final
+@dataclass(frozen=True)
 class Hardest:
     """The largest quotient that was found.
 
@@ -99,7 +115,7 @@ def worst_windows(  # noqa: PLR0913, PLR0917  as hardest_of_network
     side: int,
     seed: int = 0,
     device: torch.device | str = "cpu",
-) -> dict[str, Tensor]:
+) -> dict[str, Window]:
     """Where to begin on data: the windows in which ||Q'|| is attained on the images, on noisy and on denoised ones.
 
     The norm grows with the image, as there are more places for it to be large; a direction that attains it is
@@ -123,8 +139,8 @@ def worst_windows(  # noqa: PLR0913, PLR0917  as hardest_of_network
         with torch.no_grad():
             denoised = twin(noisy, noise_level)
         for kind, x in (("", clean), (" with noise", noisy), (" denoised", denoised)):
-            _, direction = jacobian_norm(twin.changes(x, noise_level), x, _LOOK)
-            found[name + kind] = _window(x, direction, side).double()
+            norm, direction = jacobian_norm(twin.changes(x, noise_level), x, _LOOK)
+            found[name + kind] = Window(_window(x, direction, side).double(), x, norm.value)
     return found
 
 
@@ -209,7 +225,8 @@ def hardest_of_network(  # noqa: PLR0913, PLR0917  the network, where to begin, 
     """The largest Lipschitz quotient of a network's Q that a search finds, in double precision.
 
     It begins with :func:`starting_images`, with two images on the network's own trajectory, ``J(J(..x))``, and with
-    :func:`worst_windows` of given images.
+    :func:`worst_windows` of given images. As ||Q'|| grows with the image, the one of these where it is largest is
+    looked at as a whole too, unless Q is had by iteration.
 
     Args:
         network: The network.
@@ -225,8 +242,8 @@ def hardest_of_network(  # noqa: PLR0913, PLR0917  the network, where to begin, 
         twin.solver = InnerSolver(accuracy=_PROX_ACCURACY, adjoint_accuracy=_PROX_ACCURACY, max_steps=5000)
         accuracy = 2 * _PROX_ACCURACY
     starts = starting_images(network.config.channels, side, search.seed)
-    if images:
-        starts |= worst_windows(network, noise_level, images, side, search.seed, device)
+    windows = worst_windows(network, noise_level, images or {}, side, search.seed, device)
+    starts |= {name: window.image for name, window in windows.items()}
     starts = {name: image.to(device) for name, image in starts.items()}
     with torch.no_grad():
         x = starts["noise"]
@@ -237,13 +254,28 @@ def hardest_of_network(  # noqa: PLR0913, PLR0917  the network, where to begin, 
     found = hardest(
         lambda x: twin.Q(x, noise_level), starts, lambda x: twin.changes(x.detach(), noise_level), search, accuracy
     )
-    x = starts["a constant"]
-    brighter = torch.ones_like(x)  # a direction that ``changes`` may leave out, because Q keeps it at every x
+    others = [_brightness(twin, noise_level, starts["a constant"])]
+    if windows and not accuracy:
+        others.append(_whole(twin, noise_level, windows, search.lanczos))
+    return max(found, *others, key=lambda each: each.quotient.value)
+
+
+def _brightness(network: Network, noise_level: float | None, x: Tensor) -> Hardest:
+    """Along a direction that ``changes`` may leave out, because Q keeps it at every x."""
+    brighter = torch.ones_like(x)
     with torch.no_grad():
-        gain = float(_norm(twin.derivative(x, noise_level).forward(brighter)) / _norm(brighter))
-    if gain <= found.quotient.value:
-        return found
+        gain = float(_norm(network.derivative(x, noise_level).forward(brighter)) / _norm(brighter))
     return Hardest(Measured(gain, "the derivative along the brightness: a lower bound"), x, x, "a constant: derivative")
+
+
+def _whole(network: Network, noise_level: float | None, windows: Mapping[str, Window], effort: Effort) -> Hardest:
+    """||Q'|| of the worst of some images, as a whole."""
+    name, window = max(windows.items(), key=lambda item: item[1].norm)
+    x = window.whole.double()
+    norm, _ = jacobian_norm(network.changes(x, noise_level), x, effort)
+    height, width = x.shape[-2:]
+    origin = f"{name}: derivative of all {height} x {width} pixels"
+    return Hardest(replace(norm, how=f"{origin}: a lower bound"), x, x, origin)
 
 
 def believed(claim: Constant, found: Hardest) -> Constant:

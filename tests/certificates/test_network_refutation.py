@@ -1,5 +1,6 @@
 """The search for violations: it finds what is planted, attains what is known, and never refutes what is true."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -127,8 +128,22 @@ def test_a_window_is_laid_where_the_derivative_is_largest() -> None:
     image = torch.zeros(1, 1, 60, 90)
     image[..., 50:54, 7:11] = 0.9
     window = worst_windows(network, None, {"spot": image}, side=12)["spot"]
-    assert window.shape == (1, 1, 12, 12)
-    assert float(window.sum()) == pytest.approx(float(image.sum()))
+    assert window.image.shape == (1, 1, 12, 12)
+    assert float(window.image.sum()) == pytest.approx(float(image.sum()))
+    assert window.norm == pytest.approx(7, rel=1e-3)
+
+
+def test_a_norm_that_only_a_large_image_has_is_found() -> None:
+    """Of a blur whose norm, with zeros around the image, grows with its size; no search of a window can see it."""
+    network = make(DnCNNConfig(features=1, depth=2, slope=1.0))
+    with torch.no_grad():
+        network.kernels[0].fill_(-1 / 9)
+        network.kernels[1].zero_()[..., 1, 1] = 0.5  # N(x) = -mean/2, so Q = Id + mean
+    found = hardest_of_network(network, images={"data": torch.rand(1, 1, 40, 48)}, side=8, search=QUICK)
+    cosine = [(1 + 2 * math.cos(math.pi / (size + 1))) / 3 for size in (40, 48)]
+    assert found.quotient.value == pytest.approx(1 + cosine[0] * cosine[1], abs=1e-3)
+    assert found.origin.endswith("derivative of all 40 x 48 pixels")
+    assert found.quotient.value > hardest_of_network(network, side=8, search=QUICK).quotient.value + 0.01
 
 
 def test_a_network_that_keeps_constants_is_no_contraction() -> None:
