@@ -33,6 +33,7 @@ CASES = [
     Case("dncnn-colour-conditioned", DnCNNConfig(channels=3, features=4, depth=3, conditioned=True), 0.1),
     Case("dncnn-circular", DnCNNConfig(features=4, depth=3, padding="circular")),
     Case("dncnn-details", DnCNNConfig(features=4, depth=3, coarse=2.0)),
+    Case("dncnn-details-clipped", DnCNNConfig(features=4, depth=3, coarse=2.0, clip=0.3)),
     Case(
         "dncnn-details-divided",
         DnCNNConfig(channels=3, features=4, depth=3, conditioned=True, coarse=1.5, divisor=1.25, clip=0.3),

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeGuard
 
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from recon.pipeline.prior_specs import Setting
 from recon.pipeline.spec import Spec, unknown_name
 from recon.pipeline.weights import CALIBRATED, potential_weight, projected_potential_weight
 from recon.priors import Prior, box, scaled_prior, weighted_prior
-from recon.priors.networks import PRECISIONS, ConvexRidge, Network, learned_prior, load
+from recon.priors.networks import PRECISIONS, ConvexRidge, DnCNN, Network, learned_prior, load
 from recon.priors.networks.store import DESCRIPTION, WEIGHTS
 
 LARGEST_LEVEL = 10.0
@@ -130,6 +131,8 @@ def read_model(spec: Spec, setting: Setting) -> Model:
     level, scale = _level(network, sigma)
     told = level if network.conditioned else None
     measured = _on_card(folder, network)
+    if _clips_too_soon(network, scale):
+        network, measured = network.clipped(network.config.clip / scale), None
     exact = learned_prior(network, told, measured=measured)
     exact = _bounded(spec, _weighted(spec, _scaled(exact, scale), network), network)
     precision = options.choice(spec, "precision", tuple(PRECISIONS), "float32")
@@ -145,13 +148,22 @@ def read_model(spec: Spec, setting: Setting) -> Model:
     return Model(chosen, rounded, network, told, files, exact, remarks)
 
 
+def _clips_too_soon(network: Network, scale: float) -> TypeGuard[DnCNN]:
+    """Whether J_s would clip details that J keeps: images that are scaled up have more of them beyond the clip."""
+    return isinstance(network, DnCNN) and network.config.clip > 0 and scale < 1
+
+
 def _remarks(network: Network, sigma: float, level: float, scale: float) -> tuple[Remark, ...]:
     low, high = network.config.noise_range
-    if scale == 1 or low == high:  # made for one level, and for any by scaling
+    kept = "and J_s(x) = s J(x / s) keeps every property of J, so the theorem is what it was"
+    if _clips_too_soon(network, scale):
+        clip = network.config.clip * scale
+        kept = f"with the details clipped at {clip:.3g} as ever: of that network a search says what the card does not"
+    elif scale == 1 or low == high:  # made for one level, and for any by scaling
         return ()
     how = (
-        f"the network is used at {level:g}, on images scaled by {1 / scale:.3g}; J_s(x) = s J(x / s) keeps every "
-        "property of J, so the theorem is what it was, but how good the images are was not validated there"
+        f"the network is used at {level:g}, on images scaled by {1 / scale:.3g}, {kept}; how good the images are was "
+        "not validated there"
     )
     return (Remark("the noise level of the prior", sigma, low, high, how),)
 

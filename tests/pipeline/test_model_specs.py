@@ -70,6 +70,23 @@ def test_a_level_outside_of_the_range_is_reached_by_scaling_and_said(folder, sig
     assert "outside of the range 0.02 to 0.2" in chosen.note
 
 
+@pytest.mark.parametrize("config", [DnCNNConfig(depth=2, features=2, coarse=2.0, clip=0.5, noise_range=(0.2, 0.4))])
+def test_a_clip_stays_where_it_is_below_the_range(tmp_path, folder, config):
+    """``s J(x / s)`` with s < 1 would clip at ``s clip`` what a network that finds no noise keeps at any level."""
+    network = load(folder)
+    with torch.no_grad():
+        network.kernels[-1].zero_()
+    save(network, folder, overwrite=True)
+    (folder / "card.json").write_text('{"lipschitz_Q": {"value": 0.9}}')
+    x = 0.4 * X.round()
+    assert torch.equal(network.double()(x), x)
+    chosen = read(folder, 0.02)
+    torch.testing.assert_close(chosen.prior.resolvent(1.0)(x), x, rtol=0, atol=1e-12)
+    assert "clipped at 0.5 as ever" in chosen.note
+    assert chosen.prior.resolvent(1.0).properties.lipschitz_Q.evidence is Evidence.ASSUMED
+    assert read(folder, 0.8).prior.resolvent(1.0).properties.lipschitz_Q.value == 0.9
+
+
 @pytest.mark.parametrize("config", [RIDGE])
 @pytest.mark.parametrize("method", ["forward_backward", "fista", "douglas_rachford"])
 @pytest.mark.parametrize(("sigma", "level"), [(0.4, 0.2), (0.005, 0.02)])

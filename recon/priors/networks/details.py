@@ -5,8 +5,11 @@ orthonormal basis of cosines of any image size. A network that sees only C x, an
 
     Q = S + C R C,    ||Q'|| <= max(1, ||R'||),
 
-because ``(S^(1/2), C)`` is an isometry: what is coarse passes Q as it is, whatever is done to R. C is Id less an
-average, so the details of an image are no larger than its range.
+because ``(S^(1/2), C)`` is an isometry: what is coarse passes Q as it is, whatever is done to R. With P the projection
+onto a box, ``Q = S + C R P C`` has ``Lip(Q) <= max(1, sup ||R'||)`` over that box alone.
+
+From a scale of about 0.6 pixels on S is an average, and so is ``Id - C = sum_k a_k S^k`` with ``a_k > 0`` of sum 1, the
+series of ``1 - (1 - t)^(1/2)``: the details of an image are no larger than its range.
 """
 
 from functools import lru_cache

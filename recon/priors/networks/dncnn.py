@@ -40,8 +40,9 @@ class DnCNNConfig(Config):
         divisor: What R is divided by, where Q is R on the details, at least 1: R = Id - 2 N with N the layers.
             ||Q'|| is at most 1 if that of R is no larger than the divisor.
         clip: The largest detail that the layers see, with its sign: R is R o P with P the projection onto that box, so
-            that ||Q'|| <= 1 is asked of no image beyond it. Details of images within [0, 1] are below 1, those of
-            photographs hardly above 0.75. 0: no limit.
+            that ||R'|| is asked for on the box only. Half of what a detail has beyond it J takes away, because passing
+            that too would cost the bound: not for bright spots on dark, where details come close to 1. Photographs have
+            none beyond 0.75 with ``coarse = 8``. 0: no limit.
     """
 
     features: int = 64
@@ -67,12 +68,16 @@ class DnCNNConfig(Config):
                 "number of at least 1."
             )
         if not 0 <= self.clip < math.inf:
-            raise UsageError(f"DnCNN: clip={self.clip!r}; expected a number above 0, or 0 for no limit.")
-        if (self.divisor > 1 or self.clip) and not self.coarse:
             raise UsageError(
-                f"DnCNN: divisor={self.divisor!r} and clip={self.clip!r} with coarse=0; expected coarse > 0, because "
-                "on whole images they change the brightness."
+                f"DnCNN: clip={self.clip!r}; expected a number above 0, or 0 for no limit, because it is the largest "
+                "detail that the layers see."
             )
+        for name, value, without in (("divisor", self.divisor, 1), ("clip", self.clip, 0)):
+            if value != without and not self.coarse:
+                raise UsageError(
+                    f"DnCNN: {name}={value!r} with coarse=0; expected coarse > 0, because on whole images it changes "
+                    "the brightness."
+                )
 
 
 class DnCNN(Network):
@@ -152,21 +157,32 @@ class DnCNN(Network):
         twin.config.check()
         return twin
 
+    def clipped(self, clip: float) -> Self:
+        """A copy with another clip, of which other things may have been measured.
+
+        Raises:
+            UsageError: The layers see whole images, or it is no number above 0.
+        """
+        twin = copy.deepcopy(self)
+        twin.config = replace(self.config, clip=clip)
+        twin.config.check()
+        return twin
+
     def lipschitz_Q(self, noise_level: NoiseLevel = None) -> Constant:
         return Assumed(1.0, "the training penalised ||Q'|| above 1, which proves nothing")
 
     def derivative(self, x: Tensor, noise_level: NoiseLevel = None) -> Derivative:
         """Q'(x) as plain convolutions, with the slopes at x kept as masks.
 
-        That is exact, as the network is piecewise linear. The applications can be differentiated with respect to the
-        kernels, as a penalty wants it: the masks do not move under small changes.
+        That is exact where Q is differentiable, as the network is piecewise linear. The applications can be
+        differentiated with respect to the kernels, as a penalty wants it: the masks do not move under small changes.
         """
         self.check_input(x, noise_level)
         coarse, inside = bool(self.config.coarse), None
         if coarse:
             z = self._details(x)
             x = self._seen(z) + _GREY
-            inside = (z.abs() <= self.config.clip).to(z) if self.config.clip else None
+            inside = (z.abs() < self.config.clip).to(z) if self.config.clip else None
         masks = self._masks(x, noise_level)
         padding, channels = self.config.padding, self.config.channels
         *hidden, last = [packed(kernel) for kernel in self.kernels]

@@ -7,7 +7,7 @@ import torch
 from network_cases import Case, images, jacobian, network_of
 
 from recon.errors import UsageError
-from recon.priors.networks import DnCNNConfig
+from recon.priors.networks import DnCNNConfig, make
 from recon.priors.networks.details import details
 
 SCALE = 2.0
@@ -80,10 +80,27 @@ def test_beyond_the_clip_the_layers_see_no_difference():
     assert torch.allclose(network.divided(2.0)(x) - x, (network.Q(x) - x) / 4 - (c @ c @ x.flatten()).view_as(x) / 4)
 
 
-def test_images_within_the_scale_are_never_clipped_at_1():
-    """C is Id less an average: the details of an image are no larger than its range."""
-    found = matrix(5, 6)
+def test_of_a_detail_beyond_the_clip_half_of_the_excess_is_taken_away():
+    """With layers that find no noise: what the docstring warns of bright spots."""
+    network = make(replace(FINE.config, clip=0.5)).double()
+    with torch.no_grad():
+        network.kernels[-1].zero_()
+    spot = torch.zeros(1, 1, 9, 9, dtype=torch.float64)
+    spot[..., 4, 4] = 1
+    z = details(spot, SCALE)
+    assert torch.allclose(network(spot), spot - details(z - z.clamp(-0.5, 0.5), SCALE) / 2, atol=1e-14)
+    assert network(spot).max() < 0.8
+    assert torch.allclose(network(spot / 2), spot / 2, atol=1e-14)
+
+
+@pytest.mark.parametrize("scale", [0.6, SCALE, 8.0])
+def test_images_within_the_scale_are_never_clipped_at_1(scale):
+    """C is Id less an average: the details of an image are no larger than its range, not even of a white pixel."""
+    found = jacobian(lambda x: details(x, scale), torch.zeros(1, 1, 5, 6, dtype=torch.float64))
     assert (torch.eye(30) - found).min() > -1e-12
+    spot = torch.zeros(1, 1, 40, 40, dtype=torch.float64)
+    spot[..., 20, 20] = 1
+    assert details(spot, scale).abs().max() < 1
     x = images(FINE, 1, 6, 7).clamp(0, 1)
     unlimited, limited = network_of(FINE, strength=0.2), network_of(Case("1", replace(FINE.config, clip=1.0)))
     limited.load_state_dict(unlimited.state_dict())
@@ -127,7 +144,7 @@ def test_what_is_filtered_in_inference_mode_first_can_be_differentiated_later():
         ({"coarse": 4.0, "divisor": float("inf")}, "divisor=inf"),
         ({"coarse": 4.0, "clip": -0.5}, "clip=-0.5; expected a number above 0, or 0"),
         ({"coarse": 4.0, "clip": float("nan")}, "clip=nan"),
-        ({"divisor": 1.1}, "on whole images they change the brightness"),
+        ({"divisor": 1.1}, "divisor=1.1 with coarse=0; expected coarse > 0, because on whole images"),
         ({"clip": 0.5}, "clip=0.5 with coarse=0; expected coarse > 0"),
     ],
 )
