@@ -28,7 +28,7 @@ from recon.pipeline.evaluate import evaluate, mean
 from recon.pipeline.spec import Spec
 from recon.priors.networks import DnCNNConfig, load, save
 from recon.training import Recipe, read_recipe
-from recon.training.config import to_json
+from recon.training.config import recipe_from, to_json
 from recon.training.data import read_validation
 from recon.training.trainer import as_kept
 from recon.training.validation import look
@@ -65,7 +65,7 @@ def found_out(  # noqa: PLR0913, PLR0917  the arguments of the command
 ) -> tuple[dict[str, object], dict[str, object]]:
     """The card and the certificate."""
     recipe, card = read_recipe(folder / "config.toml"), read_card(run)
-    differing(json.loads(json.dumps(to_json(recipe))), card["recipe"])
+    differing(to_json(recipe), to_json(of_run(run)))
     for name in COPIED:
         shutil.copyfile(run / name, copy / name)
     images = read_validation(
@@ -92,6 +92,12 @@ def found_out(  # noqa: PLR0913, PLR0917  the arguments of the command
     ]
     text = json.dumps(report.to_json()).replace(f"folder:{copy}", f"model:{folder.name}")
     return card, json.loads(text)
+
+
+def of_run(run: Path) -> Recipe:
+    """The recipe that a run's card states, with the defaults of what it leaves out."""
+    stated: Any = read_card(run)["recipe"]
+    return recipe_from(stated, str(run / CARD))
 
 
 def differing(wanted: Any, given: Any, where: str = "") -> None:

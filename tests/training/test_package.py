@@ -1,11 +1,14 @@
 """Packaging: a run becomes a folder with a card and a certificate, and a network that expands is divided first."""
 
 import json
+import math
+import re
+import tempfile
 
 import pytest
 import torch
 from click.testing import CliRunner
-from recon.models.package import main
+from recon.models.package import main, of_run, validated
 from training_cases import write_scenes
 
 from recon import catalogue
@@ -47,10 +50,15 @@ def folders(tmp_path):
     train(prepare(run, read_recipe(package / "config.toml"), False), files, run, torch.device("cpu"))
     network = load(run)
     with torch.no_grad():
-        for kernel in network.kernels:
-            kernel.add_(0.12 * torch.randn_like(kernel))
+        network.kernels[-1].add_(0.04 * torch.randn_like(network.kernels[-1]))
     save(network, run, overwrite=True)
     return run, package, images
+
+
+@pytest.fixture(autouse=True)
+def _copies(tmp_path, monkeypatch):
+    (tmp_path / "copies").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "copies"))
 
 
 def packaged(run, package, images):
@@ -60,24 +68,28 @@ def packaged(run, package, images):
 
 def test_a_network_that_expands_is_divided_until_a_search_finds_no_more(folders):
     run, package, images = folders
-    before = catalogue.read_card(run)
     found = certify.certify_prior(certify.Spec("folder", value=str(run))).constants["lipschitz_Q_attack"].value
     assert found > 1.05
     outcome = packaged(run, package, images)
     assert outcome.exit_code == 0, outcome.output
-    assert "Q is divided by" in outcome.output
+    said = re.findall(r"a search found (.*): Q is divided by (.*)", outcome.output)
+    assert float(said[0][0]) > found - 1e-3
+    assert all(float(number) == pytest.approx(1 + 1.25 * (float(value) - 1), abs=2e-4) for value, number in said)
     card, network = catalogue.read_model(package), load(package)
-    assert network.config.divisor > found
+    assert network.config.divisor == pytest.approx(math.prod(float(number) for _, number in said), abs=1e-3)
     assert card.lipschitz == pytest.approx(1.0, abs=1e-3)
     assert card.evidence == "measured"
     written = catalogue.read_card(package)
     assert written["about"]["title"] == "A test"
-    assert written["figures"] != before["figures"]
+    recipe = read_recipe(package / "config.toml")
+    (of_it,), (of_the_run,) = validated(package, recipe, images), validated(run, recipe, images)
+    assert written["figures"] == [of_it]
+    assert of_it["psnr"] != of_the_run["psnr"]
     (test,) = written["tests"]
     assert (test["data"], test["noise"], test["images"]) == ("Scenes", 0.1, 3)
     certificate = json.loads((package / "certificate.json").read_text())
     assert certificate["subject"] == "model:package"
-    assert str(run.parent) not in json.dumps(certificate) + json.dumps(written["attack"])
+    assert all(place not in json.dumps([certificate, written]) for place in (str(run.parent), "copies"))
     assert load(run).config.divisor == 1
 
 
@@ -88,3 +100,12 @@ def test_a_run_of_another_recipe_is_refused_and_the_folder_stays_as_it_is(folder
     assert outcome.exit_code == 1
     assert "training.steps = 1 in the run; expected 2, as the folder's config.toml says" in outcome.output
     assert [path.name for path in package.iterdir()] == ["config.toml"]
+
+
+def test_a_run_from_before_a_key_was_added_is_of_the_same_recipe(folders):
+    run, package, _ = folders
+    card = catalogue.read_card(run)
+    del card["recipe"]["network"]["clip"]
+    (run / "card.json").write_text(json.dumps(card))
+    recipe = read_recipe(package / "config.toml")
+    assert of_run(run) == recipe
