@@ -95,13 +95,11 @@ def _print(report: "Report", as_json: bool) -> None:
     for guarantee in report.guarantees:
         low, high = guarantee.stepsize
         steps = "any step size" if high is None else f"step size in ({low:g}, {high:.6g})"
-        if guarantee.method is not None and guarantee.holds:
-            evidence = guarantee.method.certificate.evidence.value
-            terminal.result(f"{guarantee.name:<16}  {evidence:<8}  {steps}; {guarantee.method.certificate.theorem}")
-        else:
-            terminal.result(f"{guarantee.name:<16}  none      not established: {'; '.join(guarantee.missing)}")
-            weaker = None if guarantee.method is None else guarantee.method.certificate.weaker
-            if weaker is not None and weaker.holds:
-                terminal.result(f"{'':<16}  {weaker.evidence.value:<8}  but: {weaker.theorem}")
+        held = None if guarantee.method is None else guarantee.method.certificate.strongest
+        if held is not None:
+            terminal.result(f"{guarantee.name:<16}  {held.evidence.value:<8}  {steps}; {held.theorem}")
+        if not guarantee.holds:
+            name, kind = (guarantee.name, "none") if held is None else ("", "")
+            terminal.result(f"{name:<16}  {kind:<8}  not established: {'; '.join(guarantee.missing)}")
     for remark in report.remarks:
         terminal.result(f"\nremark: {remark}")

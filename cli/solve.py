@@ -160,9 +160,11 @@ def _solve_one(
         raise KeyboardInterrupt(f"after {result.steps} steps; nothing was written")
     run = write_run(result, file, target, say)
     if result.status is Status.OUT_OF_STEPS:
+        hope = "" if plan.method.certificate.strongest else ", but nothing guarantees that more steps help"
         say(
             f"{output}: the budget of {config.iterations} steps ran out at a relative residual of "
-            f"{result.residual:.1e}, above {result.plan.tolerance:g}; --iterations gives more, --tolerance asks less"
+            f"{result.residual:.1e}, above {result.plan.tolerance:g}; --iterations gives more, "
+            f"--tolerance asks less{hope}"
         )
     if result.status is Status.STALLED:
         say(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from recon.evidence import Evidence
+
 from . import terminal
 from .common import WHOLE_NUMBER, talk_options
 
@@ -124,7 +126,10 @@ def _report(outcome: "Outcome", output: Path, as_json: bool, received: list[int]
         for row, each in zip(rows, outcome.look.figures, strict=True):
             row.append(f"{each.restored:.2f}" if each.restored == each.restored else "not converged")
     terminal.result(terminal.table(heads, rows))
-    terminal.result(f"Lip(Q) = {outcome.look.lipschitz}")
+    known = outcome.look.lipschitz
+    terminal.result(f"Lip(Q) {'<=' if known.evidence is Evidence.PROVED else '>='} {known}")
+    if known.value > 1:
+        terminal.result("Above 1 it is no resolvent, and no solver has a guarantee with it: the penalty was too weak.")
 
 
 def _decibels(psnr: float) -> str:

@@ -33,6 +33,11 @@ class Condition:
     evidence: Evidence
     how: str
 
+    def __str__(self) -> str:
+        if not self.relation:
+            return self.name
+        return f"{self.name}: {self.value:.4g}, expected {self.relation} {self.bound:.4g}"
+
 
 def at_most(name: str, constant: Constant, bound: float) -> Condition:
     """The condition ``constant <= bound``."""
@@ -128,9 +133,9 @@ class Certificate:
     def sentence(self) -> str:
         """The verdict, for a person."""
         if not self.holds:
-            missing = f"{'; '.join(self.missing)}: not established."
             left = self.strongest
-            return f"No guarantee: {missing}" if left is None else f"{left.sentence} No more than that: {missing}"
+            missing = "; ".join(str(condition) for condition in self.conditions if not condition.holds)
+            return f"{'No guarantee.' if left is None else left.sentence} Not established: {missing}."
         reason = {
             Evidence.PROVED: "Proved",
             Evidence.MEASURED: "Holds as far as measured, which is not a proof",
@@ -146,6 +151,7 @@ class Certificate:
             "holds": self.holds,
             "evidence": self.evidence.value,
             "missing": list(self.missing),
+            "sentence": self.sentence,
             "conditions": [
                 {
                     "name": c.name,

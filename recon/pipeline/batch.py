@@ -68,7 +68,7 @@ def require_files(inputs: Sequence[Path]) -> None:
     """
     for path in inputs:
         if not os.path.exists(path):  # noqa: PTH110  Path.exists raises on a name that is too long
-            raise InputError(f"{path}: there is no such file or folder; expected images, because each one counts.")
+            raise InputError(f"{path}: there is no such file or folder; expected an image, or a folder of them.")
 
 
 def _is_image(path: Path) -> bool:

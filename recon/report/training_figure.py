@@ -71,6 +71,8 @@ def image_sheet(rows: Sequence[Sequence[tuple[str, Picture]]], path: str | Path)
 
 
 def _draw(axes: "Axes", title: str, points: Points) -> None:
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+
     known = [(step, value) for step, value in points if math.isfinite(value)]
     axes.set_title(title, loc="left", pad=4)
     axes.set_xlabel("step", fontsize=8)
@@ -79,6 +81,9 @@ def _draw(axes: "Axes", title: str, points: Points) -> None:
     if not known:
         axes.text(0.5, 0.5, "none", ha="center", transform=axes.transAxes, color=GREY)
         return
+    if title.startswith("||Q'||"):
+        axes.axhline(1.0, color=GREY, linewidth=0.8, linestyle="--")
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     steps, values = (np.array(each, float) for each in zip(*known, strict=True))
     if title.startswith("loss") and (values > 0).all():
         axes.set_yscale("log")
