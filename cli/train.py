@@ -3,7 +3,7 @@
 import math
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,10 +51,21 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
     require_files([*images.training, *images.validation])
     recipe = None if given["config_file"] is None else read_recipe(given["config_file"])
     device = choose_device(given["device"], terminal.say)
+    new = not output.exists()
     wanted = prepare(output, recipe, given["resume"], given["steps"])
     with _signals() as received:
-        outcome = _train(wanted, images, output, device, given["processes"], received)
+        try:
+            outcome = _train(wanted, images, output, device, given["processes"], received)
+        finally:
+            if new:
+                _remove_if_empty(output)
     _report(outcome, output, given["as_json"], received, wanted.solves)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """What did not begin leaves no folder behind."""
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _train(  # noqa: PLR0913, PLR0917  internal: what the options say
@@ -129,7 +140,10 @@ def _report(outcome: "Outcome", output: Path, as_json: bool, received: list[int]
     known = outcome.look.lipschitz
     terminal.result(f"Lip(Q) {'<=' if known.evidence is Evidence.PROVED else '>='} {known}")
     if known.value > 1:
-        terminal.result("Above 1 it is no resolvent, and no solver has a guarantee with it: the penalty was too weak.")
+        terminal.result(
+            "Above 1 it is no resolvent, and no solver has a guarantee with it; a [penalty] of more weight, or of a "
+            "lower target, brings it down."
+        )
 
 
 def _decibels(psnr: float) -> str:

@@ -18,7 +18,6 @@ from typing import Any
 import click
 
 from recon.catalogue import CARD, DESCRIPTION, read_card
-from recon.certificates.refutation import SLACK
 from recon.evidence import Evidence
 from recon.imaging import replacing
 from recon.pipeline.batch import expand_inputs
@@ -123,7 +122,7 @@ def divisor(folder: Path, found: float) -> float:
     """What a network's Q is to be divided by, 1 where it is not."""
     config = load(folder).config
     divisible = isinstance(config, DnCNNConfig) and config.coarse > 0
-    return 1 + _ROOM * (found - 1) if divisible and found > 1 + SLACK else 1.0
+    return 1 + _ROOM * (found - 1) if divisible and found > 1 else 1.0
 
 
 def measured(

@@ -36,11 +36,13 @@ class Patches:
         images: Each ``(frames, channels, height, width)``, of uint8, uint16 (255 and 65535 stand for 1) or float16.
         patch: The side of a patch.
         augment: Whether patches are flipped and turned.
+        units: Of the files that they are from, in words.
     """
 
     images: tuple[Pixels, ...]
     patch: int
     augment: bool
+    units: str = ""
 
     @property
     def bytes(self) -> int:
@@ -129,18 +131,27 @@ def read_patches(  # noqa: PLR0913, PLR0917  what to read, how, and how much of 
             f"{len(files)} files hold no image for training; expected at least one of {config.patch} x {config.patch} "
             f"pixels that fits into {config.memory_mb} MB."
         )
-    return Patches(tuple(kept), config.patch, config.augment)
+    return Patches(tuple(kept), config.patch, config.augment, reader.units)
 
 
 def read_validation(  # noqa: PLR0913, PLR0917  what to read, how, and how much of it
-    files: Sequence[Path], config: DataConfig, channels: int, count: int, crop: int, say: Say
+    files: Sequence[Path], config: DataConfig, channels: int, count: int, crop: int, say: Say, units: str = ""
 ) -> list[Tensor]:
     """The middle of the first images, each ``(1, channels, height, width)`` on the [0, 1] scale.
+
+    Args:
+        files: PNG, JPEG, TIFF, NPY or DICOM.
+        config: The scale.
+        channels: Those of the network.
+        count: How many images, at most.
+        crop: Their height and width, at most.
+        say: Where remarks go.
+        units: Those of the training images; empty: any.
 
     Raises:
         InputError: Files cannot be read, or do not go together, each named; or there is none.
     """
-    reader, found = _Reader(config, channels, 1), []
+    reader, found = _Reader(config, channels, 1, units), []
     for file in files:
         for image in reader.read(file):
             top, left = ((size - min(size, crop)) // 2 for size in image.shape[2:])
@@ -156,10 +167,10 @@ def read_validation(  # noqa: PLR0913, PLR0917  what to read, how, and how much 
 class _Reader:
     """Reads one file after the other, and remembers which could not be, and what they are in."""
 
-    def __init__(self, config: DataConfig, channels: int, frames: int) -> None:
+    def __init__(self, config: DataConfig, channels: int, frames: int, units: str = "") -> None:
         self.config, self.channels, self.frames = config, channels, frames
         self.faults: list[str] = []
-        self.units = ""
+        self.units = units
 
     def read(self, file: Path) -> Iterable[Pixels]:
         try:

@@ -159,7 +159,8 @@ def train(  # noqa: PLR0913, PLR0917  what, from what, where to, and who hears o
     say = listeners.say if group.first else lambda line: None
     channels = recipe.network.channels
     patches = read_patches(images.training, data, channels, training.seed, say, frames)
-    shown = read_validation(images.validation, data, channels, recipe.validation.images, recipe.validation.crop, say)
+    count, crop = recipe.validation.images, recipe.validation.crop
+    shown = read_validation(images.validation, data, channels, count, crop, say, patches.units)
     trainer = Trainer(recipe, patches, device, group)
     if training.start and not (folder / NAME).exists():
         trainer.begin_with(load(training.start))

@@ -152,7 +152,9 @@ def test_a_network_that_keeps_constants_is_no_contraction() -> None:
     with torch.no_grad():
         for kernel, value in zip(network.kernels, (1.0, 0.5), strict=True):
             kernel.zero_()[..., 1, 1] = value
-    assert hardest_of_network(network, side=12, search=Search(steps=1)).quotient.value == pytest.approx(1, abs=1e-9)
+    found = hardest_of_network(network, side=12, search=Search(steps=1)).quotient.value
+    assert found == pytest.approx(1, abs=1e-8)
+    assert found <= 1  # nor an expansion, by rounding
 
 
 def test_an_inner_iteration_is_given_its_accuracy() -> None:

@@ -87,6 +87,10 @@ def test_a_damaged_image_leaves_no_run_behind_that_is_in_the_way(run, inputs) ->
     outcome = run(*inputs, "--config", "recipe.toml", "-o", "first")
     assert outcome.code == 3
     assert "zzz.png" in outcome.err
+    assert not Path("first").exists()
+    Path("mine").mkdir()
+    assert run(*inputs, "--config", "recipe.toml", "-o", "mine").code == 3
+    assert Path("mine").is_dir()
     Path("training/zzz.png").unlink()
     assert run(*inputs, "--config", "recipe.toml", "-o", "first", "--steps", 1).code == 0
 

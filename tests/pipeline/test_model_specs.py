@@ -148,8 +148,9 @@ def test_a_network_without_a_proof_is_searched_over_its_range(folder, monkeypatc
         assert report.constants["lipschitz_Q_attack"].value == max(0.9 + level for level in seen)
         assert f"sigma={seen[-1]!r}" in report.setting
     seen.clear()
-    certify_prior(prior, noise=0.15)
+    report = certify_prior(prior, noise=0.15)
     assert len(seen) == 1
+    assert not any("--noise" in reason for guarantee in report.guarantees for reason in guarantee.missing)
 
 
 @pytest.mark.parametrize("config", [ONE_LEVEL])

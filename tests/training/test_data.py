@@ -111,6 +111,9 @@ def test_mixed_units_are_refused_by_name(tmp_path, bundled_data):
     files = [bundled_data / "ct" / "tcga_60-2695.dcm", photo]
     with pytest.raises(InputError, match=r"1 file cannot be trained on.*expected (HU|no units) as in the files"):
         read_patches(files, DataConfig(patch=12), 1, 0, quiet)
+    patches = read_patches(files[:1], DataConfig(patch=12), 1, 0, quiet)
+    with pytest.raises(InputError, match="the values are in no units; expected HU as in the files before"):
+        read_validation(files[1:], DataConfig(), 1, 2, 20, quiet, patches.units)
     with pytest.raises(InputError, match="the values are in no units; expected HU"):
         read_patches([photo], DataConfig(patch=12, scale="attenuation", range=(0.0, 0.05)), 1, 0, quiet)
 
