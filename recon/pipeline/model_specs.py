@@ -158,7 +158,10 @@ def _remarks(network: Network, sigma: float, level: float, scale: float) -> tupl
     kept = "and J_s(x) = s J(x / s) keeps every property of J, so the theorem is what it was"
     if _clips_too_soon(network, scale):
         clip = network.config.clip * scale
-        kept = f"with the details clipped at {clip:.3g} as ever: of that network a search says what the card does not"
+        kept = (
+            f"with the details clipped at {clip:.3g} as ever, of which the card says nothing: recon certify prior "
+            f"--noise {sigma:g} searches for violations there"
+        )
     elif scale == 1 or low == high:  # made for one level, and for any by scaling
         return ()
     how = (
