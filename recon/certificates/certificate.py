@@ -125,9 +125,9 @@ class Certificate:
     @property
     def strongest(self) -> "Certificate | None":
         """The theorem that holds: this one, else the weaker one, else ``None``."""
-        if self.holds or self.weaker is None:
-            return self if self.holds else None
-        return self.weaker.strongest
+        if self.holds:
+            return self
+        return None if self.weaker is None else self.weaker.strongest
 
     @property
     def sentence(self) -> str:

@@ -246,7 +246,7 @@ def hardest_of_network(  # noqa: PLR0913, PLR0917  the network, where to begin, 
         twin.solver = InnerSolver(accuracy=_PROX_ACCURACY, adjoint_accuracy=_PROX_ACCURACY, max_steps=5000)
         accuracy = 2 * _PROX_ACCURACY
     starts = starting_images(network.config.channels, side, search.seed)
-    windows = worst_windows(network, noise_level, images or {}, side, search.seed, device)
+    windows = worst_windows(network, noise_level, images, side, search.seed, device) if images else {}
     starts |= {name: window.image for name, window in windows.items()}
     starts = {name: image.to(device) for name, image in starts.items()}
     with torch.no_grad():

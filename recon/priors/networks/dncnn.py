@@ -42,7 +42,7 @@ class DnCNNConfig(Config):
         clip: The largest detail that the layers see, with its sign: R is R o P with P the projection onto that box, so
             that ||R'|| is asked for on the box only. Half of what a detail has beyond it J takes away, because passing
             that too would cost the bound: not for bright spots on dark, where details come close to 1. Photographs have
-            none beyond 0.75 with ``coarse = 8``. 0: no limit.
+            hardly any beyond 0.75 with ``coarse = 8``. 0: no limit.
     """
 
     features: int = 64
@@ -152,10 +152,7 @@ class DnCNN(Network):
         """
         if not number >= 1:
             raise UsageError(f"DnCNN.divided: number={number!r}; expected at least 1: more than Q is not wanted.")
-        twin = copy.deepcopy(self)
-        twin.config = replace(self.config, divisor=self.config.divisor * number)
-        twin.config.check()
-        return twin
+        return self._with(replace(self.config, divisor=self.config.divisor * number))
 
     def clipped(self, clip: float) -> Self:
         """A copy with another clip, of which other things may have been measured.
@@ -163,9 +160,12 @@ class DnCNN(Network):
         Raises:
             UsageError: The layers see whole images, or it is no number above 0.
         """
+        return self._with(replace(self.config, clip=clip))
+
+    def _with(self, config: DnCNNConfig) -> Self:
+        config.check()
         twin = copy.deepcopy(self)
-        twin.config = replace(self.config, clip=clip)
-        twin.config.check()
+        twin.config = config
         return twin
 
     def lipschitz_Q(self, noise_level: NoiseLevel = None) -> Constant:
