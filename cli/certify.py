@@ -80,7 +80,15 @@ def prior(spec: str, noise: float | None, images: tuple[Path, ...], seed: int, a
     parsed = parse_spec(spec, "prior")
     from recon.pipeline.certify import certify_prior, images_of
 
-    _print(certify_prior(parsed, noise=noise, images=images_of(images), seed=seed, say=terminal.say), as_json)
+    line = terminal.ProgressLine(spec)
+    try:
+        report = certify_prior(
+            parsed, noise=noise, images=images_of(images), seed=seed, say=terminal.say,
+            watch=lambda done, count, value: line.show(f"search {done} of {count}, the hardest quotient {value:.6g}"),
+        )  # fmt: skip
+    finally:
+        line.close()
+    _print(report, as_json)
 
 
 def _print(report: "Report", as_json: bool) -> None:

@@ -55,7 +55,10 @@ class Model:
     bytes: int
 
     def to_json(self) -> dict[str, object]:
-        """As plain values."""
+        """As plain values; ``psnr`` is by data and, of four digits, by noise level."""
+        psnr: dict[str, dict[str, float]] = {}
+        for each in self.figures:
+            psnr.setdefault(each.data, {})[f"{each.noise:.4g}"] = each.psnr
         return {
             "name": self.name,
             "title": self.title,
@@ -63,7 +66,7 @@ class Model:
             "evidence": self.evidence,
             "lipschitz_Q": self.lipschitz,
             "noise_range": list(self.noise_range),
-            "psnr": [{"data": each.data, "noise": each.noise, "psnr": each.psnr} for each in self.figures],
+            "psnr": psnr,
             "bytes": self.bytes,
         }
 

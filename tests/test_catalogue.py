@@ -25,9 +25,9 @@ def test_there_are_models_and_the_proved_ones_among_them():
     assert {"proved-gray", "proved-color", "proved-ct"} <= set(NAMES)
 
 
-def as_trained(config):
-    """Packaging divides a network by what a search found."""
-    return replace(config, divisor=1.0) if isinstance(config, DnCNNConfig) else config
+def as_trained(config, trained):
+    """Packaging divides a network by what a search found, and may clip its details."""
+    return replace(config, divisor=1.0, clip=trained.clip) if isinstance(config, DnCNNConfig) else config
 
 
 @every_model
@@ -35,7 +35,8 @@ def test_a_card_says_what_the_network_is(name):
     folder = catalogue.folders()[name]
     card, network = catalogue.read_model(folder), load(folder)
     assert (card.channels, card.noise_range) == (network.config.channels, network.config.noise_range)
-    assert read_recipe(folder / "config.toml").network == as_trained(network.config)
+    trained = read_recipe(folder / "config.toml").network
+    assert as_trained(network.config, trained) == trained
     known = network.lipschitz_Q(card.noise_range[1] if network.conditioned else None)
     assert (card.evidence == "proved") == (known.evidence is Evidence.PROVED)
     if card.evidence == "proved":

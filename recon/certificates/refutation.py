@@ -36,6 +36,9 @@ _LOOK = Effort(tolerance=1e-2, applications=30)
 _AREA = 192
 """Height and width of what of an image is looked through for its worst window."""
 
+Watch = Callable[[int, int, float], None]
+"""Is told how many searches are done, of how many, and the largest quotient so far."""
+
 _NOISE = 0.05
 """On images for a network without a noise level."""
 
@@ -175,12 +178,13 @@ def jacobian_norm(derivative: Derivative, x: Tensor, effort: Effort = LANCZOS) -
     return Measured(value, how, pair.residual / value if value else 0.0), pair.vector
 
 
-def hardest(
+def hardest(  # noqa: PLR0913, PLR0917  the map, where to begin, and how hard to look
     Q: Map,
     starts: Mapping[str, Tensor],
     derivative: Callable[[Tensor], Derivative] | None = None,
     search: Search = Search(),
     accuracy: float = 0.0,
+    watch: Watch | None = None,
 ) -> Hardest:
     """The largest Lipschitz quotient of a map that a search finds.
 
@@ -191,6 +195,7 @@ def hardest(
             secants from random directions.
         search: How hard to look.
         accuracy: The relative error of Q(x) and of Q'(x) v, where they are had by iteration.
+        watch: Sees how far it is.
 
     Raises:
         UsageError: There is nothing to begin with.
@@ -199,6 +204,7 @@ def hardest(
         raise UsageError("hardest: there is no image to begin with; expected at least one.")
     generator = torch.Generator().manual_seed(search.seed)
     found: list[Hardest] = []
+    done, count = 0, len(starts) * len(search.distances)
     for name, start in starts.items():
         for distance in search.distances:
             x = start
@@ -213,6 +219,9 @@ def hardest(
                 error = accuracy * float((_norm(x) + _norm(y)) / _norm(direction))
                 secant = Measured(quotient, "a secant: a lower bound", error)
                 found.append(Hardest(secant, x, y, f"{name}: secant of {distance:g}"))
+            done += 1
+            if watch is not None:
+                watch(done, count, max(each.quotient.value for each in found))
     worst = max(found, key=lambda each: each.quotient.value)
     how = f"the hardest of {len(found)} searches from {len(starts)} images ({worst.origin}): a lower bound"
     return replace(worst, quotient=Measured(worst.quotient.value, how, worst.quotient.error))
@@ -225,6 +234,7 @@ def hardest_of_network(  # noqa: PLR0913, PLR0917  the network, where to begin, 
     side: int = 32,
     search: Search = Search(),
     device: torch.device | str = "cpu",
+    watch: Watch | None = None,
 ) -> Hardest:
     """The largest Lipschitz quotient of a network's Q that a search finds, in double precision.
 
@@ -239,6 +249,7 @@ def hardest_of_network(  # noqa: PLR0913, PLR0917  the network, where to begin, 
         side: Height and width of what is searched.
         search: How hard to look.
         device: Where to compute; double precision is needed.
+        watch: Sees how far it is.
     """
     twin = network.frozen(device=device)
     accuracy = 0.0
@@ -256,7 +267,12 @@ def hardest_of_network(  # noqa: PLR0913, PLR0917  the network, where to begin, 
             if count in (1, 8):
                 starts[f"J^{count} of noise"] = x
     found = hardest(
-        lambda x: twin.Q(x, noise_level), starts, lambda x: twin.changes(x.detach(), noise_level), search, accuracy
+        lambda x: twin.Q(x, noise_level),
+        starts,
+        lambda x: twin.changes(x.detach(), noise_level),
+        search,
+        accuracy,
+        watch,
     )
     others = [_brightness(twin, noise_level, starts["a constant"])]
     if windows and not accuracy:

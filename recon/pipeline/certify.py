@@ -9,6 +9,7 @@ from torch import Tensor
 
 from recon import imaging
 from recon.certificates import Remark
+from recon.certificates.refutation import Watch
 from recon.errors import UsageError
 from recon.evidence import Constant, Measured, derive
 from recon.operators import Identity
@@ -163,13 +164,14 @@ def _operator_constants(pair: Pair) -> dict[str, Constant]:
     }
 
 
-def certify_prior(
+def certify_prior(  # noqa: PLR0913  each is an independent choice of the caller
     prior: Spec,
     *,
     noise: float | None = None,
     images: Mapping[str, Tensor] | None = None,
     seed: int = 0,
     say: Say = lambda line: None,
+    watch: Watch | None = None,
 ) -> Report:
     """The constants of a prior, with what follows for each method where the operator is the identity.
 
@@ -179,13 +181,16 @@ def certify_prior(
             range and in the middle, and the worst is reported.
         images: What a search begins with besides its own images, each ``(1, channels, height, width)`` on [0, 1].
         seed: Of what is random.
-        say: Where progress goes.
+        say: Where lines on what begins go.
+        watch: Sees how far a search of a network is.
     """
     hardest: Measured | None = None
     for candidate in _candidates(prior, noise):
         if candidate.levels:
             say(f"searching for violations: {candidate.spec}")
-        found = _searched(candidate, seed, images or {})
+        found = _searched(candidate, seed, images or {}, watch)
+        if candidate.levels:
+            say(f"found {found.value:.6g}, {found.how}")
         if hardest is None or found.value > hardest.value:
             chosen, hardest = candidate, found
     assert hardest is not None  # noqa: S101  there is at least one candidate
@@ -215,9 +220,9 @@ def _candidates(prior: Spec, noise: float | None) -> list[ChosenPrior]:
     return [read_prior(prior, Setting(level, channels=None, blurs=False)) for level in first.levels]
 
 
-def _searched(chosen: ChosenPrior, seed: int, images: Mapping[str, Tensor]) -> Measured:
+def _searched(chosen: ChosenPrior, seed: int, images: Mapping[str, Tensor], watch: Watch | None) -> Measured:
     if chosen.search is not None:
-        return chosen.search(seed, images)
+        return chosen.search(seed, images, watch)
     if images:
         raise UsageError(
             f"{chosen.spec}: an image to begin with; expected none, because only networks are searched so."

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recon.catalogue import CARD, folders, read_card
 from recon.certificates import Remark
-from recon.certificates.refutation import Search, believed, hardest_of_network
+from recon.certificates.refutation import Search, Watch, believed, hardest_of_network
 from recon.errors import InputError, UsageError
 from recon.evidence import Evidence, Measured
 from recon.pipeline import options
@@ -68,26 +68,27 @@ class Model:
         proved = self.network.lipschitz_Q(middle).evidence is Evidence.PROVED
         return (middle,) if proved else (_rounded(low), middle, _rounded(high))
 
-    def search(self, seed: int, images: Mapping[str, Tensor] | None = None) -> Measured:
+    def search(self, seed: int, images: Mapping[str, Tensor], watch: Watch | None = None) -> Measured:
         """The largest Lipschitz quotient of Q that a search finds, which scaling and a weight leave as it is.
 
         Args:
             seed: Of what is random.
             images: What to begin with besides, each ``(1, channels, height, width)``; they are looked through for
                 where the derivative is largest.
+            watch: Sees how far it is.
 
         Raises:
             UsageError: They have other channels than the network.
             GuaranteeError: It exceeds what is said to be proved.
         """
         channels = self.network.config.channels
-        for name, image in (images or {}).items():
+        for name, image in images.items():
             if image.shape[1] != channels or image.is_complex():
                 raise UsageError(f"{name} has {image.shape[1]} channel(s); expected {channels}, as the network.")
         slow = _is_potential(self.network)  # each value of a prox is an inner iteration, so fewer are looked at
         search = replace(_QUICK if slow else _THOROUGH, seed=seed)
         side = 20 if slow else 64 if images else 32
-        found = hardest_of_network(self.network, self.level, images, side=side, search=search)
+        found = hardest_of_network(self.network, self.level, images, side=side, search=search, watch=watch)
         believed(self.network.lipschitz_Q(self.level), found)
         return found.quotient
 

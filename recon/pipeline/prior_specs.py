@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recon import priors
 from recon.certificates import Remark
+from recon.certificates.refutation import Watch
 from recon.errors import UsageError
 from recon.evidence import Assumed, Measured
 from recon.pipeline import options
@@ -31,8 +32,8 @@ class ChosenPrior:
         prior: The prior.
         files: The files that were read for it.
         note: What a user should know of the choice, or nothing.
-        search: From a seed and named images to begin with to the largest Lipschitz quotient of Q that is found by what
-            knows the prior's derivative; ``None``: there is only :func:`recon.pipeline.refutation.attack`.
+        search: From a seed, named images to begin with and who watches to the largest Lipschitz quotient of Q that
+            what knows the prior's derivative finds; ``None``: there is only :func:`recon.pipeline.refutation.attack`.
         exact: The same prior without rounding, where its layers are evaluated in half precision; else ``None``.
         remarks: What belongs into a certificate without being a condition of it.
         levels: Noise levels at which a search should look where none is stated.
@@ -42,7 +43,7 @@ class ChosenPrior:
     prior: Prior
     files: tuple[Path, ...] = ()
     note: str = ""
-    search: Callable[[int, Mapping[str, Tensor]], Measured] | None = None
+    search: Callable[[int, Mapping[str, Tensor], Watch | None], Measured] | None = None
     exact: Prior | None = None
     remarks: tuple[Remark, ...] = ()
     levels: tuple[float, ...] = ()

@@ -103,6 +103,18 @@ def test_the_ascent_finds_a_violation_that_no_start_shows() -> None:
     assert moved.quotient.value > 1.2
 
 
+def test_who_watches_a_search_sees_how_far_it_is_and_the_largest_quotient_so_far() -> None:
+    starts = {str(value): torch.full((1, 1, 4, 4), value, dtype=torch.float64) for value in (0.2, 1.6)}
+    seen: list[tuple[int, int, float]] = []
+    found = hardest(lambda x: torch.tanh(x - 1.6), starts, search=QUICK, watch=lambda *told: seen.append(told))
+    counts = [done for done, _, _ in seen]
+    assert counts == list(range(1, len(starts) * len(QUICK.distances) + 1))
+    assert {count for _, count, _ in seen} == {counts[-1]}
+    values = [value for _, _, value in seen]
+    assert values == sorted(values)
+    assert values[0] < 0.9 < values[-1] == found.quotient.value
+
+
 def test_the_worst_windows_of_the_data_are_among_the_starts(monkeypatch) -> None:
     network = make(DnCNNConfig(features=4, depth=2, channels=3))
     with torch.no_grad():

@@ -119,7 +119,7 @@ def test_a_level_outside_of_the_range_is_a_remark_of_the_certificate_and_no_cond
 def test_a_report_remarks_on_a_level_that_was_stated(folder, monkeypatch, options, remarks):
     monkeypatch.setattr(certify, "ANY_NOISE", 0.001)  # below the range, and nobody's
     monkeypatch.setattr(
-        model_specs.Model, "search", lambda self, seed, images: Measured(1.0, "a search that takes seconds")
+        model_specs.Model, "search", lambda self, seed, images, watch: Measured(1.0, "a search that takes seconds")
     )
     prior = Spec("folder", options, str(folder))
     for report in (certify_prior(prior), certify_operator(parse_spec("identity"), prior=prior, shape=(16, 18))):
@@ -133,14 +133,14 @@ def test_a_network_without_a_proof_is_searched_over_its_range(folder, monkeypatc
     """And the worst level is reported, with what it guarantees."""
     seen = []
 
-    def search(self, seed, images):
+    def search(self, seed, images, watch):
         seen.append(self.level)
         return Measured(0.9 + self.level if self.level else 0.9, "planted")
 
     monkeypatch.setattr(model_specs.Model, "search", search)
     prior, lines = Spec("folder", {}, str(folder)), []
     report = certify_prior(prior, say=lines.append)
-    assert len(lines) == count
+    assert [line.split()[0] for line in lines] == ["searching", "found"] * count
     assert len(seen) == count
     if count > 1:
         low, high = load(folder).config.noise_range
