@@ -6,7 +6,8 @@ The card keeps what the training wrote, with the words of ``[about]`` in the fol
 ``recon evaluate --operator identity --method forward_backward --iterations 1``, which is J(y), on each test set at the
 noise levels of its validation. The certificate is that of ``recon certify prior``; what its search found is what is
 known of a network without a proof. A DnCNN on details is divided by what was found, until a search finds no more than
-1 or three of them have found more: dividing it costs sharpness, and no brightness. The figures are of what is packaged.
+1 or three of them have found more: dividing it costs sharpness, and no brightness. With ``--clip`` what Q sees of
+details is clipped first. The figures are of what is packaged.
 """
 
 import json
@@ -49,9 +50,14 @@ COPIED = (DESCRIPTION, "weights.safetensors")
               help="Where the search for violations begins, besides its own images.")  # fmt: skip
 @click.option("--test", "tests", multiple=True, metavar="NAME=DIR", help="Clean images that nothing was tuned on.")
 @click.option("--range", "value_range", metavar="LO:HI", help="Grey values of the test images that become 0 and 1.")
-def main(run: Path, folder: Path, validation: Path, tests: tuple[str, ...], value_range: str | None) -> None:
+@click.option("--clip", type=float, metavar="C", help="Clip what the Q of a DnCNN sees of details at C.")
+def main(  # noqa: PLR0913, PLR0917  the arguments of the command
+    run: Path, folder: Path, validation: Path, tests: tuple[str, ...], value_range: str | None, clip: float | None
+) -> None:
     """Package a run: everything is found out on a copy, and a folder that is a package is one all the time."""
+    differing(to_json(read_recipe(folder / "config.toml")), to_json(of_run(run)))
     with TemporaryDirectory() as copy:
+        copied(run, Path(copy), clip)
         card, certificate = found_out(run, Path(copy), folder, validation, tests, value_range)
         for name in COPIED:
             shutil.copyfile(Path(copy) / name, folder / name)
@@ -64,9 +70,6 @@ def found_out(  # noqa: PLR0913, PLR0917  the arguments of the command
 ) -> tuple[dict[str, object], dict[str, object]]:
     """The card and the certificate."""
     recipe, card = read_recipe(folder / "config.toml"), read_card(run)
-    differing(to_json(recipe), to_json(of_run(run)))
-    for name in COPIED:
-        shutil.copyfile(run / name, copy / name)
     images = read_validation(
         expand_inputs((str(validation),)), recipe.data, recipe.network.channels, _STARTS, _SIDE, click.echo
     )
@@ -91,6 +94,14 @@ def found_out(  # noqa: PLR0913, PLR0917  the arguments of the command
     ]
     text = json.dumps(report.to_json()).replace(f"folder:{copy}", f"model:{folder.name}")
     return card, json.loads(text)
+
+
+def copied(run: Path, copy: Path, clip: float | None) -> None:
+    """A copy of the run's network, clipped where that is asked for."""
+    for name in COPIED:
+        shutil.copyfile(run / name, copy / name)
+    if clip is not None:
+        save(load(copy).clipped(clip), copy, overwrite=True)
 
 
 def of_run(run: Path) -> Recipe:
