@@ -176,8 +176,8 @@ def _weight_remarks(noise: float | None) -> tuple[Remark, ...]:
     low, high = CALIBRATED
     if noise is None or low <= noise <= high:
         return ()
-    how = "the weight follows the noise by a rule that was not looked at there; the theorem is what it was"
-    return (Remark("the noise level", noise, low, high, how),)
+    how = "the rule of the weight was not looked at there; the theorem is what it was"
+    return (Remark("the noise level that the weight follows", noise, low, high, how),)
 
 
 def _scaled(prior: Prior, scale: float) -> Prior:

@@ -53,7 +53,7 @@ class Look:
     Attributes:
         figures: One for each level.
         lipschitz: The Lipschitz constant of Q: proved, or the largest ||Q'|| found at denoised images.
-        sheet: Clean, noisy and denoised pictures with titles, a few rows.
+        sheet: Clean, noisy and denoised pictures with titles, a few rows, whose levels take turns.
     """
 
     figures: tuple[Figures, ...]
@@ -104,7 +104,7 @@ def look(  # noqa: PLR0913, PLR0917  what, at what, and how
             restored.append(math.nan if problem is None else _restored(problem, network, image, level * noise, told))
             if index < _CHECKED:
                 points.append((denoised, told))
-            if index < _SHOWN and level == levels[len(levels) // 2]:
+            if index < _SHOWN and level == levels[(len(levels) // 2 + index) % len(levels)]:  # each level is shown
                 row = (
                     (f"noise {level:.3g}: {before[-1]:.2f} dB", _picture(noisy)),
                     (f"denoised {after[-1]:.2f} dB", _picture(denoised)),

@@ -32,6 +32,15 @@ def test_it_learns(network, loss):
     assert figures.psnr > figures.noisy + 2
 
 
+@pytest.mark.parametrize(("count", "levels"), [(3, [0.05, 0.1, 0.2]), (4, [0.05, 0.1]), (1, [0.05, 0.1, 0.2])])
+def test_the_sheet_shows_each_image_once_and_the_levels_in_turns(count, levels):
+    network = as_kept(Trainer(recipe(FREE), patches()).average)
+    sheet = look(network, [torch.rand(1, 1, 12, 12) for _ in range(count)], levels, clean=True).sheet
+    shown = sorted({float(row[1][0].split()[1].rstrip(":")) for row in sheet})
+    assert len(sheet) == count
+    assert shown == (levels if count > 1 else [levels[1]])
+
+
 @pytest.mark.parametrize("loss", ["sure", "r2r", "noise2noise"])
 def test_it_learns_without_clean_images(loss):
     generator = torch.Generator().manual_seed(0)
