@@ -21,12 +21,13 @@ _MOST_POINTS = 400
 """Of a curve: more than that is averaged, because the loss of single batches hides the trend."""
 
 
-def training_curve(curves: Mapping[str, Points], path: str | Path) -> None:
+def training_curve(curves: Mapping[str, Points], path: str | Path, dots: Mapping[str, Points] = {}) -> None:
     """One panel for each curve, over the steps; NaN is left out.
 
     Args:
         curves: Titles to points. The loss, which is positive, has a logarithmic scale.
         path: The file, which is replaced.
+        dots: Titles to points that are marked beside the curve.
 
     Raises:
         OutputError: It cannot be written, or not in that format.
@@ -39,6 +40,8 @@ def training_curve(curves: Mapping[str, Points], path: str | Path) -> None:
         figure = Figure(figsize=(INCHES, 2.6), layout="constrained")
         for axes, (title, points) in zip(np.atleast_1d(figure.subplots(1, len(curves))), curves.items(), strict=True):
             _draw(axes, title, points)
+            if marked := _known(dots.get(title, ())):
+                axes.plot(*zip(*marked, strict=True), "o", color=ACCENT, markersize=3)
         with replacing(path, overwrite=True) as temporary:
             figure.savefig(temporary, dpi=DPI)
 
@@ -73,7 +76,7 @@ def image_sheet(rows: Sequence[Sequence[tuple[str, Picture]]], path: str | Path)
 def _draw(axes: "Axes", title: str, points: Points) -> None:
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
 
-    known = [(step, value) for step, value in points if math.isfinite(value)]
+    known = _known(points)
     axes.set_title(title, loc="left", pad=4)
     axes.set_xlabel("step", fontsize=8)
     axes.grid(True, which="major", axis="y", linewidth=0.4, color="#e5e7eb")
@@ -98,3 +101,7 @@ def _draw(axes: "Axes", title: str, points: Points) -> None:
         marker="o" if len(steps) < 40 else "",
         markersize=2.5,
     )
+
+
+def _known(points: Points) -> list[tuple[int, float]]:
+    return [(step, value) for step, value in points if math.isfinite(value)]

@@ -33,6 +33,7 @@ from recon.training.trainer import Step, Trainer, as_kept
 from recon.training.validation import Look, look
 
 CONFIG, CARD = "config.toml", "card.json"
+_NORM = "||Q'|| of batches; dots: validation"
 SAVE_SECONDS = 60.0
 """Between two checkpoints at most: what a hard kill can cost."""
 
@@ -292,8 +293,8 @@ class _Run:
         if self.recipe.solves:
             curves["reconstruction, PSNR in dB"] = [(row.step, row.restored) for row in rows]
         if self.recipe.penalty.weight:
-            curves["||Q'||, worst of the batch"] = [(row.step, row.constraint) for row in rows]
-        training_curve(curves, self.folder / "curve.png")
+            curves[_NORM] = [(row.step, row.constraint) for row in rows]
+        training_curve(curves, self.folder / "curve.png", {_NORM: [(row.step, row.lipschitz) for row in rows]})
         image_sheet(seen.sheet, self.folder / "validation.png")
 
     def _card(self, seen: Look) -> dict[str, object]:
