@@ -3,13 +3,16 @@
 import math
 
 from recon.certificates.certificate import Condition, at_most, stated
-from recon.evidence import Constant, derive
+from recon.evidence import Constant, Fact, derive
 from recon.operators import OperatorProperties
 from recon.priors import ResolventProperties
 
 ROUNDING = 1e-4
 """A relative adjoint gap up to this is rounding in single precision; the mildest mismatch in use is 5e-2."""
 
+
+_VANISHING = 1e-6
+"""Relative to ||A||: a smaller singular value may be zero, and its rounding."""
 
 EXACTLY = "is evaluated exactly"
 """What a condition says that only a resolvent without an inner iteration fulfils."""
@@ -59,6 +62,19 @@ def evaluated_exactly(prior: ResolventProperties, what: str = "the prior") -> Co
     return at_most(f"{what} {EXACTLY}, relative error", prior.error, 0.0)
 
 
-def solvable(prior: ResolventProperties) -> Condition:
-    """There is a solution to converge to."""
-    return stated("a solution exists", prior.attains, "not known for this prior and an arbitrary operator")
+def solvable(prior: ResolventProperties, operator: OperatorProperties | None = None) -> Condition:
+    """There is a solution to converge to: of the prior with any operator, or with this one.
+
+    A maximally monotone operator plus one that is strongly monotone, as A^T A is where it is positive definite, has
+    exactly one zero (Bauschke and Combettes 2017, Corollary 23.37).
+    """
+    fact = prior.attains
+    if fact is None and operator is not None and _positive(operator):
+        fact = Fact(operator.gram_min.evidence, f"A^T A is positive definite; {operator.gram_min.how}")
+    return stated("a solution exists", fact, "not known for this prior, as A^T A may be singular")
+
+
+def _positive(operator: OperatorProperties) -> bool:
+    """Beyond what rounding may make of a zero."""
+    least = operator.gram_min
+    return least.value - least.error > (_VANISHING * operator.norm.value) ** 2

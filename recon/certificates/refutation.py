@@ -223,8 +223,12 @@ def hardest(  # noqa: PLR0913, PLR0917  the map, where to begin, and how hard to
             if watch is not None:
                 watch(done, count, max(each.quotient.value for each in found))
     worst = max(found, key=lambda each: each.quotient.value)
-    how = f"the hardest of {len(found)} searches from {len(starts)} images ({worst.origin}): a lower bound"
-    return replace(worst, quotient=Measured(worst.quotient.value, how, worst.quotient.error))
+    return _hardest(worst, len(found), len(starts))
+
+
+def _hardest(worst: Hardest, searches: int, images: int) -> Hardest:
+    how = f"the hardest of {searches} searches from {images} images ({worst.origin}): a lower bound"
+    return replace(worst, quotient=replace(worst.quotient, how=how))
 
 
 def hardest_of_network(  # noqa: PLR0913, PLR0917  the network, where to begin, and how hard to look
@@ -278,7 +282,8 @@ def hardest_of_network(  # noqa: PLR0913, PLR0917  the network, where to begin, 
     if windows and not accuracy:
         others.append(_whole(twin, noise_level, windows, search.lanczos))
     worst = max(found, *others, key=lambda each: each.quotient.value)
-    return replace(worst, quotient=replace(worst.quotient, value=worst.quotient.value * (1 - _ROUNDING)))
+    worst = replace(worst, quotient=replace(worst.quotient, value=worst.quotient.value * (1 - _ROUNDING)))
+    return _hardest(worst, 2 * search.rounds * len(search.distances) * len(starts) + len(others), len(starts))
 
 
 def _brightness(network: Network, noise_level: float | None, x: Tensor) -> Hardest:

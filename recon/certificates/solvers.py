@@ -41,7 +41,7 @@ def certify_forward_backward(
             below("relaxation below 2 - s L / 2", relaxation, limit),
             firmly_nonexpansive(prior),
             evaluated_exactly(prior),
-            solvable(prior),
+            solvable(prior, operator),
         ),
         weaker=certify_inexact_forward_backward(operator, prior, stepsize, relaxation) if prior.error.value else None,
     )
@@ -62,7 +62,7 @@ def certify_tseng(operator: OperatorProperties, prior: ResolventProperties, step
             below("step size below 1 / ||A||^2", stepsize, inverse(1, constant, constant.how)),
             firmly_nonexpansive(prior),
             evaluated_exactly(prior),
-            solvable(prior),
+            solvable(prior, operator),
         ),
         weaker=certify_backward_error(operator, prior, stepsize) if prior.error.value else None,
     )
@@ -85,7 +85,7 @@ def certify_douglas_rachford(
             below("relaxation below 2", relaxation, Proved(2.0, "the governing map is firmly nonexpansive")),
             firmly_nonexpansive(prior),
             evaluated_exactly(prior),
-            solvable(prior),
+            solvable(prior, operator),
         ),
     )
 
@@ -189,7 +189,7 @@ def certify_fista(operator: OperatorProperties, prior: ResolventProperties, step
             at_most("s ||A||^2 at most 1", needed, 1.0),
             stated("the prior is a proximity operator", prior.proximity, "the prior is not known to be one"),
             evaluated_exactly(prior),
-            solvable(prior),
+            solvable(prior, operator),
         ),
         weaker=certify_backward_error(operator, prior, stepsize) if prior.error.value else None,
     )

@@ -194,7 +194,7 @@ def certify_prior(  # noqa: PLR0913  each is an independent choice of the caller
         if hardest is None or found.value > hardest.value:
             chosen, hardest = candidate, found
     assert hardest is not None  # noqa: S101  there is at least one candidate
-    known = believed(chosen.prior, hardest)
+    known = believed(chosen.prior, hardest, thorough=chosen.search is not None)
     constants = {
         "lipschitz_Q": known.resolvent(1.0).properties.lipschitz_Q,
         "lipschitz_Q_attack": hardest,

@@ -24,6 +24,10 @@ from recon.priors.networks.store import DESCRIPTION, WEIGHTS
 LARGEST_LEVEL = 10.0
 """Of a noise level, on the [0, 1] scale of the images."""
 
+LEAST_SIDE = 32
+"""Height and width of the smallest image for which what a card says was measured stands: smaller ones are borders all
+over, where searches have found ||Q'|| up to 1.04 of networks in which they find no violation otherwise."""
+
 _ROUNDED = 5e-3
 """Levels are kept to three digits: one so near the end of a range is that end."""
 
@@ -87,7 +91,7 @@ class Model:
                 raise UsageError(f"{name} has {image.shape[1]} channel(s); expected {channels}, as the network.")
         slow = _is_potential(self.network)  # each value of a prox is an inner iteration, so fewer are looked at
         search = replace(_QUICK if slow else _THOROUGH, seed=seed)
-        side = 20 if slow else 64 if images else 32
+        side = 20 if slow else 64 if images else LEAST_SIDE
         found = hardest_of_network(self.network, self.level, images, side=side, search=search, watch=watch)
         believed(self.network.lipschitz_Q(self.level), found)
         return found.quotient
@@ -131,7 +135,7 @@ def read_model(spec: Spec, setting: Setting) -> Model:
     sigma = _rounded(sigma)  # so that the record's text gives the very same level
     level, scale = _level(network, sigma)
     told = level if network.conditioned else None
-    measured = _on_card(folder, network)
+    measured = None if _too_small(setting.image_shape) else _on_card(folder, network)
     if _clips_too_soon(network, scale):
         network, measured = network.clipped(network.config.clip / scale), None
     exact = learned_prior(network, told, measured=measured)
@@ -147,6 +151,11 @@ def read_model(spec: Spec, setting: Setting) -> Model:
     if rounded is None:
         return Model(chosen, exact, network, told, files, None, remarks)
     return Model(chosen, rounded, network, told, files, exact, remarks)
+
+
+def _too_small(shape: tuple[int, ...] | None) -> bool:
+    """Whether no search of the card looked at images as small."""
+    return shape is not None and min(shape[-2:]) < LEAST_SIDE
 
 
 def _clips_too_soon(network: Network, scale: float) -> TypeGuard[DnCNN]:
@@ -195,7 +204,7 @@ def _on_card(folder: Path, network: Network) -> Measured | None:
         raise InputError(
             f"{folder / CARD}: lipschitz_Q = {stated!r}; expected a positive value in it, as recon train writes it."
         )
-    return Measured(float(value), "the card of the network: a lower bound")
+    return Measured(float(value), f"the card of the network, on sides of {LEAST_SIDE} pixels and more: a lower bound")
 
 
 def _in_precision(

@@ -14,11 +14,15 @@ _STEPS = 20
 _SIZE = 64
 
 
-def believed(prior: Prior, hardest: Measured) -> Prior:
-    """The prior with what was measured in place of what was assumed, or measured before, where that is refuted."""
+def believed(prior: Prior, hardest: Measured, thorough: bool = False) -> Prior:
+    """The prior with what was measured in place of what was assumed, or measured before, where that is refuted.
+
+    After a thorough search it also takes the place of an assumption that it does not refute.
+    """
     known = prior.resolvent(1.0).properties
     claim = known.lipschitz_Q
-    if claim.evidence is Evidence.PROVED or hardest.value <= claim.value * (1 + SLACK):
+    looked_at = thorough and claim.evidence is Evidence.ASSUMED
+    if claim.evidence is Evidence.PROVED or not (looked_at or hardest.value > claim.value * (1 + SLACK)):
         return prior
 
     def resolvent(stepsize: float) -> Resolvent:

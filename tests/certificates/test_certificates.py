@@ -120,6 +120,20 @@ def test_existence_is_a_condition(name):
     assert "a solution exists" in certificate.missing
 
 
+@pytest.mark.parametrize("certify", [certify_forward_backward, certify_tseng, certify_douglas_rachford])
+@pytest.mark.parametrize(
+    ("least", "evidence"),
+    [(Proved(0.01, "exact"), Evidence.PROVED), (Measured(0.01, "Lanczos", error=1e-3), Evidence.MEASURED),
+     (Measured(0.01, "Lanczos", error=0.02), None), (Proved(1e-14, "rounding"), None), (Proved(0.0, "exact"), None)],
+)  # fmt: skip
+def test_a_positive_definite_data_term_has_a_solution_with_any_prior(certify, least, evidence):
+    operator, prior = dataclasses.replace(OPERATOR, gram_min=least), dataclasses.replace(PROX, attains=None)
+    arguments = () if certify is certify_douglas_rachford else (0.1 / LIPSCHITZ,)
+    certificate = certify(operator, prior, *arguments)
+    assert certificate.missing == (() if evidence else ("a solution exists",))
+    assert evidence is None or certificate.evidence is evidence
+
+
 def test_a_measured_norm_is_taken_with_its_radius():
     measured = dataclasses.replace(OPERATOR, norm=Measured(NORM, "Lanczos", error=0.1))
     inside, outside = 1.99 / (NORM + 0.1) ** 2, 1.99 / NORM**2

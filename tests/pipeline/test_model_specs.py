@@ -381,6 +381,15 @@ def test_a_card_says_what_was_measured_and_an_attack_may_exceed_it(folder, state
 
 
 @pytest.mark.parametrize("config", [FREE])
+def test_what_a_card_measured_stands_for_images_as_large_as_those_that_were_searched(folder):
+    card = {"lipschitz_Q": {"value": 1.0, "evidence": "measured", "how": "a search"}}
+    (folder / "card.json").write_text(json.dumps(card))
+    for shape, evidence in (((31, 200), Evidence.ASSUMED), ((200, 32), Evidence.MEASURED), (None, Evidence.MEASURED)):
+        prior = read_prior(Spec("folder", {"sigma": "0.1"}, str(folder)), Setting(0.1, image_shape=shape)).prior
+        assert prior.resolvent(1.0).properties.lipschitz_Q.evidence is evidence
+
+
+@pytest.mark.parametrize("config", [FREE])
 @pytest.mark.parametrize("stated", [None, "1", {"value": "1"}, {"value": -1}, {"value": float("inf")}])
 def test_a_card_without_a_measurement_is_refused(folder, stated):
     (folder / "card.json").write_text(json.dumps({"lipschitz_Q": stated}))

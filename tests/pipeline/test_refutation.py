@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from recon import priors
-from recon.evidence import Evidence
+from recon.evidence import Evidence, Measured
 from recon.imaging import ValueRange, from_array
 from recon.pipeline import plan as planning
 from recon.pipeline.config import Noise, SolveConfig, config_from
@@ -33,6 +33,13 @@ def test_a_refuted_assumption_is_replaced_by_the_secant(gain, lipschitz):
 def test_an_assumption_that_stands_and_a_proof_are_kept():
     for prior in (prior_of(lambda x: 0.4 * x), priors.l1_prior(0.1)):
         assert believed(prior, attack(prior.resolvent(1.0))) is prior
+
+
+def test_after_a_thorough_search_an_assumption_is_a_measurement_and_a_proof_a_proof():
+    prior, proved = prior_of(lambda x: 0.4 * x), priors.l1_prior(0.1)
+    found = Measured(0.8, "a thorough search")
+    assert believed(prior, found, thorough=True).resolvent(1.0).properties.lipschitz_Q is found
+    assert believed(proved, found, thorough=True) is proved
 
 
 def test_single_precision_does_not_refute_the_identity():

@@ -36,6 +36,12 @@ def test_each_family_brings_its_evidence() -> None:
     measured = resolvent(network, measured=Measured(1.01, "a search")).properties
     assert (measured.lipschitz_Q.evidence, measured.lipschitz_Q.value) == (Evidence.MEASURED, 1.01)
     assert measured.attains is None
+    for value in (1 - 1e-9, 1 - 0.9e-3):  # found of a network that may well have 1
+        near = resolvent(network, measured=Measured(value, "a search")).properties
+        assert (near.lipschitz_Q.value, near.attains, near.everywhere) == (1.0, None, None)
+    contracting = resolvent(network, measured=Measured(0.9, "a search")).properties
+    assert contracting.lipschitz_Q.value == 0.9
+    assert contracting.attains.evidence is contracting.everywhere.evidence is Evidence.MEASURED
     built = resolvent(make(LipschitzConfig(features=2, depth=1)), measured=Measured(0.5, "a search")).properties
     assert built.lipschitz_Q.evidence is Evidence.PROVED
     assert built.proximity is None
