@@ -14,6 +14,7 @@ from recon.operators.base import EXACT_ADJOINT, OperatorProperties, Space
 from recon.operators.convolution_norms import convolution_norm
 from recon.priors.networks.convex_ridge import GRID, ConvexRidge
 from recon.priors.networks.convolution import analyse, synthesise
+from recon.priors.networks.dncnn import DnCNN
 from recon.priors.networks.inner import InnerSolver, prox
 from recon.priors.networks.network import Network
 from recon.priors.networks.piecewise import OddPiecewise
@@ -39,6 +40,13 @@ _RIDGE_ATTAINS = Fact(
     "so it attains its minimum (Rockafellar 1970, Theorem 27.1)",
 )
 _RIDGE_EVERYWHERE = Fact(Evidence.PROVED, "the learned potential is finite everywhere")
+
+
+_CLIPPED_IS_ONTO = Fact(
+    Evidence.PROVED,
+    "with clipped details J is the invertible (Id + S)/2, S what is coarse, plus a continuous and bounded map, so it "
+    "is onto (Brouwer)",
+)
 
 
 def resolvent(  # noqa: PLR0913  each is known of some networks and not of others
@@ -78,11 +86,12 @@ def resolvent(  # noqa: PLR0913  each is known of some networks and not of other
         return _one_shot_resolvent(network, noise_level, frozen, name)
     contracts = lipschitz.value < 1 and lipschitz.evidence is not Evidence.ASSUMED
     strong = Fact(lipschitz.evidence, f"Lip(Q) < 1 makes the prior strongly monotone; {lipschitz.how}")
-    onto = Fact(lipschitz.evidence, f"Lip(Q) < 1 makes J a bijection; {lipschitz.how}")
+    bijection = Fact(lipschitz.evidence, f"Lip(Q) < 1 makes J a bijection; {lipschitz.how}")
+    clips = isinstance(network, DnCNN) and network.config.clip > 0
     properties = ResolventProperties(
         lipschitz_Q=lipschitz,
         attains=strong if contracts else None,
-        everywhere=onto if contracts else None,
+        everywhere=_CLIPPED_IS_ONTO if clips else bijection if contracts else None,
         error=CLOSED_FORM,
     )
     exact = Resolvent(frozen, properties, name)

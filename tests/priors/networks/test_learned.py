@@ -14,6 +14,7 @@ from recon.evidence import Evidence, Measured
 from recon.operators import Identity, adjoint_gap
 from recon.priors import Resolvent, reweighted, scaled, scaled_prior, weighted_prior
 from recon.priors.networks import DnCNNConfig, LipschitzConfig, learned, learned_prior, make, resolvent
+from recon.priors.networks.details import details
 from recon.solvers import Solution, condat_vu, solve
 
 RIDGES = {
@@ -52,6 +53,20 @@ def test_each_family_brings_its_evidence() -> None:
     exact = made(replace(SMALL_RIDGE, one_shot=True)).properties
     assert exact.error.value == 0
     assert exact.proximity.evidence is Evidence.PROVED
+
+
+def test_a_network_with_clipped_details_is_onto() -> None:
+    """J = (Id + S)/2 + b: what b adds is bounded however large the image is, whatever the weights."""
+    clipped = DnCNNConfig(features=3, depth=3, coarse=2.0, clip=0.5, divisor=1.2)
+    assert resolvent(make(clipped)).properties.everywhere.evidence is Evidence.PROVED
+    for other in (replace(clipped, clip=0.0), replace(clipped, clip=0.0, divisor=1.0, coarse=0.0)):
+        assert resolvent(make(other)).properties.everywhere is None
+    network = network_of(Case("", clipped))
+    x = torch.randn(1, 1, 12, 14, dtype=torch.float64)
+    coarse = x - details(details(x, 2.0), 2.0)
+    bounded = [float((network(size * x) - size * (x + coarse) / 2).norm()) for size in (1e3, 1e6)]
+    assert bounded[1] < 1.5 * bounded[0] + 1
+    assert bounded[1] < 1e3
 
 
 def test_a_proved_network_makes_a_proved_certificate() -> None:
