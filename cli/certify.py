@@ -81,9 +81,14 @@ def prior(spec: str, noise: float | None, images: tuple[Path, ...], seed: int, a
     from recon.pipeline.certify import certify_prior, images_of
 
     line = terminal.ProgressLine(spec)
+
+    def say(what: str) -> None:
+        line.close()
+        terminal.say(what)
+
     try:
         report = certify_prior(
-            parsed, noise=noise, images=images_of(images), seed=seed, say=terminal.say,
+            parsed, noise=noise, images=images_of(images), seed=seed, say=say,
             watch=lambda done, count, value: line.show(f"search {done} of {count}, the hardest quotient {value:.6g}"),
         )  # fmt: skip
     finally:
