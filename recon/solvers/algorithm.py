@@ -35,6 +35,8 @@ class Algorithm(Generic[S]):
         residual: For a method whose steps are not those of an averaged map, such as a Krylov method, which may stand
             still without having arrived: how far each batch item is from a solution, (batch,), relative to the start.
             It then takes the place of the fixed-point residual; ``None`` elsewhere.
+        targets: For a method that takes back a part of each move: what the variables of the state before were moved to,
+            kept in the state after, so that the residual is the move and not what is left of it; ``None``: themselves.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Algorithm(Generic[S]):
     step: Callable[[S], S]
     variables: Callable[[S], tuple[Tensor, ...]]
     residual: Callable[[S], Tensor] | None = None
+    targets: Callable[[S], tuple[Tensor, ...]] | None = None
 
 
 def iterate(algorithm: Algorithm[S], x0: Tensor) -> Iterator[S]:

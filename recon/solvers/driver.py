@@ -95,7 +95,8 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
                 current = following
                 continue
             own = None if algorithm.residual is None else algorithm.residual(following).tolist()
-            broken = referee.look(step, algorithm.variables(current), algorithm.variables(following), own)
+            reached = (algorithm.targets or algorithm.variables)(following)
+            broken = referee.look(step, algorithm.variables(current), reached, own)
             current = sound = _hold(broken, sound, following)
             if callback is not None and callback(referee.history[-1], current.x):
                 referee.end_active(Status.INTERRUPTED, step)

@@ -15,7 +15,14 @@ class Iterate(NamedTuple):
     x: Tensor
 
 
-def _variables(state: Iterate) -> tuple[Tensor, ...]:
+class TsengIterate(NamedTuple):
+    """The state of Tseng's iteration: the image, and the resolvent's point that led to it."""
+
+    x: Tensor
+    z: Tensor
+
+
+def _variables(state: Iterate | TsengIterate) -> tuple[Tensor, ...]:
     return (state.x,)
 
 
@@ -49,11 +56,12 @@ def forward_backward(gradient: Map, resolvent: Map, stepsize: float, relaxation:
     return Algorithm("forward-backward", Iterate, step, _variables)
 
 
-def tseng(operator: Map, resolvent: Map, stepsize: float) -> Algorithm[Iterate]:
+def tseng(operator: Map, resolvent: Map, stepsize: float) -> Algorithm[TsengIterate]:
     """The forward-backward-forward iteration ``z = J(x - s B x), x+ = z - s (B z - B x)`` (Tseng 2000).
 
-    It needs B to be monotone and Lipschitz only, at the price of two applications of B a step. Conditions:
-    :func:`recon.certificates.certify_tseng`.
+    It needs B to be monotone and Lipschitz only, at the price of two applications of B a step. The fixed-point residual
+    is ||z - x||: where s B is near the identity, x+ takes back nearly all of the move from x to z, and a short step
+    says nothing. Conditions: :func:`recon.certificates.certify_tseng`.
 
     Args:
         operator: The map B, image to image.
@@ -65,9 +73,12 @@ def tseng(operator: Map, resolvent: Map, stepsize: float) -> Algorithm[Iterate]:
     """
     check_stepsize("tseng", stepsize)
 
-    def step(state: Iterate) -> Iterate:
+    def init(x: Tensor) -> TsengIterate:
+        return TsengIterate(x, x)
+
+    def step(state: TsengIterate) -> TsengIterate:
         forward = operator(state.x)
         z = resolvent(torch.add(state.x, forward, alpha=-stepsize))
-        return Iterate(torch.add(z, operator(z) - forward, alpha=-stepsize))
+        return TsengIterate(torch.add(z, operator(z) - forward, alpha=-stepsize), z)
 
-    return Algorithm("Tseng's forward-backward-forward", Iterate, step, _variables)
+    return Algorithm("Tseng's forward-backward-forward", init, step, _variables, targets=lambda state: (state.z,))

@@ -151,6 +151,17 @@ def test_tseng_converges_where_forward_backward_cannot():
     )
 
 
+@pytest.mark.parametrize("part", [0.3, 0.995])
+def test_tseng_has_not_converged_while_the_resolvent_still_moves(part):
+    """With the identity, x+ = (1 - s) z + s x: near s = 1 a step is a small part of what is left."""
+    noisy = Y[:, :8]
+    solution = solve(tseng(lambda x: x - noisy, shrink(part * WEIGHT), part), noisy, tolerance=1e-3, max_steps=10_000)
+    assert solution.converged
+    expected = shrink(WEIGHT)(noisy)
+    assert (expected - noisy).norm() > 0.1 * noisy.norm()
+    assert (solution.x - expected).norm() < 4e-3 * expected.norm()
+
+
 def test_fista_refuses_what_is_not_a_proximity_operator_by_name():
     def learned_denoiser(x):
         return x / 2
