@@ -67,10 +67,15 @@ def operator(  # noqa: PLR0913, PLR0917  one for each option
               )  # fmt: skip
 @click.option("--image", "images", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
               help="Begin the search for violations in this image too, where the derivative is largest.")  # fmt: skip
+@click.option("--side", type=click.IntRange(8, 512), metavar="N",
+              help="Height and width of what is searched; small images expand most.  [default: 32, with --image 64]",
+              )  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Of what is measured.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @talk_options
-def prior(spec: str, noise: float | None, images: tuple[Path, ...], seed: int, as_json: bool) -> None:
+def prior(  # noqa: PLR0913, PLR0917  one for each option
+    spec: str, noise: float | None, images: tuple[Path, ...], side: int | None, seed: int, as_json: bool
+) -> None:
     """The constants of the prior SPEC, and the hardest violation that a search found.
 
     For example: recon certify prior tv:weight=0.01
@@ -88,7 +93,7 @@ def prior(spec: str, noise: float | None, images: tuple[Path, ...], seed: int, a
 
     try:
         report = certify_prior(
-            parsed, noise=noise, images=images_of(images), seed=seed, say=say,
+            parsed, noise=noise, images=images_of(images), side=side, seed=seed, say=say,
             watch=lambda done, count, value: line.show(f"search {done} of {count}, the hardest quotient {value:.6g}"),
         )  # fmt: skip
     finally:

@@ -3,7 +3,7 @@
 import math
 
 from recon.certificates.certificate import Condition, at_most, stated
-from recon.evidence import Constant, Fact, derive
+from recon.evidence import Constant, Fact, derive, weakest
 from recon.operators import OperatorProperties
 from recon.priors import ResolventProperties
 
@@ -51,7 +51,7 @@ def exact_adjoint(operator: OperatorProperties, what: str = "A_adjoint") -> Cond
 
 def firmly_nonexpansive(prior: ResolventProperties, what: str = "the prior") -> Condition:
     """J = (Id + Q)/2 with Q nonexpansive."""
-    return at_most(f"{what} is firmly nonexpansive, Lip(2J - Id)", prior.lipschitz_Q, 1.0)
+    return at_most(f"{what} is firmly nonexpansive, Lip(2J - Id)", cautious(prior.lipschitz_Q), 1.0)
 
 
 def evaluated_exactly(prior: ResolventProperties, what: str = "the prior") -> Condition:
@@ -69,9 +69,18 @@ def solvable(prior: ResolventProperties, operator: OperatorProperties | None = N
     exactly one zero (Bauschke and Combettes 2017, Corollary 23.37).
     """
     fact = prior.attains
-    if fact is None and operator is not None and _positive(operator):
-        fact = Fact(operator.gram_min.evidence, f"A^T A is positive definite; {operator.gram_min.how}")
+    if fact is None and operator is not None:
+        fact = _by_the_operator(prior, operator)
     return stated("a solution exists", fact, "not known for this prior, as A^T A may be singular")
+
+
+def _by_the_operator(prior: ResolventProperties, operator: OperatorProperties) -> Fact | None:
+    if _positive(operator):
+        return Fact(operator.gram_min.evidence, f"A^T A is positive definite; {operator.gram_min.how}")
+    left, seen = prior.attains_beyond_constants, operator.sees_constants
+    if left is None or seen is None:
+        return None
+    return Fact(weakest(left.evidence, seen.evidence), f"{left.how}; {seen.how}")
 
 
 def _positive(operator: OperatorProperties) -> bool:

@@ -22,9 +22,8 @@ from recon.types import Map
 SLACK = 1e-6
 """By how much a quotient in double precision may exceed a proved bound by rounding."""
 
-_ROUNDING = 1e-9
-"""Relative, of a quotient in double precision: taken off, so that a network whose constant is 1 is not called
-expansive, and what is found is a lower bound."""
+_DIGITS = 6
+"""Decimals of what is reported: beyond them a quotient is rounding, and a constant of 1 must not read 1.0000000002."""
 
 _PROX_ACCURACY = 1e-8
 """Of the inner iteration while a prox is searched; what it may add to a quotient is in the error of what is found."""
@@ -227,7 +226,9 @@ def hardest(  # noqa: PLR0913, PLR0917  the map, where to begin, and how hard to
 
 
 def _hardest(worst: Hardest, searches: int, images: int) -> Hardest:
-    how = f"the hardest of {searches} searches from {images} images ({worst.origin}): a lower bound"
+    height, width = worst.x.shape[-2:]
+    where = f"{worst.origin}, {height} x {width} pixels"
+    how = f"the hardest of {searches} searches from {images} images ({where}): a lower bound"
     return replace(worst, quotient=replace(worst.quotient, how=how))
 
 
@@ -282,7 +283,7 @@ def hardest_of_network(  # noqa: PLR0913, PLR0917  the network, where to begin, 
     if windows and not accuracy:
         others.append(_whole(twin, noise_level, windows, search.lanczos))
     worst = max(found, *others, key=lambda each: each.quotient.value)
-    worst = replace(worst, quotient=replace(worst.quotient, value=worst.quotient.value * (1 - _ROUNDING)))
+    worst = replace(worst, quotient=replace(worst.quotient, value=round(worst.quotient.value, _DIGITS)))
     return _hardest(worst, 2 * search.rounds * len(search.distances) * len(starts) + len(others), len(starts))
 
 
@@ -299,8 +300,7 @@ def _whole(network: Network, noise_level: float | None, windows: Mapping[str, Wi
     name, window = max(windows.items(), key=lambda item: item[1].norm)
     x = window.whole.double()
     norm, _ = jacobian_norm(network.changes(x, noise_level), x, effort)
-    height, width = x.shape[-2:]
-    origin = f"{name}: derivative of all {height} x {width} pixels"
+    origin = f"{name}: derivative of the whole"
     return Hardest(replace(norm, how=f"{origin}: a lower bound"), x, x, origin)
 
 

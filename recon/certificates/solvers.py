@@ -258,7 +258,9 @@ def _constrained_solvable(prior: ResolventProperties, constraint: ResolventPrope
     if prior.everywhere is not None and constraint.bounded is not None:
         evidence = weakest(prior.everywhere.evidence, constraint.bounded.evidence)
         fact = Fact(evidence, f"{prior.everywhere.how}, and {constraint.bounded.how}")
-    return stated("a solution exists", fact, "not known: the constraint is unbounded, or the prior not defined on it")
+    unbounded = "the constraint is unbounded"
+    undefined = "the prior is not known to be defined on all of it"
+    return stated("a solution exists", fact, f"not known: {unbounded if constraint.bounded is None else undefined}")
 
 
 __all__ = [

@@ -9,6 +9,7 @@ from torch import Tensor
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Measured
 from recon.operators.base import Characterised, OperatorProperties
+from recon.operators.constants import sees_constants
 from recon.operators.spectral import Effort, map_norm
 from recon.types import LinearOperator, Map
 
@@ -120,11 +121,13 @@ def properties_of(operator: LinearOperator, example: Tensor | None = None, *, se
 
     Args:
         operator: The operator.
-        example: A tensor that ``A`` takes; may be left out for an operator that knows its domain.
+        example: A tensor that ``A`` takes; may be left out for an operator that knows its domain; whether
+            it sees constants is then not known.
         seed: Of the random vectors.
     """
     if isinstance(operator, Characterised):
-        return operator.properties
+        known = operator.properties
+        return known if example is None else replace(known, sees_constants=sees_constants(operator, example))
     x = example_of(operator, example)
     gap = adjoint_gap(operator, x, seed=seed)  # first, because it refuses an A that is not linear and has no norm
     norm = map_norm(operator.A, exact_adjoint(operator, x), x, Effort(seed=seed))

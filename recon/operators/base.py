@@ -56,11 +56,13 @@ class OperatorProperties:
         norm: ||A||, or an upper bound of it when it is proved (``how`` says which).
         adjoint_gap: ||A_adjoint - A^T|| / ||A||.
         gram_min: A lower bound of the smallest eigenvalue of A^T A; zero is always proved.
+        sees_constants: Why A vanishes on no image of constant channels but zero, or ``None``.
     """
 
     norm: Constant
     adjoint_gap: Constant
     gram_min: Constant = SEMIDEFINITE
+    sees_constants: Fact | None = None
 
 
 @runtime_checkable

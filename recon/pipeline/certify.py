@@ -76,6 +76,25 @@ class Guarantee:
 
 
 @dataclass(frozen=True)
+class Searched:
+    """One search for violations of a network.
+
+    Attributes:
+        prior: At which level.
+        side: Height and width of what was searched; ``None``: as large as the search chose.
+        found: The largest quotient.
+    """
+
+    prior: str
+    side: int | None
+    found: Measured
+
+    def to_json(self) -> dict[str, object]:
+        """As plain values."""
+        return {"prior": self.prior, "side": self.side, "value": self.found.value, "how": self.found.how}
+
+
+@dataclass(frozen=True)
 class Report:
     """The constants of a subject, and what they guarantee.
 
@@ -85,6 +104,7 @@ class Report:
         constants: By name.
         guarantees: One for each method.
         remarks: What of the specification leaves the guarantees as they are, and was not looked at.
+        searches: For violations of a network, one for each level.
     """
 
     subject: str
@@ -92,6 +112,7 @@ class Report:
     constants: dict[str, Constant]
     guarantees: tuple[Guarantee, ...]
     remarks: tuple[Remark, ...] = ()
+    searches: tuple[Searched, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """As plain values."""
@@ -104,6 +125,7 @@ class Report:
             ],
             "guarantees": [guarantee.to_json() for guarantee in self.guarantees],
             "remarks": [remark.to_json() for remark in self.remarks],
+            "searches": [search.to_json() for search in self.searches],
         }
 
 
@@ -169,6 +191,7 @@ def certify_prior(  # noqa: PLR0913  each is an independent choice of the caller
     *,
     noise: float | None = None,
     images: Mapping[str, Tensor] | None = None,
+    side: int | None = None,
     seed: int = 0,
     say: Say = lambda line: None,
     watch: Watch | None = None,
@@ -180,17 +203,20 @@ def certify_prior(  # noqa: PLR0913  each is an independent choice of the caller
         noise: The level that it is matched to. ``None``: a network that is not proved is searched at both ends of its
             range and in the middle, and the worst is reported.
         images: What a search begins with besides its own images, each ``(1, channels, height, width)`` on [0, 1].
+        side: Height and width of what is searched of a network; what holds on one size need not hold on another.
         seed: Of what is random.
         say: Where lines on what begins go.
         watch: Sees how far a search of a network is.
     """
     hardest: Measured | None = None
+    searches = []
     for candidate in _candidates(prior, noise):
         if candidate.levels:
             say(f"searching for violations: {candidate.spec}")
-        found = _searched(candidate, seed, images or {}, watch)
+        found = _searched(candidate, seed, images or {}, side, watch)
         if candidate.levels:
             say(f"found {found.value:.6g}, {found.how}")
+            searches.append(Searched(str(candidate.spec), side, found))
         if hardest is None or found.value > hardest.value:
             chosen, hardest = candidate, found
     assert hardest is not None  # noqa: S101  there is at least one candidate
@@ -204,7 +230,7 @@ def certify_prior(  # noqa: PLR0913  each is an independent choice of the caller
     pair = Pair(identity, identity.properties, identity.properties.adjoint_gap)
     remarks = () if noise is None and "sigma" not in prior.options else chosen.remarks
     setting = f"as {chosen.spec}, with the identity as the operator"
-    return Report(str(prior), setting, constants, _guarantees(pair, known, remarks), remarks)
+    return Report(str(prior), setting, constants, _guarantees(pair, known, remarks), remarks, tuple(searches))
 
 
 def images_of(files: Iterable[Path]) -> dict[str, Tensor]:
@@ -220,13 +246,14 @@ def _candidates(prior: Spec, noise: float | None) -> list[ChosenPrior]:
     return [read_prior(prior, Setting(level, channels=None, blurs=False)) for level in first.levels]
 
 
-def _searched(chosen: ChosenPrior, seed: int, images: Mapping[str, Tensor], watch: Watch | None) -> Measured:
+def _searched(
+    chosen: ChosenPrior, seed: int, images: Mapping[str, Tensor], side: int | None, watch: Watch | None
+) -> Measured:
     if chosen.search is not None:
-        return chosen.search(seed, images, watch)
-    if images:
-        raise UsageError(
-            f"{chosen.spec}: an image to begin with; expected none, because only networks are searched so."
-        )
+        return chosen.search(seed, images, watch, side)
+    if images or side is not None:
+        given = "an image to begin with" if images else f"{side} pixels as the side of what is searched"
+        raise UsageError(f"{chosen.spec}: {given}; expected none, because only networks are searched so.")
     return attack(chosen.prior.resolvent(1.0), seed)
 
 

@@ -18,7 +18,7 @@ from recon.operators import LeastSquares, Mismatch, OperatorProperties
 from recon.operators.base import HasDataResolvent
 from recon.operators.data_split import HasDataSplit
 from recon.operators.tomography import Tomography, WeightedTomography
-from recon.pipeline.matching import INSIDE
+from recon.pipeline.matching import INSIDE, INSIDE_TSENG
 from recon.priors import Prior, Resolvent, ResolventProperties, Smooth, Split
 from recon.types import LinearOperator
 
@@ -297,7 +297,7 @@ def _forward_backward(pair: Pair, prior: Prior, stepsize: float | None) -> Metho
 
 def _tseng(pair: Pair, prior: Prior, stepsize: float | None) -> Method:
     limit = 1 / _squared_norm(pair.properties)
-    s = stepsize or INSIDE * limit
+    s = stepsize or INSIDE_TSENG * limit
     resolvent = prior.resolvent(s)
     certificate = proofs.certify_tseng(pair.properties, resolvent.properties, s)
     return Method(
@@ -534,7 +534,7 @@ def _mismatched_forward_backward(pair: Pair, mismatch: Mismatch, prior: Prior, s
 
 def _mismatched_tseng(pair: Pair, mismatch: Mismatch, prior: Prior, stepsize: float | None) -> Method:
     limit = 1 / _norm_of(mismatch)
-    s = stepsize or INSIDE * limit
+    s = stepsize or INSIDE_TSENG * limit
     resolvent = prior.resolvent(s)
     certificate = proofs.certify_mismatched_tseng(mismatch, resolvent.properties, s)
     return Method(

@@ -32,8 +32,9 @@ class ChosenPrior:
         prior: The prior.
         files: The files that were read for it.
         note: What a user should know of the choice, or nothing.
-        search: From a seed, named images to begin with and who watches to the largest Lipschitz quotient of Q that
-            what knows the prior's derivative finds; ``None``: there is only :func:`recon.pipeline.refutation.attack`.
+        search: From a seed, named images to begin with, who watches and a side to the largest Lipschitz quotient of Q
+            that what knows the prior's derivative finds; ``None``: there is only
+            :func:`recon.pipeline.refutation.attack`.
         exact: The same prior without rounding, where its layers are evaluated in half precision; else ``None``.
         remarks: What belongs into a certificate without being a condition of it.
         levels: Noise levels at which a search should look where none is stated.
@@ -43,7 +44,7 @@ class ChosenPrior:
     prior: Prior
     files: tuple[Path, ...] = ()
     note: str = ""
-    search: Callable[[int, Mapping[str, Tensor], Watch | None], Measured] | None = None
+    search: Callable[[int, Mapping[str, Tensor], Watch | None, int | None], Measured] | None = None
     exact: Prior | None = None
     remarks: tuple[Remark, ...] = ()
     levels: tuple[float, ...] = ()

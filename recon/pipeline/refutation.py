@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import torch
 
+from recon.errors import GuaranteeError
 from recon.evidence import Evidence, Measured
 from recon.priors import Prior, Resolvent
+from recon.priors.resolvent import standing
 
 SLACK = 1e-3
 """By how much a secant may exceed what is assumed: single precision rounds the shortest ones that far."""
@@ -18,18 +20,31 @@ def believed(prior: Prior, hardest: Measured, thorough: bool = False) -> Prior:
     """The prior with what was measured in place of what was assumed, or measured before, where that is refuted.
 
     After a thorough search it also takes the place of an assumption that it does not refute.
+
+    Raises:
+        GuaranteeError: What was measured refutes a *proved* claim: the proof or the code is wrong.
     """
     known = prior.resolvent(1.0).properties
     claim = known.lipschitz_Q
-    looked_at = thorough and claim.evidence is Evidence.ASSUMED
-    if claim.evidence is Evidence.PROVED or not (looked_at or hardest.value > claim.value * (1 + SLACK)):
+    refuted = hardest.value - hardest.error > claim.value * (1 + SLACK)
+    if claim.evidence is Evidence.PROVED:
+        if refuted:
+            raise GuaranteeError(
+                f"{prior.name}: Lip(Q) <= {claim.value:.6g} is said to be proved ({claim.how}), but a search found "
+                f"{hardest.value:.6g}: the proof or the code is wrong, so nothing is guaranteed."
+            )
         return prior
+    if not (refuted or (thorough and claim.evidence is Evidence.ASSUMED)):
+        return prior
+    found = standing(hardest)
 
     def resolvent(stepsize: float) -> Resolvent:
         assumed = prior.resolvent(stepsize)
-        properties = replace(assumed.properties, lipschitz_Q=hardest)
-        if claim.value < 1:  # what followed from a contraction is refuted with it
+        properties = replace(assumed.properties, lipschitz_Q=found)
+        if refuted and claim.value < 1:  # what followed from a contraction is refuted with it
             properties = replace(properties, attains=None, everywhere=None)
+        if found.value > 1:
+            properties = replace(properties, proximity=None)
         return replace(assumed, properties=properties)
 
     return replace(prior, resolvent=resolvent)
@@ -42,11 +57,11 @@ def attack(resolvent: Resolvent, seed: int = 0, channels: int = 1, dtype: torch.
     the image of the last: a power iteration on the derivative, for which any symmetric derivative is enough.
     """
     generator = torch.Generator().manual_seed(seed)
-    side = _SIZE
+    side, accuracy = _SIZE, resolvent.properties.error.value
     step = torch.zeros(channels, side, side)
     step[..., side // 2 :] = 1
     noise = torch.rand(step.shape, generator=generator)
-    worst, tried = 0.0, 0
+    worst, error, tried = 0.0, 0.0, 0
     for start in (torch.full_like(step, 0.5), noise, step):
         for distance in (1e-2, 1.0, 10.0):
             x = start[None].to(dtype)
@@ -54,9 +69,11 @@ def attack(resolvent: Resolvent, seed: int = 0, channels: int = 1, dtype: torch.
             for _ in range(_STEPS):
                 direction = distance * direction / torch.linalg.vector_norm(direction)
                 difference = 2 * (resolvent(x + direction) - resolvent(x)) - direction
-                size = float(torch.linalg.vector_norm(difference))
-                worst, tried = max(worst, size / distance), tried + 1
+                size, tried = float(torch.linalg.vector_norm(difference)), tried + 1
+                if size / distance > worst:
+                    norms = float(torch.linalg.vector_norm(x) + torch.linalg.vector_norm(x + direction))
+                    worst, error = size / distance, 2 * accuracy * norms / distance
                 if size == 0:
                     break
                 direction = difference
-    return Measured(worst, f"the largest of {tried} secants on {side} x {side} images: a lower bound")
+    return Measured(worst, f"the largest of {tried} secants on {side} x {side} images: a lower bound", error)

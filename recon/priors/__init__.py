@@ -1,6 +1,6 @@
 """Resolvents: closed-form proximity operators, and networks that are resolvents."""
 
-from recon.priors.calculus import conjugate, reweighted, scaled, scaled_prior, weighted_prior
+from recon.priors.calculus import conjugate, relaxed, relaxed_prior, reweighted, scaled, scaled_prior, weighted_prior
 from recon.priors.closed_forms import box, identity, l2_ball, soft_threshold, tikhonov
 from recon.priors.finite_differences import FiniteDifferences
 from recon.priors.prior import (
@@ -40,6 +40,8 @@ __all__ = [
     "orthonormal_wavelet",
     "properties_of",
     "proximity_operator",
+    "relaxed",
+    "relaxed_prior",
     "reweighted",
     "scaled",
     "scaled_prior",

@@ -54,11 +54,45 @@ def scaled(resolvent: Resolvent, scale: float) -> Resolvent:
         lipschitz_Q=known.lipschitz_Q,
         proximity=_carry(known.proximity, "scaling keeps proximity operators"),
         attains=_carry(known.attains, "scaling maps solutions to solutions"),
+        attains_beyond_constants=_carry(known.attains_beyond_constants, "scaling maps solutions to solutions"),
         everywhere=known.everywhere,
         bounded=known.bounded,
         error=known.error,
     )
     return Resolvent(lambda x: scale * resolvent(x / scale), properties, f"scaled({resolvent.name}, {scale:g})")
+
+
+def relaxed(resolvent: Resolvent, share: float) -> Resolvent:
+    """``(1 - a) x + a J(x)``: a prior made for one noise level used at a lower one, of which it takes away the share a.
+
+    The new Q is ``(1 - a) Id + a Q``, and the resolvent of a prior whose domain is the whole space where a < 1: with J
+    monotone and continuous the map is strongly monotone and continuous, hence onto. A mean of proximity operators is
+    one (Moreau 1965).
+
+    Args:
+        resolvent: J.
+        share: a, between 0 and 1, 0 excluded.
+
+    Raises:
+        UsageError: ``share`` is outside its range.
+    """
+    if not 0 < share <= 1:
+        raise UsageError(f"relaxed: share={share!r}; expected a number above 0, and at most 1.")
+    if share == 1:
+        return resolvent
+    known, why = resolvent.properties, f"so does its mean with the identity, with the share {share:g}"
+    q = known.lipschitz_Q
+    properties = ResolventProperties(
+        lipschitz_Q=derive(lambda value: 1 - share + share * value, q, how=f"{q.how}; {share:g} of it, and the rest 1"),
+        proximity=_carry(known.proximity, "a mean of proximity operators is one"),
+        attains=_carry(known.attains, why) if q.value < 1 else None,  # it contracts, and so does the mean
+        attains_beyond_constants=_carry(known.attains_beyond_constants, why),
+        everywhere=Fact(q.evidence, f"(1 - a) Id + a J is onto where J is monotone; {q.how}") if q.value <= 1 else None,
+        error=derive(lambda value: share * value, known.error, how=known.error.how),
+    )
+    return Resolvent(
+        lambda x: torch.lerp(x, resolvent(x), share), properties, f"relaxed({resolvent.name}, {share:.3g})"
+    )
 
 
 def reweighted(resolvent: Resolvent, weight: float, accuracy: float = 1e-6, max_steps: int = 1000) -> Resolvent:
@@ -145,6 +179,11 @@ def scaled_prior(prior: Prior, scale: float) -> Prior:
         None if constraint is None else scaled(constraint, scale),
         None if smooth is None else Smooth(lambda x: scale * smooth.gradient(x / scale), smooth.lipschitz),
     )
+
+
+def relaxed_prior(prior: Prior, share: float) -> Prior:
+    """A prior that is a single resolvent J as ``(1 - a) Id + a J``, for a lower noise level; see :func:`relaxed`."""
+    return Prior(f"relaxed({prior.name}, {share:.3g})", lambda stepsize: relaxed(prior.resolvent(stepsize), share))
 
 
 def weighted_prior(prior: Prior, weight: float) -> Prior:

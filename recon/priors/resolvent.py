@@ -1,14 +1,17 @@
 """A prior is a resolvent: a firmly nonexpansive map J = (Id + Q)/2, and what is known of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 from torch import Tensor
 
-from recon.evidence import Assumed, Constant, Evidence, Fact, Proved
+from recon.evidence import Assumed, Constant, Evidence, Fact, Measured, Proved
 from recon.types import Map
 
 CLOSED_FORM = Proved(0.0, "evaluated in closed form")
+
+_NEAR = 0.02
+"""Below 1: searches of a network differ by as much, and find lower bounds of a constant that may well be 1."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class ResolventProperties:
         proximity: Why J is the proximity operator of a convex function; ``None`` where it is not known to be one.
         attains: Why 0 in A^T(A x - y) + M x / s has a solution for every linear A, where J is the resolvent of M;
             ``None`` where that is not known.
+        attains_beyond_constants: The same for every A that vanishes on no image of constant channels but zero.
         everywhere: Why M has the whole space as its domain (a penalty that is finite everywhere), or ``None``.
         bounded: Why M has a bounded domain (J has bounded values, as a projection on a box), or ``None``.
         error: A bound of ||J(x) - exact J(x)|| / ||x||: zero for a closed form, positive for an inner iteration.
@@ -30,6 +34,7 @@ class ResolventProperties:
     lipschitz_Q: Constant
     proximity: Fact | None = None
     attains: Fact | None = None
+    attains_beyond_constants: Fact | None = None
     everywhere: Fact | None = None
     bounded: Fact | None = None
     error: Constant = CLOSED_FORM
@@ -81,6 +86,11 @@ def proximity_operator(  # noqa: PLR0913  each is known of some operators and no
         scale_free=scale_free,
     )
     return Resolvent(apply, properties, name)
+
+
+def standing(found: Measured) -> Measured:
+    """The largest quotient of Q that a search found, as it stands for Lip(Q): what comes near 1 is no contraction."""
+    return replace(found, value=1.0, error=0.0) if 1 - _NEAR < found.value < 1 else found
 
 
 def properties_of(resolvent: Map) -> ResolventProperties:

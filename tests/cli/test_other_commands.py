@@ -121,11 +121,15 @@ def test_a_network_is_searched_from_an_image_at_a_level(run, folder: Path, photo
     assert "sigma=0.07" in outcome.out
     assert "from 9 images" in outcome.out  # six of its own, and the photograph clean, noisy and denoised
     assert photo.name not in outcome.out
+    small = json.loads(run("certify", "prior", "./net", "--side", 12, "--json").out)["searches"]
+    assert [search["side"] for search in small] == [12, 12, 12]
+    assert all("12 x 12 pixels" in search["how"] for search in small)
     for noise in ("0", "-1", "nan"):
         assert run("certify", "prior", "./net", "--noise", noise).code == 2
     pointless = run("certify", "prior", "tv:weight=0.1", "--image", photo)
     assert pointless.code == 2
     assert "only networks are searched so" in pointless.err
+    assert "12 pixels" in run("certify", "prior", "tv:weight=0.1", "--side", 12).err
     refused = run("certify", "prior", "./net", "--noise", "0.07", "--image", folder / "none.png")
     assert refused.code == 3
     assert "none.png" in refused.err

@@ -453,7 +453,7 @@ def test_a_level_that_a_network_was_not_made_for_is_warned_of_and_recorded(
     run, photo: Path, sigma: str, outside: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = Measured(1.0, "a search that takes seconds")
-    monkeypatch.setattr(model_specs.Model, "search", lambda self, seed, images, watch: found)
+    monkeypatch.setattr(model_specs.Model, "search", lambda self, seed, images, watch, side: found)
     torch.manual_seed(0)
     save(make(LEVELS), "net")
     given = ("solve", photo, "--operator", "identity", "--prior", "./net", "--noise", sigma, "--device", "cpu")

@@ -1,11 +1,14 @@
 """What is assumed of a prior gives way to what is found."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from recon import priors
-from recon.evidence import Evidence, Measured
+from recon.errors import GuaranteeError
+from recon.evidence import Assumed, Evidence, Measured, Proved
 from recon.imaging import ValueRange, from_array
 from recon.pipeline import plan as planning
 from recon.pipeline.config import Noise, SolveConfig, config_from
@@ -13,7 +16,7 @@ from recon.pipeline.evaluate import evaluate
 from recon.pipeline.plan import make_plan
 from recon.pipeline.refutation import attack, believed
 from recon.pipeline.spec import Spec, parse_spec
-from recon.priors import Prior, Resolvent, properties_of
+from recon.priors import Prior, Resolvent, ResolventProperties, properties_of
 from recon.priors.networks import DnCNNConfig, make, save
 
 
@@ -40,6 +43,43 @@ def test_after_a_thorough_search_an_assumption_is_a_measurement_and_a_proof_a_pr
     found = Measured(0.8, "a thorough search")
     assert believed(prior, found, thorough=True).resolvent(1.0).properties.lipschitz_Q is found
     assert believed(proved, found, thorough=True) is proved
+
+
+def test_a_search_that_comes_near_1_stands_for_no_contraction():
+    prior = prior_of(lambda x: 0.99 * x)
+    known = believed(prior, Measured(0.99, "a thorough search", 1e-3), thorough=True).resolvent(1.0).properties
+    assert (known.lipschitz_Q.value, known.lipschitz_Q.error) == (1.0, 0.0)
+
+
+def test_a_refuted_proof_is_an_error_and_not_a_guarantee():
+    wrong = priors.l1_prior(0.1)
+    with pytest.raises(GuaranteeError, match=r"Lip\(Q\) <= 1 is said to be proved .* a search found 1.2: the proof"):
+        believed(wrong, Measured(1.2, "a search"))
+    assert believed(wrong, Measured(1.2, "a search of what is had by iteration", 0.3)) is wrong
+
+
+def test_what_expands_is_no_proximity_operator():
+    resolvent = priors.l1_prior(0.1).resolvent(1.0)
+    assumed = replace(resolvent.properties, lipschitz_Q=Assumed(1.0, "its author says so"))
+    prior = Prior("a map", lambda stepsize: replace(resolvent, properties=assumed))
+    assert believed(prior, Measured(0.9, "a search")).resolvent(1.0).properties.proximity is not None
+    assert believed(prior, Measured(1.2, "a search")).resolvent(1.0).properties.proximity is None
+
+
+def test_a_secant_of_an_inexact_resolvent_carries_its_error():
+    """An error of 0.1 of the image makes the shortest secants of the identity say nothing."""
+    exact = ResolventProperties(lipschitz_Q=Proved(1.0, "the identity"))
+    generator = torch.Generator().manual_seed(0)
+
+    def rounded(x):
+        return x * (1 + 0.1 * (2 * torch.rand(1, generator=generator, dtype=x.dtype) - 1))
+
+    prior = Prior("a map", lambda stepsize: Resolvent(rounded, exact, "a map"))
+    with pytest.raises(GuaranteeError):
+        believed(prior, attack(prior.resolvent(1.0)))
+    inexact = replace(exact, error=Proved(0.1, "an inner iteration"))
+    prior = Prior("a map", lambda stepsize: Resolvent(rounded, inexact, "a map"))
+    assert believed(prior, attack(prior.resolvent(1.0))) is prior
 
 
 def test_single_precision_does_not_refute_the_identity():

@@ -18,6 +18,7 @@ from recon.priors import (
     l1_prior,
     l2_ball,
     no_prior,
+    relaxed,
     scaled,
     soft_threshold,
     tikhonov,
@@ -132,6 +133,8 @@ def test_a_zero_weight_is_the_identity(make: Callable[[float], Resolvent], x: to
         ),
         (lambda: conjugate(identity(), 0), "conjugate: sigma=0; expected a positive finite number."),
         (lambda: scaled(identity(), -2), "scaled: scale=-2; expected a positive finite number."),
+        (lambda: relaxed(identity(), 0), "relaxed: share=0; expected a number above 0, and at most 1."),
+        (lambda: relaxed(identity(), 1.1), "relaxed: share=1.1; expected a number above 0, and at most 1."),
     ],
 )
 def test_a_refusal_is_one_sentence_with_the_users_value(call: Callable[[], object], message: str) -> None:

@@ -10,8 +10,19 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from recon.errors import GuaranteeError
-from recon.evidence import Evidence
-from recon.priors import Prior, Resolvent, conjugate, name_of, properties_of, scaled, soft_threshold, total_variation
+from recon.evidence import Evidence, Measured
+from recon.priors import (
+    Prior,
+    Resolvent,
+    ResolventProperties,
+    conjugate,
+    name_of,
+    properties_of,
+    relaxed,
+    scaled,
+    soft_threshold,
+    total_variation,
+)
 
 every_prior = pytest.mark.parametrize("case", PRIORS, ids=lambda case: case.name)
 BATCH = (3, *PRIOR_IMAGE)
@@ -185,6 +196,29 @@ def test_the_conjugate_is_an_involution_and_moreau_adds_up(case: ResolventCase, 
     assert torch.allclose(conjugate(dual, 1 / sigma)(x), resolvent(x), atol=1e-9)
     assert dual.properties.lipschitz_Q == resolvent.properties.lipschitz_Q
     assert dual.properties.error == resolvent.properties.error
+
+
+@every_prior
+@pytest.mark.parametrize("share", [0.05, 0.6, 1.0])
+def test_a_share_of_a_resolvent_is_one_and_keeps_what_is_known(case: ResolventCase, share: float) -> None:
+    resolvent, x, z = case.make(), images(15), images(16)
+    less = relaxed(resolvent, share)
+    assert torch.allclose(less(x) - x, share * (resolvent(x) - x), atol=1e-12)
+    known, of_it = resolvent.properties, less.properties
+    assert lipschitz(less, x, z) <= of_it.lipschitz_Q.value + slack(resolvent, x, z)
+    assert of_it.lipschitz_Q.value == pytest.approx(1 - share + share * known.lipschitz_Q.value)
+    assert of_it.lipschitz_Q.evidence is known.lipschitz_Q.evidence
+    assert (of_it.proximity is None) == (known.proximity is None)
+    assert share == 1 or of_it.everywhere is not None
+    assert share == 1 or (of_it.attains is None) == (known.attains is None or known.lipschitz_Q.value == 1)
+    assert of_it.error.value == pytest.approx(share * known.error.value)
+
+
+def test_an_assumption_of_a_share_is_one() -> None:
+    expanding = Resolvent(lambda x: 1.2 * x, ResolventProperties(Measured(1.4, "a secant")), "expanding")
+    known = relaxed(expanding, 0.5).properties
+    assert (known.lipschitz_Q.value, known.lipschitz_Q.evidence) == (pytest.approx(1.2), Evidence.MEASURED)
+    assert known.everywhere is None
 
 
 @every_prior

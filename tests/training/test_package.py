@@ -8,10 +8,12 @@ import tempfile
 import pytest
 import torch
 from click.testing import CliRunner
-from recon.models.package import main, of_run, validated
+from recon.models import package as packaging
+from recon.models.package import Search, main, of_run, stands, validated
 from training_cases import write_scenes
 
 from recon import catalogue
+from recon.evidence import Measured
 from recon.pipeline import certify
 from recon.priors.networks import load, save
 from recon.training import Images, prepare, read_recipe, train
@@ -66,7 +68,8 @@ def packaged(run, package, images):
     return CliRunner().invoke(main, arguments)
 
 
-def test_a_network_that_expands_is_divided_until_a_search_finds_no_more(folders):
+def test_a_network_that_expands_is_divided_until_a_search_finds_no_more(folders, monkeypatch):
+    monkeypatch.setattr(packaging, "_SIDES", (12, 16))
     run, package, images = folders
     found = certify.certify_prior(certify.Spec("folder", value=str(run))).constants["lipschitz_Q_attack"].value
     assert found > 1.05
@@ -80,6 +83,10 @@ def test_a_network_that_expands_is_divided_until_a_search_finds_no_more(folders)
     assert 0.999 < card.lipschitz <= 1
     assert card.evidence == "measured"
     written = catalogue.read_card(package)
+    assert {search["side"] for search in written["searches"]} == {12, 16, 64}
+    assert {search["noise"] for search in written["searches"]} == {0.1}
+    claimed, least = written["lipschitz_Q"], written["lipschitz_Q"]["least_side"]
+    assert claimed["value"] == max(each["value"] for each in written["searches"] if each["side"] >= least)
     assert written["about"]["title"] == "A test"
     recipe = read_recipe(package / "config.toml")
     (of_it,), (of_the_run,) = validated(package, recipe, images), validated(run, recipe, images)
@@ -91,6 +98,27 @@ def test_a_network_that_expands_is_divided_until_a_search_finds_no_more(folders)
     assert certificate["subject"] == "model:package"
     assert all(place not in json.dumps([certificate, written]) for place in (str(run.parent), "copies"))
     assert load(run).config.divisor == 1
+
+
+@pytest.mark.parametrize(
+    ("found", "least", "value"),
+    [([1.0, 1.0, 1.0, 1.0], 12, 1.0), ([1.03, 1.0, 0.9, 1.0], 16, 1.0), ([1.0, 1.02, 1.0, 0.9], 32, 1.0),
+     ([1.03, 1.0, 1.01, 1.0], 16, 1.01), ([1.0, 1.0, 1.0, 1.04], 12, 1.04)],
+)  # fmt: skip
+def test_what_is_claimed_holds_from_the_side_on_from_which_no_search_found_more(found, least, value):
+    """Above 32 pixels nothing is left out of the claim."""
+    sides = zip((12, 16, 32, 64), found, strict=True)
+    claimed = stands([Search(0.1, side, Measured(number, "a search")) for side, number in sides])
+    assert (claimed["least_side"], claimed["value"]) == (least, value)
+
+
+def test_an_earlier_divisor_is_begun_with(folders, monkeypatch):
+    monkeypatch.setattr(packaging, "_SIDES", (12,))
+    run, package, images = folders
+    arguments = [str(run), str(package), "--validation", str(images), "--test", f"Scenes={images}", "--divide", "4"]
+    outcome = CliRunner().invoke(main, arguments)
+    assert "Q is divided by" not in outcome.output
+    assert load(package).config.divisor == 4
 
 
 def test_a_run_of_another_recipe_is_refused_and_the_folder_stays_as_it_is(folders):

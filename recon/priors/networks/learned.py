@@ -21,7 +21,7 @@ from recon.priors.networks.piecewise import OddPiecewise
 from recon.priors.networks.ridge import LEAST_ROWS, STRIP, Ridge, by_strips
 from recon.priors.networks.rounding import examples, layer_precision, rounding_error
 from recon.priors.prior import Prior
-from recon.priors.resolvent import CLOSED_FORM, Resolvent, ResolventProperties, proximity_operator
+from recon.priors.resolvent import CLOSED_FORM, Resolvent, ResolventProperties, proximity_operator, standing
 from recon.priors.smooth import Smooth
 from recon.priors.split import Split
 from recon.types import Update
@@ -31,8 +31,12 @@ ACCURACY = 1e-4
 _ROUNDINGS = 128
 """Rounding units: an inner iteration to a finer accuracy than this is run in double precision."""
 
-_HAIR = 1e-3
-"""Below 1: a search that comes so near finds lower bounds of a constant that may well be 1."""
+_CLIPPED_ATTAINS = Fact(
+    Evidence.PROVED,
+    "with clipped details J is C = (Id + S)/2 plus a continuous and bounded map, S what is coarse, symmetric and below "
+    "1 but for constants; so 0 in A^T(Ax - y) + M x / s is, with x = J p, (C^-1 - Id + s A^T A) C p = a bounded map of "
+    "p, which has a solution (Brouwer) where the matrix is invertible",
+)
 
 _RIDGE_ATTAINS = Fact(
     Evidence.PROVED,
@@ -91,6 +95,7 @@ def resolvent(  # noqa: PLR0913  each is known of some networks and not of other
     properties = ResolventProperties(
         lipschitz_Q=lipschitz,
         attains=strong if contracts else None,
+        attains_beyond_constants=_CLIPPED_ATTAINS if clips else None,
         everywhere=_CLIPPED_IS_ONTO if clips else bijection if contracts else None,
         error=CLOSED_FORM,
     )
@@ -288,11 +293,8 @@ def _lengthened(along: OddPiecewise, group: int, u: Tensor) -> Tensor:
 
 
 def _lipschitz(network: Network, noise_level: float | None, measured: Measured | None) -> Constant:
-    """What was found of a network that expands nowhere by more than a hair stands for 1, and for no contraction."""
     known = network.lipschitz_Q(noise_level)
-    if known.evidence is Evidence.PROVED or measured is None:
-        return known
-    return replace(measured, value=1.0) if 1 - _HAIR < measured.value < 1 else measured
+    return known if known.evidence is Evidence.PROVED or measured is None else standing(measured)
 
 
 def _check_level(network: Network, noise_level: float | None) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor
 from recon.certificates import certify_condat_vu, certify_forward_backward
 from recon.errors import UsageError
 from recon.evidence import Evidence, Measured
-from recon.operators import Identity, adjoint_gap
-from recon.priors import Resolvent, reweighted, scaled, scaled_prior, weighted_prior
+from recon.operators import Blur, Identity, Matrix, Space, adjoint_gap, gaussian_psf, properties_of
+from recon.priors import Resolvent, relaxed, reweighted, scaled, scaled_prior, weighted_prior
 from recon.priors.networks import DnCNNConfig, LipschitzConfig, learned, learned_prior, make, resolvent
 from recon.priors.networks.details import details
 from recon.solvers import Solution, condat_vu, solve
@@ -37,7 +37,7 @@ def test_each_family_brings_its_evidence() -> None:
     measured = resolvent(network, measured=Measured(1.01, "a search")).properties
     assert (measured.lipschitz_Q.evidence, measured.lipschitz_Q.value) == (Evidence.MEASURED, 1.01)
     assert measured.attains is None
-    for value in (1 - 1e-9, 1 - 0.9e-3):  # found of a network that may well have 1
+    for value in (1 - 1e-9, 0.985):  # found of a network that may well have 1
         near = resolvent(network, measured=Measured(value, "a search")).properties
         assert (near.lipschitz_Q.value, near.attains, near.everywhere) == (1.0, None, None)
     contracting = resolvent(network, measured=Measured(0.9, "a search")).properties
@@ -67,6 +67,21 @@ def test_a_network_with_clipped_details_is_onto() -> None:
     bounded = [float((network(size * x) - size * (x + coarse) / 2).norm()) for size in (1e3, 1e6)]
     assert bounded[1] < 1.5 * bounded[0] + 1
     assert bounded[1] < 1e3
+
+
+def test_with_clipped_details_there_is_a_solution_for_every_operator_that_sees_constants() -> None:
+    clipped = DnCNNConfig(features=3, depth=3, coarse=2.0, clip=0.5, divisor=1.2)
+    network, x = make(clipped), torch.zeros(1, 1, 12, 14)
+    measured = resolvent(network, measured=Measured(1.0, "a search"))
+    assert resolvent(make(replace(clipped, clip=0.0))).properties.attains_beyond_constants is None
+    averaging = Blur(gaussian_psf(1.0), (12, 14))
+    known = properties_of(averaging, x)
+    assert known.sees_constants.evidence is Evidence.MEASURED
+    for prior in (measured, relaxed(measured, 0.3), scaled(measured, 2.0)):
+        assert certify_forward_backward(known, prior.properties, 0.5).holds
+    blind = properties_of(Matrix(torch.eye(12 * 14) - 1 / (12 * 14), Space((12, 14)), Space((12, 14))), x)
+    assert blind.sees_constants is None
+    assert certify_forward_backward(blind, measured.properties, 0.5).missing == ("a solution exists",)
 
 
 def test_a_proved_network_makes_a_proved_certificate() -> None:
