@@ -15,7 +15,7 @@ from recon.evidence import Evidence, Measured
 from recon.pipeline import options
 from recon.pipeline.prior_specs import Setting
 from recon.pipeline.spec import Spec, unknown_name
-from recon.pipeline.weights import CALIBRATED, potential_weight, projected_potential_weight
+from recon.pipeline.weights import CALIBRATED, free_stepsize, potential_weight, projected_potential_weight
 from recon.priors import Prior, box, relaxed_prior, scaled_prior, weighted_prior
 from recon.priors.networks import PRECISIONS, ConvexRidge, Network, learned_prior, load
 from recon.priors.networks.store import DESCRIPTION, WEIGHTS
@@ -48,6 +48,7 @@ class Model:
         exact: The same prior without rounding, where ``prior`` has layers in half precision; else ``None``.
         remarks: What of the choice is outside of what the network was made for.
         share: What the prior takes away, of what the network does; see :func:`recon.priors.relaxed`.
+        stepsize: What the level is matched to, where any step size converges.
     """
 
     spec: Spec
@@ -58,6 +59,7 @@ class Model:
     exact: Prior | None = None
     remarks: tuple[Remark, ...] = ()
     share: float = 1.0
+    stepsize: float | None = None
 
     @property
     def note(self) -> str:
@@ -159,9 +161,8 @@ def read_model(spec: Spec, setting: Setting) -> Model:
     if weight is not None and setting.column_norm is None:
         remarks += _weight_remarks(setting.noise)
     share = scale**2 if _takes_a_share(network, scale) else 1.0
-    if rounded is None:
-        return Model(chosen, exact, network, told, files, None, remarks, share)
-    return Model(chosen, rounded, network, told, files, exact, remarks, share)
+    prior, precise = (exact, None) if rounded is None else (rounded, exact)
+    return Model(chosen, prior, network, told, files, precise, remarks, share, _stepsize(setting, network))
 
 
 def _remarks(network: Network, sigma: float, level: float, scale: float) -> tuple[Remark, ...]:
@@ -236,6 +237,8 @@ def _matched(spec: Spec, setting: Setting, network: Network) -> tuple[float, flo
     if setting.noise is None:
         raise UsageError(f"{spec}: a learned prior needs a noise level; expected sigma=S in it or --noise SIGMA.")
     if not _is_potential(network):
+        if setting.unit_noise is not None:
+            return _usual(network, setting.noise), None
         return (setting.noise if setting.step_noise is None else 2 * setting.step_noise), None
     low, high = network.config.noise_range
     if setting.column_norm is not None:
@@ -245,6 +248,19 @@ def _matched(spec: Spec, setting: Setting, network: Network) -> tuple[float, flo
         return setting.noise, None
     level = _rounded(min(max(setting.noise, low), high))
     return level, potential_weight(setting.noise, level)
+
+
+def _usual(network: Network, noise: float) -> float:
+    """The level at which a single resolvent is used where the step size is free: the middle of its range."""
+    low, high = network.config.noise_range
+    return math.sqrt(low * high) if low else noise
+
+
+def _stepsize(setting: Setting, network: Network) -> float | None:
+    """The step size that suits the usual level, whatever level was asked for."""
+    if setting.noise is None or setting.unit_noise is None or _is_potential(network):
+        return None
+    return free_stepsize(_usual(network, setting.noise), setting.noise, setting.unit_noise)
 
 
 def _rounded(value: float) -> float:

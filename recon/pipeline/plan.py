@@ -186,7 +186,7 @@ def _method(problem: Problem, pair: Pair, hardest: Measured | None, say: Say) ->
     prior, rounding = _measured(problem, pair, known if hardest is None else believed(known, hardest))
     method = choose_method(
         pair, prior, config.method, config.stepsize,
-        weight=problem.prior.weight, noise=problem.noise, like=problem.images,
+        weight=problem.prior.weight, noise=problem.noise, like=problem.images, matched=problem.prior.stepsize,
     ).remarked(problem.prior.remarks)  # fmt: skip
     if not rounding:
         return method

@@ -38,6 +38,7 @@ class ChosenPrior:
         exact: The same prior without rounding, where its layers are evaluated in half precision; else ``None``.
         remarks: What belongs into a certificate without being a condition of it.
         levels: Noise levels at which a search should look where none is stated.
+        stepsize: The step size that a single resolvent is matched to where any converges; else ``None``.
     """
 
     spec: Spec
@@ -48,6 +49,7 @@ class ChosenPrior:
     exact: Prior | None = None
     remarks: tuple[Remark, ...] = ()
     levels: tuple[float, ...] = ()
+    stepsize: float | None = None
 
     @property
     def weight(self) -> float | None:
@@ -67,7 +69,8 @@ class Setting:
         column_norm: Of the projections of a single pixel, where the measurement is projections.
         spacing: The distance of two neighbours along each axis, in the pixels of a slice.
         step_noise: The standard deviation of the noise that a step along the gradient of the data leaves in a pixel;
-            ``None`` where the pixels themselves are measured, or the noise is not known.
+            ``None`` where the pixels themselves are measured, the noise is not known, or the step size is free.
+        unit_noise: The same for a step size of 1, where any converges and none was asked for; else ``None``.
     """
 
     noise: float | None = None
@@ -77,6 +80,7 @@ class Setting:
     column_norm: float | None = None
     spacing: tuple[float, ...] = FLAT
     step_noise: float | None = None
+    unit_noise: float | None = None
 
 
 def read_prior(spec: Spec, setting: Setting = Setting()) -> ChosenPrior:
@@ -280,8 +284,9 @@ def _model(spec: Spec, setting: Setting) -> ChosenPrior:
 
     model = read_model(spec, setting)
     return ChosenPrior(
-        model.spec, model.prior, model.files, model.note, model.search, model.exact, model.remarks, model.levels
-    )
+        model.spec, model.prior, model.files, model.note, model.search, model.exact, model.remarks, model.levels,
+        model.stepsize,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

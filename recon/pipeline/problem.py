@@ -110,8 +110,8 @@ def build_problem(config: SolveConfig, image: Image, say: Say, precision: torch.
     plain = config.surrogate is None and not family.is_complex
     default = default_prior(image, operator) if plain else DEFAULT_PRIOR
     noise = _noise(config, image, family, default, say)
-    left = _step_noise(config, operator, shape, noise)
-    setting = Setting(noise, image.channels, family.blurs, shape, step_noise=left)
+    left, unit = _step_noise(config, operator, shape, noise)
+    setting = Setting(noise, image.channels, family.blurs, shape, step_noise=left, unit_noise=unit)
     prior = _prior(config, default, setting, say)
     device = choose_device(config.device, say)
     measurement = to_tensor(image, precision).to(device)
@@ -146,8 +146,8 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
     noise = _noise(config, image, family, default, say)
     matched = needs_noise(_prior_spec(config, default))
     column = scan.column_norm(operator, shape) if matched else None
-    left = None if len(shape) == 3 else _step_noise(config, operator, shape, noise)
-    setting = Setting(noise, image.channels, True, shape, column, family.spacing, left)
+    left, unit = (None, None) if len(shape) == 3 else _step_noise(config, operator, shape, noise)
+    setting = Setting(noise, image.channels, True, shape, column, family.spacing, left, unit)
     prior = _prior(config, default, setting, say)
     if prior.prior.constraint is not None:
         start = prior.prior.constraint(start)
@@ -205,18 +205,36 @@ def _prior_spec(config: SolveConfig, default: Spec) -> Spec:
     return Spec("none")
 
 
-def _step_noise(config: SolveConfig, operator: LinearOperator, shape: Shape, noise: float | None) -> float | None:
-    """What ``s A^T`` makes of the noise, where it may be needed; a surrogate changes it little."""
+def _step_noise(
+    config: SolveConfig, operator: LinearOperator, shape: Shape, noise: float | None
+) -> tuple[float | None, float | None]:
+    """What ``s A^T`` makes of the noise, where it may be needed, and ``A^T`` where s is free.
+
+    A surrogate changes it little.
+    """
     if config.method == "condat_vu":
-        return None  # whose step size does not enter the solution
+        return None, None  # whose step size does not enter the solution
     if noise is None or config.prior is None or not is_single(config.prior) or isinstance(operator, Identity):
-        return None
+        return None, None
     example = torch.zeros(1, 1, *shape)
     norm = operators.properties_of(operator, example).norm
     size = norm.value + norm.error
     if size == 0:
-        return None  # and refused when a method is chosen
-    return (config.stepsize or longest_step(size**2, config.method)) * noise * mean_column(operator, example)
+        return None, None  # and refused when a method is chosen
+    unit = noise * mean_column(operator, example)
+    step = config.stepsize or longest_step(size**2, config.method)
+    return step * unit, unit if _step_is_free(config, operator) else None
+
+
+def _step_is_free(config: SolveConfig, operator: LinearOperator) -> bool:
+    """Whether any step size converges, as that of Douglas-Rachford does, and none was asked for.
+
+    A prior that rounds has a guarantee with short steps only: the backward error of forward-backward.
+    """
+    asked = config.stepsize is not None or config.surrogate is not None
+    rounds = config.prior is not None and config.prior.options.get("precision", "float32") != "float32"
+    named = config.method == "douglas_rachford" or (config.method is None and not rounds)
+    return named and not asked and isinstance(operator, HasDataResolvent)
 
 
 def _prior(config: SolveConfig, default: Spec, setting: Setting, say: Say) -> ChosenPrior:

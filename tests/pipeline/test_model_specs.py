@@ -3,16 +3,17 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from recon import priors
+from recon import imaging, priors
 from recon.errors import InputError, UsageError
 from recon.evidence import Evidence, Measured
 from recon.imaging import ValueRange, from_array
-from recon.operators import from_matrix, gaussian_psf
+from recon.operators import Blur, from_matrix, gaussian_psf
 from recon.pipeline import certify, model_specs
 from recon.pipeline.certify import certify_operator, certify_prior
 from recon.pipeline.config import Noise, SolveConfig
@@ -30,6 +31,7 @@ RIDGE = ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.02, 0.2), levels
 ONE_LEVEL = LipschitzConfig(layers="orthogonal", features=4, depth=2, hidden=4, noise_range=(0.05, 0.05))
 PENALISED = DnCNNConfig(depth=3, features=4, channels=3)
 RANGED = replace(PENALISED, conditioned=True, noise_range=(0.1, 0.2))
+CAMERA = Path(__file__).parents[2] / "data" / "photographs" / "camera.png"
 X = torch.rand(1, 1, 12, 14, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
@@ -278,10 +280,55 @@ def level_of(folder, operator: str, **options) -> float:
 def test_a_single_resolvent_is_matched_to_the_noise_that_a_step_leaves(folder):
     frobenius = float(torch.linalg.vector_norm(gaussian_psf(1.2)))
     longest = 0.995 * 2  # the norm of the blur is 1
-    assert level_of(folder, "blur:gaussian=1.2") == pytest.approx(2 * longest * 0.02 * frobenius, rel=0.05)
+    forward = level_of(folder, "blur:gaussian=1.2", method="forward_backward")
+    assert forward == pytest.approx(2 * longest * 0.02 * frobenius, rel=0.05)
     assert level_of(folder, "blur:gaussian=1.2", stepsize=0.5) == pytest.approx(0.02 * frobenius, rel=0.05)
     assert level_of(folder, "blur:gaussian=1.2", method="tseng") == pytest.approx(2 * 0.95 * 0.02 * frobenius, rel=0.05)
     assert level_of(folder, "identity") == 0.02  # the pixels themselves: J(y) in one step
+
+
+@pytest.mark.parametrize("config", [replace(ONE_LEVEL, noise_range=(0.02, 0.08))])
+def test_where_the_step_is_free_a_single_resolvent_is_at_the_middle_of_its_range_and_the_step_is_matched(folder):
+    frobenius = float(torch.linalg.vector_norm(gaussian_psf(1.2)))
+    picture = from_array(np.random.default_rng(0).random((20, 24)), value_range=ValueRange(0.0, 1.0))
+    asked = SolveConfig(
+        operator=parse_spec("blur:gaussian=1.2"),
+        prior=Spec("folder", value=str(folder)),
+        noise=Noise(0.02),
+        device="cpu",
+    )
+    plan = make_plan(asked, picture, lambda line: None)
+    step = 0.04 / (12 * 0.02**0.6 * 0.02 * frobenius)
+    assert plan.problem.prior.spec.options["sigma"] == "0.04"
+    assert (plan.method.name, plan.method.relaxation) == ("douglas_rachford", 1.9)
+    assert plan.method.stepsize == pytest.approx(step, rel=0.05)
+    stated = replace(asked, prior=Spec("folder", {"sigma": "0.06"}, str(folder)))
+    assert make_plan(stated, picture, lambda line: None).method.stepsize == plan.method.stepsize
+    for other in ({"stepsize": 0.5}, {"method": "tseng"}, {"surrogate": parse_spec("blur:gaussian=1.2")}):
+        matched = make_plan(replace(asked, **other), picture, lambda line: None)
+        assert float(matched.problem.prior.spec.options["sigma"]) < 0.03
+    assert make_plan(replace(asked, stepsize=0.5), picture, lambda line: None).method.name == "forward_backward"
+    halved = replace(asked, prior=Spec("folder", {"precision": "bfloat16"}, str(folder)))
+    assert make_plan(halved, picture, lambda line: None).method.name == "forward_backward"
+
+
+def test_the_measured_network_restores_a_blurred_photograph_in_tens_of_steps_with_a_certificate():
+    camera = imaging.read(CAMERA)
+    clean = camera.pixels[0, 0, 160:224, 200:264] / 255
+    blur = Blur(gaussian_psf(1.6), clean.shape)
+    noise = 0.01 * np.random.default_rng(0).standard_normal(clean.shape)
+    blurred = blur.A(torch.from_numpy(clean)[None, None].double())[0, 0].numpy() + noise
+    asked = SolveConfig(
+        operator=parse_spec("blur:gaussian=1.6"), prior=parse_spec("model:mmo-gray"), noise=Noise(0.01), device="cpu",
+        require_certificate=True,
+    )  # fmt: skip
+    plan = make_plan(asked, from_array(blurred, value_range=ValueRange(0.0, 1.0)), lambda line: None)
+    result = execute(plan)
+    restored = result.image.pixels[0, 0]
+    assert plan.method.certificate.evidence is Evidence.MEASURED
+    assert result.solution.converged
+    assert result.solution.steps[0] < 100
+    assert np.square(restored - clean).mean() < 0.6 * np.square(blurred - clean).mean()
 
 
 @pytest.mark.parametrize("config", [RIDGE])
