@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from recon.evidence import Evidence, Fact
-from recon.operators.base import Characterised
+from recon.evidence import Evidence, Fact, weakest
+from recon.operators.base import Characterised, HasNonnegativeEntries
 from recon.types import LinearOperator
 
 _SEEN = 1e-3
@@ -22,8 +22,12 @@ def sees_constants(operator: LinearOperator, example: Tensor) -> Fact | None:
     """
     if not isinstance(operator, Characterised) or len(operator.domain.shape) != 2:
         return None
+    norm = operator.properties.norm
+    nonnegative = operator.nonnegative_entries if isinstance(operator, HasNonnegativeEntries) else None
+    if nonnegative is not None and norm.value > 0:
+        return Fact(weakest(nonnegative.evidence, norm.evidence), f"{nonnegative.how}, so A 1 is not 0 where A is not")
     ones = torch.ones_like(example[:1, :1])
     part = float(torch.linalg.vector_norm(operator.A(ones)) / torch.linalg.vector_norm(ones))
-    if not part > _SEEN * operator.properties.norm.value:
+    if not part > _SEEN * norm.value:
         return None
     return Fact(Evidence.MEASURED, f"||A 1|| is {part:.3g} ||1||, computed, so A sees constants")
