@@ -32,11 +32,12 @@ _ROUNDINGS = 128
 """Rounding units: an inner iteration to a finer accuracy than this is run in double precision."""
 
 _CLIPPED_ATTAINS = Fact(
-    Evidence.PROVED,
-    "with clipped details J is C = (Id + S)/2 plus a continuous and bounded map, S what is coarse, symmetric and below "
-    "1 but for constants; so 0 in A^T(Ax - y) + M x / s is, with x = J p, (C^-1 - Id + s A^T A) C p = a bounded map of "
-    "p, which has a solution (Brouwer) where the matrix is invertible",
+    Evidence.PROVED, "with clipped details J is an invertible matrix plus a continuous and bounded map (Brouwer)"
 )
+"""J is C = (Id + S)/2 plus a bounded map, with S what is coarse, symmetric, positive, and below 1 but for constants.
+With x = J p the inclusion 0 in A^T(Ax - y) + M x / s is (C^-1 - Id + s A^T A) C p = a continuous and bounded map of p;
+the matrix is invertible where A sees constants, and then p is a fixed point of a continuous map of a ball into itself.
+"""
 
 _RIDGE_ATTAINS = Fact(
     Evidence.PROVED,
