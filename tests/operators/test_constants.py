@@ -17,7 +17,12 @@ def matrix(entries: torch.Tensor) -> Matrix:
 
 @pytest.mark.parametrize(
     "operator",
-    [Identity(SHAPE), Blur(gaussian_psf(0.5), SHAPE), Inpainting(torch.eye(*SHAPE) > 0), matrix(torch.randn(3, PIXELS))],
+    [
+        Identity(SHAPE),
+        Blur(gaussian_psf(0.5), SHAPE),
+        Inpainting(torch.eye(*SHAPE) > 0),
+        matrix(torch.linspace(-1, 2, 3 * PIXELS).view(3, PIXELS)),
+    ],
     ids=lambda operator: type(operator).__name__,
 )
 def test_what_measures_a_constant_says_so(operator) -> None:
