@@ -361,10 +361,8 @@ def _douglas_rachford(
             f"method is 'douglas_rachford', and {type(pair.operator).__name__} has no closed form of the resolvent of "
             "its data term; expected a method that takes the gradient, such as forward_backward."
         )
-    least = 1 / _squared_norm(pair.properties)
-    r = 1.0
-    if prior.resolvent(1.0).properties.proximity is None:  # a single resolvent, matched to the step
-        r = RESOLVENT_RELAXATION
+    least, r = 1 / _squared_norm(pair.properties), RESOLVENT_RELAXATION if matched else 1.0
+    if prior.resolvent(1.0).properties.proximity is None:  # a single resolvent, matched to the longest step if to none
         least = matched or (1.0 if isinstance(pair.operator, operators.Identity) else 2 * INSIDE * least)
     s = _near(stepsize, max(SHRINKAGE / weight, least) if weight else least, "douglas_rachford")
     resolvent = prior.resolvent(s)
