@@ -85,11 +85,11 @@ def found_out(  # noqa: PLR0913, PLR0917  the arguments of the command
     starts = {f"validation image {number}": image for number, image in enumerate(images, start=1)}
     report, searches = searched(copy, starts)
     for _ in range(1, _ROUNDS):
-        worst = max(search.found.value for search in searches if search.side >= _CLAIMED)
-        number = divisor(copy, worst)
+        most = worst(searches)
+        number = divisor(copy, most)
         if number == 1:
             break
-        click.echo(f"a search found {worst:.4f}: Q is divided by {number:.4f}")
+        click.echo(f"a search found {most:.4f}: Q is divided by {number:.4f}")
         save(load(copy).divided(number), copy, overwrite=True)
         report, searches = searched(copy, starts)
     claim, found = report.constants["lipschitz_Q"], report.constants["lipschitz_Q_attack"]
@@ -100,6 +100,7 @@ def found_out(  # noqa: PLR0913, PLR0917  the arguments of the command
     if claim.evidence is not Evidence.PROVED:
         card["lipschitz_Q"] = stands(searches)
         card["searches"] = [search.to_json() for search in searches]
+        found = max((search.found for search in searches), key=lambda each: each.value)
     card["attack"] = {"value": found.value, "how": found.how}
     card["tests"] = [
         figure for test in tests for figure in measured(*test.split("=", 1), copy, recipe.levels, value_range)
@@ -135,12 +136,17 @@ def searched(copy: Path, starts: dict[str, Tensor]) -> tuple[Report, list[Search
     ]
 
 
+def worst(searches: list[Search]) -> float:
+    """The largest quotient on the sides of which nonexpansiveness is claimed."""
+    return max((search.found.value for search in searches if search.side >= _CLAIMED), default=0.0)
+
+
 def stands(searches: list[Search]) -> dict[str, object]:
     """What is claimed: of the sides from which on no search found more than 1, or else of all that are claimed."""
     beyond = [search.side for search in searches if search.found.value > 1 and search.side < _CLAIMED]
     least = min(search.side for search in searches if search.side > max(beyond, default=0))
-    worst = max((search for search in searches if search.side >= least), key=lambda search: search.found.value)
-    return {"value": worst.found.value, "evidence": "measured", "how": worst.found.how, "least_side": least}
+    hardest = max((search for search in searches if search.side >= least), key=lambda search: search.found.value)
+    return {"value": hardest.found.value, "evidence": "measured", "how": hardest.found.how, "least_side": least}
 
 
 def copied(run: Path, copy: Path, clip: float | None, divide: float) -> None:

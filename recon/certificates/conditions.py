@@ -71,13 +71,15 @@ def solvable(prior: ResolventProperties, operator: OperatorProperties | None = N
     fact = prior.attains
     if fact is None and operator is not None:
         fact = _by_the_operator(prior, operator)
-    return stated("a solution exists", fact, "not known for this prior, as A^T A may be singular")
+    singular, blind = "for this prior, as A^T A may be singular", "as A may vanish on constant images"
+    missing = singular if prior.attains_where_constants_are_seen is None else blind
+    return stated("a solution exists", fact, f"not known {missing}")
 
 
 def _by_the_operator(prior: ResolventProperties, operator: OperatorProperties) -> Fact | None:
     if _positive(operator):
         return Fact(operator.gram_min.evidence, f"A^T A is positive definite; {operator.gram_min.how}")
-    left, seen = prior.attains_beyond_constants, operator.sees_constants
+    left, seen = prior.attains_where_constants_are_seen, operator.sees_constants
     if left is None or seen is None:
         return None
     return Fact(weakest(left.evidence, seen.evidence), f"{left.how}; {seen.how}")

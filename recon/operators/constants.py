@@ -25,7 +25,9 @@ def sees_constants(operator: LinearOperator, example: Tensor) -> Fact | None:
     norm = operator.properties.norm
     nonnegative = operator.nonnegative_entries if isinstance(operator, HasNonnegativeEntries) else None
     if nonnegative is not None and norm.value > 0:
-        return Fact(weakest(nonnegative.evidence, norm.evidence), f"{nonnegative.how}, so A 1 is not 0 where A is not")
+        return Fact(
+            weakest(nonnegative.evidence, norm.evidence), f"no entry is negative ({nonnegative.how}), so A 1 is not 0"
+        )
     ones = torch.ones_like(example[:1, :1])
     part = float(torch.linalg.vector_norm(operator.A(ones)) / torch.linalg.vector_norm(ones))
     if not part > _SEEN * norm.value:

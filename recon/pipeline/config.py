@@ -56,7 +56,8 @@ class SolveConfig:
         method: One of :data:`METHODS`; ``None``: it follows from the operator and the prior.
         noise: The standard deviation of the noise; ``None``: estimated where something depends on it.
         window: One of :data:`WINDOWS`, for filtered back-projection; ``None``: the smoothest.
-        stepsize: The step size; ``None``: from the operator's norm, inside the interval of the theorem.
+        stepsize: The step size; ``None``: from the operator's norm, inside the interval of the theorem, or
+            matched to the noise where any converges.
         surrogate: An operator whose adjoint is used in place of the true one.
         shift: Added to the mismatched data map as a multiple of the identity, to make it monotone; ``None``: nothing,
             ``"auto"``: as much as that takes.

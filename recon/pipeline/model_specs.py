@@ -15,7 +15,13 @@ from recon.evidence import Evidence, Measured
 from recon.pipeline import options
 from recon.pipeline.prior_specs import Setting
 from recon.pipeline.spec import Spec, unknown_name
-from recon.pipeline.weights import CALIBRATED, free_stepsize, potential_weight, projected_potential_weight
+from recon.pipeline.weights import (
+    CALIBRATED,
+    STEP_CALIBRATED,
+    free_stepsize,
+    potential_weight,
+    projected_potential_weight,
+)
 from recon.priors import Prior, box, relaxed_prior, scaled_prior, weighted_prior
 from recon.priors.networks import PRECISIONS, ConvexRidge, Network, learned_prior, load
 from recon.priors.networks.store import DESCRIPTION, WEIGHTS
@@ -111,14 +117,17 @@ def read_model(spec: Spec, setting: Setting) -> Model:
     """The learned prior that ``model:NAME`` or a folder describes.
 
     A network is used at the level ``sigma``, which is the noise level unless given; one that is a single resolvent,
-    with an operator, at twice the noise that a step leaves in the pixels (Pesquet, Repetti, Terris, Wiaux 2021).
-    Above the range that it was made for, and a potential below it, it is used at the nearest end of the range on the
-    image divided by what is missing, which keeps all that is known of it: ``J_s(x) = s J(x / s)``. Below the range a
-    single resolvent takes away a part of what it takes at the lower end: ``(1 - s^2) x + s^2 J(x)``, the part that is
-    right for noise that J does not touch. ``weight`` multiplies the potential of a
-    prox: 1 is right for noise in the pixels themselves; where the operator mixes them, the potential is taken inside of
-    its range, and the weight is matched to the noise. ``precision=bfloat16`` evaluates the
-    layers in it; see :func:`recon.priors.networks.learned_prior`.
+    with an operator, at twice the noise that a step leaves in the pixels (Pesquet, Repetti, Terris, Wiaux 2021), or
+    where the step size is free in the middle of its range, to which the step is matched.
+
+    Above the range that it was made for, and a potential below it, too, it is used at the nearest end of the range on
+    the image divided by what is missing, which keeps all that is known of it: ``J_s(x) = s J(x / s)``. Below the range
+    a single resolvent takes away less than at the lower end, in proportion to the power of the noise:
+    ``(1 - s^2) x + s^2 J(x)``.
+
+    ``weight`` multiplies the potential of a prox: 1 is right for noise in the pixels themselves; where the operator
+    mixes them, the potential is taken inside of its range, and the weight is matched to the noise.
+    ``precision=bfloat16`` evaluates the layers in it; see :func:`recon.priors.networks.learned_prior`.
 
     Args:
         spec: The specification.
@@ -160,9 +169,12 @@ def read_model(spec: Spec, setting: Setting) -> Model:
     files, remarks = (folder / DESCRIPTION, folder / WEIGHTS), _remarks(network, sigma, level, scale)
     if weight is not None and setting.column_norm is None:
         remarks += _weight_remarks(setting.noise)
+    stepsize = _stepsize(setting, network)
+    if stepsize is not None:
+        remarks += _step_remarks(setting.noise)
     share = scale**2 if _takes_a_share(network, scale) else 1.0
     prior, precise = (exact, None) if rounded is None else (rounded, exact)
-    return Model(chosen, prior, network, told, files, precise, remarks, share, _stepsize(setting, network))
+    return Model(chosen, prior, network, told, files, precise, remarks, share, stepsize)
 
 
 def _remarks(network: Network, sigma: float, level: float, scale: float) -> tuple[Remark, ...]:
@@ -174,8 +186,8 @@ def _remarks(network: Network, sigma: float, level: float, scale: float) -> tupl
     else:
         done = f"the network is used at {level:g}, on images scaled by {1 / scale:.3g}, and J_s(x) = s J(x / s)"
     how = (
-        f"{done} keeps every property of J, so the theorem is what it was; how good the images are was not validated "
-        "there"
+        f"{done} is firmly nonexpansive where J is, so the theorem is what it was; how good the images are was not "
+        "validated there"
     )
     return (Remark("the noise level of the prior", sigma, low, high, how),)
 
@@ -186,6 +198,14 @@ def _weight_remarks(noise: float | None) -> tuple[Remark, ...]:
         return ()
     how = "the rule of the weight was not looked at there; the theorem is what it was"
     return (Remark("the noise level that the weight follows", noise, low, high, how),)
+
+
+def _step_remarks(noise: float | None) -> tuple[Remark, ...]:
+    low, high = STEP_CALIBRATED
+    if noise is None or low <= noise <= high:
+        return ()
+    how = "the rule of the step size was not looked at there; the theorem is what it was"
+    return (Remark("the noise level that the step size follows", noise, low, high, how),)
 
 
 def _scaled(prior: Prior, scale: float, network: Network) -> Prior:
@@ -201,7 +221,7 @@ def _takes_a_share(network: Network, scale: float) -> bool:
     Those have larger details than any that a single resolvent was trained on: for mmo-gray and noise of 0.01 the part
     gives 40.6 dB where they give 39.3, and at 0.005, with 46.0 dB in the image, 46.2 against 41.2.
     """
-    return scale < 1 and not _is_potential(network)
+    return scale < 1 and _is_plain(network)
 
 
 def _on_card(folder: Path, network: Network, shape: tuple[int, ...] | None) -> Measured | None:
@@ -236,8 +256,10 @@ def _matched(spec: Spec, setting: Setting, network: Network) -> tuple[float, flo
         return options.positive(spec, "sigma", high=LARGEST_LEVEL), None
     if setting.noise is None:
         raise UsageError(f"{spec}: a learned prior needs a noise level; expected sigma=S in it or --noise SIGMA.")
+    if not setting.noise:
+        raise UsageError(f"{spec}: the noise is 0; expected a level above 0, because a learned prior is matched to it.")
     if not _is_potential(network):
-        if setting.unit_noise is not None:
+        if setting.unit_noise is not None and _is_plain(network):
             return _usual(network, setting.noise), None
         return (setting.noise if setting.step_noise is None else 2 * setting.step_noise), None
     low, high = network.config.noise_range
@@ -258,7 +280,7 @@ def _usual(network: Network, noise: float) -> float:
 
 def _stepsize(setting: Setting, network: Network) -> float | None:
     """The step size that suits the usual level, whatever level was asked for."""
-    if setting.noise is None or setting.unit_noise is None or _is_potential(network):
+    if not setting.noise or setting.unit_noise is None or not _is_plain(network):
         return None
     return free_stepsize(_usual(network, setting.noise), setting.noise, setting.unit_noise)
 
@@ -309,6 +331,11 @@ def _bounded(spec: Spec, prior: Prior, network: Network) -> Prior:
             "--method davis_yin keeps an image in [0, 1]."
         )
     return replace(prior, constraint=box(*bounds))
+
+
+def _is_plain(network: Network) -> bool:
+    """Whether the network is not known to be the prox of anything."""
+    return not isinstance(network, ConvexRidge)
 
 
 def _is_potential(network: Network) -> bool:

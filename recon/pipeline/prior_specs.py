@@ -69,7 +69,7 @@ class Setting:
         column_norm: Of the projections of a single pixel, where the measurement is projections.
         spacing: The distance of two neighbours along each axis, in the pixels of a slice.
         step_noise: The standard deviation of the noise that a step along the gradient of the data leaves in a pixel;
-            ``None`` where the pixels themselves are measured, the noise is not known, or the step size is free.
+            ``None`` where the pixels themselves are measured, or the noise is not known.
         unit_noise: The same for a step size of 1, where any converges and none was asked for; else ``None``.
     """
 
@@ -126,7 +126,7 @@ def prior_from_spec(spec: Spec, setting: Setting = Setting()) -> Prior:
 
 
 def is_single(spec: Spec) -> bool:
-    """Whether the specification may be of a single resolvent, which is matched to the noise that a step leaves."""
+    """Whether the specification may be of a single resolvent, which is matched to the noise and the step."""
     _, kind = _kind(spec)
     return kind is not None and kind.matched == "sigma"
 

@@ -214,7 +214,7 @@ def _step_noise(
     """
     if config.method == "condat_vu":
         return None, None  # whose step size does not enter the solution
-    if noise is None or config.prior is None or not is_single(config.prior) or isinstance(operator, Identity):
+    if not noise or config.prior is None or not is_single(config.prior) or isinstance(operator, Identity):
         return None, None
     example = torch.zeros(1, 1, *shape)
     norm = operators.properties_of(operator, example).norm

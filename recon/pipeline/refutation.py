@@ -1,16 +1,20 @@
 """Attempts to refute that a prior is firmly nonexpansive, where nothing proves it."""
 
+import math
 from dataclasses import replace
 
 import torch
 
 from recon.errors import GuaranteeError
-from recon.evidence import Evidence, Measured
+from recon.evidence import Evidence, Fact, Measured
 from recon.priors import Prior, Resolvent
-from recon.priors.resolvent import standing
+from recon.priors.resolvent import as_lipschitz_constant
 
 SLACK = 1e-3
 """By how much a secant may exceed what is assumed: single precision rounds the shortest ones that far."""
+
+_FINE = 1e-6
+"""The same for what a thorough search finds, in double precision."""
 
 _STEPS = 20
 _SIZE = 64
@@ -26,7 +30,7 @@ def believed(prior: Prior, hardest: Measured, thorough: bool = False) -> Prior:
     """
     known = prior.resolvent(1.0).properties
     claim = known.lipschitz_Q
-    refuted = hardest.value - hardest.error > claim.value * (1 + SLACK)
+    refuted = hardest.value - hardest.error > claim.value * (1 + (_FINE if thorough else SLACK))
     if claim.evidence is Evidence.PROVED:
         if refuted:
             raise GuaranteeError(
@@ -36,18 +40,23 @@ def believed(prior: Prior, hardest: Measured, thorough: bool = False) -> Prior:
         return prior
     if not (refuted or (thorough and claim.evidence is Evidence.ASSUMED)):
         return prior
-    found = standing(hardest)
+    found = as_lipschitz_constant(hardest)
 
     def resolvent(stepsize: float) -> Resolvent:
         assumed = prior.resolvent(stepsize)
         properties = replace(assumed.properties, lipschitz_Q=found)
-        if refuted and claim.value < 1:  # what followed from a contraction is refuted with it
-            properties = replace(properties, attains=None, everywhere=None)
+        if refuted:  # what followed from the claim is refuted with it
+            known = properties
+            properties = replace(known, attains=_proved(known.attains), everywhere=_proved(known.everywhere))
         if found.value > 1:
             properties = replace(properties, proximity=None)
         return replace(assumed, properties=properties)
 
     return replace(prior, resolvent=resolvent)
+
+
+def _proved(fact: Fact | None) -> Fact | None:
+    return fact if fact is not None and fact.evidence is Evidence.PROVED else None
 
 
 def attack(resolvent: Resolvent, seed: int = 0, channels: int = 1, dtype: torch.dtype = torch.float64) -> Measured:
@@ -61,7 +70,7 @@ def attack(resolvent: Resolvent, seed: int = 0, channels: int = 1, dtype: torch.
     step = torch.zeros(channels, side, side)
     step[..., side // 2 :] = 1
     noise = torch.rand(step.shape, generator=generator)
-    worst, error, tried = 0.0, 0.0, 0
+    worst, error, tried = 0.0, math.inf, 0
     for start in (torch.full_like(step, 0.5), noise, step):
         for distance in (1e-2, 1.0, 10.0):
             x = start[None].to(dtype)
@@ -70,9 +79,10 @@ def attack(resolvent: Resolvent, seed: int = 0, channels: int = 1, dtype: torch.
                 direction = distance * direction / torch.linalg.vector_norm(direction)
                 difference = 2 * (resolvent(x + direction) - resolvent(x)) - direction
                 size, tried = float(torch.linalg.vector_norm(difference)), tried + 1
-                if size / distance > worst:
-                    norms = float(torch.linalg.vector_norm(x) + torch.linalg.vector_norm(x + direction))
-                    worst, error = size / distance, 2 * accuracy * norms / distance
+                norms = float(torch.linalg.vector_norm(x) + torch.linalg.vector_norm(x + direction))
+                radius = 2 * accuracy * norms / distance
+                if size / distance - radius > worst - error:
+                    worst, error = size / distance, radius
                 if size == 0:
                     break
                 direction = difference

@@ -46,6 +46,10 @@ def potential_weight(noise: float, level: float) -> float:
     return 0.4 * math.pow(noise, 1.6) / math.pow(level, 1.5)
 
 
+STEP_CALIBRATED = 0.002, 0.05
+"""The noise levels for which :func:`free_stepsize` was looked at, and a bit beyond."""
+
+
 def free_stepsize(level: float, noise: float, unit_noise: float) -> float:
     """The step size of Douglas-Rachford for a single resolvent at a level, where the operator mixes pixels.
 

@@ -16,6 +16,9 @@ _ROUNDINGS = 128
 """Rounding units: an iteration to a finer accuracy than this is run in double precision."""
 
 
+_MAPPED = "scaling maps solutions to solutions"
+
+
 def conjugate(resolvent: Resolvent, sigma: float) -> Resolvent:
     """``x -> x - sigma J(x / sigma)``: the resolvent of ``sigma A^-1``, where ``J`` is that of ``A / sigma``.
 
@@ -53,8 +56,8 @@ def scaled(resolvent: Resolvent, scale: float) -> Resolvent:
     properties = ResolventProperties(
         lipschitz_Q=known.lipschitz_Q,
         proximity=_carry(known.proximity, "scaling keeps proximity operators"),
-        attains=_carry(known.attains, "scaling maps solutions to solutions"),
-        attains_beyond_constants=_carry(known.attains_beyond_constants, "scaling maps solutions to solutions"),
+        attains=_carry(known.attains, _MAPPED),
+        attains_where_constants_are_seen=_carry(known.attains_where_constants_are_seen, _MAPPED),
         everywhere=known.everywhere,
         bounded=known.bounded,
         error=known.error,
@@ -80,14 +83,18 @@ def relaxed(resolvent: Resolvent, share: float) -> Resolvent:
         raise UsageError(f"relaxed: share={share!r}; expected a number above 0, and at most 1.")
     if share == 1:
         return resolvent
-    known, why = resolvent.properties, f"so does its mean with the identity, with the share {share:g}"
+    known, why = resolvent.properties, "and its mean with the identity, too"
     q = known.lipschitz_Q
+    contracts, nonexpansive = q.value + q.error < 1, q.value + q.error <= 1
+    strong = Fact(q.evidence, f"Lip(Q) < 1 makes the prior strongly monotone, {why}; {q.how}")
+    onto = Fact(q.evidence, f"(1 - a) Id + a J is onto where J is monotone; {q.how}")
+    how = f"{q.how}; {share:g} of it, and the rest 1"
     properties = ResolventProperties(
-        lipschitz_Q=derive(lambda value: 1 - share + share * value, q, how=f"{q.how}; {share:g} of it, and the rest 1"),
+        lipschitz_Q=replace(q, value=1 - share + share * q.value, error=share * q.error, how=how),
         proximity=_carry(known.proximity, "a mean of proximity operators is one"),
-        attains=_carry(known.attains, why) if q.value < 1 else None,  # it contracts, and so does the mean
-        attains_beyond_constants=_carry(known.attains_beyond_constants, why),
-        everywhere=Fact(q.evidence, f"(1 - a) Id + a J is onto where J is monotone; {q.how}") if q.value <= 1 else None,
+        attains=strong if contracts else None,
+        attains_where_constants_are_seen=_carry(known.attains_where_constants_are_seen, why),
+        everywhere=onto if nonexpansive else None,
         error=derive(lambda value: share * value, known.error, how=known.error.how),
     )
     return Resolvent(

@@ -23,7 +23,7 @@ class ResolventProperties:
         proximity: Why J is the proximity operator of a convex function; ``None`` where it is not known to be one.
         attains: Why 0 in A^T(A x - y) + M x / s has a solution for every linear A, where J is the resolvent of M;
             ``None`` where that is not known.
-        attains_beyond_constants: The same for every A that vanishes on no image of constant channels but zero.
+        attains_where_constants_are_seen: The same for every A that vanishes on no image of constant channels but zero.
         everywhere: Why M has the whole space as its domain (a penalty that is finite everywhere), or ``None``.
         bounded: Why M has a bounded domain (J has bounded values, as a projection on a box), or ``None``.
         error: A bound of ||J(x) - exact J(x)|| / ||x||: zero for a closed form, positive for an inner iteration.
@@ -34,7 +34,7 @@ class ResolventProperties:
     lipschitz_Q: Constant
     proximity: Fact | None = None
     attains: Fact | None = None
-    attains_beyond_constants: Fact | None = None
+    attains_where_constants_are_seen: Fact | None = None
     everywhere: Fact | None = None
     bounded: Fact | None = None
     error: Constant = CLOSED_FORM
@@ -88,9 +88,9 @@ def proximity_operator(  # noqa: PLR0913  each is known of some operators and no
     return Resolvent(apply, properties, name)
 
 
-def standing(found: Measured) -> Measured:
+def as_lipschitz_constant(found: Measured) -> Measured:
     """The largest quotient of Q that a search found, as it stands for Lip(Q): what comes near 1 is no contraction."""
-    return replace(found, value=1.0, error=0.0) if 1 - _NEAR < found.value < 1 else found
+    return replace(found, value=1.0, error=0.0) if 1 - _NEAR < found.value <= 1 else found
 
 
 def properties_of(resolvent: Map) -> ResolventProperties:

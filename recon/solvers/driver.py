@@ -51,12 +51,12 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
     """Run an algorithm until each batch item converges, diverges or runs out of steps.
 
     An item has converged when its relative fixed-point residual ||v+ - v|| / max(||v+||, ||v1||), with v1 the variable
-    after the first step, is at most ``tolerance``; its state is then frozen while the others go on. The residual is
-    looked at after the first step, then every ``check_every`` steps: one transfer from the device a look, none in
-    between. Divergence is told by steps that grow, overflow and NaN by values that are not finite; neither ever counts
-    as convergence, and the image returned is then the last one that was seen to be finite. ``KeyboardInterrupt`` ends
-    the run as interrupted. An algorithm with a ``residual`` of its own is judged by that, and diverges where it is far
-    above that of the start.
+    after the first step, is at most ``tolerance``; its state is then frozen while the others go on. Where an algorithm
+    has ``targets``, they take the place of v+ in the difference. The residual is looked at after the first step, then
+    every ``check_every`` steps: one transfer from the device a look, none in between. Divergence is told by steps that
+    grow, overflow and NaN by values that are not finite; neither ever counts as convergence, and the image returned is
+    then the last one that was seen to be finite. ``KeyboardInterrupt`` ends the run as interrupted. An algorithm with a
+    ``residual`` of its own is judged by that, and diverges where it is far above that of the start.
 
     Args:
         algorithm: What to run.
@@ -95,8 +95,8 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
                 current = following
                 continue
             own = None if algorithm.residual is None else algorithm.residual(following).tolist()
-            reached = (algorithm.targets or algorithm.variables)(following)
-            broken = referee.look(step, algorithm.variables(current), reached, own)
+            reached = None if algorithm.targets is None else algorithm.targets(following)
+            broken = referee.look(step, algorithm.variables(current), algorithm.variables(following), own, reached)
             current = sound = _hold(broken, sound, following)
             if callback is not None and callback(referee.history[-1], current.x):
                 referee.end_active(Status.INTERRUPTED, step)
@@ -216,10 +216,17 @@ class _Referee:
         return [item for item, status in enumerate(self.status) if status is not None]
 
     def look(
-        self, step: int, before: tuple[Tensor, ...], after: tuple[Tensor, ...], own: list[float] | None = None
+        self,
+        step: int,
+        before: tuple[Tensor, ...],
+        after: tuple[Tensor, ...],
+        own: list[float] | None = None,
+        reached: tuple[Tensor, ...] | None = None,
     ) -> list[int]:
-        """Judge every running item; returns those whose values are no longer finite."""
+        """Judge every running item by how far it is moved; returns those whose values are no longer finite."""
         lengths, sizes = _changes_and_sizes(before, after)
+        if reached is not None:
+            lengths, _ = _changes_and_sizes(before, reached)
         if own is not None:
             lengths = [level if math.isfinite(length) else length for length, level in zip(lengths, own, strict=True)]
         broken = []

@@ -1,4 +1,4 @@
-"""Ten thousand steps of the default solver with every packaged network, in double precision: no drift.
+"""Ten thousand steps with every packaged network, in double precision: no drift.
 
     python tests/benchmarks/drift.py [STEPS]
 

@@ -312,6 +312,44 @@ def test_where_the_step_is_free_a_single_resolvent_is_at_the_middle_of_its_range
     assert make_plan(halved, picture, lambda line: None).method.name == "forward_backward"
 
 
+@pytest.mark.parametrize("config", [replace(RIDGE, one_shot=True)])
+def test_the_prox_of_a_learned_potential_in_one_step_keeps_its_method_and_its_proof(folder):
+    picture = from_array(np.random.default_rng(0).random((20, 24)), value_range=ValueRange(0.0, 1.0))
+    for noise in (0.01, 0.05):  # below the range, and in it
+        asked = SolveConfig(
+            operator=parse_spec("blur:gaussian=1.2"), prior=Spec("folder", value=str(folder)), noise=Noise(noise),
+            device="cpu",
+        )  # fmt: skip
+        plans = [make_plan(replace(asked, method=name), picture, lambda line: None) for name in (None, "fista")]
+        assert {plan.method.name for plan in plans} == {"fista"}
+        assert all(plan.method.certificate.evidence is Evidence.PROVED for plan in plans)
+
+
+@pytest.mark.parametrize("config", [RIDGE, ONE_LEVEL])
+@pytest.mark.parametrize("operator", ["identity", "blur:gaussian=1.2"])
+def test_no_noise_is_refused_unless_the_level_is_stated(folder, operator):
+    picture = from_array(np.random.default_rng(0).random((20, 24)), value_range=ValueRange(0.0, 1.0))
+    asked = SolveConfig(
+        operator=parse_spec(operator), prior=Spec("folder", value=str(folder)), noise=Noise(0.0), device="cpu"
+    )
+    with pytest.raises(UsageError, match="the noise is 0; expected a level above 0"):
+        make_plan(asked, picture, lambda line: None)
+    stated = replace(asked, prior=Spec("folder", {"sigma": "0.05"}, str(folder)))
+    assert make_plan(stated, picture, lambda line: None).method.name
+
+
+@pytest.mark.parametrize("config", [ONE_LEVEL])
+def test_a_step_that_follows_noise_beyond_what_was_looked_at_is_remarked_on(folder):
+    picture = from_array(np.random.default_rng(0).random((20, 24)), value_range=ValueRange(0.0, 1.0))
+    for noise, count in ((0.01, 0), (0.2, 1)):
+        asked = SolveConfig(
+            operator=parse_spec("blur:gaussian=1.2"), prior=Spec("folder", value=str(folder)), noise=Noise(noise),
+            device="cpu",
+        )  # fmt: skip
+        remarks = make_plan(asked, picture, lambda line: None).method.certificate.remarks
+        assert [remark.name for remark in remarks] == ["the noise level that the step size follows"] * count
+
+
 def test_the_measured_network_restores_a_blurred_photograph_in_tens_of_steps_with_a_certificate():
     camera = imaging.read(CAMERA)
     clean = camera.pixels[0, 0, 160:224, 200:264] / 255

@@ -8,7 +8,7 @@ import torch
 
 from recon import priors
 from recon.errors import GuaranteeError
-from recon.evidence import Assumed, Evidence, Measured, Proved
+from recon.evidence import Assumed, Evidence, Fact, Measured, Proved
 from recon.imaging import ValueRange, from_array
 from recon.pipeline import plan as planning
 from recon.pipeline.config import Noise, SolveConfig, config_from
@@ -64,6 +64,30 @@ def test_what_expands_is_no_proximity_operator():
     prior = Prior("a map", lambda stepsize: replace(resolvent, properties=assumed))
     assert believed(prior, Measured(0.9, "a search")).resolvent(1.0).properties.proximity is not None
     assert believed(prior, Measured(1.2, "a search")).resolvent(1.0).properties.proximity is None
+
+
+def test_a_thorough_search_refutes_by_less_than_single_precision_would():
+    prior = prior_of(lambda x: 0.9 * x)
+    found = Measured(1.0005, "a search in double precision")
+    assert believed(prior, found) is prior
+    assert believed(prior, found, thorough=True).resolvent(1.0).properties.lipschitz_Q is found
+
+
+def test_what_is_refuted_takes_with_it_what_followed_and_leaves_what_is_proved():
+    proved, measured = Fact(Evidence.PROVED, "coercive"), Fact(Evidence.MEASURED, "it contracts")
+    for claim in (0.9, 1.0):
+        known = ResolventProperties(Measured(claim, "before"), attains=measured, everywhere=proved)
+        prior = Prior("a map", lambda stepsize, known=known: Resolvent(lambda x: x, known, "a map"))
+        refuted = believed(prior, Measured(1.2, "now")).resolvent(1.0).properties
+        assert (refuted.attains, refuted.everywhere) == (None, proved)
+
+
+def test_a_short_secant_with_a_large_error_hides_no_refutation():
+    """J = 1.15 Id, to 1e-4: at a distance of 0.01 a quotient says nothing, at 10 it refutes."""
+    known = ResolventProperties(Proved(1.0, "it is said"), error=Proved(1e-4, "an inner iteration"))
+    prior = Prior("a map", lambda stepsize: Resolvent(lambda x: 1.15 * x, known, "a map"))
+    with pytest.raises(GuaranteeError):
+        believed(prior, attack(prior.resolvent(1.0)))
 
 
 def test_a_secant_of_an_inexact_resolvent_carries_its_error():

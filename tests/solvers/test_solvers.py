@@ -162,6 +162,15 @@ def test_tseng_has_not_converged_while_the_resolvent_still_moves(part):
     assert (solution.x - expected).norm() < 4e-3 * expected.norm()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tseng_hands_out_no_image_that_is_not_finite(dtype):
+    """A step far too long takes x beyond what numbers hold while the resolvent's point is still finite."""
+    noisy = Y[:, :8].to(dtype)
+    run = solve(tseng(lambda x: x - noisy, lambda x: x, 90.0), noisy + 1, check_every=1)
+    assert not run.converged
+    assert run.x.isfinite().all()
+
+
 def test_fista_refuses_what_is_not_a_proximity_operator_by_name():
     def learned_denoiser(x):
         return x / 2

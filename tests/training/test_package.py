@@ -13,9 +13,9 @@ from recon.models.package import Search, main, of_run, stands, validated
 from training_cases import write_scenes
 
 from recon import catalogue
-from recon.evidence import Measured
+from recon.evidence import Evidence, Measured
 from recon.pipeline import certify
-from recon.priors.networks import load, save
+from recon.priors.networks import LipschitzConfig, load, make, save
 from recon.training import Images, prepare, read_recipe, train
 
 CONFIG = """
@@ -110,6 +110,14 @@ def test_what_is_claimed_holds_from_the_side_on_from_which_no_search_found_more(
     sides = zip((12, 16, 32, 64), found, strict=True)
     claimed = stands([Search(0.1, side, Measured(number, "a search")) for side, number in sides])
     assert (claimed["least_side"], claimed["value"]) == (least, value)
+
+
+def test_a_network_with_a_proof_is_searched_from_images_only_and_never_divided(tmp_path):
+    save(make(LipschitzConfig(features=2, depth=1, noise_range=(0.1, 0.1))), tmp_path / "proved")
+    report, searches = packaging.searched(tmp_path / "proved", {})
+    assert report.constants["lipschitz_Q"].evidence is Evidence.PROVED
+    assert searches == []
+    assert packaging.divisor(tmp_path / "proved", packaging.worst(searches)) == 1
 
 
 def test_an_earlier_divisor_is_begun_with(folders, monkeypatch):

@@ -21,7 +21,13 @@ from recon.priors.networks.piecewise import OddPiecewise
 from recon.priors.networks.ridge import LEAST_ROWS, STRIP, Ridge, by_strips
 from recon.priors.networks.rounding import examples, layer_precision, rounding_error
 from recon.priors.prior import Prior
-from recon.priors.resolvent import CLOSED_FORM, Resolvent, ResolventProperties, proximity_operator, standing
+from recon.priors.resolvent import (
+    CLOSED_FORM,
+    Resolvent,
+    ResolventProperties,
+    as_lipschitz_constant,
+    proximity_operator,
+)
 from recon.priors.smooth import Smooth
 from recon.priors.split import Split
 from recon.types import Update
@@ -96,7 +102,7 @@ def resolvent(  # noqa: PLR0913  each is known of some networks and not of other
     properties = ResolventProperties(
         lipschitz_Q=lipschitz,
         attains=strong if contracts else None,
-        attains_beyond_constants=_CLIPPED_ATTAINS if clips else None,
+        attains_where_constants_are_seen=_CLIPPED_ATTAINS if clips else None,
         everywhere=_CLIPPED_IS_ONTO if clips else bijection if contracts else None,
         error=CLOSED_FORM,
     )
@@ -295,7 +301,7 @@ def _lengthened(along: OddPiecewise, group: int, u: Tensor) -> Tensor:
 
 def _lipschitz(network: Network, noise_level: float | None, measured: Measured | None) -> Constant:
     known = network.lipschitz_Q(noise_level)
-    return known if known.evidence is Evidence.PROVED or measured is None else standing(measured)
+    return known if known.evidence is Evidence.PROVED or measured is None else as_lipschitz_constant(measured)
 
 
 def _check_level(network: Network, noise_level: float | None) -> None:

@@ -73,7 +73,7 @@ def test_with_clipped_details_there_is_a_solution_for_every_operator_that_sees_c
     clipped = DnCNNConfig(features=3, depth=3, coarse=2.0, clip=0.5, divisor=1.2)
     network, x = make(clipped), torch.zeros(1, 1, 12, 14)
     measured = resolvent(network, measured=Measured(1.0, "a search"))
-    assert resolvent(make(replace(clipped, clip=0.0))).properties.attains_beyond_constants is None
+    assert resolvent(make(replace(clipped, clip=0.0))).properties.attains_where_constants_are_seen is None
     averaging = Blur(gaussian_psf(1.0), (12, 14))
     known = properties_of(averaging, x)
     assert known.sees_constants.evidence is Evidence.MEASURED
