@@ -168,10 +168,10 @@ def read_model(spec: Spec, setting: Setting) -> Model:
     chosen = replace(spec, options={**spec.options, "sigma": repr(sigma)})
     files, remarks = (folder / DESCRIPTION, folder / WEIGHTS), _remarks(network, sigma, level, scale)
     if weight is not None and setting.column_norm is None:
-        remarks += _weight_remarks(setting.noise)
+        remarks += _calibration_remarks("weight", setting.noise, CALIBRATED)
     stepsize = _stepsize(setting, network)
     if stepsize is not None:
-        remarks += _step_remarks(setting.noise)
+        remarks += _calibration_remarks("step size", setting.noise, STEP_CALIBRATED)
     share = scale**2 if _takes_a_share(network, scale) else 1.0
     prior, precise = (exact, None) if rounded is None else (rounded, exact)
     return Model(chosen, prior, network, told, files, precise, remarks, share, stepsize)
@@ -192,20 +192,12 @@ def _remarks(network: Network, sigma: float, level: float, scale: float) -> tupl
     return (Remark("the noise level of the prior", sigma, low, high, how),)
 
 
-def _weight_remarks(noise: float | None) -> tuple[Remark, ...]:
-    low, high = CALIBRATED
+def _calibration_remarks(what: str, noise: float | None, calibrated: tuple[float, float]) -> tuple[Remark, ...]:
+    low, high = calibrated
     if noise is None or low <= noise <= high:
         return ()
-    how = "the rule of the weight was not looked at there; the theorem is what it was"
-    return (Remark("the noise level that the weight follows", noise, low, high, how),)
-
-
-def _step_remarks(noise: float | None) -> tuple[Remark, ...]:
-    low, high = STEP_CALIBRATED
-    if noise is None or low <= noise <= high:
-        return ()
-    how = "the rule of the step size was not looked at there; the theorem is what it was"
-    return (Remark("the noise level that the step size follows", noise, low, high, how),)
+    how = f"the rule of the {what} was not looked at there; the theorem is what it was"
+    return (Remark(f"the noise level that the {what} follows", noise, low, high, how),)
 
 
 def _scaled(prior: Prior, scale: float, network: Network) -> Prior:
