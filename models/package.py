@@ -94,6 +94,9 @@ def found_out(  # noqa: PLR0913, PLR0917  the arguments of the command
         report, searches = searched(copy, starts)
     claim, found = report.constants["lipschitz_Q"], report.constants["lipschitz_Q_attack"]
     card["recipe"] = to_json(recipe)
+    config = load(copy).config
+    if isinstance(config, DnCNNConfig):  # of the recipe's network, when it had been trained
+        card["packaged"] = {"clip": config.clip, "divisor": config.divisor}
     card["figures"] = validated(copy, recipe, validation)
     card["about"] = {name: getattr(recipe.about, name) for name in ("title", "data", "licence", "limits")}
     card["lipschitz_Q"] = {"value": claim.value, "evidence": claim.evidence.value, "how": claim.how}

@@ -5,6 +5,7 @@ from typing import final
 
 from torch import Tensor
 
+from recon.errors import UsageError
 from recon.evidence import Assumed, Constant, Evidence, Fact, Measured, Proved
 from recon.types import Map
 
@@ -94,7 +95,16 @@ def as_lipschitz_constant(found: Measured) -> Measured:
 
 
 def properties_of(resolvent: Map) -> ResolventProperties:
-    """What is known of a map: its own ``properties``, or nothing but the assumption that it is a resolvent."""
+    """What is known of a map: its own ``properties``, or nothing but the assumption that it is a resolvent.
+
+    Raises:
+        UsageError: It is no map, as a prior is none, which has a resolvent for each step size.
+    """
+    if not callable(resolvent):
+        raise UsageError(
+            f"{name_of(resolvent)} is a {type(resolvent).__name__}; expected a map from images to images, such as "
+            "prior.resolvent(1.0), because that is what a solver applies."
+        )
     known = getattr(resolvent, "properties", None)
     if isinstance(known, ResolventProperties):
         return known

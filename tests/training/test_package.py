@@ -83,6 +83,7 @@ def test_a_network_that_expands_is_divided_until_a_search_finds_no_more(folders,
     assert 0.999 < card.lipschitz <= 1
     assert card.evidence == "measured"
     written = catalogue.read_card(package)
+    assert written["packaged"] == {"clip": network.config.clip, "divisor": network.config.divisor}
     assert {search["side"] for search in written["searches"]} == {12, 16, 64}
     assert {search["noise"] for search in written["searches"]} == {0.1}
     claimed, least = written["lipschitz_Q"], written["lipschitz_Q"]["least_side"]
