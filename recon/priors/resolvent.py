@@ -100,7 +100,7 @@ def properties_of(resolvent: Map) -> ResolventProperties:
     Raises:
         UsageError: It is no map, as a prior is none, which has a resolvent for each step size.
     """
-    if not callable(resolvent):
+    if not callable(resolvent) and hasattr(resolvent, "resolvent"):
         raise UsageError(
             f"{name_of(resolvent)} is a {type(resolvent).__name__}; expected a map from images to images, such as "
             "prior.resolvent(1.0), because that is what a solver applies."
