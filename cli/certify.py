@@ -9,7 +9,7 @@ from . import terminal
 from .common import talk_options
 
 if TYPE_CHECKING:
-    from recon.pipeline.certify import Report
+    from recon.pipeline.certify import Guarantee, Report
 
 
 @click.group("certify")
@@ -118,6 +118,12 @@ def _print(report: "Report", as_json: bool) -> None:
             terminal.result(f"{guarantee.name:<16}  {held.evidence.value:<8}  {steps}; {held.theorem}")
         if not guarantee.holds:
             name, kind = (guarantee.name, "none") if held is None else ("", "")
-            terminal.result(f"{name:<16}  {kind:<8}  not established: {'; '.join(guarantee.missing)}")
+            terminal.result(f"{name:<16}  {kind:<8}  {_failing(guarantee)}")
     for remark in report.remarks:
         terminal.result(f"\nremark: {remark}")
+
+
+def _failing(guarantee: "Guarantee") -> str:
+    left = [name for name in guarantee.missing if name not in guarantee.refuted]
+    verdicts = (("refuted", guarantee.refuted), ("not established", left))
+    return "; ".join(f"{verdict}: {'; '.join(names)}" for verdict, names in verdicts if names)

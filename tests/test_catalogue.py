@@ -13,8 +13,8 @@ from recon.certificates.refutation import Search, believed, hardest_of_network
 from recon.errors import InputError
 from recon.evidence import Evidence, Measured
 from recon.operators import Blur, LeastSquares, gaussian_psf
-from recon.pipeline.model_specs import LEAST_SIDE
 from recon.priors.networks import DnCNNConfig, load, resolvent
+from recon.priors.networks.card import LEAST_SIDE
 from recon.solvers import forward_backward
 from recon.training import read_recipe
 

@@ -23,6 +23,7 @@ class Condition:
         holds: Whether the condition holds.
         evidence: The weakest evidence among the numbers that entered.
         how: The reasons, for a person.
+        refuted: Whether a counterexample was found, and not only no reason to believe it.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Condition:
     holds: bool
     evidence: Evidence
     how: str
+    refuted: bool = False
 
     def __str__(self) -> str:
         if not self.relation:
@@ -70,7 +72,7 @@ class Remark:
         name: What was chosen.
         value: The choice.
         low: The lower end of the range.
-        high: Its upper end.
+        high: Its upper end; infinite where there is none.
         how: What is done with such a choice, why the theorem stands, and what is not known.
     """
 
@@ -82,10 +84,11 @@ class Remark:
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
-        return {"name": self.name, "value": self.value, "low": self.low, "high": self.high, "how": self.how}
+        return {"name": self.name, "value": self.value, "low": self.low, "high": _finite(self.high), "how": self.how}
 
     def __str__(self) -> str:
-        return f"{self.name} {self.value:.3g} is outside of the range {self.low:g} to {self.high:g}: {self.how}"
+        known = f"from {self.low:g} on" if math.isinf(self.high) else f"{self.low:g} to {self.high:g}"
+        return f"{self.name} {self.value:.3g} is outside of the range {known}: {self.how}"
 
 
 @final
@@ -123,6 +126,11 @@ class Certificate:
         return tuple(condition.name for condition in self.conditions if not condition.holds)
 
     @property
+    def refuted(self) -> tuple[str, ...]:
+        """Those of them to which there is a counterexample."""
+        return tuple(condition.name for condition in self.conditions if condition.refuted)
+
+    @property
     def strongest(self) -> "Certificate | None":
         """The theorem that holds: this one, else the weaker one, else ``None``."""
         if self.holds:
@@ -134,14 +142,21 @@ class Certificate:
         """The verdict, for a person."""
         if not self.holds:
             left = self.strongest
-            missing = "; ".join(str(condition) for condition in self.conditions if not condition.holds)
-            return f"{'No guarantee.' if left is None else left.sentence} Not established: {missing}."
+            return f"{'No guarantee.' if left is None else left.sentence} {self._failing()}"
         reason = {
             Evidence.PROVED: "Proved",
             Evidence.MEASURED: "Holds as far as measured, which is not a proof",
             Evidence.ASSUMED: "Holds under assumptions that nobody has checked",
         }[self.evidence]
         return f"{reason}: {self.conclusion}."
+
+    def _failing(self) -> str:
+        failing = [condition for condition in self.conditions if not condition.holds]
+        refuted = "; ".join(str(condition) for condition in failing if condition.refuted)
+        missing = "; ".join(str(condition) for condition in failing if not condition.refuted)
+        return " ".join(
+            f"{verdict}: {names}." for verdict, names in (("Refuted", refuted), ("Not established", missing)) if names
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The certificate as plain values, without NaN or infinity."""
@@ -151,6 +166,7 @@ class Certificate:
             "holds": self.holds,
             "evidence": self.evidence.value,
             "missing": list(self.missing),
+            "refuted": list(self.refuted),
             "sentence": self.sentence,
             "conditions": [
                 {

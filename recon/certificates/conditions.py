@@ -1,9 +1,10 @@
 """The conditions that the theorems share."""
 
 import math
+from dataclasses import replace
 
 from recon.certificates.certificate import Condition, at_most, stated
-from recon.evidence import Constant, Fact, derive, weakest
+from recon.evidence import Constant, Evidence, Fact, derive, weakest
 from recon.operators import OperatorProperties
 from recon.priors import ResolventProperties
 
@@ -50,8 +51,10 @@ def exact_adjoint(operator: OperatorProperties, what: str = "A_adjoint") -> Cond
 
 
 def firmly_nonexpansive(prior: ResolventProperties, what: str = "the prior") -> Condition:
-    """J = (Id + Q)/2 with Q nonexpansive."""
-    return at_most(f"{what} is firmly nonexpansive, Lip(2J - Id)", cautious(prior.lipschitz_Q), 1.0)
+    """J = (Id + Q)/2 with Q nonexpansive; what a search found of Q is a lower bound, so that it can refute this."""
+    q = prior.lipschitz_Q
+    condition = at_most(f"{what} is firmly nonexpansive, Lip(2J - Id)", cautious(q), 1.0)
+    return replace(condition, refuted=q.evidence is Evidence.MEASURED and q.value - q.error > 1)
 
 
 def evaluated_exactly(prior: ResolventProperties, what: str = "the prior") -> Condition:

@@ -1,5 +1,6 @@
 """What is known of an operator or of a prior, without any measurement: the constants, and what follows from them."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,11 @@ class Guarantee:
         return (self.reason,) if self.method is None else self.method.certificate.missing
 
     @property
+    def refuted(self) -> tuple[str, ...]:
+        """Those of them to which there is a counterexample."""
+        return () if self.method is None else self.method.certificate.refuted
+
+    @property
     def stepsize(self) -> tuple[float, float | None]:
         """The step sizes under which the theorem holds; ``None`` for an end that does not exist."""
         if self.method is None:
@@ -71,6 +77,7 @@ class Guarantee:
             "stepsize": list(self.stepsize),
             "theorem": "" if certificate is None else certificate.theorem,
             "missing": list(self.missing),
+            "refuted": list(self.refuted),
             "weaker": None if certificate is None or certificate.weaker is None else certificate.weaker.to_json(),
         }
 
@@ -228,7 +235,7 @@ def certify_prior(  # noqa: PLR0913  each is an independent choice of the caller
     }
     identity = Identity(DEFAULT_SHAPE)
     pair = Pair(identity, identity.properties, identity.properties.adjoint_gap)
-    remarks = () if noise is None and "sigma" not in prior.options else chosen.remarks
+    remarks = (() if noise is None and "sigma" not in prior.options else chosen.remarks) + _beyond_card(chosen, side)
     setting = f"as {chosen.spec}, with the identity as the operator"
     return Report(str(prior), setting, constants, _guarantees(pair, known, remarks), remarks, tuple(searches))
 
@@ -260,6 +267,14 @@ def _searched(
 def _remarks(asked: Spec, chosen: ChosenPrior) -> tuple[Remark, ...]:
     """Those on a level that the user stated: ``ANY_NOISE`` is nobody's."""
     return chosen.remarks if "sigma" in asked.options else ()
+
+
+def _beyond_card(chosen: ChosenPrior, side: int | None) -> tuple[Remark, ...]:
+    least = chosen.least_side
+    if side is None or least is None or side >= least:
+        return ()
+    how = "the card of the network says nothing of so small images; what stands here is of them, and no more"
+    return (Remark("the side of what was searched", side, least, math.inf, how),)
 
 
 def _guarantees(pair: Pair, prior: Prior, remarks: tuple[Remark, ...]) -> tuple[Guarantee, ...]:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from recon.catalogue import CARD, folders, read_card
+from recon.catalogue import folders
 from recon.certificates import Remark
 from recon.certificates.refutation import Search, Watch, believed, hardest_of_network
-from recon.errors import InputError, UsageError
-from recon.evidence import Evidence, Measured
+from recon.errors import UsageError
+from recon.evidence import Assumed, Evidence, Measured
 from recon.pipeline import options
+from recon.pipeline.network_levels import is_plain, is_potential, rounded, use_of
 from recon.pipeline.prior_specs import Setting
 from recon.pipeline.spec import Spec, unknown_name
 from recon.pipeline.weights import (
@@ -22,21 +23,13 @@ from recon.pipeline.weights import (
     potential_weight,
     projected_potential_weight,
 )
-from recon.priors import Prior, box, relaxed_prior, scaled_prior, weighted_prior
-from recon.priors.networks import PRECISIONS, ConvexRidge, Network, learned_prior, load
+from recon.priors import Prior, box, weighted_prior
+from recon.priors.networks import PRECISIONS, Claim, Network, claim_of, learned_prior, load
+from recon.priors.networks.card import LEAST_SIDE
 from recon.priors.networks.store import DESCRIPTION, WEIGHTS
 
 LARGEST_LEVEL = 10.0
 """Of a noise level, on the [0, 1] scale of the images."""
-
-LEAST_SIDE = 32
-"""Height and width of the smallest image for which what a card says was measured stands, where it does not say itself:
-smaller ones are borders all over, where searches find ||Q'|| up to 1.04 of networks in which they find no violation
-otherwise. Also of what is searched."""
-
-_ROUNDED = 5e-3
-"""Levels are kept to three digits: one so near the end of a range is that end."""
-
 
 _QUICK, _THOROUGH = Search(rounds=1, steps=6, distances=(0.05,)), Search(distances=(0.05,))
 
@@ -55,6 +48,7 @@ class Model:
         remarks: What of the choice is outside of what the network was made for.
         share: What the prior takes away, of what the network does; see :func:`recon.priors.relaxed`.
         stepsize: What the level is matched to, where any step size converges.
+        claim: What its card says was measured, of a network without a proof.
     """
 
     spec: Spec
@@ -66,6 +60,7 @@ class Model:
     remarks: tuple[Remark, ...] = ()
     share: float = 1.0
     stepsize: float | None = None
+    claim: Claim | None = None
 
     @property
     def note(self) -> str:
@@ -74,13 +69,13 @@ class Model:
 
     @property
     def levels(self) -> tuple[float, ...]:
-        """Noise levels to look at where none is stated: one in the range where a proof holds for all, else three."""
+        """Noise levels to look at where none is stated: one in the range where a proof holds for all, else five."""
         low, high = self.network.config.noise_range
         if not 0 < low < high:
             return (high,) if high else ()
-        middle = _rounded(math.sqrt(low * high))
-        proved = self.network.lipschitz_Q(middle).evidence is Evidence.PROVED
-        return (middle,) if proved else (_rounded(low), middle, _rounded(high))
+        levels = tuple(rounded(low * (high / low) ** (k / 4)) for k in range(5))
+        proved = self.network.lipschitz_Q(levels[2]).evidence is Evidence.PROVED
+        return (levels[2],) if proved else levels
 
     def search(
         self, seed: int, images: Mapping[str, Tensor], watch: Watch | None = None, side: int | None = None
@@ -104,7 +99,7 @@ class Model:
         for name, image in images.items():
             if image.shape[1] != channels or image.is_complex():
                 raise UsageError(f"{name} has {image.shape[1]} channel(s); expected {channels}, as the network.")
-        slow = _is_potential(self.network)  # each value of a prox is an inner iteration, so fewer are looked at
+        slow = is_potential(self.network)  # each value of a prox is an inner iteration, so fewer are looked at
         search = replace(_QUICK if slow else _THOROUGH, seed=seed)
         side = side or (20 if slow else 64 if images else LEAST_SIDE)
         found = hardest_of_network(self.network, self.level, images, side=side, search=search, watch=watch)
@@ -120,10 +115,7 @@ def read_model(spec: Spec, setting: Setting) -> Model:
     with an operator, at twice the noise that a step leaves in the pixels (Pesquet, Repetti, Terris, Wiaux 2021), or
     where the step size is free in the middle of its range, to which the step is matched.
 
-    Above the range that it was made for, and a potential below it, too, it is used at the nearest end of the range on
-    the image divided by what is missing, which keeps all that is known of it: ``J_s(x) = s J(x / s)``. Below the range
-    a single resolvent takes away less than at the lower end, in proportion to the power of the noise:
-    ``(1 - s^2) x + s^2 J(x)``.
+    Outside of the range that it was made for, it is used as :func:`recon.pipeline.network_levels.use_of` says.
 
     ``weight`` multiplies the potential of a prox: 1 is right for noise in the pixels themselves; where the operator
     mixes them, the potential is taken inside of its range, and the weight is matched to the noise.
@@ -152,44 +144,25 @@ def read_model(spec: Spec, setting: Setting) -> Model:
         )
     sigma, weight = _matched(spec, setting, network)
     if weight is not None and "weight" not in spec.options:
-        spec = replace(spec, options={**spec.options, "weight": repr(_rounded(weight))})
-    sigma = _rounded(sigma)  # so that the record's text gives the very same level
-    level, scale = _level(network, sigma)
-    told = level if network.conditioned else None
-    measured = _on_card(folder, network, setting.image_shape)
-    exact = _scaled(learned_prior(network, told, measured=measured), scale, network)
+        spec = replace(spec, options={**spec.options, "weight": repr(rounded(weight))})
+    sigma = rounded(sigma)  # so that the record's text gives the very same level
+    use = use_of(network, sigma)
+    told = use.level if network.conditioned else None
+    claim = None if network.lipschitz_Q(told).evidence is Evidence.PROVED else claim_of(folder)
+    measured = None if claim is None else claim.on(setting.image_shape)
+    exact = use.of(learned_prior(network, told, measured=measured))
     exact = _bounded(spec, _weighted(spec, exact, network), network)
     precision = options.choice(spec, "precision", tuple(PRECISIONS), "float32")
-    rounded = (
-        None
-        if precision == "float32"
-        else _scaled(_in_precision(spec, network, told, measured, precision), scale, network)
-    )
+    halved = None if precision == "float32" else use.of(_in_precision(spec, network, told, measured, precision))
     chosen = replace(spec, options={**spec.options, "sigma": repr(sigma)})
-    files, remarks = (folder / DESCRIPTION, folder / WEIGHTS), _remarks(network, sigma, level, scale)
+    files, remarks = (folder / DESCRIPTION, folder / WEIGHTS), use.remarks(network)
     if weight is not None and setting.column_norm is None:
         remarks += _calibration_remarks("weight", setting.noise, CALIBRATED)
     stepsize = _stepsize(setting, network)
     if stepsize is not None:
         remarks += _calibration_remarks("step size", setting.noise, STEP_CALIBRATED)
-    share = scale**2 if _takes_a_share(network, scale) else 1.0
-    prior, precise = (exact, None) if rounded is None else (rounded, exact)
-    return Model(chosen, prior, network, told, files, precise, remarks, share, stepsize)
-
-
-def _remarks(network: Network, sigma: float, level: float, scale: float) -> tuple[Remark, ...]:
-    low, high = network.config.noise_range
-    if scale == 1 or low == high:  # made for one level, and for any from there
-        return ()
-    if _takes_a_share(network, scale):
-        done = f"{scale**2:.3g} of what the network takes away at {level:g} is taken away, and (1 - a) Id + a J"
-    else:
-        done = f"the network is used at {level:g}, on images scaled by {1 / scale:.3g}, and J_s(x) = s J(x / s)"
-    how = (
-        f"{done} is firmly nonexpansive where J is, so the theorem is what it was; how good the images are was not "
-        "validated there"
-    )
-    return (Remark("the noise level of the prior", sigma, low, high, how),)
+    prior, precise = (exact, None) if halved is None else (halved, exact)
+    return Model(chosen, prior, network, told, files, precise, remarks, use.share, stepsize, claim)
 
 
 def _calibration_remarks(what: str, noise: float | None, calibrated: tuple[float, float]) -> tuple[Remark, ...]:
@@ -200,41 +173,8 @@ def _calibration_remarks(what: str, noise: float | None, calibrated: tuple[float
     return (Remark(f"the noise level that the {what} follows", noise, low, high, how),)
 
 
-def _scaled(prior: Prior, scale: float, network: Network) -> Prior:
-    """The prior for ``scale`` times the noise."""
-    if scale == 1:
-        return prior
-    return relaxed_prior(prior, scale**2) if _takes_a_share(network, scale) else scaled_prior(prior, scale)
-
-
-def _takes_a_share(network: Network, scale: float) -> bool:
-    """Whether lower noise is met by a part of what the network takes away, and not by the network on brighter images.
-
-    Those have larger details than any that a single resolvent was trained on: for mmo-gray and noise of 0.01 the part
-    gives 40.6 dB where they give 39.3, and at 0.005, with 46.0 dB in the image, 46.2 against 41.2.
-    """
-    return scale < 1 and _is_plain(network)
-
-
-def _on_card(folder: Path, network: Network, shape: tuple[int, ...] | None) -> Measured | None:
-    """What the card says was measured of Q on images of a size, of a network of which nothing is proved."""
-    level = network.config.noise_range[1] if network.conditioned else None
-    if network.lipschitz_Q(level).evidence is Evidence.PROVED or not (folder / CARD).is_file():
-        return None
-    stated = read_card(folder).get("lipschitz_Q")
-    value, least = (stated.get("value"), stated.get("least_side", LEAST_SIDE)) if isinstance(stated, dict) else (0, 0)
-    if not isinstance(value, int | float) or not 0 < value < math.inf or not isinstance(least, int):
-        raise InputError(
-            f"{folder / CARD}: lipschitz_Q = {stated!r}; expected a positive value in it and, as least_side, pixels, "
-            "as recon train and models/package.py write it."
-        )
-    if shape is not None and min(shape[-2:]) < least:
-        return None
-    return Measured(float(value), f"the card of the network, on sides of {least} pixels and more: a lower bound")
-
-
 def _in_precision(
-    spec: Spec, network: Network, level: float | None, measured: Measured | None, precision: str
+    spec: Spec, network: Network, level: float | None, measured: Measured | Assumed | None, precision: str
 ) -> Prior:
     try:
         return learned_prior(network, level, measured=measured, precision=precision)
@@ -250,17 +190,17 @@ def _matched(spec: Spec, setting: Setting, network: Network) -> tuple[float, flo
         raise UsageError(f"{spec}: a learned prior needs a noise level; expected sigma=S in it or --noise SIGMA.")
     if not setting.noise:
         raise UsageError(f"{spec}: the noise is 0; expected a level above 0, because a learned prior is matched to it.")
-    if not _is_potential(network):
-        if setting.unit_noise is not None and _is_plain(network):
+    if not is_potential(network):
+        if setting.unit_noise is not None and is_plain(network):
             return _usual(network, setting.noise), None
         return (setting.noise if setting.step_noise is None else 2 * setting.step_noise), None
     low, high = network.config.noise_range
     if setting.column_norm is not None:
-        level = _rounded(min(max(setting.noise / setting.column_norm, low), high))
+        level = rounded(min(max(setting.noise / setting.column_norm, low), high))
         return level, projected_potential_weight(setting.noise, setting.column_norm, level)
     if not setting.blurs:
         return setting.noise, None
-    level = _rounded(min(max(setting.noise, low), high))
+    level = rounded(min(max(setting.noise, low), high))
     return level, potential_weight(setting.noise, level)
 
 
@@ -272,13 +212,9 @@ def _usual(network: Network, noise: float) -> float:
 
 def _stepsize(setting: Setting, network: Network) -> float | None:
     """The step size that suits the usual level, whatever level was asked for."""
-    if not setting.noise or setting.unit_noise is None or not _is_plain(network):
+    if not setting.noise or setting.unit_noise is None or not is_plain(network):
         return None
     return free_stepsize(_usual(network, setting.noise), setting.noise, setting.unit_noise)
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.3g}")
 
 
 def _folder(spec: Spec) -> Path:
@@ -292,20 +228,11 @@ def _folder(spec: Spec) -> Path:
     return known[spec.value]
 
 
-def _level(network: Network, sigma: float) -> tuple[float, float]:
-    """The level at which a network is used, and the scale of the images that makes it ``sigma``."""
-    low, high = network.config.noise_range
-    if high == 0:
-        return sigma, 1.0  # made for any level, or for one that nobody stated
-    level = min(max(sigma, low), high)
-    return level, 1.0 if abs(sigma - level) <= _ROUNDED * level else sigma / level
-
-
 def _weighted(spec: Spec, prior: Prior, network: Network) -> Prior:
     if "weight" not in spec.options:
         return prior
     weight = options.positive(spec, "weight", high=1e6)
-    if not _is_potential(network):
+    if not is_potential(network):
         raise UsageError(
             f"{spec}: weight={weight:g} with a {network.config.family} network; expected none, because it is a single "
             "resolvent and no potential that can be multiplied: sigma says how much it smooths."
@@ -317,19 +244,9 @@ def _bounded(spec: Spec, prior: Prior, network: Network) -> Prior:
     bounds = options.bounds(spec)
     if bounds is None:
         return prior
-    if not _is_potential(network):
+    if not is_potential(network):
         raise UsageError(
             f"{spec}: bounds with a {network.config.family} network; expected none, because it is a single resolvent: "
             "--method davis_yin keeps an image in [0, 1]."
         )
     return replace(prior, constraint=box(*bounds))
-
-
-def _is_plain(network: Network) -> bool:
-    """Whether the network is not known to be the prox of anything."""
-    return not isinstance(network, ConvexRidge)
-
-
-def _is_potential(network: Network) -> bool:
-    """Whether the network is the prox of a potential that can be multiplied."""
-    return isinstance(network, ConvexRidge) and not network.config.one_shot

@@ -39,6 +39,7 @@ class ChosenPrior:
         remarks: What belongs into a certificate without being a condition of it.
         levels: Noise levels at which a search should look where none is stated.
         stepsize: The step size that a single resolvent is matched to where any converges; else ``None``.
+        least_side: Height and width of the smallest image of which its card speaks; ``None`` where none does.
     """
 
     spec: Spec
@@ -50,6 +51,7 @@ class ChosenPrior:
     remarks: tuple[Remark, ...] = ()
     levels: tuple[float, ...] = ()
     stepsize: float | None = None
+    least_side: int | None = None
 
     @property
     def weight(self) -> float | None:
@@ -285,7 +287,7 @@ def _model(spec: Spec, setting: Setting) -> ChosenPrior:
     model = read_model(spec, setting)
     return ChosenPrior(
         model.spec, model.prior, model.files, model.note, model.search, model.exact, model.remarks, model.levels,
-        model.stepsize,
+        model.stepsize, None if model.claim is None else model.claim.least_side,
     )  # fmt: skip
 
 

@@ -46,6 +46,19 @@ def potential_weight(noise: float, level: float) -> float:
     return 0.4 * math.pow(noise, 1.6) / math.pow(level, 1.5)
 
 
+def power_below(ratio: float) -> float:
+    """What a learned potential at the lower end of its range is multiplied by for less noise in the pixels themselves.
+
+    The strength of a potential grows with level^1.5, as :func:`potential_weight` says. Of the exponents 1.25, 1.5, 1.75
+    and 2, it is within 0.05 dB of the best for the packaged potentials, grey and colour, on four crops of 128 x 128 of
+    the validation list, at 0.25 and 0.5 of the lower end, and loses 0.02 dB at a tenth.
+
+    Args:
+        ratio: Of the noise level to the lower end.
+    """
+    return math.pow(ratio, 1.5)
+
+
 STEP_CALIBRATED = 0.002, 0.05
 """The noise levels for which :func:`free_stepsize` was looked at, and a bit beyond."""
 

@@ -98,6 +98,25 @@ def test_a_prior_that_is_not_firmly_nonexpansive_has_no_guarantee(theorem):
     assert certificate.sentence.startswith("No guarantee")
 
 
+@pytest.mark.parametrize(
+    ("found", "refuted"),
+    [
+        (Measured(1.12, "a search"), True),
+        (Measured(1.12, "a secant", error=0.2), False),  # may be its error
+        (Proved(1.12, "a bound"), False),  # from above
+        (Assumed(1.12, "somebody"), False),
+    ],
+)
+def test_only_a_counterexample_refutes(theorem, found, refuted):
+    certificate = theorem(dataclasses.replace(PROX, lipschitz_Q=found))
+    if "FISTA" in certificate.theorem:
+        return  # rests on the proximity alone
+    assert not certificate.holds
+    assert bool(certificate.refuted) == ("Refuted: the p" in certificate.sentence) == refuted
+    assert set(certificate.refuted) <= set(certificate.missing)
+    assert certificate.to_json()["refuted"] == list(certificate.refuted)
+
+
 def test_an_inexact_resolvent_is_said_to_be_inexact(theorem):
     certificate = theorem(dataclasses.replace(PROX, error=Proved(1e-4, "the duality gap of an inner iteration")))
     assert not certificate.holds

@@ -110,20 +110,27 @@ def test_the_attack_finds_what_is_not_firm(run, folder: Path) -> None:
     document = json.loads(run("certify", "prior", "python:mine.py:make", "--json").out)
     values = {entry["name"]: entry["value"] for entry in document["constants"]}
     assert values["lipschitz_Q_attack"] == pytest.approx(1.4)
+    assert document["guarantees"][0]["refuted"] == ["the prior is firmly nonexpansive, Lip(2J - Id)"]
+    table = run("certify", "prior", "python:mine.py:make").out
+    assert "refuted: the prior is firmly nonexpansive" in table
+    assert "not established: the prior is a proximity operator" in table  # nobody found that it is none
 
 
 def test_a_network_is_searched_from_an_image_at_a_level(run, folder: Path, photo: Path) -> None:
     save(make(DnCNNConfig(depth=2, features=2, conditioned=True, noise_range=(0.05, 0.1))), folder / "net")
-    card = {"lipschitz_Q": {"value": 1.0}}
+    card = {"lipschitz_Q": {"value": 1.0, "least_side": 16}}
     (folder / "net" / "card.json").write_text(json.dumps(card))
     outcome = run("certify", "prior", "./net", "--noise", "0.07", "--image", photo)
     assert outcome.code == 0, outcome.err
     assert "sigma=0.07" in outcome.out
     assert "from 9 images" in outcome.out  # six of its own, and the photograph clean, noisy and denoised
     assert photo.name not in outcome.out
-    small = json.loads(run("certify", "prior", "./net", "--side", 12, "--json").out)["searches"]
-    assert [search["side"] for search in small] == [12, 12, 12]
-    assert all("12 x 12 pixels" in search["how"] for search in small)
+    small = json.loads(run("certify", "prior", "./net", "--side", 12, "--json").out)
+    assert [search["side"] for search in small["searches"]] == 5 * [12]
+    assert all("12 x 12 pixels" in search["how"] for search in small["searches"])
+    (remark,) = small["remarks"]
+    assert (remark["value"], remark["low"], remark["high"]) == (12, 16, None)
+    assert "12 is outside of the range from 16 on" in run("certify", "prior", "./net", "--side", 12).out
     for noise in ("0", "-1", "nan"):
         assert run("certify", "prior", "./net", "--noise", noise).code == 2
     pointless = run("certify", "prior", "tv:weight=0.1", "--image", photo)

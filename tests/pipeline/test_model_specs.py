@@ -18,13 +18,23 @@ from recon.pipeline import certify, model_specs
 from recon.pipeline.certify import certify_operator, certify_prior
 from recon.pipeline.config import Noise, SolveConfig
 from recon.pipeline.matching import mean_column
+from recon.pipeline.network_levels import use_of
 from recon.pipeline.plan import make_plan
 from recon.pipeline.prior_specs import Setting, is_single, needs_noise, read_prior
 from recon.pipeline.problem import build_problem
 from recon.pipeline.refutation import believed
 from recon.pipeline.run import execute
 from recon.pipeline.spec import Spec, parse_spec
-from recon.priors.networks import ConvexRidgeConfig, DnCNNConfig, LipschitzConfig, learned_prior, load, make, save
+from recon.priors.networks import (
+    ConvexRidgeConfig,
+    DnCNNConfig,
+    LipschitzConfig,
+    learned_prior,
+    load,
+    make,
+    measured_on_card,
+    save,
+)
 from recon.solvers import Status
 
 RIDGE = ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.02, 0.2), levels=3)
@@ -64,12 +74,39 @@ def test_a_folder_is_its_network_at_the_level_of_the_noise(folder):
 
 
 @pytest.mark.parametrize("config", [RIDGE])
-@pytest.mark.parametrize(("sigma", "level"), [(0.4, 0.2), (0.005, 0.02)])
-def test_a_level_outside_of_the_range_is_reached_by_scaling_and_said(folder, sigma, level):
-    chosen, scale = read(folder, sigma), sigma / level
-    expected = scale * learned_prior(load(folder), level).resolvent(1.0)(X / scale)
+def test_a_level_above_the_range_is_reached_by_scaling_and_said(folder):
+    chosen = read(folder, 0.4)
+    expected = 2 * learned_prior(load(folder), 0.2).resolvent(1.0)(X / 2)
     torch.testing.assert_close(chosen.prior.resolvent(1.0)(X), expected, rtol=1e-12, atol=1e-12)
     assert "outside of the range 0.02 to 0.2" in chosen.note
+
+
+@pytest.mark.parametrize("config", [RIDGE])
+@pytest.mark.parametrize("options", [{}, {"weight": 3.0}])
+def test_a_level_below_the_range_is_reached_by_a_smaller_weight_and_the_energy_with_it(folder, options):
+    chosen, factor = read(folder, 0.005, **options).prior, 0.25**1.5 * options.get("weight", 1.0)
+    end = learned_prior(load(folder), 0.02)
+    expected = end.resolvent(factor)(X)
+    torch.testing.assert_close(chosen.resolvent(1.0)(X), expected, rtol=0, atol=1e-3)  # of an inner iteration
+    torch.testing.assert_close(chosen.value(X), factor * end.value(X))
+    assert chosen.resolvent(1.0).properties.lipschitz_Q.evidence is Evidence.PROVED
+
+
+def test_a_nearly_clean_photograph_is_not_made_worse_by_the_proved_prior():
+    """Scaled images lost half a dB here."""
+    clean = imaging.to_tensor(imaging.read(CAMERA))[..., 180:276, 180:276]
+    for noise in (0.002, 0.005):
+        noisy = clean + noise * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+        found = read_prior(Spec("model", {}, "proved-gray"), Setting(noise, blurs=False)).prior.resolvent(1.0)(noisy)
+        assert (found - clean).square().mean() < (noisy - clean).square().mean()
+
+
+@pytest.mark.parametrize("config", [DnCNNConfig(depth=2, features=2, coarse=2.0, clip=0.5, noise_range=(0.2, 0.4))])
+def test_below_its_range_a_prox_in_one_step_and_above_it_all_are_scaled(folder, config):
+    """What is neither a potential to be multiplied nor a plain resolvent keeps its energy by scaling."""
+    one_shot = make(ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.02, 0.2), levels=3, one_shot=True))
+    assert (use_of(one_shot, 0.01).scale, use_of(one_shot, 0.4).scale) == (0.5, 2)
+    assert (use_of(load(folder), 0.8).scale, use_of(load(folder), 0.3).scale) == (2, 1)
 
 
 @pytest.mark.parametrize("config", [DnCNNConfig(depth=2, features=2, coarse=2.0, clip=0.5, noise_range=(0.2, 0.4))])
@@ -128,7 +165,7 @@ def test_a_report_remarks_on_a_level_that_was_stated(folder, monkeypatch, option
             assert guarantee.method is None or guarantee.method.certificate.remarks == report.remarks
 
 
-@pytest.mark.parametrize(("config", "count"), [(RIDGE, 1), (RANGED, 3), (ONE_LEVEL, 1)])
+@pytest.mark.parametrize(("config", "count"), [(RIDGE, 1), (RANGED, 5), (ONE_LEVEL, 1)])
 def test_a_network_without_a_proof_is_searched_over_its_range(folder, monkeypatch, count):
     """And the worst level is reported, with what it guarantees."""
     seen = []
@@ -472,7 +509,16 @@ def test_what_a_card_measured_stands_for_images_as_large_as_those_that_were_sear
     shapes = (((side - 1, 200), Evidence.ASSUMED), ((200, side), Evidence.MEASURED), (None, Evidence.MEASURED))
     for shape, evidence in shapes:
         prior = read_prior(Spec("folder", {"sigma": "0.1"}, str(folder)), Setting(0.1, image_shape=shape)).prior
-        assert prior.resolvent(1.0).properties.lipschitz_Q.evidence is evidence
+        known = prior.resolvent(1.0).properties.lipschitz_Q
+        assert (known.value, known.evidence) == (1.0, evidence)
+        assert f"sides of {side} pixels and more" in known.how
+        assert measured_on_card(folder, shape) == known
+
+
+def test_a_folder_without_a_card_and_a_proved_one_have_nothing_measured(tmp_path):
+    assert measured_on_card(tmp_path) is None
+    (tmp_path / "card.json").write_text(json.dumps({"lipschitz_Q": {"value": 1.0, "evidence": "proved"}}))
+    assert measured_on_card(tmp_path) is None
 
 
 @pytest.mark.parametrize("config", [FREE])

@@ -6,6 +6,7 @@
 """
 
 from recon.priors.networks.activations import ACTIVATIONS, Activation, activation
+from recon.priors.networks.card import Claim, claim_of, measured_on_card
 from recon.priors.networks.convex_ridge import ConvexRidge, ConvexRidgeConfig
 from recon.priors.networks.dncnn import DnCNN, DnCNNConfig
 from recon.priors.networks.inner import InnerSolver
@@ -20,6 +21,7 @@ __all__ = [
     "ACTIVATIONS",
     "PRECISIONS",
     "Activation",
+    "Claim",
     "Config",
     "ConvexRidge",
     "ConvexRidgeConfig",
@@ -33,9 +35,11 @@ __all__ = [
     "Network",
     "activation",
     "architecture",
+    "claim_of",
     "learned_prior",
     "load",
     "make",
+    "measured_on_card",
     "read_safetensors",
     "resolvent",
     "rounding_error",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recon.errors import UsageError
-from recon.evidence import Constant, Evidence, Fact, Measured, Proved
+from recon.evidence import Assumed, Constant, Evidence, Fact, Measured, Proved
 from recon.operators.base import EXACT_ADJOINT, OperatorProperties, Space
 from recon.operators.convolution_norms import convolution_norm
 from recon.priors.networks.convex_ridge import GRID, ConvexRidge
@@ -64,7 +64,7 @@ def resolvent(  # noqa: PLR0913  each is known of some networks and not of other
     network: Network,
     noise_level: float | None = None,
     *,
-    measured: Measured | None = None,
+    measured: Measured | Assumed | None = None,
     accuracy: float = ACCURACY,
     precision: str = "float32",
     example: Tensor | None = None,
@@ -77,7 +77,8 @@ def resolvent(  # noqa: PLR0913  each is known of some networks and not of other
         network: Trained or not.
         noise_level: Where the network depends on it: a positive number.
         measured: The largest Lipschitz quotient of Q that a search found, which is all that is known of a network
-            without a proof; ignored where there is a proof.
+            without a proof, or what is assumed in its place; ignored where there is a proof. Of a packaged one,
+            :func:`recon.priors.networks.measured_on_card`.
         accuracy: Of the inner iteration of a prox, relative to the norm of the input.
         precision: ``"bfloat16"`` evaluates the layers in it; the properties are still those of the exact network, and
             the distance from it is the error, measured. ``"float32"``: all in the precision of the input.
@@ -122,7 +123,7 @@ def learned_prior(  # noqa: PLR0913  as for resolvent
     network: Network,
     noise_level: float | None = None,
     *,
-    measured: Measured | None = None,
+    measured: Measured | Assumed | None = None,
     accuracy: float = ACCURACY,
     precision: str = "float32",
     example: Tensor | None = None,
@@ -299,9 +300,11 @@ def _lengthened(along: OddPiecewise, group: int, u: Tensor) -> Tensor:
     return (grouped * ratio.unsqueeze(2)).flatten(1, 2)
 
 
-def _lipschitz(network: Network, noise_level: float | None, measured: Measured | None) -> Constant:
+def _lipschitz(network: Network, noise_level: float | None, measured: Measured | Assumed | None) -> Constant:
     known = network.lipschitz_Q(noise_level)
-    return known if known.evidence is Evidence.PROVED or measured is None else as_lipschitz_constant(measured)
+    if known.evidence is Evidence.PROVED or measured is None:
+        return known
+    return as_lipschitz_constant(measured) if isinstance(measured, Measured) else measured
 
 
 def _check_level(network: Network, noise_level: float | None) -> None:
