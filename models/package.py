@@ -79,10 +79,7 @@ def found_out(  # noqa: PLR0913, PLR0917  the arguments of the command
 ) -> tuple[dict[str, object], dict[str, object]]:
     """The card and the certificate."""
     recipe, card = read_recipe(folder / "config.toml"), read_card(run)
-    images = read_validation(
-        expand_inputs((str(validation),)), recipe.data, recipe.network.channels, _STARTS, _SIDE, click.echo
-    )
-    starts = {f"validation image {number}": image for number, image in enumerate(images, start=1)}
+    starts = starts_of(recipe, validation)
     report, searches = searched(copy, starts)
     for _ in range(1, _ROUNDS):
         most = worst(searches)
@@ -92,24 +89,46 @@ def found_out(  # noqa: PLR0913, PLR0917  the arguments of the command
         click.echo(f"a search found {most:.4f}: Q is divided by {number:.4f}")
         save(load(copy).divided(number), copy, overwrite=True)
         report, searches = searched(copy, starts)
-    claim, found = report.constants["lipschitz_Q"], report.constants["lipschitz_Q_attack"]
     card["recipe"] = to_json(recipe)
     config = load(copy).config
     if isinstance(config, DnCNNConfig):  # of the recipe's network, when it had been trained
         card["packaged"] = {"clip": config.clip, "divisor": config.divisor}
     card["figures"] = validated(copy, recipe, validation)
-    card["about"] = {name: getattr(recipe.about, name) for name in ("title", "data", "licence", "limits")}
-    card["lipschitz_Q"] = {"value": claim.value, "evidence": claim.evidence.value, "how": claim.how}
-    if claim.evidence is not Evidence.PROVED:
-        card["lipschitz_Q"] = stands(searches)
-        card["searches"] = [search.to_json() for search in searches]
-        found = max((search.found for search in searches), key=lambda each: each.value)
-    card["attack"] = {"value": found.value, "how": found.how}
+    card |= known(recipe, report, searches)
     card["tests"] = [
         figure for test in tests for figure in measured(*test.split("=", 1), copy, recipe.levels, value_range)
     ]
-    text = json.dumps(report.to_json()).replace(f"folder:{copy}", f"model:{folder.name}")
-    return card, json.loads(text)
+    return card, named(report, copy, folder.name)
+
+
+def starts_of(recipe: Recipe, validation: Path) -> dict[str, Tensor]:
+    """The validation images that a search begins in, by what they are called."""
+    files = expand_inputs((str(validation),))
+    images = read_validation(files, recipe.data, recipe.network.channels, _STARTS, _SIDE, click.echo)
+    return {f"validation image {number}": image for number, image in enumerate(images, start=1)}
+
+
+def known(recipe: Recipe, report: Report, searches: list["Search"]) -> dict[str, object]:
+    """What a card says of Q, and the recipe's words about it."""
+    claim, found = report.constants["lipschitz_Q"], report.constants["lipschitz_Q_attack"]
+    about = {name: getattr(recipe.about, name) for name in ("title", "data", "licence", "limits")}
+    if claim.evidence is Evidence.PROVED:
+        stated = {"value": claim.value, "evidence": claim.evidence.value, "how": claim.how}
+        return {"about": about, "lipschitz_Q": stated, "attack": {"value": found.value, "how": found.how}}
+    found = max((search.found for search in searches), key=lambda each: each.value)
+    return {
+        "about": about,
+        "lipschitz_Q": stands(searches),
+        "searches": [search.to_json() for search in searches],
+        "attack": {"value": found.value, "how": found.how},
+    }
+
+
+def named(report: Report, copy: Path, name: str) -> dict[str, object]:
+    """The certificate, of the folder that the copy becomes."""
+    text = json.dumps(report.to_json()).replace(f"folder:{copy}", f"model:{name}")
+    certificate: dict[str, object] = json.loads(text)
+    return certificate
 
 
 @dataclass(frozen=True)

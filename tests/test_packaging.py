@@ -17,6 +17,15 @@ def test_the_packages_are_the_folders() -> None:
     assert listed == {".".join(folder.parts) for folder in folders} | {"recon.cli", "recon.models"}
 
 
+def test_make_bench_runs_every_comparison_with_peers() -> None:
+    (listed,) = (line for line in (REPOSITORY / "Makefile").read_text().splitlines() if line.startswith("BENCHMARKS"))
+    folder = REPOSITORY / "tests" / "benchmarks"
+    comparisons = {path.stem for path in folder.glob("*.py") if "from timing import" in path.read_text()}
+    named = set(listed.partition(":=")[2].split())
+    assert comparisons <= named
+    assert all((folder / f"{name}.py").is_file() for name in named)
+
+
 def _copy(source: Path) -> Path:
     for folder in ("recon", "cli", "models"):
         shutil.copytree(REPOSITORY / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))

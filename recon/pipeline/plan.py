@@ -100,13 +100,12 @@ class Plan:
         """The plan for a person, one line each."""
         problem, method, pair = self.problem, self.method, self.pair
         value_range = problem.template.value_range
-        verdict = "is the adjoint" if pair.mismatch is None else "is a surrogate, not the adjoint"
         lines = [
             ("input", _described(problem.image)),
             ("grey values", f"{value_range.low:g}..{value_range.high:g} {value_range.units}".strip() + " become 0..1"),
             ("operator", f"{problem.family.spec}, on images of {' x '.join(map(str, problem.image_shape))}"),
             ("  norm", str(pair.properties.norm)),
-            ("  adjoint", f"{verdict}: gap {pair.gap}"),
+            ("  adjoint", self._adjoint()),
             *self._mismatch_lines(),
             ("prior", str(problem.prior.spec)),
             ("noise", "not needed" if problem.noise is None else f"{problem.noise:.4g} of the range"),
@@ -117,6 +116,13 @@ class Plan:
         ]
         width = max(len(name) for name, _ in lines)
         return "\n".join([*(f"{name:<{width}}  {text}" for name, text in lines), "", str(method.certificate)])
+
+    def _adjoint(self) -> str:
+        pair, known = self.pair, self.pair.properties.adjoint_gap
+        if pair.mismatch is not None:
+            return f"is a surrogate, not the adjoint: gap {pair.gap}"
+        seen = "" if known == pair.gap else f"; checked before the first step: {pair.gap.value:.2g}"
+        return f"is the adjoint: gap {known}{seen}"
 
     def _effort(self) -> str:
         if self.method.closed_form:
@@ -140,8 +146,12 @@ class Plan:
             return "none"
         dual = "" if method.dual_stepsize is None else f", dual {method.dual_stepsize:.4g}"
         relaxed = "" if method.relaxation == 1 else f", relaxation {method.relaxation:g}"
-        within = "any positive" if method.interval is None else f"in ({method.interval[0]:g}, {method.interval[1]:.4g})"
-        return f"{method.stepsize:.4g}{dual}{relaxed}; expected {within}"
+        converges = (
+            "any positive one converges"
+            if method.interval is None
+            else f"expected in ({method.interval[0]:g}, {method.interval[1]:.4g})"
+        )
+        return f"{method.stepsize:.4g}{dual}{relaxed}; {converges}"
 
 
 def _described(image: Image) -> str:

@@ -40,6 +40,7 @@ class ChosenPrior:
         levels: Noise levels at which a search should look where none is stated.
         stepsize: The step size that a single resolvent is matched to where any converges; else ``None``.
         least_side: Height and width of the smallest image of which its card speaks; ``None`` where none does.
+        share: Of what a single resolvent takes away, below its range of noise; see :func:`recon.priors.relaxed`.
     """
 
     spec: Spec
@@ -52,6 +53,7 @@ class ChosenPrior:
     levels: tuple[float, ...] = ()
     stepsize: float | None = None
     least_side: int | None = None
+    share: float = 1.0
 
     @property
     def weight(self) -> float | None:
@@ -287,7 +289,7 @@ def _model(spec: Spec, setting: Setting) -> ChosenPrior:
     model = read_model(spec, setting)
     return ChosenPrior(
         model.spec, model.prior, model.files, model.note, model.search, model.exact, model.remarks, model.levels,
-        model.stepsize, None if model.claim is None else model.claim.least_side,
+        model.stepsize, None if model.claim is None else model.claim.least_side, model.share,
     )  # fmt: skip
 
 

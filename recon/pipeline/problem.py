@@ -113,6 +113,8 @@ def build_problem(config: SolveConfig, image: Image, say: Say, precision: torch.
     left, unit = _step_noise(config, operator, shape, noise)
     setting = Setting(noise, image.channels, family.blurs, shape, step_noise=left, unit_noise=unit)
     prior = _prior(config, default, setting, say)
+    if (tip := _tip(config, operator, setting, prior)) is not None:
+        say(tip)
     device = choose_device(config.device, say)
     measurement = to_tensor(image, precision).to(device)
     if family.is_complex:
@@ -242,6 +244,18 @@ def _prior(config: SolveConfig, default: Spec, setting: Setting, say: Say) -> Ch
     if prior.note:
         say(prior.note)
     return prior
+
+
+def _tip(config: SolveConfig, operator: LinearOperator, setting: Setting, prior: ChosenPrior) -> str | None:
+    """What to leave out where a bounded step leaves little of a single resolvent that a free one would leave whole."""
+    bounded = config.method is not None and setting.step_noise is not None and setting.unit_noise is None
+    matched = config.prior is not None and "sigma" not in config.prior.options and config.surrogate is None
+    if not (bounded and matched and prior.share < 1 and isinstance(operator, HasDataResolvent)):
+        return None
+    return (
+        f"{prior.spec}: a step of {config.method} leaves less noise than the network is made for, so only "
+        f"{prior.share:.2g} of what it takes away is used, in many steps; without --method Douglas-Rachford uses all"
+    )
 
 
 def on_unit_scale(noise: Noise, image: Image) -> float:

@@ -6,6 +6,8 @@ noise of 0.001 to 0.08 on central crops of 192 x 192 of every other image of a v
 circular. For total variation on that grid the rule for deblurring loses 0.1 dB in the mean and at most 0.5 dB on one
 kernel; camera shake wants twice the weight that a box wants. For wavelets: two whole images, ratios of 1.4 to 2, noise
 of 0.0025 to 0.05.
+
+``tests/benchmarks/calibration.py`` prints the grids of :func:`power_below` and :func:`free_stepsize`.
 """
 
 import math

@@ -345,6 +345,10 @@ def test_where_the_step_is_free_a_single_resolvent_is_at_the_middle_of_its_range
         matched = make_plan(replace(asked, **other), picture, lambda line: None)
         assert float(matched.problem.prior.spec.options["sigma"]) < 0.03
     assert make_plan(replace(asked, stepsize=0.5), picture, lambda line: None).method.name == "forward_backward"
+    for method, noise, count in (("tseng", 0.002, 1), ("tseng", 0.1, 0), ("douglas_rachford", 0.002, 0)):
+        said = []
+        make_plan(replace(asked, method=method, noise=Noise(noise)), picture, said.append)
+        assert sum("without --method Douglas-Rachford uses all" in line for line in said) == count
     halved = replace(asked, prior=Spec("folder", {"precision": "bfloat16"}, str(folder)))
     assert make_plan(halved, picture, lambda line: None).method.name == "forward_backward"
 

@@ -10,6 +10,7 @@ import torch
 from click.testing import CliRunner
 from recon.models import package as packaging
 from recon.models.package import Search, main, of_run, stands, validated
+from recon.models.search import main as search_again
 from training_cases import write_scenes
 
 from recon import catalogue
@@ -128,6 +129,32 @@ def test_an_earlier_divisor_is_begun_with(folders, monkeypatch):
     outcome = CliRunner().invoke(main, arguments)
     assert "Q is divided by" not in outcome.output
     assert load(package).config.divisor == 4
+
+
+def test_a_package_is_searched_anew_and_keeps_its_figures(folders, monkeypatch):
+    monkeypatch.setattr(packaging, "_SIDES", (12, 16))
+    run, package, images = folders
+    assert packaged(run, package, images).exit_code == 0
+    before = {name: (package / name).read_text() for name in ("card.json", "certificate.json")}
+    stale = json.loads(before["card.json"]) | {"attack": None, "searches": [], "lipschitz_Q": None}
+    (package / "card.json").write_text(json.dumps(stale))
+    (package / "certificate.json").write_text("{}")
+    (package / "config.toml").write_text(CONFIG.replace("A test", "Other words"))
+    outcome = CliRunner().invoke(search_again, [str(package), "--validation", str(images)])
+    assert outcome.exit_code == 0, outcome.output
+    assert (package / "card.json").read_text() == before["card.json"].replace("A test", "Other words")
+    assert (package / "certificate.json").read_text() == before["certificate.json"]
+
+
+def test_a_package_that_expands_is_named_and_left_as_it_is(folders, monkeypatch):
+    monkeypatch.setattr(packaging, "_SIDES", (12,))
+    run, _, images = folders
+    (run / "config.toml").write_text(CONFIG)
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    outcome = CliRunner().invoke(search_again, [str(run), "--validation", str(images)])
+    assert outcome.exit_code == 1
+    assert "expected at most 1, so nothing was written" in outcome.output
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
 
 
 def test_a_run_of_another_recipe_is_refused_and_the_folder_stays_as_it_is(folders):

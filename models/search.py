@@ -1,0 +1,38 @@
+"""Searches a packaged network for violations anew, and writes what its card and its certificate say of Q.
+
+    python models/search.py models/mmo-gray --validation DIR
+
+For when the search has become harder, or ``[about]`` in config.toml says more: the weights and the figures stay. Where
+it finds more than 1 on images of which the card would speak, nothing is written, and ``models/package.py`` with
+``--divide`` is what mends it.
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+from recon.models.package import copied, known, named, searched, starts_of, worst, write
+
+from recon.catalogue import CARD, read_card
+from recon.training import read_recipe
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True))
+@click.option("--validation", type=click.Path(path_type=Path, exists=True), required=True, metavar="DIR",
+              help="Where the search begins, besides its own images.")  # fmt: skip
+def main(folder: Path, validation: Path) -> None:
+    """Search FOLDER anew."""
+    recipe, card = read_recipe(folder / "config.toml"), read_card(folder)
+    with TemporaryDirectory() as copy:
+        copied(folder, Path(copy), None, 1.0)  # without the card, which the certificate would believe
+        report, searches = searched(Path(copy), starts_of(recipe, validation))
+        certificate = named(report, Path(copy), folder.resolve().name)
+    if (most := worst(searches)) > 1:
+        raise SystemExit(f"{folder}: a search found {most:.6g}; expected at most 1, so nothing was written.")
+    write(folder / "certificate.json", certificate)
+    write(folder / CARD, card | known(recipe, report, searches))
+
+
+if __name__ == "__main__":
+    main()

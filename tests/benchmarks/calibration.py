@@ -1,0 +1,149 @@
+"""The grids behind the rules of recon.pipeline.weights and network_levels for learned priors, on validation images.
+
+    python tests/benchmarks/calibration.py below DATA [--model proved-gray]
+    python tests/benchmarks/calibration.py step DATA [--model mmo-gray]
+    python tests/benchmarks/calibration.py tseng DATA [--model mmo-gray]
+
+DATA is a folder of photographs on which nothing is tested. *below*: denoising at less noise than a network was made
+for, by each way of using it. *step*: Douglas-Rachford at the middle of its range, by the ratio of that level to the
+noise that a step leaves. *tseng*: by the part of the longest step size. Mean PSNR in dB over central crops; the best of
+a row is in brackets, what ``recon`` does is starred.
+"""
+
+import math
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from torch import Tensor
+
+from recon import catalogue, imaging
+from recon.operators import Blur, LeastSquares, box_psf, gaussian_psf, normalise_psf
+from recon.pipeline.batch import expand_inputs
+from recon.pipeline.matching import INSIDE_TSENG, mean_column
+from recon.pipeline.network_levels import use_of
+from recon.pipeline.weights import free_stepsize, power_below
+from recon.priors import relaxed_prior, scaled_prior, weighted_prior
+from recon.priors.networks import Network, learned_prior, load
+from recon.solvers import Algorithm, douglas_rachford, solve, tseng
+
+KERNELS = Path(__file__).resolve().parents[2] / "data" / "kernels"
+SHARES, EXPONENTS = (0.1, 0.25, 0.5, 0.8), (1.25, 1.5, 1.75, 2.0)
+NOISES, RATIOS = (0.0025, 0.005, 0.01, 0.02, 0.04), (0.18, 0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
+PARTS = (0.5, 0.7, 0.9, INSIDE_TSENG, 0.995)
+STEPS, RELAXATION = 100, 1.9
+"""Of Douglas-Rachford, which takes 20 to 70."""
+
+
+@click.command()
+@click.argument("study", type=click.Choice(["below", "step", "tseng"]))
+@click.argument("data", type=click.Path(path_type=Path, exists=True))
+@click.option("--model", help="A packaged network.  [default: proved-gray for below, mmo-gray else]")
+@click.option("--images", default=6, show_default=True, help="How many, evenly chosen.")
+@click.option("--side", default=72, show_default=True, help="Of the crops.")
+def command(study: str, data: Path, model: str | None, images: int, side: int) -> None:
+    network = load(catalogue.folders()[model or ("proved-gray" if study == "below" else "mmo-gray")])
+    clean = crops(data, images, side, network.config.channels)
+    {"below": below, "step": step, "tseng": of_tseng}[study](network, clean)
+
+
+def crops(data: Path, count: int, side: int, channels: int) -> Tensor:
+    """(count, channels, side, side), the middle of every so many images."""
+    files = expand_inputs((str(data),))
+    found = [imaging.to_tensor(imaging.read(file)) for file in files[:: max(1, len(files) // count)][:count]]
+    return torch.cat([middle(image if image.shape[1] == channels else image.mean(1, True), side) for image in found])
+
+
+def middle(image: Tensor, side: int) -> Tensor:
+    top, left = (image.shape[-2] - side) // 2, (image.shape[-1] - side) // 2
+    return image[..., top : top + side, left : left + side]
+
+
+def below(network: Network, clean: Tensor) -> None:
+    """Scaling, the share, and powers of the weight; the first column is the noisy image."""
+    low, _ = network.config.noise_range
+    end = learned_prior(network, low if network.conditioned else None)
+    for part in SHARES:
+        noisy = clean + part * low * noise_like(clean)
+        ways = {"scaled": scaled_prior(end, part), "share": relaxed_prior(end, part**2)}
+        if end.value is not None:  # of a potential, which can be multiplied
+            ways |= {f"weight^{power:g}": weighted_prior(end, part**power) for power in EXPONENTS}
+        done = use_of(network, part * low)
+        starred = "share" if done.share != 1 else "scaled" if done.factor == 1 else f"weight^{exponent():g}"
+        row = {"noisy": psnr(noisy, clean)}
+        row |= {name: psnr(prior.resolvent(1.0)(noisy), clean) for name, prior in ways.items()}
+        show(f"noise {part * low:.4f}", row, starred)
+
+
+def exponent() -> float:
+    return round(math.log(power_below(0.5)) / math.log(0.5), 3)
+
+
+def blurs(shape: tuple[int, int]) -> dict[str, Blur]:
+    shake = normalise_psf(torch.from_numpy(np.load(KERNELS / "levin09_1.npy")))
+    kernels = {
+        "levin09_1": shake,
+        "box 5": box_psf(5),
+        "gaussian 1.5": gaussian_psf(1.5),
+        "gaussian 3": gaussian_psf(3.0),
+    }
+    return {name: Blur(kernel, image_shape=shape) for name, kernel in kernels.items()}
+
+
+def step(network: Network, clean: Tensor) -> None:
+    """Douglas-Rachford: the best ratio of the level to the noise that a step leaves."""
+    low, high = network.config.noise_range
+    level = math.sqrt(low * high)
+    prior = learned_prior(network, level if network.conditioned else None).resolvent(1.0)
+    for name, blur in blurs(clean.shape[-2:]).items():
+        column = mean_column(blur, clean[:1])
+        for noise in NOISES:
+            data = measured(blur, clean, noise)
+            sizes = {f"{ratio:g}": level / (ratio * noise * column) for ratio in RATIOS}
+            sizes["rule"] = free_stepsize(level, noise, noise * column)
+            row = {
+                label: ended(douglas_rachford(data.resolvent(size), prior, RELAXATION), data, clean, STEPS)
+                for label, size in sizes.items()
+            }
+            show(f"{name}, noise {noise:g}", row, "rule")
+
+
+def of_tseng(network: Network, clean: Tensor) -> None:
+    """Tseng's method, matched by twice the noise that a step leaves, as it is by default."""
+    for name, blur in blurs(clean.shape[-2:]).items():
+        noise, square = 0.02, blur.properties.norm.value**2
+        data, column = measured(blur, clean, noise), mean_column(blur, clean[:1])
+        row = {}
+        for part in PARTS:
+            use = use_of(network, 2 * part / square * noise * column)
+            prior = use.of(learned_prior(network, use.level if network.conditioned else None)).resolvent(1.0)
+            row[f"{part:g}"] = ended(tseng(data, prior, part / square), data, clean, 1000)
+        show(f"{name}, noise {noise:g}", row, f"{INSIDE_TSENG:g}")
+
+
+def measured(blur: Blur, clean: Tensor, noise: float) -> LeastSquares:
+    return LeastSquares(blur, blur.A(clean) + noise * noise_like(clean))
+
+
+def noise_like(clean: Tensor) -> Tensor:
+    return torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+
+
+def ended(algorithm: Algorithm, data: LeastSquares, clean: Tensor, steps: int) -> float:
+    return psnr(solve(algorithm, data.measurement, tolerance=1e-4, max_steps=steps).x, clean)
+
+
+def psnr(image: Tensor, clean: Tensor) -> float:
+    return float(-10 * torch.log10((image - clean).square().mean((1, 2, 3))).mean())
+
+
+def show(label: str, row: dict[str, float], starred: str) -> None:
+    best = max(row.values())
+    cells = (f"{name} {f'[{value:.2f}]' if value == best else f'{value:.2f}'}{'*' if name == starred else ''}"
+             for name, value in row.items())  # fmt: skip
+    print(f"{label:<26}", "  ".join(cells), flush=True)
+
+
+if __name__ == "__main__":
+    command()
