@@ -89,7 +89,6 @@ def found_out(  # noqa: PLR0913, PLR0917  the arguments of the command
         click.echo(f"a search found {most:.4f}: Q is divided by {number:.4f}")
         save(load(copy).divided(number), copy, overwrite=True)
         report, searches = searched(copy, starts)
-    card["recipe"] = to_json(recipe)
     config = load(copy).config
     if isinstance(config, DnCNNConfig):  # of the recipe's network, when it had been trained
         card["packaged"] = {"clip": config.clip, "divisor": config.divisor}
@@ -109,15 +108,15 @@ def starts_of(recipe: Recipe, validation: Path) -> dict[str, Tensor]:
 
 
 def known(recipe: Recipe, report: Report, searches: list["Search"]) -> dict[str, object]:
-    """What a card says of Q, and the recipe's words about it."""
+    """What a card says of Q, and the recipe with its words about it."""
     claim, found = report.constants["lipschitz_Q"], report.constants["lipschitz_Q_attack"]
-    about = {name: getattr(recipe.about, name) for name in ("title", "data", "licence", "limits")}
+    words = {name: getattr(recipe.about, name) for name in ("title", "data", "licence", "limits")}
+    about = {"about": words, "recipe": to_json(recipe)}
     if claim.evidence is Evidence.PROVED:
         stated = {"value": claim.value, "evidence": claim.evidence.value, "how": claim.how}
-        return {"about": about, "lipschitz_Q": stated, "attack": {"value": found.value, "how": found.how}}
+        return about | {"lipschitz_Q": stated, "attack": {"value": found.value, "how": found.how}}
     found = max((search.found for search in searches), key=lambda each: each.value)
-    return {
-        "about": about,
+    return about | {
         "lipschitz_Q": stands(searches),
         "searches": [search.to_json() for search in searches],
         "attack": {"value": found.value, "how": found.how},

@@ -132,7 +132,7 @@ def test_an_earlier_divisor_is_begun_with(folders, monkeypatch):
 
 
 def test_a_package_is_searched_anew_and_keeps_its_figures(folders, monkeypatch):
-    monkeypatch.setattr(packaging, "_SIDES", (12, 16))
+    monkeypatch.setattr(packaging, "_SIDES", (12,))
     run, package, images = folders
     assert packaged(run, package, images).exit_code == 0
     before = {name: (package / name).read_text() for name in ("card.json", "certificate.json")}
