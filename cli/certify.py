@@ -63,13 +63,13 @@ def operator(  # noqa: PLR0913, PLR0917  one for each option
 @command.command("prior")
 @click.argument("spec", metavar="SPEC")
 @click.option("--noise", type=click.FloatRange(0, min_open=True), metavar="SIGMA",
-              help="Noise on [0, 1] to match the prior to; a network without a proof is else searched at three levels.",
+              help="Noise on [0, 1] to match the prior to; a network without a proof is else searched at five levels.",
               )  # fmt: skip
 @click.option("--image", "images", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
               help="Begin the search for violations in this image too, where the derivative is largest.")  # fmt: skip
 @click.option("--side", type=click.IntRange(8, 512), metavar="N",
-              help="Height and width of what is searched; small images expand most.  [default: 32, with --image 64]",
-              )  # fmt: skip
+              help="Height and width of what is searched; small images expand most.  [default: the card's, or 32; with "
+                   "--image 64]")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Of what is measured.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @talk_options

@@ -7,7 +7,7 @@ The card keeps what the training wrote, with the words of ``[about]`` in the fol
 noise levels of its validation. The certificate is that of ``recon certify prior``; what its search found is what is
 known of a network without a proof. That is searched from validation images too, and on smaller images: the card lists
 every search, and the least side from which on none found more than 1. A DnCNN on details is divided by what was found
-on sides of 32 pixels and more, until a search finds no more than 1 there or three of them have found more: dividing it
+on sides of 48 pixels and more, until a search finds no more than 1 there or three of them have found more: dividing it
 costs sharpness, and no brightness. With ``--clip`` what Q sees of details is clipped first, and with ``--divide`` it
 begins with what an earlier packaging ended with. The figures are of what is packaged.
 """
@@ -44,8 +44,9 @@ by less than the divisor where Q keeps a part of what is there."""
 _STARTS, _SIDE, _WINDOW = 2, 192, 64
 """Validation images that the search for violations begins in, how much of their middle, and the side of its windows."""
 
-_SIDES, _CLAIMED = (12, 16, 24, 32, 48), 32
-"""Sides of the images that are searched besides, and the least of which nonexpansiveness is claimed."""
+_SIDES, _CLAIMED = (12, 16, 24, 32, 48), 48
+"""Sides of the images that are searched besides, and the least of which nonexpansiveness is claimed whatever is found:
+of smaller ones it is claimed where nothing is."""
 
 COPIED = (DESCRIPTION, "weights.safetensors")
 

@@ -207,8 +207,8 @@ def certify_prior(  # noqa: PLR0913  each is an independent choice of the caller
 
     Args:
         prior: The prior.
-        noise: The level that it is matched to. ``None``: a network that is not proved is searched at both ends of its
-            range and in the middle, and the worst is reported.
+        noise: The level that it is matched to. ``None``: a network that is not proved is searched at five levels of
+            its range, and the worst is reported.
         images: What a search begins with besides its own images, each ``(1, channels, height, width)`` on [0, 1].
         side: Height and width of what is searched of a network; what holds on one size need not hold on another.
         seed: Of what is random.

@@ -89,7 +89,8 @@ class Model:
             images: What to begin with besides, each ``(1, channels, height, width)``; they are looked through for
                 where the derivative is largest.
             watch: Sees how far it is.
-            side: Height and width of what is searched; ``None``: 32, with images 64, of a potential 20.
+            side: Height and width of what is searched; ``None``: the least of which its card speaks, from 32 on, with
+                images from 64 on; of a potential 20.
 
         Raises:
             UsageError: They have other channels than the network.
@@ -101,7 +102,8 @@ class Model:
                 raise UsageError(f"{name} has {image.shape[1]} channel(s); expected {channels}, as the network.")
         slow = is_potential(self.network)  # each value of a prox is an inner iteration, so fewer are looked at
         search = replace(_QUICK if slow else _THOROUGH, seed=seed)
-        side = side or (20 if slow else 64 if images else LEAST_SIDE)
+        least = LEAST_SIDE if self.claim is None else max(LEAST_SIDE, self.claim.least_side)
+        side = side or (20 if slow else max(64, least) if images else least)
         found = hardest_of_network(self.network, self.level, images, side=side, search=search, watch=watch)
         believed(self.network.lipschitz_Q(self.level), found)
         quotient, share = found.quotient, self.share

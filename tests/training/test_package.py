@@ -104,12 +104,12 @@ def test_a_network_that_expands_is_divided_until_a_search_finds_no_more(folders,
 
 @pytest.mark.parametrize(
     ("found", "least", "value"),
-    [([1.0, 1.0, 1.0, 1.0], 12, 1.0), ([1.03, 1.0, 0.9, 1.0], 16, 1.0), ([1.0, 1.02, 1.0, 0.9], 32, 1.0),
-     ([1.03, 1.0, 1.01, 1.0], 16, 1.01), ([1.0, 1.0, 1.0, 1.04], 12, 1.04)],
+    [([1.0, 1.0, 1.0, 1.0], 12, 1.0), ([1.03, 1.0, 0.9, 1.0], 32, 1.0), ([1.0, 1.02, 1.0, 0.9], 48, 1.0),
+     ([1.03, 1.0, 1.01, 1.0], 32, 1.01), ([1.0, 1.0, 1.0, 1.04], 12, 1.04)],
 )  # fmt: skip
 def test_what_is_claimed_holds_from_the_side_on_from_which_no_search_found_more(found, least, value):
-    """Above 32 pixels nothing is left out of the claim."""
-    sides = zip((12, 16, 32, 64), found, strict=True)
+    """From 48 pixels on nothing is left out of the claim."""
+    sides = zip((12, 32, 48, 64), found, strict=True)
     claimed = stands([Search(0.1, side, Measured(number, "a search")) for side, number in sides])
     assert (claimed["least_side"], claimed["value"]) == (least, value)
 
