@@ -6,10 +6,11 @@ The card keeps what the training wrote, with the words of ``[about]`` in the fol
 ``recon evaluate --operator identity --method forward_backward --iterations 1``, which is J(y), on each test set at the
 noise levels of its validation. The certificate is that of ``recon certify prior``; what its search found is what is
 known of a network without a proof. That is searched from validation images too, and on smaller images: the card lists
-every search, and the least side from which on none found more than 1. A DnCNN on details is divided by what was found
-on sides of 48 pixels and more, until a search finds no more than 1 there or three of them have found more: dividing it
-costs sharpness, and no brightness. With ``--clip`` what Q sees of details is clipped first, and with ``--divide`` it
-begins with what an earlier packaging ended with. The figures are of what is packaged.
+every search, and the least side from which on none found more than 1; or else 48, with what was found there. A DnCNN on
+details is divided by what was found on sides of 48 pixels and more, until a search finds no more than 1 there or three
+of them have found more: dividing it costs sharpness, and no brightness. With ``--clip`` what Q sees of details is
+clipped first, and with ``--divide`` it begins with what an earlier packaging ended with. The figures
+are of what is packaged.
 """
 
 import json

@@ -11,10 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
-from recon.models.package import copied, known, named, searched, starts_of, worst, write
+from recon.models.package import copied, differing, known, named, of_run, searched, starts_of, worst, write
 
 from recon.catalogue import CARD, read_card
 from recon.training import read_recipe
+from recon.training.config import to_json
 
 
 @click.command()
@@ -24,6 +25,7 @@ from recon.training import read_recipe
 def main(folder: Path, validation: Path) -> None:
     """Search FOLDER anew."""
     recipe, card = read_recipe(folder / "config.toml"), read_card(folder)
+    differing(to_json(recipe), to_json(of_run(folder)))
     with TemporaryDirectory() as copy:
         copied(folder, Path(copy), None, 1.0)  # without the card, which the certificate would believe
         report, searches = searched(Path(copy), starts_of(recipe, validation))
@@ -31,7 +33,9 @@ def main(folder: Path, validation: Path) -> None:
     if (most := worst(searches)) > 1:
         raise SystemExit(f"{folder}: a search found {most:.6g}; expected at most 1, so nothing was written.")
     write(folder / "certificate.json", certificate)
-    write(folder / CARD, card | known(recipe, report, searches))
+    found = known(recipe, report, searches)
+    kept = {name: value for name, value in card.items() if name in found or name != "searches"}  # none with a proof
+    write(folder / CARD, kept | found)
 
 
 if __name__ == "__main__":

@@ -177,6 +177,7 @@ class Certificate:
                     "holds": c.holds,
                     "evidence": c.evidence.value,
                     "how": c.how,
+                    "refuted": c.refuted,
                 }
                 for c in self.conditions
             ],

@@ -52,9 +52,20 @@ def exact_adjoint(operator: OperatorProperties, what: str = "A_adjoint") -> Cond
 
 def firmly_nonexpansive(prior: ResolventProperties, what: str = "the prior") -> Condition:
     """J = (Id + Q)/2 with Q nonexpansive; what a search found of Q is a lower bound, so that it can refute this."""
+    condition = at_most(f"{what} is firmly nonexpansive, Lip(2J - Id)", cautious(prior.lipschitz_Q), 1.0)
+    return replace(condition, refuted=_expands(prior))
+
+
+def proximity(prior: ResolventProperties) -> Condition:
+    """J is the proximity operator of a convex function, which what expands is not."""
+    condition = stated("the prior is a proximity operator", prior.proximity, "the prior is not known to be one")
+    return replace(condition, refuted=_expands(prior) and not condition.holds)
+
+
+def _expands(prior: ResolventProperties) -> bool:
+    """Whether a counterexample to firm nonexpansiveness was found."""
     q = prior.lipschitz_Q
-    condition = at_most(f"{what} is firmly nonexpansive, Lip(2J - Id)", cautious(q), 1.0)
-    return replace(condition, refuted=q.evidence is Evidence.MEASURED and q.value - q.error > 1)
+    return q.evidence is Evidence.MEASURED and q.value - q.error > 1
 
 
 def evaluated_exactly(prior: ResolventProperties, what: str = "the prior") -> Condition:

@@ -12,6 +12,7 @@ from recon.certificates.conditions import (
     firmly_nonexpansive,
     inverse,
     lipschitz,
+    proximity,
     solvable,
 )
 from recon.certificates.inexact import certify_backward_error, certify_inexact_forward_backward
@@ -187,7 +188,7 @@ def certify_fista(operator: OperatorProperties, prior: ResolventProperties, step
         conditions=(
             exact_adjoint(operator),
             at_most("s ||A||^2 at most 1", needed, 1.0),
-            stated("the prior is a proximity operator", prior.proximity, "the prior is not known to be one"),
+            proximity(prior),
             evaluated_exactly(prior),
             solvable(prior, operator),
         ),

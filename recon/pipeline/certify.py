@@ -235,7 +235,8 @@ def certify_prior(  # noqa: PLR0913  each is an independent choice of the caller
     }
     identity = Identity(DEFAULT_SHAPE)
     pair = Pair(identity, identity.properties, identity.properties.adjoint_gap)
-    remarks = (() if noise is None and "sigma" not in prior.options else chosen.remarks) + _beyond_card(chosen, side)
+    remarks = () if noise is None and "sigma" not in prior.options else chosen.remarks
+    remarks += _beyond_card(chosen, side, images or {})
     setting = f"as {chosen.spec}, with the identity as the operator"
     return Report(str(prior), setting, constants, _guarantees(pair, known, remarks), remarks, tuple(searches))
 
@@ -269,12 +270,13 @@ def _remarks(asked: Spec, chosen: ChosenPrior) -> tuple[Remark, ...]:
     return chosen.remarks if "sigma" in asked.options else ()
 
 
-def _beyond_card(chosen: ChosenPrior, side: int | None) -> tuple[Remark, ...]:
+def _beyond_card(chosen: ChosenPrior, side: int | None, images: Mapping[str, Tensor]) -> tuple[Remark, ...]:
     least = chosen.least_side
-    if side is None or least is None or side >= least:
+    searched = [length for image in images.values() for length in image.shape[-2:]] + ([] if side is None else [side])
+    if least is None or not searched or min(searched) >= least:
         return ()
     how = "the card of the network says nothing of so small images; what stands here is of them, and no more"
-    return (Remark("the side of what was searched", side, least, math.inf, how),)
+    return (Remark("the side of what was searched", min(searched), least, math.inf, how),)
 
 
 def _guarantees(pair: Pair, prior: Prior, remarks: tuple[Remark, ...]) -> tuple[Guarantee, ...]:

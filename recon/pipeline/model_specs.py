@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from recon.catalogue import folders
 from recon.certificates import Remark
-from recon.certificates.refutation import Search, Watch, believed, hardest_of_network
+from recon.certificates.refutation import Hardest, Search, Watch, believed, hardest_of_network, jacobian_norm
 from recon.errors import UsageError
 from recon.evidence import Assumed, Evidence, Measured
 from recon.pipeline import options
@@ -82,7 +83,7 @@ class Model:
     ) -> Measured:
         """The largest Lipschitz quotient of Q that a search finds.
 
-        Scaling and a weight leave that of the network as it is; of a share of the network it is the mean with 1.
+        Scaling and a weight leave that of the network as it is.
 
         Args:
             seed: Of what is random.
@@ -106,8 +107,22 @@ class Model:
         side = side or (20 if slow else max(64, least) if images else least)
         found = hardest_of_network(self.network, self.level, images, side=side, search=search, watch=watch)
         believed(self.network.lipschitz_Q(self.level), found)
-        quotient, share = found.quotient, self.share
-        return replace(quotient, value=1 - share + share * quotient.value, error=share * quotient.error)
+        return found.quotient if self.share == 1 else self._of_share(found)
+
+    def _of_share(self, found: Hardest) -> Measured:
+        """Of ``(1 - a) Id + a Q``: the quotient of the pair that was found, and the mean with 1 where none expands."""
+        known, share = found.quotient, self.share
+        twin = self.network.frozen()
+        if torch.equal(found.x, found.y):
+            along = twin.derivative(found.x, self.level)
+            _, h = jacobian_norm(along, found.x)
+            image = along.forward(h)
+        else:
+            h = found.y - found.x
+            image = twin.Q(found.y, self.level) - twin.Q(found.x, self.level)
+        seen = float(torch.linalg.vector_norm((1 - share) * h + share * image) / torch.linalg.vector_norm(h))
+        mean = 1 - share + share * min(known.value, 1.0)
+        return replace(known, value=max(seen, mean), error=share * known.error)
 
 
 def read_model(spec: Spec, setting: Setting) -> Model:

@@ -147,7 +147,7 @@ class Plan:
         dual = "" if method.dual_stepsize is None else f", dual {method.dual_stepsize:.4g}"
         relaxed = "" if method.relaxation == 1 else f", relaxation {method.relaxation:g}"
         converges = (
-            "any positive one converges"
+            "no upper limit"
             if method.interval is None
             else f"expected in ({method.interval[0]:g}, {method.interval[1]:.4g})"
         )

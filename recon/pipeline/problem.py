@@ -1,7 +1,7 @@
 """From a configuration and an image to the problem that is to be solved."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -248,13 +248,14 @@ def _prior(config: SolveConfig, default: Spec, setting: Setting, say: Say) -> Ch
 
 def _tip(config: SolveConfig, operator: LinearOperator, setting: Setting, prior: ChosenPrior) -> str | None:
     """What to leave out where a bounded step leaves little of a single resolvent that a free one would leave whole."""
-    bounded = config.method is not None and setting.step_noise is not None and setting.unit_noise is None
-    matched = config.prior is not None and "sigma" not in config.prior.options and config.surrogate is None
-    if not (bounded and matched and prior.share < 1 and isinstance(operator, HasDataResolvent)):
+    bounded = setting.step_noise is not None and setting.unit_noise is None
+    stated = config.prior is None or "sigma" in config.prior.options
+    if prior.share == 1 or stated or not bounded or not _step_is_free(replace(config, method=None), operator):
         return None
     return (
         f"{prior.spec}: a step of {config.method} leaves less noise than the network is made for, so only "
-        f"{prior.share:.2g} of what it takes away is used, in many steps; without --method Douglas-Rachford uses all"
+        f"{prior.share:.2g} of what it takes away is used, in many steps; leave --method out, and "
+        "Douglas-Rachford uses all"
     )
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from recon.errors import GuaranteeError, UsageError
-from recon.evidence import Constant, Fact, derive
+from recon.evidence import Assumed, Constant, Evidence, Fact, derive
 from recon.priors.prior import Prior
 from recon.priors.resolvent import Resolvent, ResolventProperties
 from recon.priors.smooth import Smooth
@@ -89,8 +89,11 @@ def relaxed(resolvent: Resolvent, share: float) -> Resolvent:
     strong = Fact(q.evidence, f"Lip(Q) < 1 makes the prior strongly monotone, {why}; {q.how}")
     onto = Fact(q.evidence, f"(1 - a) Id + a J is onto where J is monotone; {q.how}")
     how = f"{q.how}; {share:g} of it, and the rest 1"
+    part = replace(q, value=1 - share + share * q.value, error=share * q.error, how=how)
+    if q.evidence is Evidence.MEASURED and not nonexpansive:
+        part = Assumed(part.value, f"{how}, which bounds Lip(Q) from above where it is right")  # refutes nothing
     properties = ResolventProperties(
-        lipschitz_Q=replace(q, value=1 - share + share * q.value, error=share * q.error, how=how),
+        lipschitz_Q=part,
         proximity=_carry(known.proximity, "a mean of proximity operators is one"),
         attains=strong if contracts else None,
         attains_where_constants_are_seen=_carry(known.attains_where_constants_are_seen, why),

@@ -52,7 +52,8 @@ def crops(data: Path, count: int, side: int, channels: int) -> Tensor:
     """(count, channels, side, side), the middle of every so many images."""
     files = expand_inputs((str(data),))
     found = [imaging.to_tensor(imaging.read(file)) for file in files[:: max(1, len(files) // count)][:count]]
-    return torch.cat([middle(image if image.shape[1] == channels else image.mean(1, True), side) for image in found])
+    fitting = [image.mean(1, keepdim=True) if channels == 1 else image for image in found]
+    return torch.cat([middle(image, side).expand(-1, channels, -1, -1) for image in fitting])
 
 
 def middle(image: Tensor, side: int) -> Tensor:

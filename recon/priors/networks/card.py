@@ -23,19 +23,21 @@ class Claim:
     Attributes:
         value: The largest Lipschitz quotient of Q that a search found.
         least_side: Height and width of the smallest image of which that is said.
+        smaller: The largest that searches of smaller images found.
     """
 
     value: float
     least_side: int
+    smaller: float = 1.0
 
     def on(self, image_shape: tuple[int, ...] | None) -> Measured | Assumed:
         """What is known of Q on images of a (height, width), with whatever before it; ``None``: of the claimed ones."""
         if image_shape is not None and min(image_shape[-2:]) < self.least_side:
             height, width = image_shape[-2:]
             return Assumed(
-                1.0,
+                max(1.0, self.value, self.smaller),
                 f"the card of the network speaks of sides of {self.least_side} pixels and more, and not of "
-                f"{height} x {width}",
+                f"{height} x {width}; of smaller ones its searches found {self.smaller:.4g}",
             )
         return Measured(
             self.value, f"the card of the network, on sides of {self.least_side} pixels and more: a lower bound"
@@ -50,7 +52,8 @@ def claim_of(folder: Path) -> Claim | None:
     """
     if not (folder / CARD).is_file():
         return None
-    stated = read_card(folder).get("lipschitz_Q")
+    card = read_card(folder)
+    stated = card.get("lipschitz_Q")
     known = stated if isinstance(stated, dict) else {}
     if known.get("evidence") == Evidence.PROVED:
         return None
@@ -60,7 +63,15 @@ def claim_of(folder: Path) -> Claim | None:
             f"{folder / CARD}: lipschitz_Q = {stated!r}; expected a positive value in it and, as least_side, pixels, "
             "as recon train and models/package.py write it."
         )
-    return Claim(float(value), least)
+    return Claim(float(value), least, _found_below(least, card.get("searches")))
+
+
+def _found_below(least: int, searches: object) -> float:
+    """The largest quotient among the searches of smaller images; what is no search is none."""
+    found = [each for each in searches if isinstance(each, dict)] if isinstance(searches, list) else []
+    pairs = [(each.get("side"), each.get("value")) for each in found]
+    small = [v for side, v in pairs if isinstance(side, int) and side < least and isinstance(v, int | float)]
+    return max((float(value) for value in small if math.isfinite(value)), default=1.0)
 
 
 def measured_on_card(folder: Path, image_shape: tuple[int, ...] | None = None) -> Measured | Assumed | None:
