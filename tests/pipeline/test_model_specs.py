@@ -565,7 +565,16 @@ def test_a_folder_without_a_card_and_a_proved_one_have_nothing_measured(tmp_path
 
 @pytest.mark.parametrize("config", [FREE])
 @pytest.mark.parametrize(
-    "stated", [None, "1", {"value": "1"}, {"value": -1}, {"value": float("inf")}, {"value": 1.0, "least_side": "9"}]
+    "stated",
+    [
+        None,
+        "1",
+        {"value": "1"},
+        {"value": -1},
+        {"value": float("inf")},
+        {"value": 1.0, "least_side": "9"},
+        {"value": 1.0, "least_side": 10**9},
+    ],
 )
 def test_a_card_without_a_measurement_is_refused(folder, stated):
     (folder / "card.json").write_text(json.dumps({"lipschitz_Q": stated}))

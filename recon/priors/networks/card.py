@@ -14,6 +14,9 @@ LEAST_SIDE = 32
 smaller ones are borders all over, where searches find ||Q'|| above 1 of networks in which they find no violation
 otherwise."""
 
+LARGEST_SIDE = 512
+"""Of the images of which a claim may begin."""
+
 
 @final
 @dataclass(frozen=True)
@@ -58,10 +61,11 @@ def claim_of(folder: Path) -> Claim | None:
     if known.get("evidence") == Evidence.PROVED:
         return None
     value, least = known.get("value"), known.get("least_side", LEAST_SIDE)
-    if not isinstance(value, int | float) or not 0 < value < math.inf or not isinstance(least, int):
+    fits = isinstance(least, int) and 1 <= least <= LARGEST_SIDE  # images of that side are searched
+    if not isinstance(value, int | float) or not 0 < value < math.inf or not fits:
         raise InputError(
-            f"{folder / CARD}: lipschitz_Q = {stated!r}; expected a positive value in it and, as least_side, pixels, "
-            "as recon train and models/package.py write it."
+            f"{folder / CARD}: lipschitz_Q = {stated!r}; expected a positive value in it and, as least_side, 1 to "
+            f"{LARGEST_SIDE} pixels, as recon train and models/package.py write it."
         )
     return Claim(float(value), least, _found_below(least, card.get("searches")))
 
