@@ -12,8 +12,9 @@ from .failures import exit_code_of, terminate
 
 COMMANDS = ("solve", "simulate", "train", "certify", "evaluate", "models", "replay", "completion")
 
-EPILOG = """Exit codes: 0 done; 1 a fault of recon; 2 usage; 3 input unreadable; 4 inputs inconsistent; 5 diverged, or a
-required certificate is absent; 6 device; 7 output; 8 some inputs of a batch failed; 130 interrupted."""
+EPILOG = """Exit codes: 0 done, also where the steps ran out, which is said; 1 a fault of recon; 2 usage; 3 input
+unreadable; 4 inputs inconsistent; 5 diverged, or a required certificate is absent; 6 device; 7 output; 8 some inputs of
+a batch failed; 130 interrupted."""
 
 
 class LazyGroup(click.Group):

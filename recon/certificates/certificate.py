@@ -86,9 +86,14 @@ class Remark:
         """As plain values."""
         return {"name": self.name, "value": self.value, "low": self.low, "high": _finite(self.high), "how": self.how}
 
+    @property
+    def warning(self) -> str:
+        """What is outside of which range."""
+        known = f"from {self.low:.4g} on" if math.isinf(self.high) else f"{self.low:.4g} to {self.high:.4g}"
+        return f"{self.name} {self.value:.3g} is outside of the range {known}"
+
     def __str__(self) -> str:
-        known = f"from {self.low:g} on" if math.isinf(self.high) else f"{self.low:g} to {self.high:g}"
-        return f"{self.name} {self.value:.3g} is outside of the range {known}: {self.how}"
+        return f"{self.warning}: {self.how}"
 
 
 @final
@@ -151,12 +156,11 @@ class Certificate:
         return f"{reason}: {self.conclusion}."
 
     def _failing(self) -> str:
-        failing = [condition for condition in self.conditions if not condition.holds]
-        refuted = "; ".join(str(condition) for condition in failing if condition.refuted)
-        missing = "; ".join(str(condition) for condition in failing if not condition.refuted)
-        return " ".join(
-            f"{verdict}: {names}." for verdict, names in (("Refuted", refuted), ("Not established", missing)) if names
+        verdicts = (
+            ("Refuted", [str(c) for c in self.conditions if c.refuted]),
+            ("Not established", [str(c) for c in self.conditions if not c.holds and not c.refuted]),
         )
+        return " ".join(f"{verdict}: {'; '.join(names)}." for verdict, names in verdicts if names)
 
     def to_json(self) -> dict[str, Any]:
         """The certificate as plain values, without NaN or infinity."""
@@ -194,7 +198,8 @@ class Certificate:
         width = max((len(c.name) for c in self.conditions), default=0)
         for c in self.conditions:
             mark = "yes" if c.holds else "NO"
-            numbers = f"{c.value:.4g} {c.relation} {c.bound:.4g}" if c.relation else ""
+            relation = f" {c.relation}" if c.holds else f", not {c.relation}"
+            numbers = f"{c.value:.4g}{relation} {c.bound:.4g}" if c.relation else ""
             lines.append(f"  {mark:<3}  {c.name:<{width}}  {numbers:<18}  {c.evidence.value:<8}  {c.how}")
         return lines
 

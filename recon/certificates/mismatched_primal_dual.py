@@ -71,7 +71,7 @@ def certify_mismatched_condat_vu(  # noqa: PLR0913, PLR0917  the problem has as 
         conditions=(
             *(() if operator is None else (exact_adjoint(operator),)),
             positive("strong monotonicity against ||A - V||: g h - ||A - V||^2 / 4", joint),
-            at_most("1/s - t ||A||^2 at least L/2, what is missing", need, 0.0),
+            at_most("L/2 - (1/s - t ||A||^2)", need, 0.0),
             below("step size positive", stepsize, Proved(math.inf, "any")),
             below("dual step size positive", dual_stepsize, Proved(math.inf, "any")),
             firmly_nonexpansive(prior, "the primal prior"),

@@ -161,7 +161,7 @@ def certify_condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
         conditions=(
             *data,
             exact_adjoint(dual_operator, "the dual operator's A_adjoint"),
-            at_most("1/s - t ||D||^2 at least L/2, what is missing", need, 0.0),
+            at_most("L/2 - (1/s - t ||D||^2)", need, 0.0),
             below("relaxation below 2 - (L/2) / (1/s - t ||D||^2)", relaxation, limit),
             firmly_nonexpansive(prior, "the primal prior"),
             firmly_nonexpansive(dual_prior, "the dual prior"),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -217,7 +217,7 @@ def certify_prior(  # noqa: PLR0913  each is an independent choice of the caller
     """
     hardest: Measured | None = None
     searches = []
-    for candidate in _candidates(prior, noise):
+    for candidate in _candidates(prior, noise, _smallest(images or {}, side)):
         if candidate.levels:
             say(f"searching for violations: {candidate.spec}")
         found = _searched(candidate, seed, images or {}, side, watch)
@@ -236,7 +236,7 @@ def certify_prior(  # noqa: PLR0913  each is an independent choice of the caller
     identity = Identity(DEFAULT_SHAPE)
     pair = Pair(identity, identity.properties, identity.properties.adjoint_gap)
     remarks = () if noise is None and "sigma" not in prior.options else chosen.remarks
-    remarks += _beyond_card(chosen, side, images or {})
+    remarks += _beyond_card(chosen, _smallest(images or {}, side))
     setting = f"as {chosen.spec}, with the identity as the operator"
     return Report(str(prior), setting, constants, _guarantees(pair, known, remarks), remarks, tuple(searches))
 
@@ -246,12 +246,19 @@ def images_of(files: Iterable[Path]) -> dict[str, Tensor]:
     return {f"image {number}": imaging.to_tensor(imaging.read(file)) for number, file in enumerate(files, start=1)}
 
 
-def _candidates(prior: Spec, noise: float | None) -> list[ChosenPrior]:
-    """The prior as stated, or at each level at which it should be looked at."""
-    first = read_prior(prior, Setting(noise or ANY_NOISE, channels=None, blurs=False))
+def _smallest(images: Mapping[str, Tensor], side: int | None) -> Shape | None:
+    """(height, width) of the smallest image that is searched; ``None``: as large as the search chooses."""
+    shapes = [(int(image.shape[-2]), int(image.shape[-1])) for image in images.values()]
+    return min(shapes + ([] if side is None else [(side, side)]), key=min, default=None)
+
+
+def _candidates(prior: Spec, noise: float | None, shape: Shape | None) -> list[ChosenPrior]:
+    """The prior on images of a shape, as stated or at each level at which it should be looked at."""
+    setting = Setting(noise or ANY_NOISE, channels=None, blurs=False, image_shape=shape)
+    first = read_prior(prior, setting)
     if noise is not None or "sigma" in prior.options or not first.levels:
         return [first]
-    return [read_prior(prior, Setting(level, channels=None, blurs=False)) for level in first.levels]
+    return [read_prior(prior, replace(setting, noise=level)) for level in first.levels]
 
 
 def _searched(
@@ -270,13 +277,12 @@ def _remarks(asked: Spec, chosen: ChosenPrior) -> tuple[Remark, ...]:
     return chosen.remarks if "sigma" in asked.options else ()
 
 
-def _beyond_card(chosen: ChosenPrior, side: int | None, images: Mapping[str, Tensor]) -> tuple[Remark, ...]:
+def _beyond_card(chosen: ChosenPrior, shape: Shape | None) -> tuple[Remark, ...]:
     least = chosen.least_side
-    searched = [length for image in images.values() for length in image.shape[-2:]] + ([] if side is None else [side])
-    if least is None or not searched or min(searched) >= least:
+    if least is None or shape is None or min(shape) >= least:
         return ()
     how = "the card of the network says nothing of so small images; what stands here is of them, and no more"
-    return (Remark("the side of what was searched", min(searched), least, math.inf, how),)
+    return (Remark("the side of what was searched", min(shape), least, math.inf, how),)
 
 
 def _guarantees(pair: Pair, prior: Prior, remarks: tuple[Remark, ...]) -> tuple[Guarantee, ...]:

@@ -65,8 +65,16 @@ class Model:
 
     @property
     def note(self) -> str:
-        """What a user should know of the choice, or nothing."""
-        return "; ".join(f"{self.spec}: {remark}" for remark in self.remarks)
+        """What a user should know of the choice, or nothing; the certificate says what is done."""
+        better = self._better()
+        advice = f"; --prior model:{better} denoises better there" if better else ""
+        return "; ".join(f"{self.spec}: {remark.warning}{advice}" for remark in self.remarks)
+
+    def _better(self) -> str:
+        """The packaged potential for the images of a packaged single resolvent."""
+        name = f"proved-{(self.spec.value or '').partition('-')[2]}"
+        packaged = self.spec.name == "model" and is_plain(self.network)
+        return name if packaged and name in folders() else ""
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -110,8 +118,11 @@ class Model:
         return found.quotient if self.share == 1 else self._of_share(found)
 
     def _of_share(self, found: Hardest) -> Measured:
-        """Of ``(1 - a) Id + a Q``: the quotient of the pair that was found, and the mean with 1 where none expands."""
+        """Of ``(1 - a) Id + a Q``: a mean with 1, which bounds it, or where Q expands the quotient of that pair."""
         known, share = found.quotient, self.share
+        mean = 1 - share + share * min(known.value, 1.0)
+        if known.value <= 1:
+            return replace(known, value=mean, error=share * known.error)
         twin = self.network.frozen()
         if torch.equal(found.x, found.y):
             along = twin.derivative(found.x, self.level)
@@ -121,7 +132,6 @@ class Model:
             h = found.y - found.x
             image = twin.Q(found.y, self.level) - twin.Q(found.x, self.level)
         seen = float(torch.linalg.vector_norm((1 - share) * h + share * image) / torch.linalg.vector_norm(h))
-        mean = 1 - share + share * min(known.value, 1.0)
         return replace(known, value=max(seen, mean), error=share * known.error)
 
 

@@ -67,17 +67,16 @@ class Use:
         )  # fmt: skip
 
     def _done(self) -> str:
+        level = f"{self.level:.4g}"
         if self.share != 1:
             return (
-                f"{self.share:.3g} of what the network takes away at {self.level:g} is taken away, and "
+                f"{self.share:.3g} of what the network takes away at {level} is taken away, and "
                 "(1 - a) Id + a J is firmly nonexpansive where J is"
             )
         if self.factor != 1:
-            return (
-                f"the potential is used at {self.level:g}, multiplied by {self.factor:.3g}, and convex with any factor"
-            )
+            return f"the potential is used at {level}, multiplied by {self.factor:.3g}, and convex with any factor"
         return (
-            f"the network is used at {self.level:g}, on images scaled by {1 / self.scale:.3g}, and J_s(x) = s J(x / s) "
+            f"the network is used at {level}, on images scaled by {1 / self.scale:.3g}, and J_s(x) = s J(x / s) "
             "is firmly nonexpansive where J is"
         )
 

@@ -23,7 +23,8 @@ _SIZE = 64
 def believed(prior: Prior, hardest: Measured, thorough: bool = False) -> Prior:
     """The prior with what was measured in place of what was assumed, or measured before, where that is refuted.
 
-    After a thorough search it also takes the place of an assumption that it does not refute.
+    After a thorough search it also takes the place of an assumption that it does not refute, but not of one above 1:
+    that rests on what an earlier search found, which a later one that finds less does not take back.
 
     Raises:
         GuaranteeError: What was measured refutes a *proved* claim: the proof or the code is wrong.
@@ -38,7 +39,7 @@ def believed(prior: Prior, hardest: Measured, thorough: bool = False) -> Prior:
                 f"{hardest.value:.6g}: the proof or the code is wrong, so nothing is guaranteed."
             )
         return prior
-    if not (refuted or (thorough and claim.evidence is Evidence.ASSUMED)):
+    if not (refuted or (thorough and claim.evidence is Evidence.ASSUMED and claim.value <= 1)):
         return prior
     found = as_lipschitz_constant(hardest)
 

@@ -1,4 +1,4 @@
-"""The grids behind the rules of recon.pipeline.weights and network_levels for learned priors, on validation images.
+"""Grids that check the rules of recon.pipeline.weights and network_levels for learned priors, on validation images.
 
     python tests/benchmarks/calibration.py below DATA [--model proved-gray]
     python tests/benchmarks/calibration.py step DATA [--model mmo-gray]

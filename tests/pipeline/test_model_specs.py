@@ -118,7 +118,7 @@ def test_below_its_range_a_single_resolvent_takes_away_a_part_of_what_it_takes_a
     chosen = read(folder, 0.1)
     properties = chosen.prior.resolvent(1.0).properties
     torch.testing.assert_close(chosen.prior.resolvent(1.0)(X), X + 0.25 * (load(folder).double()(X) - X))
-    assert "0.25 of what the network takes away at 0.2" in chosen.note
+    assert "0.25 of what the network takes away at 0.2" in chosen.remarks[0].how
     whole, part = (read(folder, level).search(0, {}).value for level in (0.2, 0.1))
     assert 0.75 + 0.25 * min(whole, 1) - 1e-6 <= part <= 0.75 + 0.25 * whole + 1e-6
     assert (properties.lipschitz_Q.value, properties.lipschitz_Q.evidence) == (pytest.approx(0.975), Evidence.MEASURED)
@@ -164,7 +164,8 @@ def test_a_level_outside_of_the_range_is_a_remark_of_the_certificate_and_no_cond
     assert (remark.value, remark.low, remark.high) == (sigma, 0.02, 0.2)
     assert f"used at {level:g}" in remark.how
     assert "not validated" in remark.how
-    assert [line for line in said if "outside of the range" in line] == [f"{plans[sigma].problem.prior.spec}: {remark}"]
+    warned = [line for line in said if "outside of the range" in line]
+    assert warned == [f"{plans[sigma].problem.prior.spec}: {remark.warning}"]
     assert f"remark: {remark}" in str(outside)
     assert f"remark: {remark}" in plans[sigma].describe()
     assert json.loads(json.dumps(outside.to_json()))["remarks"] == [remark.to_json()]
@@ -555,6 +556,35 @@ def test_what_a_card_measured_stands_for_images_as_large_as_those_that_were_sear
         assert (known.value, known.evidence) == (1.0 if evidence is Evidence.MEASURED else smaller, evidence)
         assert f"sides of {side} pixels and more" in known.how
         assert measured_on_card(folder, shape) == known
+
+
+@pytest.mark.parametrize("config", [FREE])
+@pytest.mark.parametrize("noise", [None, 0.1])
+def test_what_is_searched_on_small_images_takes_nothing_of_the_card_for_larger_ones(folder, monkeypatch, noise):
+    """Nor does a search that finds no violation take back those on the card."""
+    card = {"lipschitz_Q": {"value": 1.0, "evidence": "measured"}, "searches": SEARCHES}
+    (folder / "card.json").write_text(json.dumps(card))
+    found = Measured(0.99, "a search that takes seconds")
+    monkeypatch.setattr(model_specs.Model, "search", lambda self, seed, images, watch, side: found)
+    spec, tiny, wide = Spec("folder", {}, str(folder)), torch.zeros(1, 1, 40, 24), torch.zeros(1, 1, 40, 50)
+    for asked in ({"side": 12}, {"images": {"image 1": tiny}}, {"side": 64, "images": {"image 1": tiny}}):
+        report = certify_prior(spec, noise=noise, **asked)
+        known = report.constants["lipschitz_Q"]
+        assert (known.value, known.evidence) == (1.1, Evidence.ASSUMED)
+        assert len(report.remarks) == 1
+        assert not any(guarantee.holds for guarantee in report.guarantees)
+    for asked in ({"side": 32}, {"images": {"image 1": wide}}, {}):
+        report = certify_prior(spec, noise=noise, **asked)
+        assert report.constants["lipschitz_Q"].evidence is Evidence.MEASURED
+        assert report.remarks == ()
+        assert any(guarantee.holds for guarantee in report.guarantees)
+
+
+def test_a_packaged_single_resolvent_out_of_its_range_names_what_denoises_better():
+    for name, better in (("mmo-gray", "proved-gray"), ("mmo-color", "proved-color"), ("proved-gray", None)):
+        note = read_prior(Spec("model", {"sigma": "0.01"}, name), Setting(channels=None)).note
+        assert "0.01 is outside of the range 0.01961 to 0." in note
+        assert note.partition("--prior model:")[2].partition(" ")[0] == (better or "")
 
 
 def test_a_folder_without_a_card_and_a_proved_one_have_nothing_measured(tmp_path):

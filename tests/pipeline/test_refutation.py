@@ -45,6 +45,14 @@ def test_after_a_thorough_search_an_assumption_is_a_measurement_and_a_proof_a_pr
     assert believed(proved, found, thorough=True) is proved
 
 
+def test_a_search_that_finds_less_than_an_earlier_one_takes_nothing_back():
+    resolvent = priors.l1_prior(0.1).resolvent(1.0)
+    assumed = replace(resolvent.properties, lipschitz_Q=Assumed(1.1, "other searches found that"))
+    prior = Prior("a map", lambda stepsize: replace(resolvent, properties=assumed))
+    assert believed(prior, Measured(0.99, "a search"), thorough=True) is prior
+    assert believed(prior, Measured(1.2, "a search"), thorough=True).resolvent(1.0).properties.lipschitz_Q.value == 1.2
+
+
 def test_a_search_that_comes_near_1_stands_for_no_contraction():
     prior = prior_of(lambda x: 0.99 * x)
     known = believed(prior, Measured(0.99, "a thorough search", 1e-3), thorough=True).resolvent(1.0).properties
