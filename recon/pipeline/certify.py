@@ -19,7 +19,7 @@ from recon.pipeline.config import METHODS
 from recon.pipeline.device import Say
 from recon.pipeline.method import Method, Pair, choose_method, examine
 from recon.pipeline.operator_specs import Shape, read_operator
-from recon.pipeline.prior_specs import ChosenPrior, Setting, read_prior
+from recon.pipeline.prior_specs import ChosenPrior, Setting, read_prior, require_complex
 from recon.pipeline.refutation import attack, believed
 from recon.pipeline.spec import Spec
 from recon.pipeline.surrogate_specs import read_surrogate
@@ -158,6 +158,8 @@ def certify_operator(  # noqa: PLR0913  each is an independent choice of the cal
         say: Where remarks go.
     """
     family = read_operator(operator, say)
+    if family.is_complex:
+        require_complex(prior, family.spec)
     size = shape or family.only_shape or DEFAULT_SHAPE
     built = family.on(size)
     replaced = None if surrogate is None else _surrogate(surrogate, built, size, say)

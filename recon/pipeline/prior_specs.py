@@ -135,6 +135,20 @@ def is_single(spec: Spec) -> bool:
     return kind is not None and kind.matched == "sigma"
 
 
+def require_complex(spec: Spec | None, operator: Spec) -> None:
+    """Refuse a prior of real images for an operator of complex ones.
+
+    Raises:
+        UsageError: The prior is a network.
+    """
+    _, kind = (spec, None) if spec is None else _kind(spec)
+    if kind is not None and kind.of_reals:
+        raise UsageError(
+            f"prior is {spec} and the operator {operator}; expected a prior of complex images, such as tv or wavelet, "
+            "because networks denoise real ones."
+        )
+
+
 def needs_noise(spec: Spec) -> bool:
     """Whether something that the specification leaves out is matched to the noise."""
     _, kind = _kind(spec)
@@ -303,11 +317,13 @@ class _Kind:
             or the level of what may be a single resolvent.
         of_slices: Whether its maps take images (batch, channels, height, width): a volume goes through them slice by
             slice.
+        of_reals: Whether they take real images only.
     """
 
     read: Callable[[Spec, Setting], ChosenPrior]
     matched: str = ""
     of_slices: bool = False
+    of_reals: bool = False
 
 
 _KINDS = {
@@ -317,9 +333,9 @@ _KINDS = {
     "l1": _Kind(_l1),
     "tv": _Kind(_tv, "weight"),
     "wavelet": _Kind(_wavelet, "weight", of_slices=True),
-    "model": _Kind(_model, "sigma", of_slices=True),
-    "folder": _Kind(_model, "sigma", of_slices=True),
-    "deepinv": _Kind(_deepinv, "sigma", of_slices=True),
+    "model": _Kind(_model, "sigma", of_slices=True, of_reals=True),
+    "folder": _Kind(_model, "sigma", of_slices=True, of_reals=True),
+    "deepinv": _Kind(_deepinv, "sigma", of_slices=True, of_reals=True),
     "python": _Kind(_python, of_slices=True),
 }
 

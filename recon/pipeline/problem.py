@@ -20,7 +20,7 @@ from recon.pipeline.config import DIRECT_METHODS, Noise, SolveConfig
 from recon.pipeline.device import Say, choose_device, choose_processor
 from recon.pipeline.matching import longest_step, mean_column
 from recon.pipeline.operator_specs import OperatorFamily, Shape, read_operator
-from recon.pipeline.prior_specs import ChosenPrior, Setting, is_single, needs_noise, read_prior
+from recon.pipeline.prior_specs import ChosenPrior, Setting, is_single, needs_noise, read_prior, require_complex
 from recon.pipeline.room import require_memory
 from recon.pipeline.spec import Spec
 from recon.pipeline.surrogate_specs import read_surrogate
@@ -102,6 +102,8 @@ def build_problem(config: SolveConfig, image: Image, say: Say, precision: torch.
     family = read_operator(config.operator, say)
     if family.geometry is not None:
         return _from_projections(config, image, family, family.geometry, say, precision)
+    if family.is_complex:
+        require_complex(config.prior, family.spec)
     measured = (image.height, image.width)
     shape = config.shape or family.image_shape(measured)
     operator = family.on(shape)

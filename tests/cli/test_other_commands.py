@@ -51,6 +51,12 @@ def test_k_space_is_simulated_and_solved(run, photo: Path) -> None:
     solved = run("solve", "k.npy", "-o", "x.png", "--operator", "mri:mask=mask.npy", "--noise", "0.001")
     assert solved.code == 0, solved.err
     assert np.asarray(Image.open("x.png")).shape == (40, 32)
+    for prior in ("model:proved-gray", "deepinv:MedianFilter"):
+        for asked in (("solve", "k.npy", "-o", "y.png", "--noise", "0.001", "--operator"), ("certify", "operator")):
+            refused = run(*asked, "mri:mask=mask.npy", "--prior", prior)
+            assert refused.code == 2
+            assert f"prior is {prior} and the operator mri:mask=mask.npy; expected a prior of complex" in refused.err
+    assert not Path("y.png").exists()
 
 
 def test_an_operators_constants_carry_their_evidence(run) -> None:
