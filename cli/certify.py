@@ -69,7 +69,7 @@ def operator(  # noqa: PLR0913, PLR0917  one for each option
               help="Begin the search for violations in this image too, where the derivative is largest.")  # fmt: skip
 @click.option("--side", type=click.IntRange(8, 512), metavar="N",
               help="Height and width of what is searched; small images expand most.  [default: the card's, or 32; with "
-                   "--image 64]")  # fmt: skip
+                   "--image up to 64; of a potential 20]")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Of what is measured.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @talk_options
@@ -119,8 +119,10 @@ def _print(report: "Report", as_json: bool) -> None:
         if not guarantee.holds:
             name, kind = (guarantee.name, "none") if held is None else ("", "")
             terminal.result(f"{name:<16}  {kind:<8}  {_failing(guarantee)}")
+    if report.remarks:
+        terminal.result("")
     for remark in report.remarks:
-        terminal.result(f"\nremark: {remark}")
+        terminal.result(f"remark: {remark}")
 
 
 def _failing(guarantee: "Guarantee") -> str:

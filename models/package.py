@@ -66,7 +66,7 @@ def main(  # noqa: PLR0913, PLR0917  the arguments of the command
     divide: float,
 ) -> None:  # fmt: skip
     """Package a run: everything is found out on a copy, and a folder that is a package is one all the time."""
-    differing(to_json(read_recipe(folder / "config.toml")), to_json(of_run(run)))
+    differing(in_force(read_recipe(folder / "config.toml")), in_force(of_run(run)))
     with TemporaryDirectory() as copy:
         copied(run, Path(copy), clip, divide)
         card, certificate = found_out(run, Path(copy), folder, validation, tests, value_range)
@@ -186,6 +186,12 @@ def of_run(run: Path) -> Recipe:
     """The recipe that a run's card states, with the defaults of what it leaves out."""
     stated: Any = read_card(run)["recipe"]
     return recipe_from(stated, str(run / CARD))
+
+
+def in_force(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe says, without the details of a penalty that weighs nothing."""
+    stated: dict[str, Any] = to_json(recipe)
+    return stated if recipe.penalty.weight else {name: value for name, value in stated.items() if name != "penalty"}
 
 
 def differing(wanted: Any, given: Any, where: str = "") -> None:

@@ -11,11 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
-from recon.models.package import copied, differing, known, named, of_run, searched, starts_of, worst, write
+from recon.models.package import copied, differing, in_force, known, named, of_run, searched, starts_of, worst, write
 
 from recon.catalogue import CARD, read_card
 from recon.training import read_recipe
-from recon.training.config import to_json
 
 
 @click.command()
@@ -25,7 +24,7 @@ from recon.training.config import to_json
 def main(folder: Path, validation: Path) -> None:
     """Search FOLDER anew."""
     recipe, card = read_recipe(folder / "config.toml"), read_card(folder)
-    differing(to_json(recipe), to_json(of_run(folder)))
+    differing(in_force(recipe), in_force(of_run(folder)))
     with TemporaryDirectory() as copy:
         copied(folder, Path(copy), None, 1.0)  # without the card, which the certificate would believe
         report, searches = searched(Path(copy), starts_of(recipe, validation))

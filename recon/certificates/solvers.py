@@ -83,7 +83,7 @@ def certify_douglas_rachford(
         conclusion=_conclusion(prior, "the iterates converge to"),
         conditions=(
             exact_adjoint(operator),
-            below("relaxation below 2", relaxation, Proved(2.0, "the governing map is firmly nonexpansive")),
+            below("relaxation below 2", relaxation, Proved(2.0, "of a governing map that is firmly nonexpansive")),
             firmly_nonexpansive(prior),
             evaluated_exactly(prior),
             solvable(prior, operator),

@@ -283,7 +283,7 @@ def _beyond_card(chosen: ChosenPrior, shape: Shape | None) -> tuple[Remark, ...]
     least = chosen.least_side
     if least is None or shape is None or min(shape) >= least:
         return ()
-    how = "the card of the network says nothing of so small images; what stands here is of them, and no more"
+    how = "the card of the network says nothing of so small images, and what was measured of larger ones is not of them"
     return (Remark("the side of what was searched", min(shape), least, math.inf, how),)
 
 

@@ -26,7 +26,7 @@ from recon.pipeline.weights import (
 )
 from recon.priors import Prior, box, weighted_prior
 from recon.priors.networks import PRECISIONS, Claim, Network, claim_of, learned_prior, load
-from recon.priors.networks.card import LEAST_SIDE
+from recon.priors.networks.card import LARGEST_SIDE, LEAST_SIDE
 from recon.priors.networks.store import DESCRIPTION, WEIGHTS
 
 LARGEST_LEVEL = 10.0
@@ -99,7 +99,7 @@ class Model:
                 where the derivative is largest.
             watch: Sees how far it is.
             side: Height and width of what is searched; ``None``: the least of which its card speaks, from 32 on, with
-                images from 64 on; of a potential 20.
+                images from 64 on; of a potential 20; and never more than the smallest image has.
 
         Raises:
             UsageError: They have other channels than the network.
@@ -112,7 +112,8 @@ class Model:
         slow = is_potential(self.network)  # each value of a prox is an inner iteration, so fewer are looked at
         search = replace(_QUICK if slow else _THOROUGH, seed=seed)
         least = LEAST_SIDE if self.claim is None else max(LEAST_SIDE, self.claim.least_side)
-        side = side or (20 if slow else max(64, least) if images else least)
+        smallest = min((min(image.shape[-2:]) for image in images.values()), default=LARGEST_SIDE)
+        side = side or min(20 if slow else max(64, least) if images else least, smallest)
         found = hardest_of_network(self.network, self.level, images, side=side, search=search, watch=watch)
         believed(self.network.lipschitz_Q(self.level), found)
         return found.quotient if self.share == 1 else self._of_share(found)

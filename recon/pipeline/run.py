@@ -269,7 +269,7 @@ def write_run(result: Result, measurement: Path, target: Target, say: Say) -> Ru
     image = _writable(result.image, target.output)
     written = imaging.write(image, target.output, overwrite=target.overwrite, inputs=held, series_uid=target.series_uid)
     if written.clipped:
-        say(f"{target.output}: {written.clipped} values did not fit into the file's range and were clipped")
+        say(f"{target.output}: {written.clipped} value(s) did not fit into the file's range and were clipped")
     for note in written.notes:
         say(f"{target.output}: {note}")
     record = record_path(target.output)

@@ -158,7 +158,7 @@ def simulate_files(
     measured = simulate_image(simulation, image)
     written = imaging.write(measured, output, overwrite=overwrite, inputs=held)
     if written.clipped:
-        say(f"{output}: {written.clipped} values did not fit into the file's range and were clipped")
+        say(f"{output}: {written.clipped} value(s) did not fit into the file's range and were clipped")
     for note in written.notes:
         say(f"{output}: {note}")
     folder = output.parent

@@ -264,7 +264,7 @@ def test_changed_weights_are_refused(folder):
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    with pytest.raises(InputError, match="the weights were changed"):
+    with pytest.raises(InputError, match="one of them was changed"):
         read(folder)
 
 
@@ -578,6 +578,20 @@ def test_what_is_searched_on_small_images_takes_nothing_of_the_card_for_larger_o
         assert report.constants["lipschitz_Q"].evidence is Evidence.MEASURED
         assert report.remarks == ()
         assert any(guarantee.holds for guarantee in report.guarantees)
+
+
+@pytest.mark.parametrize(("config", "sides"), [(FREE, (64, 40, 24)), (RIDGE, (20, 20, 20))])
+def test_what_is_searched_is_no_larger_than_the_smallest_image(folder, monkeypatch, sides):
+    seen = []
+
+    def search(*_, side, **__):
+        seen.append(side)
+        return Hardest(Measured(0.5, "planted"), X, X, "planted")
+
+    monkeypatch.setattr(model_specs, "hardest_of_network", search)
+    for shape in ((200, 99), (40, 50), (90, 24)):
+        read(folder, 0.1).search(0, {"small": torch.zeros(1, 1, *shape), "large": torch.zeros(1, 1, 200, 200)})
+    assert tuple(seen) == sides
 
 
 def test_a_packaged_single_resolvent_out_of_its_range_names_what_denoises_better():

@@ -50,7 +50,10 @@ def test_a_search_that_finds_less_than_an_earlier_one_takes_nothing_back():
     assumed = replace(resolvent.properties, lipschitz_Q=Assumed(1.1, "other searches found that"))
     prior = Prior("a map", lambda stepsize: replace(resolvent, properties=assumed))
     assert believed(prior, Measured(0.99, "a search"), thorough=True) is prior
-    assert believed(prior, Measured(1.2, "a search"), thorough=True).resolvent(1.0).properties.lipschitz_Q.value == 1.2
+    for found in (Measured(1.05, "a counterexample"), Measured(1.2, "a harder one")):
+        for thorough in (True, False):
+            known = believed(prior, found, thorough=thorough).resolvent(1.0).properties
+            assert (known.lipschitz_Q, known.proximity) == (found, None)
 
 
 def test_a_search_that_comes_near_1_stands_for_no_contraction():

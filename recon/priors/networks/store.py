@@ -6,6 +6,7 @@ checked before a network is made.
 
 import dataclasses
 import hashlib
+import json
 from pathlib import Path
 
 import torch
@@ -73,28 +74,35 @@ def save(network: Network, folder: str | Path, *, overwrite: bool = False) -> No
     with replacing(target / WEIGHTS, overwrite=overwrite) as temporary:
         temporary.write_bytes(weights)
     with replacing(target / DESCRIPTION, overwrite=overwrite) as temporary:
-        temporary.write_text(describe(network.config, hashlib.sha256(weights).hexdigest()), encoding="utf-8")
+        temporary.write_text(describe(network.config, weights), encoding="utf-8")
 
 
 def load(folder: str | Path) -> Network:
     """The network in a folder, in evaluation mode.
 
     Raises:
-        InputError: A file is missing, too large or damaged, the weights are not those that the description names, or
-            are not those of its architecture, or hold NaN or infinity.
+        InputError: A file is missing, too large or damaged, the weights or the architecture are not those that were
+            written, or do not belong to each other, or the weights hold NaN or infinity.
     """
     path = Path(folder)
     table = read_toml(path / DESCRIPTION, "network", InputError)
     config = read_config(table, str(path / DESCRIPTION))
     content = read_bytes(path / WEIGHTS)
-    found = hashlib.sha256(content).hexdigest()
+    found = fingerprint(config.family, table["architecture"], content)
     if found != table["sha256"]:
         raise InputError(
-            f"{path / WEIGHTS}: the file has sha256 {found[:16]}..; expected {str(table['sha256'])[:16]}.., as "
-            f"{DESCRIPTION} says: the weights were changed, or belong to another network."
+            f"{path}: the weights and the architecture have sha256 {found[:16]}..; expected "
+            f"{str(table['sha256'])[:16]}.., as {DESCRIPTION} says: one of them was changed or cut off, or is of "
+            "another network."
         )
     tensors = decode(content, str(path / WEIGHTS))
     return with_weights(config, tensors, str(path / WEIGHTS))
+
+
+def fingerprint(family: str, stated: object, weights: bytes) -> str:
+    """The sha256 of the weights with the architecture as it is stated: what is known of a network is known of both."""
+    architecture = json.dumps({"family": family, "architecture": stated})
+    return hashlib.sha256(hashlib.sha256(weights).digest() + architecture.encode()).hexdigest()
 
 
 def with_weights(config: Config, tensors: dict[str, Tensor], origin: str) -> Network:
@@ -124,10 +132,11 @@ def with_weights(config: Config, tensors: dict[str, Tensor], origin: str) -> Net
     return network.eval()
 
 
-def describe(config: Config, sha256: str) -> str:
+def describe(config: Config, weights: bytes) -> str:
     """The text of ``network.toml``."""
-    fields = dataclasses.asdict(config).items()
-    lines = [f"{name} = {write_value(value)}" for name, value in fields]
+    stated = dataclasses.asdict(config)
+    sha256 = fingerprint(config.family, stated, weights)
+    lines = [f"{name} = {write_value(value)}" for name, value in stated.items()]
     head = [f"format = {FORMAT}", f'family = "{config.family}"', f'sha256 = "{sha256}"', "", "[architecture]"]
     return "\n".join([*head, *lines, ""])
 

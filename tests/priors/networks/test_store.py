@@ -1,5 +1,6 @@
 """Folders of networks: what was saved comes back, and what was tampered with does not."""
 
+import contextlib
 import json
 import tomllib
 
@@ -49,17 +50,18 @@ def edit(folder, before: str, after: str) -> None:
     (folder / store.DESCRIPTION).write_text(text.replace(before, after))
 
 
-def reseal(folder, content: bytes) -> None:
-    """Other weights, with the hash that makes them pass for the network's own."""
-    import hashlib  # noqa: PLC0415
-
-    old = tomllib.loads((folder / store.DESCRIPTION).read_text())["sha256"]
-    (folder / store.WEIGHTS).write_bytes(content)
-    edit(folder, old, hashlib.sha256(content).hexdigest())
+def reseal(folder, content: bytes | None = None) -> None:
+    """Other weights, or another architecture, with the hash that makes them pass for the network's own."""
+    table = tomllib.loads((folder / store.DESCRIPTION).read_text())
+    if content is not None:
+        (folder / store.WEIGHTS).write_bytes(content)
+    weights = (folder / store.WEIGHTS).read_bytes()
+    edit(folder, table["sha256"], store.fingerprint(table["family"], table["architecture"], weights))
 
 
 def test_a_description_from_before_a_key_was_added_has_its_default(folder) -> None:
     edit(folder, "coarse = 0.0\ndivisor = 1.0\nclip = 0.0\n", "")
+    reseal(folder)
     config = load(folder).config
     assert (config.coarse, config.divisor, config.clip) == (0.0, 1.0, 0.0)
 
@@ -84,9 +86,23 @@ def test_a_description_from_before_a_key_was_added_has_its_default(folder) -> No
 )
 def test_a_description_that_does_not_fit_is_refused_in_a_sentence(folder, before, after, words) -> None:
     edit(folder, before, after)
+    with contextlib.suppress(tomllib.TOMLDecodeError):
+        reseal(folder)
     with pytest.raises(InputError, match=words) as refusal:
         load(folder)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("clip = 0.0", "clip = 0.5"), ("slope = 0.01", "slope = 0.5"), ("clip = 0.0\n", ""), ("zero", "circular")],
+)
+def test_an_architecture_that_was_edited_is_refused_because_what_is_known_is_of_the_one_that_was_written(
+    folder, before, after
+) -> None:
+    edit(folder, before, after)
+    with pytest.raises(InputError, match=r"the weights and the architecture have sha256 .*one of them was changed"):
+        load(folder)
 
 
 def test_tampered_and_truncated_weights_are_refused(folder) -> None:
@@ -95,7 +111,7 @@ def test_tampered_and_truncated_weights_are_refused(folder) -> None:
     changed[-1] ^= 1
     for wrong in (bytes(changed), content[:-4], content + b"\0", b""):
         (folder / store.WEIGHTS).write_bytes(wrong)
-        with pytest.raises(InputError, match=r"has sha256 .*; expected .*the weights were changed"):
+        with pytest.raises(InputError, match=r"have sha256 .*; expected .* was changed or cut off"):
             load(folder)
     reseal(folder, content[:-4])
     with pytest.raises(InputError, match="truncated or damaged"):
