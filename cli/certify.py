@@ -68,8 +68,9 @@ def operator(  # noqa: PLR0913, PLR0917  one for each option
 @click.option("--image", "images", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
               help="Begin the search for violations in this image too, where the derivative is largest.")  # fmt: skip
 @click.option("--side", type=click.IntRange(8, 512), metavar="N",
-              help="Height and width of what is searched; small images expand most.  [default: the card's, or 32; with "
-                   "--image up to 64; of a potential 20]")  # fmt: skip
+              help="Height and width of what is searched; small images expand most.  [default: the least that the card "
+                   "speaks of, from 32 on; with --image from 64 on, but no more than an image has; of a potential 20]",
+              )  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Of what is measured.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @talk_options

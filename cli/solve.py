@@ -52,7 +52,7 @@ _PROBLEM_OPTIONS = (
         "--tolerance",
         type=NUMBER,
         metavar="T",
-        help="Relative residual to stop at.  [default: what suits the method, 1e-5 to 5e-3; --dry-run says which]",
+        help="Relative residual to stop at.  [default: what suits method and prior, 1e-5 or more; --dry-run says it]",
     ),
     click.option("--require-certificate", is_flag=True, default=None, help="Refuse to run without a guarantee."),
     click.option("--seed", type=WHOLE_NUMBER, metavar="N", help="Of whatever is random.  [default: 0]"),

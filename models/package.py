@@ -154,8 +154,9 @@ def searched(copy: Path, starts: dict[str, Tensor]) -> tuple[Report, list[Search
         click.echo(f"on images of {side} x {side}:")
         found += certify_prior(spec, side=side, say=click.echo).searches
     every = [*report.searches, *found]
+    window = min([_WINDOW, *(min(image.shape[-2:]) for image in starts.values())])
     return report, [
-        Search(float(parse_spec(each.prior).options["sigma"]), each.side or _WINDOW, each.found) for each in every
+        Search(float(parse_spec(each.prior).options["sigma"]), each.side or window, each.found) for each in every
     ]
 
 
@@ -191,7 +192,7 @@ def of_run(run: Path) -> Recipe:
 def in_force(recipe: Recipe) -> dict[str, Any]:
     """What a recipe says, without the details of a penalty that weighs nothing."""
     stated: dict[str, Any] = to_json(recipe)
-    return stated if recipe.penalty.weight else {name: value for name, value in stated.items() if name != "penalty"}
+    return stated if recipe.penalty.weight else stated | {"penalty": {"weight": 0.0}}
 
 
 def differing(wanted: Any, given: Any, where: str = "") -> None:

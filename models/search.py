@@ -9,11 +9,25 @@ it finds more than 1 on images of which the card would speak, nothing is written
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import click
-from recon.models.package import copied, differing, in_force, known, named, of_run, searched, starts_of, worst, write
+from recon.models.package import (
+    Search,
+    copied,
+    differing,
+    in_force,
+    known,
+    named,
+    of_run,
+    searched,
+    starts_of,
+    worst,
+    write,
+)
 
 from recon.catalogue import CARD, read_card
+from recon.evidence import Measured
 from recon.training import read_recipe
 
 
@@ -29,12 +43,24 @@ def main(folder: Path, validation: Path) -> None:
         copied(folder, Path(copy), None, 1.0)  # without the card, which the certificate would believe
         report, searches = searched(Path(copy), starts_of(recipe, validation))
         certificate = named(report, Path(copy), folder.resolve().name)
+    searches += earlier(card, searches)
     if (most := worst(searches)) > 1:
         raise SystemExit(f"{folder}: a search found {most:.6g}; expected at most 1, so nothing was written.")
     write(folder / "certificate.json", certificate)
     found = known(recipe, report, searches)
     kept = {name: value for name, value in card.items() if name in found or name != "searches"}  # none with a proof
     write(folder / CARD, kept | found)
+
+
+def earlier(card: dict[str, Any], searches: list[Search]) -> list[Search]:
+    """Those on the card at other levels or on other sides: of the same weights they found what they found."""
+    again = {(f"{search.noise:.6g}", search.side) for search in searches}
+    listed = [
+        Search(float(each["noise"]), int(each["side"]), Measured(float(each["value"]), str(each["how"])))
+        for each in card.get("searches", [])
+        if searches
+    ]
+    return [search for search in listed if (f"{search.noise:.6g}", search.side) not in again]
 
 
 if __name__ == "__main__":

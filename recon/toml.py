@@ -14,6 +14,9 @@ from recon.wording import suggestion
 MOST_BYTES = 2**20
 """Of a file that somebody wrote by hand; more is another kind of file, or an attack."""
 
+_WHOLE = 2**53
+"""The largest whole number below which every one has a float."""
+
 _SHOWN = 60
 """Letters of a value in an error."""
 
@@ -80,7 +83,9 @@ def _typed(name: str, value: object, hint: object, where: tuple[str, type[ReconE
         if isinstance(value, list) and len(value) <= largest and (length is None or len(value) == length):
             return tuple(_typed(name, item, items[0], where) for item in value)
     elif hint is float:
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        if isinstance(value, float) and math.isfinite(value):
+            return value
+        if type(value) is int and abs(value) <= _WHOLE:  # larger ones have no float, or another one
             return float(value)
     elif type(value) is hint and not (isinstance(value, int) and abs(value) > largest):
         return value

@@ -48,6 +48,8 @@ def at_most(name: str, constant: Constant, bound: float) -> Condition:
 
 def below(name: str, value: float, limit: Constant) -> Condition:
     """The condition ``0 < value < limit`` for a number of the user's choice."""
+    if value <= 0:
+        return Condition(name, value, ">", 0.0, False, limit.evidence, "a number above 0")
     return Condition(name, value, "<", limit.value, 0 < value < limit.value, limit.evidence, limit.how)
 
 
@@ -200,7 +202,7 @@ class Certificate:
             mark = "yes" if c.holds else "NO"
             relation = f" {c.relation}" if c.holds else f", not {c.relation}"
             numbers = f"{c.value:.4g}{relation} {c.bound:.4g}" if c.relation else ""
-            lines.append(f"  {mark:<3}  {c.name:<{width}}  {numbers:<18}  {c.evidence.value:<8}  {c.how}")
+            lines.append(f"  {mark:<3}  {c.name:<{width}}  {numbers:<20}  {c.evidence.value:<8}  {c.how}")
         return lines
 
 

@@ -65,7 +65,7 @@ def proximity(prior: ResolventProperties) -> Condition:
 def _expands(prior: ResolventProperties) -> bool:
     """Whether a counterexample to firm nonexpansiveness was found."""
     q = prior.lipschitz_Q
-    return q.evidence is Evidence.MEASURED and q.value - q.error > 1
+    return prior.counterexample is not None or (q.evidence is Evidence.MEASURED and q.value - q.error > 1)
 
 
 def evaluated_exactly(prior: ResolventProperties, what: str = "the prior") -> Condition:

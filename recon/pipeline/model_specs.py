@@ -14,7 +14,7 @@ from recon.certificates.refutation import Hardest, Search, Watch, believed, hard
 from recon.errors import UsageError
 from recon.evidence import Assumed, Evidence, Measured
 from recon.pipeline import options
-from recon.pipeline.network_levels import is_plain, is_potential, rounded, use_of
+from recon.pipeline.network_levels import OF_PRIOR, is_plain, is_potential, rounded, use_of
 from recon.pipeline.prior_specs import Setting
 from recon.pipeline.spec import Spec, unknown_name
 from recon.pipeline.weights import (
@@ -26,11 +26,14 @@ from recon.pipeline.weights import (
 )
 from recon.priors import Prior, box, weighted_prior
 from recon.priors.networks import PRECISIONS, Claim, Network, claim_of, learned_prior, load
-from recon.priors.networks.card import LARGEST_SIDE, LEAST_SIDE
+from recon.priors.networks.card import LEAST_SIDE
 from recon.priors.networks.store import DESCRIPTION, WEIGHTS
 
 LARGEST_LEVEL = 10.0
 """Of a noise level, on the [0, 1] scale of the images."""
+
+SEARCHED_SIDE = 8
+"""The least height and width of what is searched: smaller images are nothing but borders."""
 
 _QUICK, _THOROUGH = Search(rounds=1, steps=6, distances=(0.05,)), Search(distances=(0.05,))
 
@@ -66,15 +69,13 @@ class Model:
     @property
     def note(self) -> str:
         """What a user should know of the choice, or nothing; the certificate says what is done."""
-        better = self._better()
-        advice = f"; --prior model:{better} denoises better there" if better else ""
-        return "; ".join(f"{self.spec}: {remark.warning}{advice}" for remark in self.remarks)
+        return "; ".join(f"{self.spec}: {remark.warning}{self._advice(remark)}" for remark in self.remarks)
 
-    def _better(self) -> str:
-        """The packaged potential for the images of a packaged single resolvent."""
+    def _advice(self, remark: Remark) -> str:
+        """The packaged potential for the images of a packaged single resolvent, which does better out of its range."""
         name = f"proved-{(self.spec.value or '').partition('-')[2]}"
-        packaged = self.spec.name == "model" and is_plain(self.network)
-        return name if packaged and name in folders() else ""
+        packaged = self.spec.name == "model" and is_plain(self.network) and name in folders()
+        return f"; --prior model:{name} denoises better there" if packaged and remark.name == OF_PRIOR else ""
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -99,7 +100,7 @@ class Model:
                 where the derivative is largest.
             watch: Sees how far it is.
             side: Height and width of what is searched; ``None``: the least of which its card speaks, from 32 on, with
-                images from 64 on; of a potential 20; and never more than the smallest image has.
+                images from 64 on; of a potential 20; and no more than the smallest image has, but 8.
 
         Raises:
             UsageError: They have other channels than the network.
@@ -112,8 +113,9 @@ class Model:
         slow = is_potential(self.network)  # each value of a prox is an inner iteration, so fewer are looked at
         search = replace(_QUICK if slow else _THOROUGH, seed=seed)
         least = LEAST_SIDE if self.claim is None else max(LEAST_SIDE, self.claim.least_side)
-        smallest = min((min(image.shape[-2:]) for image in images.values()), default=LARGEST_SIDE)
-        side = side or min(20 if slow else max(64, least) if images else least, smallest)
+        usual = 20 if slow else max(64, least) if images else least
+        smallest = min((min(image.shape[-2:]) for image in images.values()), default=usual)
+        side = side or min(usual, max(SEARCHED_SIDE, smallest))
         found = hardest_of_network(self.network, self.level, images, side=side, search=search, watch=watch)
         believed(self.network.lipschitz_Q(self.level), found)
         return found.quotient if self.share == 1 else self._of_share(found)
@@ -121,9 +123,10 @@ class Model:
     def _of_share(self, found: Hardest) -> Measured:
         """Of ``(1 - a) Id + a Q``: a mean with 1, which bounds it, or where Q expands the quotient of that pair."""
         known, share = found.quotient, self.share
-        mean = 1 - share + share * min(known.value, 1.0)
+        mean, error = 1 - share + share * min(known.value, 1.0), share * known.error
+        how = f"{share:.3g} of what a search found of the network, {known.value:.6g}, and the rest 1; {known.how}"
         if known.value <= 1:
-            return replace(known, value=mean, error=share * known.error)
+            return Measured(mean, how, error)
         twin = self.network.frozen()
         if torch.equal(found.x, found.y):
             along = twin.derivative(found.x, self.level)
@@ -133,7 +136,7 @@ class Model:
             h = found.y - found.x
             image = twin.Q(found.y, self.level) - twin.Q(found.x, self.level)
         seen = float(torch.linalg.vector_norm((1 - share) * h + share * image) / torch.linalg.vector_norm(h))
-        return replace(known, value=max(seen, mean), error=share * known.error)
+        return Measured(max(seen, mean), how, error)
 
 
 def read_model(spec: Spec, setting: Setting) -> Model:

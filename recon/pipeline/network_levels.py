@@ -8,6 +8,9 @@ from recon.pipeline.weights import power_below
 from recon.priors import Prior, relaxed_prior, scaled_prior, weighted_prior
 from recon.priors.networks import ConvexRidge, Network
 
+OF_PRIOR = "the noise level of the prior"
+"""What a remark on a level outside of a network's range is about."""
+
 _ROUNDED = 5e-3
 """Levels are kept to three digits: one so near the end of a range is that end."""
 
@@ -61,7 +64,7 @@ class Use:
             return ()
         return (
             Remark(
-                "the noise level of the prior", self.sigma, low, high,
+                OF_PRIOR, self.sigma, low, high,
                 f"{self._done()}, so the theorem is what it was; how good the images are was not validated there",
             ),
         )  # fmt: skip

@@ -139,13 +139,13 @@ def require_complex(spec: Spec | None, operator: Spec) -> None:
     """Refuse a prior of real images for an operator of complex ones.
 
     Raises:
-        UsageError: The prior is a network.
+        UsageError: The prior takes real images only.
     """
     _, kind = (spec, None) if spec is None else _kind(spec)
     if kind is not None and kind.of_reals:
         raise UsageError(
             f"prior is {spec} and the operator {operator}; expected a prior of complex images, such as tv or wavelet, "
-            "because networks denoise real ones."
+            "because networks and denoisers take real ones."
         )
 
 

@@ -1,13 +1,14 @@
 """Attempts to refute that a prior is firmly nonexpansive, where nothing proves it."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 
 from recon.errors import GuaranteeError
 from recon.evidence import Evidence, Fact, Measured
-from recon.priors import Prior, Resolvent
+from recon.priors import Prior, Resolvent, ResolventProperties
 from recon.priors.resolvent import as_lipschitz_constant
 
 SLACK = 1e-3
@@ -24,15 +25,17 @@ def believed(prior: Prior, hardest: Measured, thorough: bool = False) -> Prior:
     """The prior with what was measured in place of what was assumed, or measured before, where that is refuted.
 
     After a thorough search it also takes the place of an assumption that it does not refute, but not of one above 1:
-    that rests on what an earlier search found, and only another counterexample says more of the images at hand.
+    that rests on what an earlier search found, which one that finds less does not take back. Where it still finds a
+    quotient above 1, that is kept as a counterexample.
 
     Raises:
         GuaranteeError: What was measured refutes a *proved* claim: the proof or the code is wrong.
     """
     known = prior.resolvent(1.0).properties
     claim = known.lipschitz_Q
-    bound = min(claim.value, 1.0) if claim.evidence is Evidence.ASSUMED else claim.value
-    refuted = hardest.value - hardest.error > bound * (1 + (_FINE if thorough else SLACK))
+    slack = 1 + (_FINE if thorough else SLACK)
+    certain = hardest.value - hardest.error
+    refuted = certain > claim.value * slack
     if claim.evidence is Evidence.PROVED:
         if refuted:
             raise GuaranteeError(
@@ -40,21 +43,32 @@ def believed(prior: Prior, hardest: Measured, thorough: bool = False) -> Prior:
                 f"{hardest.value:.6g}: the proof or the code is wrong, so nothing is guaranteed."
             )
         return prior
-    if not (refuted or (thorough and claim.evidence is Evidence.ASSUMED and claim.value <= 1)):
-        return prior
-    found = as_lipschitz_constant(hardest)
+    if refuted:
+        return _known(prior, lambda known: _refuted(known, hardest))
+    if claim.evidence is Evidence.ASSUMED and certain > slack:
+        return _known(prior, lambda known: replace(known, counterexample=hardest, proximity=None))
+    if claim.evidence is Evidence.ASSUMED and thorough and claim.value <= 1:
+        return _known(prior, lambda known: _measured(known, hardest))
+    return prior
 
+
+def _known(prior: Prior, change: Callable[[ResolventProperties], ResolventProperties]) -> Prior:
     def resolvent(stepsize: float) -> Resolvent:
         assumed = prior.resolvent(stepsize)
-        properties = replace(assumed.properties, lipschitz_Q=found)
-        if refuted:  # what followed from the claim is refuted with it
-            known = properties
-            properties = replace(known, attains=_proved(known.attains), everywhere=_proved(known.everywhere))
-        if found.value > 1:
-            properties = replace(properties, proximity=None)
-        return replace(assumed, properties=properties)
+        return replace(assumed, properties=change(assumed.properties))
 
     return replace(prior, resolvent=resolvent)
+
+
+def _measured(known: ResolventProperties, hardest: Measured) -> ResolventProperties:
+    found = as_lipschitz_constant(hardest)
+    return replace(known, lipschitz_Q=found, proximity=None if found.value > 1 else known.proximity)
+
+
+def _refuted(known: ResolventProperties, hardest: Measured) -> ResolventProperties:
+    """What followed from the claim is refuted with it."""
+    found = _measured(known, hardest)
+    return replace(found, attains=_proved(known.attains), everywhere=_proved(known.everywhere))
 
 
 def _proved(fact: Fact | None) -> Fact | None:

@@ -88,7 +88,7 @@ def relaxed(resolvent: Resolvent, share: float) -> Resolvent:
     contracts, nonexpansive = q.value + q.error < 1, q.value + q.error <= 1
     strong = Fact(q.evidence, f"Lip(Q) < 1 makes the prior strongly monotone, {why}; {q.how}")
     onto = Fact(q.evidence, f"(1 - a) Id + a J is onto where J is monotone; {q.how}")
-    how = f"{q.how}; {share:g} of it, and the rest 1"
+    how = f"{q.how}; {share:.4g} of it, and the rest 1"
     part = replace(q, value=1 - share + share * q.value, error=share * q.error, how=how)
     if q.evidence is Evidence.MEASURED and not nonexpansive:
         part = Assumed(part.value, f"{how}, which bounds Lip(Q) from above where it is right")  # refutes nothing

@@ -30,6 +30,7 @@ class ResolventProperties:
         error: A bound of ||J(x) - exact J(x)|| / ||x||: zero for a closed form, positive for an inner iteration.
         scale_free: Why J is the resolvent of D M for every positive diagonal D as well (M is zero, or the normal cone
             of a box), or ``None``; a step size that varies over the image fits no other resolvent.
+        counterexample: A quotient above 1 that a search found, where ``lipschitz_Q`` is assumed to be more than that.
     """
 
     lipschitz_Q: Constant
@@ -40,6 +41,7 @@ class ResolventProperties:
     bounded: Fact | None = None
     error: Constant = CLOSED_FORM
     scale_free: Fact | None = None
+    counterexample: Measured | None = None
 
 
 @final

@@ -209,14 +209,16 @@ _CORNER: dict[str, Any] = {
 
 def _draw_history(axes: "Axes", history: Sequence[tuple[int, float]]) -> None:
     points = [(step, value) for step, value in history if value > 0 and np.isfinite(value)]
+    ended = next((step for step, value in history if value == 0), None)
     axes.set_title("fixed-point residual, relative", loc="left", pad=4)
     if points:
         steps, values = zip(*points, strict=True)
         axes.semilogy(steps, values, color=ACCENT, linewidth=1.3, marker="o" if len(points) < 12 else "", markersize=3)
-        ended = next((step for step, value in history if value == 0), None)
         if ended is not None:  # which has no place on the axis
             axes.set_xlim(right=max(ended, *steps))
             axes.annotate(f"0 at step {ended}", (ended, 0), (-4, 4), **_CORNER)
+    elif ended is not None:
+        axes.text(0.5, 0.5, f"0 at step {ended}", ha="center", transform=axes.transAxes, color=GREY)
     else:
         axes.text(0.5, 0.5, "nothing was iterated", ha="center", transform=axes.transAxes, color=GREY)
     axes.set_xlabel("step", fontsize=8)

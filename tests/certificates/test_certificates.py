@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from recon.certificates import (
+    Certificate,
     certify_condat_vu,
     certify_davis_yin,
     certify_douglas_rachford,
@@ -18,6 +19,7 @@ from recon.certificates import (
     certify_smooth_fista,
     certify_tseng,
 )
+from recon.certificates.certificate import below
 from recon.evidence import Assumed, Evidence, Fact, Measured, Proved
 from recon.operators import Buffer, OperatorProperties, Weights
 from recon.operators.mismatch import Mismatch
@@ -177,6 +179,13 @@ def test_json_is_plain_and_complete(theorem):
 def test_the_printed_certificate_shows_every_condition(theorem):
     certificate = theorem()
     assert all(condition.name in str(certificate) for condition in certificate.conditions)
+
+
+@pytest.mark.parametrize(("value", "said"), [(1.0, "1 < 2 "), (2.5, "2.5, not < 2 "), (-1.0, "-1, not > 0 ")])
+def test_a_number_is_compared_with_the_end_that_it_is_beyond(value, said):
+    condition = below("a step", value, Proved(2.0, "a norm"))
+    assert condition.holds == (value == 1.0)
+    assert f"a step  {said}" in str(Certificate("a theorem", "it ends", (condition,)))
 
 
 # The intervals from both sides, on x -> A^T A x with largest eigenvalue L (no prior: the sharp case).

@@ -145,6 +145,7 @@ def test_a_share_of_what_expands_is_refuted_by_its_own_secant_only(tmp_path, mon
     assert chosen.search(0, {}).value == 1.0
     be(1.1)
     assert chosen.search(0, {}).value == pytest.approx(1.025)
+    assert chosen.search(0, {}).how == "0.25 of what a search found of the network, 1.1, and the rest 1; a search"
 
 
 @pytest.mark.parametrize("config", [RIDGE])
@@ -543,7 +544,7 @@ SEARCHES = [{"side": 12, "value": 1.02}, {"side": 24, "value": 1.1}, {"side": 64
 
 @pytest.mark.parametrize("config", [FREE])
 @pytest.mark.parametrize("least", [{}, {"least_side": 48}])
-@pytest.mark.parametrize(("searches", "smaller"), [(None, 1.0), ("none", 1.0), (SEARCHES, 1.1)])
+@pytest.mark.parametrize(("searches", "smaller"), [(None, 1.0), ("none", 1.0), ([], 1.0), (SEARCHES, 1.1)])
 def test_what_a_card_measured_stands_for_images_as_large_as_those_that_were_searched(folder, least, searches, smaller):
     """Of smaller ones what their searches found is assumed."""
     card = {"lipschitz_Q": {"value": 1.0, "evidence": "measured", "how": "a search"} | least, "searches": searches}
@@ -555,6 +556,7 @@ def test_what_a_card_measured_stands_for_images_as_large_as_those_that_were_sear
         known = prior.resolvent(1.0).properties.lipschitz_Q
         assert (known.value, known.evidence) == (1.0 if evidence is Evidence.MEASURED else smaller, evidence)
         assert f"sides of {side} pixels and more" in known.how
+        assert ("no search is on it" in known.how) == (evidence is Evidence.ASSUMED and searches is not SEARCHES)
         assert measured_on_card(folder, shape) == known
 
 
@@ -580,7 +582,7 @@ def test_what_is_searched_on_small_images_takes_nothing_of_the_card_for_larger_o
         assert any(guarantee.holds for guarantee in report.guarantees)
 
 
-@pytest.mark.parametrize(("config", "sides"), [(FREE, (64, 40, 24)), (RIDGE, (20, 20, 20))])
+@pytest.mark.parametrize(("config", "sides"), [(FREE, (64, 40, 24, 8)), (RIDGE, (20, 20, 20, 8))])
 def test_what_is_searched_is_no_larger_than_the_smallest_image(folder, monkeypatch, sides):
     seen = []
 
@@ -589,7 +591,7 @@ def test_what_is_searched_is_no_larger_than_the_smallest_image(folder, monkeypat
         return Hardest(Measured(0.5, "planted"), X, X, "planted")
 
     monkeypatch.setattr(model_specs, "hardest_of_network", search)
-    for shape in ((200, 99), (40, 50), (90, 24)):
+    for shape in ((200, 99), (40, 50), (90, 24), (3, 50)):
         read(folder, 0.1).search(0, {"small": torch.zeros(1, 1, *shape), "large": torch.zeros(1, 1, 200, 200)})
     assert tuple(seen) == sides
 

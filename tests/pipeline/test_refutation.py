@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from recon import priors
+from recon.certificates.conditions import firmly_nonexpansive, proximity
 from recon.errors import GuaranteeError
 from recon.evidence import Assumed, Evidence, Fact, Measured, Proved
 from recon.imaging import ValueRange, from_array
@@ -50,10 +51,16 @@ def test_a_search_that_finds_less_than_an_earlier_one_takes_nothing_back():
     assumed = replace(resolvent.properties, lipschitz_Q=Assumed(1.1, "other searches found that"))
     prior = Prior("a map", lambda stepsize: replace(resolvent, properties=assumed))
     assert believed(prior, Measured(0.99, "a search"), thorough=True) is prior
-    for found in (Measured(1.05, "a counterexample"), Measured(1.2, "a harder one")):
-        for thorough in (True, False):
-            known = believed(prior, found, thorough=thorough).resolvent(1.0).properties
-            assert (known.lipschitz_Q, known.proximity) == (found, None)
+    less, more, assumed_too = Measured(1.05, "a counterexample"), Measured(1.2, "a harder one"), assumed.attains
+    for thorough in (True, False):
+        known = believed(prior, less, thorough=thorough).resolvent(1.0).properties
+        assert (known.lipschitz_Q, known.counterexample, known.proximity) == (assumed.lipschitz_Q, less, None)
+        assert known.attains is assumed_too
+        assert firmly_nonexpansive(known).refuted
+        assert proximity(known).refuted
+        known = believed(prior, more, thorough=thorough).resolvent(1.0).properties
+        assert (known.lipschitz_Q, known.counterexample, known.proximity) == (more, None, None)
+    assert not firmly_nonexpansive(assumed).refuted
 
 
 def test_a_search_that_comes_near_1_stands_for_no_contraction():

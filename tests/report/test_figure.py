@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from recon.errors import OutputError
 from recon.imaging import ValueRange, read
 from recon.report import solve_figure, volume_figure
-from recon.report.figure import _detail, _limits, _scale_of
+from recon.report.figure import _detail, _draw_history, _limits, _scale_of
 from recon.report.volume_figure import _middles
 
 UNIT = ValueRange(0.0, 255.0)
@@ -36,9 +37,18 @@ def test_grey_colour_stacks_and_tiny_images_are_drawn(tmp_path: Path, shape: tup
 def test_truth_sizes_that_differ_and_degenerate_histories_are_drawn(tmp_path: Path) -> None:
     draw(tmp_path / "a.png", truth=torch.rand(1, 1, 40, 60), value_range=ValueRange(-1024, 3071, "HU"))
     small, constant = torch.rand(1, 1, 20, 30), torch.zeros(1, 1, 40, 60)
-    for number, history in enumerate([[], [(1, 0.0)], [(1, float("nan"))], [(1, 0.1)]]):
+    for number, history in enumerate([[], [(1, 0.0)], [(1, float("nan"))], [(1, 0.1)], [(1, 0.1), (10, 0.0)]]):
         sentence = {"title": "$x^2_", "value_range": UNIT, "certificate_sentence": "A $ sentence."}
         solve_figure(tmp_path / f"{number}.png", small, constant, small * 0, history, **sentence)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("history", "said"), [([(1, 0.0)], "0 at step 1"), ([(1, 0.1), (10, 0.0)], "0 at step 10")])
+def test_a_residual_of_zero_has_no_place_on_the_axis_and_is_said(history: list[tuple[int, float]], said: str) -> None:
+    axes = Figure().subplots()
+    _draw_history(axes, history)
+    assert [text.get_text() for text in axes.texts] == [said]
+    if len(history) > 1:
+        assert axes.get_xlim()[1] == 10
 
 
 def test_frequencies_and_sinograms_are_drawn_on_their_own_scale(tmp_path: Path) -> None:

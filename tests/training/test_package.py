@@ -70,7 +70,7 @@ def packaged(run, package, images):
 
 
 def test_a_network_that_expands_is_divided_until_a_search_finds_no_more(folders, monkeypatch):
-    monkeypatch.setattr(packaging, "_SIDES", (12, 16))
+    monkeypatch.setattr(packaging, "_SIDES", (12, 48))
     run, package, images = folders
     found = certify.certify_prior(certify.Spec("folder", value=str(run))).constants["lipschitz_Q_attack"].value
     assert found > 1.05
@@ -85,7 +85,7 @@ def test_a_network_that_expands_is_divided_until_a_search_finds_no_more(folders,
     assert card.evidence == "measured"
     written = catalogue.read_card(package)
     assert written["packaged"] == {"clip": network.config.clip, "divisor": network.config.divisor}
-    assert {search["side"] for search in written["searches"]} == {12, 16, 64}
+    assert {search["side"] for search in written["searches"]} == {12, 40, 48}  # the images have 40
     assert {search["noise"] for search in written["searches"]} == {0.1}
     claimed, least = written["lipschitz_Q"], written["lipschitz_Q"]["least_side"]
     assert claimed["value"] == max(each["value"] for each in written["searches"] if each["side"] >= least)
@@ -123,7 +123,7 @@ def test_a_network_with_a_proof_is_searched_from_images_only_and_never_divided(t
 
 
 def test_an_earlier_divisor_is_begun_with(folders, monkeypatch):
-    monkeypatch.setattr(packaging, "_SIDES", (12,))
+    monkeypatch.setattr(packaging, "_SIDES", (12, 48))
     run, package, images = folders
     arguments = [str(run), str(package), "--validation", str(images), "--test", f"Scenes={images}", "--divide", "4"]
     outcome = CliRunner().invoke(main, arguments)
@@ -132,22 +132,28 @@ def test_an_earlier_divisor_is_begun_with(folders, monkeypatch):
 
 
 def test_a_package_is_searched_anew_and_keeps_its_figures(folders, monkeypatch):
-    monkeypatch.setattr(packaging, "_SIDES", (12,))
+    monkeypatch.setattr(packaging, "_SIDES", (12, 48))
     run, package, images = folders
     assert packaged(run, package, images).exit_code == 0
     before = {name: (package / name).read_text() for name in ("card.json", "certificate.json")}
-    stale = json.loads(before["card.json"]) | {"attack": None, "searches": [], "lipschitz_Q": None}
+    other = {"noise": 0.07, "side": 12, "value": 0.5, "how": "at a level between those of the search"}
+    listed = json.loads(before["card.json"])
+    stale = listed | {"attack": None, "searches": [*listed["searches"][:1], other], "lipschitz_Q": None}
     (package / "card.json").write_text(json.dumps(stale))
     (package / "certificate.json").write_text("{}")
     (package / "config.toml").write_text(CONFIG.replace("A test", "Other words"))
     outcome = CliRunner().invoke(search_again, [str(package), "--validation", str(images)])
     assert outcome.exit_code == 0, outcome.output
-    assert (package / "card.json").read_text() == before["card.json"].replace("A test", "Other words")
+    anew = json.loads((package / "card.json").read_text())
+    assert anew["about"]["title"] == anew["recipe"]["about"]["title"] == "Other words"
+    assert anew["searches"] == [*listed["searches"], other]
+    kept = {name: value for name, value in listed.items() if name not in ("about", "recipe", "searches")}
+    assert {name: anew[name] for name in kept} == kept
     assert (package / "certificate.json").read_text() == before["certificate.json"]
 
 
 def test_a_package_that_expands_is_named_and_left_as_it_is(folders, monkeypatch):
-    monkeypatch.setattr(packaging, "_SIDES", (12,))
+    monkeypatch.setattr(packaging, "_SIDES", (12, 48))
     run, _, images = folders
     (run / "config.toml").write_text(CONFIG)
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}

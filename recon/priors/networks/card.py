@@ -26,21 +26,22 @@ class Claim:
     Attributes:
         value: The largest Lipschitz quotient of Q that a search found.
         least_side: Height and width of the smallest image of which that is said.
-        smaller: The largest that searches of smaller images found.
+        smaller: The largest that searches of smaller images found; ``None`` where there were none.
     """
 
     value: float
     least_side: int
-    smaller: float = 1.0
+    smaller: float | None = None
 
     def on(self, image_shape: tuple[int, ...] | None) -> Measured | Assumed:
         """What is known of Q on images of a (height, width), with whatever before it; ``None``: of the claimed ones."""
         if image_shape is not None and min(image_shape[-2:]) < self.least_side:
             height, width = image_shape[-2:]
+            known = "no search is on it" if self.smaller is None else f"its searches found {self.smaller:.4g}"
             return Assumed(
-                max(1.0, self.value, self.smaller),
+                max(1.0, self.value, self.smaller or 0.0),
                 f"the card of the network speaks of sides of {self.least_side} pixels and more, and not of "
-                f"{height} x {width}; of smaller ones its searches found {self.smaller:.4g}",
+                f"{height} x {width}; of smaller ones {known}",
             )
         return Measured(
             self.value, f"the card of the network, on sides of {self.least_side} pixels and more: a lower bound"
@@ -70,12 +71,12 @@ def claim_of(folder: Path) -> Claim | None:
     return Claim(float(value), least, _found_below(least, card.get("searches")))
 
 
-def _found_below(least: int, searches: object) -> float:
+def _found_below(least: int, searches: object) -> float | None:
     """The largest quotient among the searches of smaller images; what is no search is none."""
     found = [each for each in searches if isinstance(each, dict)] if isinstance(searches, list) else []
     pairs = [(each.get("side"), each.get("value")) for each in found]
     small = [v for side, v in pairs if isinstance(side, int) and side < least and isinstance(v, int | float)]
-    return max((float(value) for value in small if math.isfinite(value)), default=1.0)
+    return max((float(value) for value in small if math.isfinite(value)), default=None)
 
 
 def measured_on_card(folder: Path, image_shape: tuple[int, ...] | None = None) -> Measured | Assumed | None:

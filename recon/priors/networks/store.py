@@ -23,13 +23,11 @@ from recon.wording import suggestion
 
 DESCRIPTION = "network.toml"
 WEIGHTS = "weights.safetensors"
-FORMAT = 1
+FORMAT = 2
+"""Raised when a key changes its meaning: from 2 on the hash is of the architecture too."""
 
 _LARGEST = 4096
 """Of a number in an architecture."""
-
-_LATER = ("coarse", "divisor", "clip")
-"""Keys of an architecture that folders from before them lack: their defaults are what those networks are."""
 
 _CONFIGS: dict[str, type[Config]] = {
     "DnCNN": DnCNNConfig,
@@ -155,7 +153,7 @@ def read_config(table: dict[str, object], origin: str) -> Config:
         raise InputError(f"{origin}: the family {family!r} is unknown; {suggestion(str(family), _CONFIGS)}.")
     if not isinstance(stated, dict):
         raise InputError(f"{origin}: architecture = {stated!r}; expected a table.")
-    _expect(stated, tuple(field.name for field in dataclasses.fields(_CONFIGS[family])), origin, _LATER)
+    _expect(stated, tuple(field.name for field in dataclasses.fields(_CONFIGS[family])), origin)
     return architecture(family, stated, origin, InputError)
 
 
@@ -171,9 +169,9 @@ def architecture(family: str, stated: dict[str, object], origin: str, failure: t
     return _CONFIGS[family](**values)
 
 
-def _expect(table: dict[str, object], names: tuple[str, ...], origin: str, free: tuple[str, ...] = ()) -> None:
+def _expect(table: dict[str, object], names: tuple[str, ...], origin: str) -> None:
     for name in sorted(table.keys() - set(names)):
         raise InputError(f"{origin}: the key {name!r} is unknown; {suggestion(name, names)}.")
     for name in names:
-        if name not in table and name not in free:
+        if name not in table:
             raise InputError(f"{origin}: the key {name!r} is missing; expected {', '.join(names)}.")

@@ -59,13 +59,6 @@ def reseal(folder, content: bytes | None = None) -> None:
     edit(folder, table["sha256"], store.fingerprint(table["family"], table["architecture"], weights))
 
 
-def test_a_description_from_before_a_key_was_added_has_its_default(folder) -> None:
-    edit(folder, "coarse = 0.0\ndivisor = 1.0\nclip = 0.0\n", "")
-    reseal(folder)
-    config = load(folder).config
-    assert (config.coarse, config.divisor, config.clip) == (0.0, 1.0, 0.0)
-
-
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
@@ -76,11 +69,12 @@ def test_a_description_from_before_a_key_was_added_has_its_default(folder) -> No
         ("features = 2", "features = 100000000", "features = 100000000; expected a whole number of at most 4096"),
         ("features = 2", "features = true", "features = true; expected a whole number"),
         ("slope = 0.01", "slope = nan", "slope = nan; expected a number"),
+        pytest.param("slope = 0.01", f"slope = 1{400 * '0'}", "slope = 1000.*; expected a number", id="no float"),
         ("slope = 0.01", 'slope = "steep"', 'slope = "steep"; expected a number'),
         ("noise_range = [0.0, 0.0]", "noise_range = [0.0]", r"noise_range = \[0.0\]; expected a list of 2 numbers"),
         ('padding = "zero"', 'padding = "reflect"', "the architecture is not valid: padding: 'reflect' is not covered"),
         ('family = "DnCNN"', 'family = "DnCNNN"', "the family 'DnCNNN' is unknown; did you mean 'DnCNN'"),
-        ("format = 1", "format = 2", "format = 2; expected 1"),
+        ("format = 2", "format = 1", "format = 1; expected 2"),
         ("[architecture]", "architecture = 3", "is not valid TOML|expected a table|is unknown"),
     ],
 )
@@ -95,7 +89,7 @@ def test_a_description_that_does_not_fit_is_refused_in_a_sentence(folder, before
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [("clip = 0.0", "clip = 0.5"), ("slope = 0.01", "slope = 0.5"), ("clip = 0.0\n", ""), ("zero", "circular")],
+    [("clip = 0.0", "clip = 0.5"), ("slope = 0.01", "slope = 0.5"), ("zero", "circular")],
 )
 def test_an_architecture_that_was_edited_is_refused_because_what_is_known_is_of_the_one_that_was_written(
     folder, before, after
