@@ -72,10 +72,10 @@ class Model:
         return "; ".join(f"{self.spec}: {remark.warning}{self._advice(remark)}" for remark in self.remarks)
 
     def _advice(self, remark: Remark) -> str:
-        """The packaged potential for the images of a packaged single resolvent, which does better out of its range."""
+        """Names the packaged potential, which usually does better than a packaged single resolvent out of its range."""
         name = f"proved-{(self.spec.value or '').partition('-')[2]}"
         packaged = self.spec.name == "model" and is_plain(self.network) and name in folders()
-        return f"; --prior model:{name} denoises better there" if packaged and remark.name == OF_PRIOR else ""
+        return f"; --prior model:{name} usually denoises better there" if packaged and remark.name == OF_PRIOR else ""
 
     @property
     def levels(self) -> tuple[float, ...]:

@@ -539,7 +539,14 @@ def test_a_card_says_what_was_measured_and_an_attack_may_exceed_it(folder, state
     assert refuted.attains is None
 
 
-SEARCHES = [{"side": 12, "value": 1.02}, {"side": 24, "value": 1.1}, {"side": 64, "value": 9.0}, {"side": 16}, None]
+SEARCHES = [
+    {"side": 9, "value": 10**400},
+    {"side": 12, "value": 1.02},
+    {"side": 24, "value": 1.1},
+    {"side": 64, "value": 9.0},
+    {"side": 16},
+    None,
+]
 
 
 @pytest.mark.parametrize("config", [FREE])
@@ -620,6 +627,7 @@ def test_a_folder_without_a_card_and_a_proved_one_have_nothing_measured(tmp_path
         {"value": float("inf")},
         {"value": 1.0, "least_side": "9"},
         {"value": 1.0, "least_side": 10**9},
+        {"value": 10**400},
     ],
 )
 def test_a_card_without_a_measurement_is_refused(folder, stated):

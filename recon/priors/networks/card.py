@@ -1,6 +1,5 @@
 """What the card beside a network says of it, as evidence."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -16,6 +15,9 @@ otherwise."""
 
 LARGEST_SIDE = 512
 """Of the images of which a claim may begin."""
+
+_MOST = 1e300
+"""Of a quotient: there are whole numbers in JSON that no float can hold."""
 
 
 @final
@@ -63,7 +65,7 @@ def claim_of(folder: Path) -> Claim | None:
         return None
     value, least = known.get("value"), known.get("least_side", LEAST_SIDE)
     fits = isinstance(least, int) and 1 <= least <= LARGEST_SIDE  # images of that side are searched
-    if not isinstance(value, int | float) or not 0 < value < math.inf or not fits:
+    if not isinstance(value, int | float) or not 0 < value < _MOST or not fits:
         raise InputError(
             f"{folder / CARD}: lipschitz_Q = {stated!r}; expected a positive value in it and, as least_side, 1 to "
             f"{LARGEST_SIDE} pixels, as recon train and models/package.py write it."
@@ -76,7 +78,7 @@ def _found_below(least: int, searches: object) -> float | None:
     found = [each for each in searches if isinstance(each, dict)] if isinstance(searches, list) else []
     pairs = [(each.get("side"), each.get("value")) for each in found]
     small = [v for side, v in pairs if isinstance(side, int) and side < least and isinstance(v, int | float)]
-    return max((float(value) for value in small if math.isfinite(value)), default=None)
+    return max((float(value) for value in small if 0 < value < _MOST), default=None)
 
 
 def measured_on_card(folder: Path, image_shape: tuple[int, ...] | None = None) -> Measured | Assumed | None:
