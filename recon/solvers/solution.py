@@ -1,5 +1,6 @@
-"""How a run ended, as a value."""
+"""The outcome of a run, as a value."""
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, final
@@ -7,14 +8,17 @@ from typing import Any, final
 from torch import Tensor
 
 from recon.certificates.certificate import Certificate
+from recon.evidence import Evidence
 
 
 class Status(StrEnum):
     """How the run of one batch item ended."""
 
     CONVERGED = "converged"
+    STOPPED_EARLY = "stopped early"
     OUT_OF_STEPS = "out of steps"
     STALLED = "stalled"
+    DRIFTING = "drifting"
     DIVERGED = "diverged"
     NOT_FINITE = "not finite"
     INTERRUPTED = "interrupted"
@@ -26,13 +30,47 @@ class Status(StrEnum):
 
 
 _SENTENCES = {
-    Status.CONVERGED: "The relative residual fell below the tolerance.",
-    Status.OUT_OF_STEPS: "The budget of steps ran out before the residual fell below the tolerance.",
-    Status.STALLED: "The steps no longer shrink, as far as the rounding of the prior lets them: more change nothing.",
+    Status.CONVERGED: "The estimated distance to the limit fell below the tolerance.",
+    Status.STOPPED_EARLY: "The run was stopped before its limit, where a method without a prior fits the noise.",
+    Status.OUT_OF_STEPS: "The budget of steps ran out before the estimated distance to the limit fell below the "
+    "tolerance.",
+    Status.STALLED: "Further steps change the image by rounding only, and the tolerance was not reached.",
+    Status.DRIFTING: "No solution was found: the iterates drift. Either there is none, or the step size is far too "
+    "small.",
     Status.DIVERGED: "The steps, or the residual, grew or never shrank: the iteration diverges.",
     Status.NOT_FINITE: "A NaN or an infinity appeared; the image is the last one that was seen to be finite.",
     Status.INTERRUPTED: "The run was interrupted; the image is the last iterate.",
 }
+
+
+@final
+@dataclass(frozen=True)
+class Distance:
+    """An estimate, or a bound, of the distance ||x - x*|| of an image from the limit of its run.
+
+    Attributes:
+        value: In the norm of images; infinite where nothing can be said.
+        relative: The same over the scale of the run.
+        evidence: *Measured* where it was extrapolated, *proved* where a theorem bounds it.
+        how: The formula, or why nothing can be said.
+    """
+
+    value: float
+    relative: float
+    evidence: Evidence
+    how: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, an infinite distance as null."""
+        numbers = {"value": self.value, "relative": self.relative}
+        finite = {name: number if math.isfinite(number) else None for name, number in numbers.items()}
+        return {**finite, "evidence": self.evidence.value, "how": self.how}
+
+    def __str__(self) -> str:
+        if not math.isfinite(self.relative):
+            return f"not known: {self.how}"
+        about = "at most" if self.evidence is Evidence.PROVED else "about"
+        return f"{about} {self.relative:.1e} of the image ({self.evidence}: {self.how})"
 
 
 @dataclass(frozen=True)
@@ -42,10 +80,13 @@ class Progress:
     Attributes:
         step: The number of steps taken.
         residuals: The relative residual of each batch item, as :func:`solve` defines it.
+        distances: The estimated distance of each batch item to its limit, over the same scale, as of the latest look
+            that estimated it; infinite where there is no estimate.
     """
 
     step: int
     residuals: tuple[float, ...]
+    distances: tuple[float, ...] = ()
 
 
 @final
@@ -57,7 +98,8 @@ class Solution:
         x: The images, (batch, ...).
         status: How each batch item ended.
         steps: How many steps each batch item took.
-        history: The residuals at each look; a finished item keeps its last one.
+        distance: The estimated distance of each batch item to its limit.
+        history: The residuals and distances at each look; a finished item keeps its last ones.
         certificate: What was proved, measured or assumed beforehand, if a certificate was handed in.
         state: The last state of the algorithm: hand it to ``solve`` again to go on as if nothing had happened.
     """
@@ -65,6 +107,7 @@ class Solution:
     x: Tensor
     status: tuple[Status, ...]
     steps: tuple[int, ...]
+    distance: tuple[Distance, ...]
     history: tuple[Progress, ...]
     certificate: Certificate | None
     state: Any
@@ -76,6 +119,8 @@ class Solution:
 
     def sentence(self, item: int = 0) -> str:
         """How a batch item ended, for a person."""
-        residual = self.history[-1].residuals[item] if self.history else float("nan")
         status = self.status[item]
-        return f"{status.value} after {self.steps[item]} steps, relative residual {residual:.2e}. {status.sentence}"
+        return (
+            f"{status.value} after {self.steps[item]} steps, distance to the limit {self.distance[item]}. "
+            f"{status.sentence}"
+        )

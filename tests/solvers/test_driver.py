@@ -18,10 +18,11 @@ def box(size):
     return lambda x: functional.conv2d(x, kernel, padding=size // 2)
 
 
-def test_the_residual_is_the_relative_change_of_the_last_step():
-    run = solve(contraction(), torch.zeros(1, 4, dtype=torch.float64), tolerance=0, max_steps=3, check_every=1)
-    # x = 1/2, 3/4, 7/8 with changes 1/2, 1/4, 1/8.
-    assert [look.residuals[0] for look in run.history] == pytest.approx([1, 1 / 3, 1 / 7])
+def test_the_residual_is_the_length_of_the_last_step_over_the_scale():
+    start = torch.zeros(1, 4, dtype=torch.float64)
+    run = solve(contraction(), start, tolerance=0, max_steps=3, check_every=1, scale=4.0)
+    # x = 1/2, 3/4, 7/8 with changes 1/2, 1/4, 1/8, of norm 1, 1/2, 1/4.
+    assert [look.residuals[0] for look in run.history] == pytest.approx([1 / 4, 1 / 8, 1 / 16])
     assert run.status == (Status.OUT_OF_STEPS,)
 
 
@@ -44,7 +45,8 @@ def test_an_item_stops_on_its_own_and_is_then_frozen():
 def test_a_start_at_the_solution_converges_at_once():
     run = solve(contraction(), torch.ones(2, 3), tolerance=0)
     assert run.status == (Status.CONVERGED,) * 2
-    assert run.steps == (1, 1)
+    assert run.steps == (4, 4)  # as many looks as an estimate takes
+    assert [distance.value for distance in run.distance] == [0.0, 0.0]
 
 
 def test_the_zero_image_is_a_solution_like_any_other():
@@ -136,7 +138,7 @@ def test_a_callback_sees_every_look_and_can_stop_the_run():
         return progress.step >= 20
 
     run = solve(contraction(0.99), torch.zeros(2, 3), tolerance=0, callback=watch)
-    assert seen == [(1, (2, 3)), (10, (2, 3)), (20, (2, 3))]
+    assert seen == [(step, (2, 3)) for step in (1, 2, 3, 4, 6, 8, 10, 11, 16, 20)]
     assert run.status == (Status.INTERRUPTED,) * 2
     assert run.steps == (20, 20)
 
@@ -151,7 +153,7 @@ def test_an_interrupt_keeps_the_last_iterate_and_can_be_resumed():
         return 0.01 * (x - 1)
 
     algorithm = forward_backward(interrupted, lambda x: x, 1.0)
-    run = solve(algorithm, torch.zeros(1, 3), tolerance=0)
+    run = solve(algorithm, torch.zeros(1, 3), tolerance=0, scale=1.0)
     assert run.status == (Status.INTERRUPTED,)
     assert run.steps == (13,)
     rest = solve(algorithm, state=run.state, tolerance=0, max_steps=7)
@@ -177,6 +179,9 @@ def test_complex_images_are_judged_by_their_modulus():
         ({"x0": torch.zeros(1, 2), "tolerance": -1.0}, "tolerance=-1.0"),
         ({"x0": torch.zeros(1, 2), "tolerance": float("nan")}, "tolerance=nan"),
         ({"x0": torch.zeros(1, 2), "max_steps": 0}, "max_steps=0"),
+        ({"x0": torch.zeros(1, 2), "scale": 0.0}, r"scale=0\.0"),
+        ({"x0": torch.zeros(1, 2), "scale": [1.0, 2.0]}, r"scale=\[1\.0, 2\.0\]"),
+        ({"x0": torch.zeros(1, 2), "scale": float("inf")}, "scale=inf"),
     ],
 )
 def test_arguments_that_are_not_valid_are_refused(arguments, message):

@@ -1,0 +1,234 @@
+"""The distance of an iterate to its limit, extrapolated over growing numbers of steps, and what follows for a run."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from recon.evidence import Evidence
+from recon.solvers.solution import Distance, Status
+
+ANCHOR = 1000
+"""A step at which the distance is estimated: the default budget, so that none of it is lost."""
+
+LOOKS = 3
+"""Moves must have shrunk at so many looks in a row before a distance is extrapolated from them."""
+
+GROWTH = 1e3
+"""A step this many times the shortest one so far is divergence: steps of an averaged map never grow."""
+
+LATE_GROWTH = 1e2
+"""The same when the budget runs out, for a divergence too slow to reach ``GROWTH``."""
+
+NEVER_SHRUNK, MANY_STEPS = 0.5, 100
+"""When the budget runs out after so many steps, steps that are still this part of the first one never shrank."""
+
+STALL_LOOKS, STALL_GAIN = 10, 0.9
+"""A map that rounds has stalled when so many looks have not brought the residual below this part of what it was."""
+
+SHORTEST = 1e-7
+"""Steps shorter than this fraction of the variable are rounding, and their growth means nothing."""
+
+STEADY = 0.75
+"""Steps that are still this part of what they were at a third of their number go on like k^-0.25 or slower."""
+
+HIDDEN = 0.1
+"""Of the step of all variables, that of the image where another one drifts."""
+
+FLOOR, OWN_FLOOR = 4.0, 64.0
+"""Rounding units of an image: a shorter move is rounding, which no extrapolation can see through.
+
+The second of methods with a residual of their own, whose small linear systems amplify it.
+"""
+
+ESTIMATE = "d s / (1 - s), d the move since 0.71 of the steps, s the slowest of its last three decreases"
+_NONE = "the moves of the image over growing numbers of steps have not shrunk three times in a row"
+_UNKNOWN = "the run ended before it could be estimated"
+
+
+def estimates_distance(step: int) -> bool:
+    """Whether a step is one of those, in the ratio sqrt(2), after which the distance is estimated: 1, 2, 3, 4, 6..."""
+    exponent = round(2 * math.log2(step / ANCHOR))
+    return step == round(ANCHOR * 2 ** (exponent / 2))
+
+
+def distance_left(moves: Sequence[float], floor: float = 0.0) -> float:
+    """The distance to the limit that moves over growing numbers of steps let expect, infinite where there is none.
+
+    With ``d_j = ||x_{k_j} - x_{k_(j-1)}||``, ``k_j`` in a fixed ratio, and s the largest of the last three quotients
+    ``d_j / d_(j-1)``, it is ``d_j s / (1 - s)`` if s < 1. That is exact for errors like k^-a, for which the quotient is
+    constant, and too large for geometric ones, for which it falls. Whatever has not moved yet is invisible to it.
+
+    Args:
+        moves: d_1, d_2, ...
+        floor: What is shorter is rounding, and taken for zero; unless nothing moves at all, the distance is then at
+            least this.
+    """
+    recent = moves[-LOOKS - 1 :]
+    if len(recent) <= LOOKS:
+        return math.inf
+    if not any(recent[1:]):
+        return 0.0
+    seen = [move if move > floor else 0.0 for move in recent]
+    slowest = max(_quotient(after, before) for before, after in pairwise(seen))
+    return max(floor, seen[-1] * slowest / (1 - slowest)) if slowest < 1 else math.inf
+
+
+def _quotient(after: float, before: float) -> float:
+    if after == 0:
+        return 0.0
+    return after / before if before else math.inf
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """What the items of a run are judged by.
+
+    Attributes:
+        tolerance: The distance to the limit at which to stop, over the scale.
+        unit: The rounding unit of the image's number format.
+        own_residual: Whether the residual is the algorithm's own, and not the length of its steps.
+        rounding: The relative error of a map that rounds; 0: none.
+        early: The residual at which to stop before the limit; ``None``: never.
+        proved: Whether a certificate proves that the run converges, so that it can neither diverge nor drift.
+    """
+
+    tolerance: float
+    unit: float
+    own_residual: bool = False
+    rounding: float = 0.0
+    early: float | None = None
+    proved: bool = False
+
+
+class ItemMonitor:
+    """Follows one batch item and decides how it ends.
+
+    Args:
+        criteria: What it is judged by.
+        scale: The length of which residual and distance are fractions, fixed before the first step.
+    """
+
+    def __init__(self, criteria: Criteria, scale: float) -> None:
+        self.criteria, self.scale = criteria, scale
+        self.status: Status | None = None
+        self.steps = 0
+        self.residual = self.left = math.inf
+        self.moves: list[float] = []
+        self._looks: list[int] = []
+        self._paces: list[float] = []
+        self._residuals: list[float] = []
+        self._first = self._latest = 0.0
+        self._shortest = 1.0 if criteria.own_residual else math.inf  # a residual of the algorithm's own starts at 1
+        self._floor = self._last = 0.0
+        self._rounds_off = False
+
+    @property
+    def distance(self) -> Distance:
+        """The latest estimate of the distance to the limit."""
+        how = ESTIMATE if math.isfinite(self.left) else _NONE if len(self.moves) > LOOKS else _UNKNOWN
+        return Distance(self.left, self.left / self.scale, Evidence.MEASURED, how)
+
+    @property
+    def never_moved(self) -> bool:
+        """Whether no step changed the image by more than rounding."""
+        return max(self.moves, default=math.inf) <= self._floor
+
+    def look_at_step(self, step: int, length: float, size: float) -> None:
+        """Judge a step by its length, or the algorithm's own residual, and the norm of the variables after it."""
+        self.steps = step
+        grown = self._growth
+        if not math.isfinite(length + size):
+            self.status = Status.DIVERGED if grown > 1 and not self.criteria.proved else Status.NOT_FINITE
+            return
+        self._first = self._first or length
+        self._latest, self.residual = length, length if self.criteria.own_residual else length / self.scale
+        self._residuals.append(self.residual)
+        self._rounds_off = length <= FLOOR * self.criteria.unit * size
+        if not self.criteria.own_residual:
+            self._shortest = min(self._shortest, max(length, SHORTEST * size))
+        if self._growth > GROWTH and not self.criteria.proved:
+            self.status = Status.DIVERGED
+        elif self.criteria.early is not None and self.residual <= self.criteria.early:
+            self.status = Status.STOPPED_EARLY
+        elif self.criteria.rounding and self._residual_stalls:
+            self.status = Status.STALLED
+
+    def look_at_distance(self, step: int, move: float, last: float, size: float) -> None:
+        """Estimate the distance of the image to its limit.
+
+        Args:
+            step: The number of steps taken.
+            move: How far the image is from that of the estimate before.
+            last: How far the last step moved it, of which half is a lower bound of the larger of the two distances
+                before and after: a cycle of which the estimates meet one phase is none that converges.
+            size: Its norm.
+        """
+        self._floor = (OWN_FLOOR if self.criteria.own_residual else FLOOR) * self.criteria.unit * size
+        self.moves.append(move)
+        self._last = last
+        self._looks.append(step)
+        self._paces.append(self._latest)
+        self.left = max(distance_left(self.moves, self._floor), last / 2 if last > self._floor else 0.0)
+        if self.status is not None:
+            return
+        if self.left <= self.criteria.tolerance * self.scale and self._settles:
+            self.status = Status.CONVERGED
+        elif self.criteria.tolerance and self._stands and self._settles:
+            self.status = Status.STALLED
+
+    def run_out(self, step: int) -> None:
+        """Decide how an item ends whose budget has run out."""
+        self.steps, self.status = step, self._late_status(step >= MANY_STEPS)
+        if self.status in (Status.DRIFTING, Status.DIVERGED):
+            self.left = math.inf
+
+    def _late_status(self, late: bool) -> Status:
+        if self.criteria.proved:
+            return Status.OUT_OF_STEPS
+        if self._growth > LATE_GROWTH:
+            return Status.DIVERGED
+        if late and self._grew(self.moves):
+            return Status.DRIFTING
+        if self.criteria.own_residual or not late:
+            return Status.OUT_OF_STEPS
+        if self._latest > NEVER_SHRUNK * self._first and self._last > self._floor:
+            return Status.DIVERGED
+        return Status.DRIFTING if self._hidden_drift else Status.OUT_OF_STEPS
+
+    @property
+    def _settles(self) -> bool:
+        """Whether all variables come to rest, not the image alone: steps shorten faster than their number grows.
+
+        That is not so of a governing variable that drifts while the image stands.
+        """
+        if self.criteria.own_residual:
+            return self.residual <= self.criteria.tolerance
+        reaches = [step * pace for step, pace in zip(self._looks, self._paces, strict=True)][-LOOKS - 1 :]
+        return self._rounds_off or reaches[-1] < max(reaches[:-1], default=0.0)
+
+    @property
+    def _stands(self) -> bool:
+        """Whether the image has moved, and now moves by rounding only."""
+        return max(self.moves[-LOOKS:]) <= self._floor < max(self.moves)
+
+    @property
+    def _hidden_drift(self) -> bool:
+        """Whether variables go on at about the same pace where the image does not show it."""
+        recent = self._paces[-LOOKS - 1 :]
+        steady = len(recent) > LOOKS and min(recent) > STEADY * max(recent)
+        return steady and not self._rounds_off and self._last < HIDDEN * self._latest
+
+    @property
+    def _growth(self) -> float:
+        """The latest step against the shortest one."""
+        return self._latest / self._shortest if self._shortest else 0.0
+
+    @property
+    def _residual_stalls(self) -> bool:
+        seen = self._residuals
+        return len(seen) > 2 * STALL_LOOKS and min(seen[-STALL_LOOKS:]) > STALL_GAIN * min(seen[:-STALL_LOOKS])
+
+    def _grew(self, lengths: list[float]) -> bool:
+        recent = lengths[-LOOKS - 1 :]
+        return len(recent) > LOOKS and recent[-1] > self._floor and all(a < b for a, b in pairwise(recent))
