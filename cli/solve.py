@@ -11,7 +11,7 @@ from .common import NUMBER, WHOLE_NUMBER, talk_options
 
 if TYPE_CHECKING:
     from recon.pipeline.config import SolveConfig
-    from recon.pipeline.run import Run, Target
+    from recon.pipeline.run import Result, Run, Target
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -52,7 +52,7 @@ _PROBLEM_OPTIONS = (
         "--tolerance",
         type=NUMBER,
         metavar="T",
-        help="Relative residual to stop at.  [default: what suits method and prior, 1e-5 or more; --dry-run says it]",
+        help="Distance to the limit to stop at, estimated, as a fraction of the image.  [default: 0.002]",
     ),
     click.option("--require-certificate", is_flag=True, default=None, help="Refuse to run without a guarantee."),
     click.option("--seed", type=WHOLE_NUMBER, metavar="N", help="Of whatever is random.  [default: 0]"),
@@ -159,21 +159,29 @@ def _solve_one(
     if result.status is Status.INTERRUPTED and not given["keep_interrupted"]:
         raise KeyboardInterrupt(f"after {result.steps} steps; nothing was written")
     run = write_run(result, file, target, say)
-    if result.status is Status.OUT_OF_STEPS:
-        hope = "" if plan.method.certificate.strongest else ", but nothing guarantees that more steps help"
-        say(
-            f"{output}: the budget of {config.iterations} steps ran out at a relative residual of "
-            f"{result.residual:.1e}, above {result.plan.tolerance:g}; --iterations gives more, "
-            f"--tolerance asks less{hope}"
-        )
-    if result.status is Status.STALLED:
-        say(
-            f"{output}: the steps stay at a relative residual of {result.residual:.1e} as the prior is rounded; "
-            "precision=float32 goes on"
-        )
+    if (line := _shortfall(result)) is not None:
+        say(f"{output}: {line}")
     if result.status is Status.INTERRUPTED:
         raise KeyboardInterrupt(f"after {result.steps} steps; the last iterate is in {output}")
     return run
+
+
+def _shortfall(result: "Result") -> str | None:
+    """What a run did not reach, and what to do about it."""
+    from recon.solvers import Status
+
+    hope = "" if result.plan.method.certificate.strongest else ", but nothing guarantees that more steps help"
+    if result.status is Status.OUT_OF_STEPS:
+        return (
+            f"the budget of {result.plan.problem.config.budget} steps ran out, and the distance to the limit is "
+            f"{result.distance}, not within {result.plan.tolerance:g}; --iterations gives more, --tolerance asks "
+            f"less{hope}"
+        )
+    if result.status is Status.STALLED and result.plan.method.rounding:
+        return f"the steps stay at a relative residual of {result.residual:.1e} as the prior is rounded; " + (
+            "precision=float32 goes on"
+        )
+    return result.status.sentence if result.status in (Status.STALLED, Status.DRIFTING) else None
 
 
 def _report(run: "Run", as_json: bool) -> None:
@@ -185,6 +193,8 @@ def _report(run: "Run", as_json: bool) -> None:
     terminal.result(f"method: {result.plan.method.name}, prior: {result.plan.problem.prior.spec}")
     terminal.result(f"record: {run.record}")
     terminal.result(str(result.plan.method.certificate))
+    if not result.plan.method.closed_form:
+        terminal.result(f"distance to the limit: {result.distance}")
     for bound in result.bounds:
         terminal.result(f"distance to the matched solution, on the 0..1 scale: {bound}")
     for error in result.backward_errors:

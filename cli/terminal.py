@@ -92,8 +92,9 @@ class ProgressLine:
         self.last = 0.0
         self.wanted = settings.verbosity >= 0 and sys.stderr.isatty()
 
-    def update(self, step: int, steps: int, residual: float) -> None:
-        self.show(f"step {step} of at most {steps}, residual {residual:.1e}")
+    def update(self, step: int, steps: int, distance: float) -> None:
+        near = f", about {distance:.1e} of the image from the limit" if distance < 1 else ""
+        self.show(f"step {step} of at most {steps}{near}")
 
     def show(self, what: str) -> None:
         now = time.monotonic()

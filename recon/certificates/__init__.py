@@ -3,7 +3,12 @@
 from recon.certificates import refutation
 from recon.certificates.backward_error import BackwardError, backward_error
 from recon.certificates.certificate import Certificate, Condition, Remark, stated
-from recon.certificates.error_bounds import ErrorBound, mismatch_error_bound, primal_dual_error_bound
+from recon.certificates.error_bounds import (
+    ErrorBound,
+    limit_error_bound,
+    mismatch_error_bound,
+    primal_dual_error_bound,
+)
 from recon.certificates.inexact import certify_backward_error, certify_inexact_forward_backward
 from recon.certificates.linear import certify_preconditioned_forward_backward, certify_shifted_ba
 from recon.certificates.lipschitz import (
@@ -62,6 +67,7 @@ __all__ = [
     "contraction_rate",
     "convolution_norm",
     "fold_batch_norm",
+    "limit_error_bound",
     "mismatch_error_bound",
     "network_bounds",
     "primal_dual_error_bound",

@@ -104,6 +104,45 @@ def mismatch_error_bound(
     return _bounds(bounds, x, strong, "||x - p|| + ||v - p + s A^T(A p - y)|| / (m + s lambda_min), p = J(v)")
 
 
+@torch.no_grad()
+def limit_error_bound(
+    data: LeastSquares, resolvent: Map, x: Tensor, stepsize: float, monotone: Constant
+) -> tuple[ErrorBound, ...]:
+    """Bounds of the distance of images from the limit of their own run, one a batch item.
+
+    *Theorem*. Let B x = K(A x - y) + k x be l-strongly monotone and M m-strongly, l + m/s > 0, p = J(x - s B x) with J
+    the resolvent of M, and x* the zero of B + M/s. Then ||x - x*|| <= ||x - p|| + ||w|| / (l + m/s),
+    w = (x - p)/s - B x + B p. *Proof*: w is in B p + M p / s and 0 in B x* + M x* / s, so that strong monotonicity
+    gives (l + m/s) ||p - x*||^2 <= <w, p - x*>. For the step x+ = p of forward-backward it is at most
+    (1 + (1/s + ||B||) / (l + m/s)) ||x+ - x||.
+
+    It costs one application of J and two of A and K, in the precision of ``x``, whose rounding it allows for.
+
+    Args:
+        data: B.
+        resolvent: J, evaluated exactly.
+        x: The images, (batch, ...).
+        stepsize: s > 0, of which J is the resolvent.
+        monotone: l, a lower bound of <x, (K A + k) x> / ||x||^2.
+
+    Raises:
+        UsageError: The step size is not a positive finite number.
+    """
+    _check(stepsize)
+    prior = prior_properties(resolvent)
+    strong = derive(lambda m, least, *_: m / stepsize + least, strength(prior), monotone, prior.error, how="l + m/s")
+    reason = expansion(prior) or ("the resolvent is not evaluated exactly" if prior.error.value else "")
+    if not strong.value > 0 or reason:
+        return _nothing(x, strong, reason or "neither the prior nor the data term is strongly monotone")
+    forward = stepsize * data(x)
+    p = resolvent(x - forward)
+    back = stepsize * data(p)
+    sizes = sum(norms(part) for part in (x, p, forward, back))
+    rounding = ROUNDINGS * torch.finfo(x.dtype.to_real()).eps * sizes
+    distance = norms(x - p) + (norms(x - p - forward + back) + rounding) / (stepsize * strong.value)
+    return _bounds(distance, x, strong, "||x - p|| + ||(x - p)/s - B x + B p|| / (l + m/s), p = J(x - s B x)")
+
+
 @dataclass(frozen=True)
 class _Step:
     data: LeastSquares

@@ -21,6 +21,9 @@ METHODS = ("forward_backward", "tseng", "douglas_rachford", "davis_yin", "condat
 DIRECT_METHODS = ("fbp", "sirt", "cgls", "ab_gmres", "ba_gmres")
 """Those that take no prior and have no guarantee of this package: a quick look, and what others compare with."""
 
+BUDGET = 1000
+"""Steps that a run may take unless told otherwise."""
+
 WINDOWS = ("ram-lak", "shepp-logan", "cosine", "hamming", "hann")
 """Of filtered back-projection, from the sharpest to the smoothest."""
 
@@ -61,8 +64,10 @@ class SolveConfig:
         surrogate: An operator whose adjoint is used in place of the true one.
         shift: Added to the mismatched data map as a multiple of the identity, to make it monotone; ``None``: nothing,
             ``"auto"``: as much as that takes.
-        iterations: The budget of steps.
-        tolerance: The relative residual at which to stop; ``None``: what suits the method.
+        iterations: The budget of steps; ``None``: :data:`BUDGET`, or less where a method without a prior would fit the
+            noise.
+        tolerance: The distance to the limit at which to stop, over the norm of the first image that the data give;
+            ``None``: what suits the method.
         range: The grey values, in the file's units, that become 0 and 1; ``None``: from the file.
         shape: The image's (height, width), where the operator does not know it.
         seed: For whatever is random: the measurement of constants.
@@ -84,7 +89,7 @@ class SolveConfig:
     stepsize: float | None = None
     surrogate: Spec | None = None
     shift: float | Literal["auto"] | None = None
-    iterations: int = 1000
+    iterations: int | None = None
     tolerance: float | None = None
     range: tuple[float, float] | None = None
     shape: tuple[int, int] | None = None
@@ -102,7 +107,7 @@ class SolveConfig:
             raise unknown_name(self.method, (*METHODS, *DIRECT_METHODS), "method")
         self._check_projections()
         self._check_direct()
-        if self.iterations < 1:
+        if self.iterations is not None and self.iterations < 1:
             raise UsageError(f"iterations is {self.iterations}; expected at least 1.")
         if self.tolerance is not None and not 0 <= self.tolerance < 1:
             raise UsageError(f"tolerance is {self.tolerance!r}; expected a number from 0 to below 1.")
@@ -116,6 +121,16 @@ class SolveConfig:
             raise UsageError(f"seed is {self.seed}; expected a whole number from 0 to below 2^63.")
         if not _DEVICE.fullmatch(self.device):
             raise UsageError(f"device is {self.device!r}; expected auto, cpu, cuda or cuda:N.")
+
+    @property
+    def budget(self) -> int:
+        """The largest number of steps."""
+        return BUDGET if self.iterations is None else self.iterations
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether a method without a prior may stop before its limit: where neither steps nor tolerance are stated."""
+        return self.iterations is None and self.tolerance is None
 
     def _check_projections(self) -> None:
         for name in ("water", "photons", "flat", "dark"):

@@ -11,15 +11,16 @@ from torch import Tensor
 from recon import certificates as proofs
 from recon import operators, priors, solvers
 from recon.certificates import BackwardError, Certificate, ErrorBound, Remark
-from recon.certificates.conditions import ROUNDING
+from recon.certificates.conditions import ROUNDING, strength
 from recon.errors import GuaranteeError, UsageError
-from recon.evidence import Constant, Evidence, Fact, Proved
+from recon.evidence import Constant, Evidence, Fact, Proved, derive
 from recon.operators import LeastSquares, Mismatch, OperatorProperties
 from recon.operators.base import HasDataResolvent
 from recon.operators.data_split import HasDataSplit
 from recon.operators.tomography import Tomography, WeightedTomography
 from recon.pipeline.matching import INSIDE, INSIDE_TSENG
 from recon.priors import Prior, Resolvent, ResolventProperties, Smooth, Split
+from recon.solvers.driver import TOLERANCE
 from recon.types import LinearOperator
 
 GRADIENT_BALANCE = 0.8
@@ -64,27 +65,6 @@ the second over Lip(grad R).
 
 On 60 views of the Shepp-Logan phantom of 512 x 512 with weight 3, the best of 0.001, 0.003, 0.006 and 0.012 lie on
 either side, and take 35 steps to 37.5 dB.
-"""
-
-TOLERANCE = 1e-5
-"""The relative residual at which a run stops by default: short steps may be far from where they lead.
-
-On 60 views of a fan, forward-backward is 6 dB below the limit at 1e-3, 4.5 at 1e-4 and 2.3 at 3e-5, and FISTA 4.7 at
-1e-3, 0.5 at 3e-4 and 0.0 from 1e-4 on. Six tasks of deblurring, denoising and enlarging by a resolvent of the data
-reach it in 80 to 300 steps, and gain or lose 0.1 dB at most from 1e-2 on.
-"""
-
-SMOOTH_TOLERANCE = 1e-4
-"""The same for a learned potential: a photograph after a camera shake is then within 0.05 dB of the limit, after 50 to
-80 steps of Condat-Vu and 160 of FISTA.
-"""
-
-SPLIT_TOLERANCE, SMOOTH_SPLIT_TOLERANCE = 1e-3, 5e-3
-"""The same where the data term of projections is split off; the second for a learned potential, which is then 0.3 HU of
-37 from the limit on 60 views of a CT slice with 1e5 photons a ray, after 100 steps.
-
-On 60 views of CT slices, 128 x 128 and 512 x 512, images with 1e4 and 1e5 photons a ray are then 0.00 and 0.01 dB from
-the limit, after 220 to 370 steps, with 1e6 photons 0.2 dB, after 320; 1e-4 takes 580 to 3000, 1e-5 1000 to beyond 4000.
 """
 
 FARTHEST = 1e3
@@ -136,7 +116,10 @@ class Method:
             what the certificate speaks of.
         backward: From measurement and images to the problem that they solve instead, where the prior is evaluated
             inexactly; else ``None``.
-        tolerance: The relative residual at which to stop, unless told otherwise.
+        tolerance: The distance to the limit, over the scale, at which to stop unless told otherwise.
+        early: The residual at which a method without a prior stops before its limit; ``None``: never.
+        proved_distance: From measurement and images to bounds of their distance to the limit, where the sum is proved
+            to be strongly monotone and the resolvent is evaluated exactly; else ``None``.
         rounding: The relative error of a prior in half precision, as measured; else zero.
         closed_form: Whether nothing is iterated.
     """
@@ -151,6 +134,8 @@ class Method:
     bound: Callable[[Tensor, Tensor], tuple[ErrorBound, ...]] | None = None
     backward: Callable[[Tensor, Tensor], tuple[BackwardError, ...]] | None = None
     tolerance: float = TOLERANCE
+    early: float | None = None
+    proved_distance: Callable[[Tensor, Tensor], tuple[ErrorBound, ...]] | None = None
     rounding: float = 0.0
     closed_form: bool = False
 
@@ -243,14 +228,39 @@ def choose_method(  # noqa: PLR0913, PLR0917  the problem, and what a user may s
                 f"method is {chosen!r} with a surrogate; expected {' or '.join(_MISMATCHED)}, because the others need "
                 "the exact adjoint."
             )
-        return _MISMATCHED[chosen](pair, pair.mismatch, prior, stepsize)
+        method = _MISMATCHED[chosen](pair, pair.mismatch, prior, stepsize)
+        return _with_distance(method, pair, prior, pair.mismatch.symmetric_part_min)
     if chosen == "condat_vu" and prior.split is None and prior.resolvent(1.0).properties.proximity is None:
         return _residual_ball(pair, prior, stepsize, noise)
     if chosen == "douglas_rachford":
-        return _douglas_rachford(pair, prior, stepsize, weight, matched)
-    if chosen in _BALANCED:
-        return _BALANCED[chosen](pair, prior, stepsize, weight)
-    return _MATCHED[chosen](pair, prior, stepsize)
+        method = _douglas_rachford(pair, prior, stepsize, weight, matched)
+    elif chosen in _BALANCED:
+        method = _BALANCED[chosen](pair, prior, stepsize, weight)
+    else:
+        method = _MATCHED[chosen](pair, prior, stepsize)
+    return _with_distance(method, pair, prior, pair.properties.gram_min)
+
+
+def _with_distance(method: Method, pair: Pair, prior: Prior, monotone: Constant) -> Method:
+    """The method with a proved bound of the distance to its limit, where the sum is strongly monotone.
+
+    A constraint is no part of the resolvent, and the limit is then another.
+    """
+    if prior.constraint is not None or method.name == "davis_yin" or method.stepsize is None:
+        return method
+    s = method.stepsize if method.interval is not None else 1 / _squared_norm(pair.properties)
+    s = method.stepsize if prior.resolvent(1.0).properties.proximity is None else s
+    resolvent = prior.resolvent(s)
+    known = resolvent.properties
+    strong = derive(lambda m, least: m / s + least, strength(known), monotone, how="l + m/s")
+    if known.error.value or strong.evidence is not Evidence.PROVED or not strong.value > 0:
+        return method
+
+    def distance(y: Tensor, x: Tensor) -> tuple[ErrorBound, ...]:
+        data = LeastSquares(pair.operator, y) if pair.mismatch is None else _mismatched_data(pair, pair.mismatch, y)
+        return proofs.limit_error_bound(data, resolvent, x, s, monotone)
+
+    return replace(method, proved_distance=distance)
 
 
 def _default(pair: Pair, prior: Prior, weight: float | None, like: Tensor | None, matched: float | None = None) -> str:
@@ -350,7 +360,7 @@ def _smooth_fista(pair: Pair, prior: Prior, smooth: Smooth, stepsize: float | No
             return solvers.fista(smooth.gradient, Resolvent(data.resolvent(s), _DATA_RESOLVENT, "the data term"), s)
         return solvers.fista(lambda x: data(x) + smooth.gradient(x), priors.identity(), s)
 
-    return Method("fista", s, None, (0.0, limit), certificate, algorithm, tolerance=SMOOTH_TOLERANCE)
+    return Method("fista", s, None, (0.0, limit), certificate, algorithm)
 
 
 def _douglas_rachford(
@@ -417,9 +427,8 @@ def _primal_dual(pair: Pair, prior: Prior, stepsize: float | None, weight: float
     """Condat-Vu with the resolvent of the data term in place of its gradient, which has no limit on the step size."""
     split, size, r = _split(prior), math.sqrt(_squared_norm(pair.properties)), RESOLVENT_RELAXATION
     balanced = RESOLVENT_BALANCE / (size * math.sqrt(weight)) if weight else 10 / size**2
-    tolerance = TOLERANCE
     if prior.smooth is not None and prior.smooth.lipschitz.value > 0:
-        balanced, tolerance = SMOOTH_BALANCE / prior.smooth.lipschitz.value, SMOOTH_TOLERANCE
+        balanced = SMOOTH_BALANCE / prior.smooth.lipschitz.value
     s = _near(stepsize, min(max(balanced, 1 / size**2), 100 / size**2), "condat_vu")
     dual = operators.properties_of(split.operator)
     t = INSIDE / (s * dual.norm.value**2)
@@ -433,7 +442,7 @@ def _primal_dual(pair: Pair, prior: Prior, stepsize: float | None, weight: float
         data = LeastSquares(pair.operator, y).resolvent(s)
         return solvers.condat_vu(None, data, split.operator, dual_resolvent, s, t, r, local=split.local)
 
-    return Method("condat_vu", s, t, None, certificate, algorithm, r, tolerance=tolerance)
+    return Method("condat_vu", s, t, None, certificate, algorithm, r)
 
 
 def _residual_ball(pair: Pair, prior: Prior, stepsize: float | None, noise: float | None) -> Method:
@@ -476,9 +485,9 @@ def _all_split(
     split = split.on(data.operator.domain.shape)
     together = operators.stack(data.operator, split.operator)
     dual = together.properties
-    balanced, tolerance = SPLIT_BALANCE / (weight or 1.0), SPLIT_TOLERANCE
+    balanced = SPLIT_BALANCE / (weight or 1.0)
     if prior.smooth is not None and prior.smooth.lipschitz.value > 0:
-        balanced, tolerance = SMOOTH_SPLIT_BALANCE / prior.smooth.lipschitz.value, SMOOTH_SPLIT_TOLERANCE
+        balanced = SMOOTH_SPLIT_BALANCE / prior.smooth.lipschitz.value
     s = _near(stepsize, balanced, "condat_vu")
     t = INSIDE / (s * dual.norm.value**2)
 
@@ -493,7 +502,7 @@ def _all_split(
     )  # fmt: skip
     return Method(
         "condat_vu", s, t, None, certificate,
-        lambda y: solvers.condat_vu(None, primal, together, dual_resolvent(y), s, t, r), r, tolerance=tolerance,
+        lambda y: solvers.condat_vu(None, primal, together, dual_resolvent(y), s, t, r), r,
     )  # fmt: skip
 
 

@@ -52,7 +52,7 @@ class Plan:
 
     @property
     def tolerance(self) -> float:
-        """The relative residual at which the run stops."""
+        """The distance to the limit, over the scale, at which the run stops."""
         asked = self.problem.config.tolerance
         return self.method.tolerance if asked is None else asked
 
@@ -127,7 +127,10 @@ class Plan:
     def _effort(self) -> str:
         if self.method.closed_form:
             return "in closed form"
-        return f"at most {self.problem.config.iterations} steps, to a residual of {self.tolerance:g}"
+        config = self.problem.config
+        if config.stops_early and self.method.early is not None:
+            return f"at most {config.budget} steps, to a residual of {self.method.early:g}: before its limit"
+        return f"at most {config.budget} steps, to within {self.tolerance:g} of the image from the limit"
 
     def _mismatch_lines(self) -> list[tuple[str, str]]:
         mismatch = self.pair.mismatch
@@ -203,7 +206,7 @@ def _method(problem: Problem, pair: Pair, hardest: Measured | None, say: Say) ->
     if config.tolerance is not None and config.tolerance < rounding:
         say(
             f"{problem.prior.spec}: the tolerance {config.tolerance:g} is below the rounding of the prior, "
-            f"{rounding:.2g} of the image, so steps may never be as short; expected at least that, or precision=float32"
+            f"{rounding:.2g} of the image, and may never be reached; expected at least that, or precision=float32"
         )
     return replace(method, tolerance=max(method.tolerance, rounding), rounding=rounding)
 
@@ -220,6 +223,12 @@ def starting_image(problem: Problem, pair: Pair) -> Tensor:
     along = (measured.conj() * y.flatten(1)).sum(1).real
     size = measured.abs().square().sum(1).clamp(min=torch.finfo(along.dtype).tiny)
     return x * (along / size).view(-1, *[1] * (x.ndim - 1))
+
+
+def scale_of(start: Tensor) -> list[float]:
+    """The norm of each frame of the image that the data give to start from; of one that vanishes, that of ones."""
+    norms = torch.linalg.vector_norm(start.flatten(1), dim=1, dtype=torch.promote_types(start.dtype, torch.float64))
+    return [norm if norm > 0 and math.isfinite(norm) else math.sqrt(start[0].numel()) for norm in norms.real.tolist()]
 
 
 def _measured(problem: Problem, pair: Pair, prior: Prior) -> tuple[Prior, float]:

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -20,22 +21,24 @@ from recon.pipeline.batch import SUFFIXES
 from recon.pipeline.config import SolveConfig, to_json
 from recon.pipeline.device import Say
 from recon.pipeline.operator_specs import scanned
-from recon.pipeline.plan import Plan, make_plan, starting_image
+from recon.pipeline.plan import Plan, make_plan, scale_of, starting_image
 from recon.pipeline.record import InputFile, input_file, now, peak_bytes, record_path, versions, write_record
 from recon.pipeline.scan import as_frames, as_items, read_scan
-from recon.solvers import Progress, Solution, Status
+from recon.solvers import Distance, Progress, Solution, Status
 
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 
 Watch = Callable[[int, int, float], None]
-"""Called at each look with the step, the budget and the largest relative residual."""
+"""Called at each look with the step, the budget and the largest estimated distance to the limit, over the scale."""
 
 _WORST_FIRST = (
     Status.NOT_FINITE,
     Status.DIVERGED,
     Status.INTERRUPTED,
+    Status.DRIFTING,
     Status.OUT_OF_STEPS,
     Status.STALLED,
+    Status.STOPPED_EARLY,
     Status.CONVERGED,
 )
 
@@ -47,12 +50,14 @@ class Result:
     Attributes:
         plan: What was run.
         solution: What the solver gave.
+        scale: The norm of each frame of the start, of which residuals and distances are fractions.
         seconds: How long the solver took.
         peak_bytes: The largest memory used so far: resident on the CPU, allocated on a CUDA device.
     """
 
     plan: Plan
     solution: Solution
+    scale: tuple[float, ...]
     seconds: float
     peak_bytes: int
 
@@ -72,6 +77,20 @@ class Result:
         """Of which problem each frame is the solution, where the prior is evaluated inexactly; else none."""
         backward = self.plan.method.backward
         return () if backward is None else backward(self.plan.problem.measurement, self.solution.x)
+
+    @cached_property
+    def distances(self) -> tuple[Distance, ...]:
+        """How far each frame is from the limit of its run: as estimated, or as proved where that is nearer."""
+        measured = self.solution.distance
+        if self.plan.method.proved_distance is None:
+            return measured
+        bounds = self.plan.method.proved_distance(self.plan.problem.measurement, self.solution.x)
+        return tuple(map(_nearer, measured, bounds, self.scale))
+
+    @property
+    def distance(self) -> Distance:
+        """That of the frame that is the farthest."""
+        return max(self.distances, key=lambda distance: distance.relative)
 
     @property
     def status(self) -> Status:
@@ -167,29 +186,33 @@ def execute(plan: Plan, watch: Watch | None = None) -> Result:
 
     def look(progress: Progress, _: Tensor) -> None:
         if watch is not None:
-            watch(progress.step, config.iterations, max(progress.residuals))
+            watch(progress.step, config.budget, max(progress.distances))
 
     on_cuda = problem.device.type == "cuda"
     if on_cuda:
         torch.cuda.reset_peak_memory_stats(problem.device)
     with _determinism(config.deterministic):
         started = time.perf_counter()
+        start = starting_image(problem, plan.pair)
+        scale = scale_of(start)
         solution = solvers.solve(
             plan.method.algorithm(problem.measurement),
-            starting_image(problem, plan.pair),
+            start,
             tolerance=plan.tolerance,
-            max_steps=config.iterations,
+            max_steps=config.budget,
             check_every=1 if len(problem.image_shape) == 3 else 10,  # a step of a volume takes long
             callback=look,
             certificate=plan.method.certificate,
             rounding=plan.method.rounding,
+            scale=scale,
+            early=plan.method.early if config.stops_early else None,
         )
         seconds = time.perf_counter() - started
     constraint = problem.prior.prior.constraint
     if constraint is not None:  # relaxation goes a little beyond it, and the projection is nearer to the solution
         solution = replace(solution, x=constraint(solution.x))
     peak = torch.cuda.max_memory_allocated(problem.device) if on_cuda else peak_bytes()
-    return Result(plan, solution, seconds, peak)
+    return Result(plan, solution, tuple(scale), seconds, peak)
 
 
 @contextlib.contextmanager
@@ -319,9 +342,10 @@ def _document(
         "status": result.status.value,
         "sentence": result.status.sentence,
         "steps": result.steps,
+        "distance": result.distance.to_json(),
         "frames": [
-            {"status": status.value, "steps": steps}
-            for status, steps in zip(solution.status, solution.steps, strict=True)
+            {"status": status.value, "steps": steps, "distance": distance.to_json()}
+            for status, steps, distance in zip(solution.status, solution.steps, result.distances, strict=True)
         ],
         "seconds": round(result.seconds, 3),
         "peak_bytes": result.peak_bytes,
@@ -335,8 +359,22 @@ def _document(
         "inputs": [entry.to_json(folder) for entry in inputs],
         "outputs": [{"path": path.name, "sha256": input_file("output", path).sha256} for path in paths],
         "result_sha256": pixel_hash(solution.x),
-        "history": [{"step": look.step, "residuals": list(look.residuals)} for look in solution.history],
+        "history": [
+            {"step": look.step, "residuals": list(look.residuals), "distances": list(map(_finite, look.distances))}
+            for look in solution.history
+        ],
     }
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def _nearer(measured: Distance, bound: ErrorBound, scale: float) -> Distance:
+    """The smaller of an estimate and a bound."""
+    if not bound.value < measured.value:
+        return measured
+    return Distance(bound.value, bound.value / scale, bound.evidence, bound.how)
 
 
 def pixel_hash(x: Tensor) -> str:

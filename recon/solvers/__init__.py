@@ -9,11 +9,12 @@ from recon.solvers.fista import fista
 from recon.solvers.forward_backward import forward_backward, tseng
 from recon.solvers.krylov import ab_gmres, ba_gmres, cgls
 from recon.solvers.sirt import sirt
-from recon.solvers.solution import Progress, Solution, Status
+from recon.solvers.solution import Distance, Progress, Solution, Status
 
 __all__ = [
     "Algorithm",
     "Callback",
+    "Distance",
     "Progress",
     "Solution",
     "State",

@@ -8,6 +8,9 @@ from itertools import pairwise
 from recon.evidence import Evidence
 from recon.solvers.solution import Distance, Status
 
+RATIO = math.sqrt(2)
+"""Between the numbers of steps after which the distance is estimated."""
+
 ANCHOR = 1000
 """A step at which the distance is estimated: the default budget, so that none of it is lost."""
 
@@ -48,8 +51,8 @@ _UNKNOWN = "the run ended before it could be estimated"
 
 def estimates_distance(step: int) -> bool:
     """Whether a step is one of those, in the ratio sqrt(2), after which the distance is estimated: 1, 2, 3, 4, 6..."""
-    exponent = round(2 * math.log2(step / ANCHOR))
-    return step == round(ANCHOR * 2 ** (exponent / 2))
+    exponent = round(math.log(step / ANCHOR, RATIO))
+    return step == round(ANCHOR * RATIO**exponent)
 
 
 def distance_left(moves: Sequence[float], floor: float = 0.0) -> float:
@@ -115,7 +118,7 @@ class ItemMonitor:
         self.steps = 0
         self.residual = self.left = math.inf
         self.moves: list[float] = []
-        self._looks: list[int] = []
+        self._looks = [0]
         self._paces: list[float] = []
         self._residuals: list[float] = []
         self._first = self._latest = 0.0
@@ -126,8 +129,18 @@ class ItemMonitor:
     @property
     def distance(self) -> Distance:
         """The latest estimate of the distance to the limit."""
-        how = ESTIMATE if math.isfinite(self.left) else _NONE if len(self.moves) > LOOKS else _UNKNOWN
+        how = ESTIMATE if math.isfinite(self.left) else self._reason
         return Distance(self.left, self.left / self.scale, Evidence.MEASURED, how)
+
+    @property
+    def _reason(self) -> str:
+        if self.status is Status.STALLED and self.never_moved:
+            return "no step moved the image by more than rounding: a larger step size may"
+        return _NONE if len(self.moves) > LOOKS else _UNKNOWN
+
+    def deny(self) -> None:
+        """Take back a convergence of which no step is long enough to be a witness."""
+        self.status, self.left = Status.STALLED, math.inf
 
     @property
     def never_moved(self) -> bool:
@@ -159,14 +172,15 @@ class ItemMonitor:
 
         Args:
             step: The number of steps taken.
-            move: How far the image is from that of the estimate before.
+            move: How far the image is from that of the estimate before; as numbers of steps are whole, it is taken as
+                the same pace over exactly the ratio sqrt(2).
             last: How far the last step moved it, of which half is a lower bound of the larger of the two distances
                 before and after: a cycle of which the estimates meet one phase is none that converges.
             size: Its norm.
         """
         self._floor = (OWN_FLOOR if self.criteria.own_residual else FLOOR) * self.criteria.unit * size
-        self.moves.append(move)
         self._last = last
+        self.moves.append(move * step * (1 - 1 / RATIO) / (step - self._looks[-1]))
         self._looks.append(step)
         self._paces.append(self._latest)
         self.left = max(distance_left(self.moves, self._floor), last / 2 if last > self._floor else 0.0)
@@ -204,7 +218,7 @@ class ItemMonitor:
         """
         if self.criteria.own_residual:
             return self.residual <= self.criteria.tolerance
-        reaches = [step * pace for step, pace in zip(self._looks, self._paces, strict=True)][-LOOKS - 1 :]
+        reaches = [step * pace for step, pace in zip(self._looks[1:], self._paces, strict=True)][-LOOKS - 1 :]
         return self._rounds_off or reaches[-1] < max(reaches[:-1], default=0.0)
 
     @property

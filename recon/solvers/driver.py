@@ -297,7 +297,7 @@ class _Monitor:
         response = _response(algorithm, after.x)
         for number in doubtful:
             if response[number] < TELLING * sizes[number]:
-                self.items[number].status = Status.STALLED
+                self.items[number].deny()
 
     def end_active(self, status: Status, step: int) -> None:
         for number in self.active:

@@ -34,7 +34,7 @@ _SENTENCES = {
     Status.STOPPED_EARLY: "The run was stopped before its limit, where a method without a prior fits the noise.",
     Status.OUT_OF_STEPS: "The budget of steps ran out before the estimated distance to the limit fell below the "
     "tolerance.",
-    Status.STALLED: "Further steps change the image by rounding only, and the tolerance was not reached.",
+    Status.STALLED: "Steps change the image by rounding only, and the tolerance was not reached.",
     Status.DRIFTING: "No solution was found: the iterates drift. Either there is none, or the step size is far too "
     "small.",
     Status.DIVERGED: "The steps, or the residual, grew or never shrank: the iteration diverges.",
