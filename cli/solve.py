@@ -173,9 +173,9 @@ def _shortfall(result: "Result") -> str | None:
     hope = "" if result.plan.method.certificate.strongest else ", but nothing guarantees that more steps help"
     if result.status is Status.OUT_OF_STEPS:
         return (
-            f"the budget of {result.plan.problem.config.budget} steps ran out, and the distance to the limit is "
-            f"{result.distance}, not within {result.plan.tolerance:g}; --iterations gives more, --tolerance asks "
-            f"less{hope}"
+            f"the budget of {result.plan.problem.config.budget} steps ran out before the distance to the limit was "
+            f"within {result.plan.tolerance:g} of the image ({result.distance.brief}); --iterations gives more, "
+            f"--tolerance asks less{hope}"
         )
     if result.status is Status.STALLED and result.plan.method.rounding:
         return f"the steps stay at a relative residual of {result.residual:.1e} as the prior is rounded; " + (

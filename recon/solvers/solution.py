@@ -66,11 +66,17 @@ class Distance:
         finite = {name: number if math.isfinite(number) else None for name, number in numbers.items()}
         return {**finite, "evidence": self.evidence.value, "how": self.how}
 
+    @property
+    def brief(self) -> str:
+        """The number, or that there is none."""
+        if not math.isfinite(self.relative):
+            return "not known"
+        return f"{'at most' if self.evidence is Evidence.PROVED else 'about'} {self.relative:.1e}"
+
     def __str__(self) -> str:
         if not math.isfinite(self.relative):
-            return f"not known: {self.how}"
-        about = "at most" if self.evidence is Evidence.PROVED else "about"
-        return f"{about} {self.relative:.1e} of the image ({self.evidence}: {self.how})"
+            return f"{self.brief}: {self.how}"
+        return f"{self.brief} of the image ({self.evidence}: {self.how})"
 
 
 @dataclass(frozen=True)

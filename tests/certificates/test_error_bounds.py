@@ -7,7 +7,7 @@ import pytest
 import torch
 from problems import draw, saddle, uniform
 
-from recon.certificates import mismatch_error_bound, primal_dual_error_bound
+from recon.certificates import limit_error_bound, mismatch_error_bound, primal_dual_error_bound
 from recon.certificates.error_bounds import ErrorBound
 from recon.errors import UsageError
 from recon.evidence import Assumed, Evidence, Measured, Proved
@@ -126,6 +126,36 @@ def test_it_shrinks_as_the_run_goes_on_and_ends_at_zero_without_a_surrogate():
         values.append(mismatch_error_bound(data, prior, run.x, stepsize)[0].value)
     assert values == sorted(values, reverse=True)
     assert values[-1] < 1e-10
+
+
+@pytest.mark.parametrize("surrogate", [True, False])
+@pytest.mark.parametrize("shift", [0.0, 0.3])
+def test_the_distance_to_the_own_limit_is_bounded_at_every_step(surrogate, shift):
+    """The theorem against the limit, by any step size of the resolvent, and the formula for a step of the method."""
+    A, K, _, prior, stepsize, data = problem(shift=shift, surrogate=surrogate)
+    back = K if surrogate else A.T
+    B = back @ A + shift * torch.eye(5).double()
+    monotone = Proved(torch.linalg.eigvalsh((B + B.T) / 2)[0].item(), "by linear algebra")
+    m = (1 - 0.8) / (1 + 0.8)
+    strong = monotone.value + m / stepsize
+    end = limit(lambda x: prior(x - stepsize * data(x)), torch.zeros(1, 5, dtype=torch.float64))
+    x = torch.zeros(1, 5, dtype=torch.float64)
+    assert strong > 0
+    for _ in range(30):
+        (bound,) = limit_error_bound(data, prior, x, stepsize, monotone)
+        following = prior(x - stepsize * data(x))
+        formula = (1 + (1 / stepsize + torch.linalg.matrix_norm(B, 2).item()) / strong) * (following - x).norm().item()
+        assert (x - end).norm().item() <= bound.value * (1 + 1e-9) + 1e-12
+        assert bound.value <= formula * (1 + 1e-6) + 1e-9
+        assert bound.evidence is Evidence.PROVED
+        x = following
+
+
+def test_without_strong_monotonicity_nothing_bounds_the_distance_to_the_limit():
+    *_, data = problem()
+    (bound,) = limit_error_bound(data, box(0.0, 1.0), torch.zeros(1, 5).double(), 0.1, Proved(0.0, "singular"))
+    assert bound.value == math.inf
+    assert "strongly monotone" in bound.how
 
 
 def test_single_precision_allows_for_its_rounding():

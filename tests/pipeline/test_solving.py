@@ -10,7 +10,7 @@ import torch
 from recon import operators, priors, solvers
 from recon.errors import ConsistencyError, GuaranteeError, UsageError
 from recon.evidence import Evidence
-from recon.imaging import Image, ValueRange, from_array
+from recon.imaging import Image, Source, ValueRange, from_array
 from recon.operators import Blur, LeastSquares
 from recon.pipeline.config import METHODS, Noise, SolveConfig
 from recon.pipeline.method import Pair, choose_method, examine
@@ -348,3 +348,57 @@ def test_an_inner_iteration_is_no_way_to_a_guarantee_where_another_method_has_on
         said = []
         make_plan(config(prior=Spec("tv", {"weight": "0.01"}), method=method), blurred(), said.append)
         assert any("--method condat_vu does so exactly" in line for line in said) == hint
+
+
+def test_the_record_states_the_distance_to_the_limit() -> None:
+    limit = solve_image(config(tolerance=0.0, iterations=3000), blurred(0.01)).solution.x
+    result = solve_image(config(), blurred(0.01))
+    assert result.status is Status.CONVERGED
+    assert result.distance.evidence is Evidence.MEASURED
+    assert float((result.solution.x - limit).norm()) <= 2e-3 * result.scale[0]
+    assert result.distance.relative <= 2e-3
+    assert result.solution.history[-1].distances == (result.distance.relative,)
+
+
+def test_a_proved_distance_is_given_where_it_is_the_nearer_one() -> None:
+    chosen = config(prior=parse_spec("tikhonov:weight=0.5"), method="forward_backward", stepsize=0.1, iterations=300)
+    result = solve_image(replace(chosen, tolerance=0.0), blurred())
+    assert result.distance.evidence is Evidence.PROVED
+    far = solve_image(replace(chosen, iterations=2), blurred())
+    assert far.distance.evidence is Evidence.PROVED
+    assert float((far.solution.x - result.solution.x).norm()) <= far.distance.value
+    bounded = replace(chosen, prior=parse_spec("tv:weight=0.5,low=0,high=1"), method="condat_vu")
+    assert plan_of(bounded).method.proved_distance is None
+
+
+def test_a_step_size_far_too_small_is_never_called_converged() -> None:
+    """It ended "converged after 1 step", as its relative step is short."""
+    chosen = config(prior=parse_spec("tikhonov:weight=0.01"), method="forward_backward")
+    for stepsize in (1e-10, 1e-6, 1e-3):
+        result = solve_image(replace(chosen, stepsize=stepsize), blurred())
+        assert result.status in (Status.STALLED, Status.OUT_OF_STEPS)
+        assert result.distance.evidence is Evidence.PROVED or result.distance.relative == float("inf")
+
+
+def test_the_longest_steps_of_a_proved_method_do_not_diverge() -> None:
+    chosen = config(operator=parse_spec("identity"), prior=parse_spec("none"), method="forward_backward", stepsize=1.99)
+    assert solve_image(replace(chosen, iterations=100), image(scene())).status is not Status.DIVERGED
+
+
+def test_a_method_without_a_prior_stops_early_unless_steps_are_stated(tmp_path: Path) -> None:
+    geometry = tmp_path / "g.toml"
+    geometry.write_text(
+        'kind = "parallel"\nangles = { start = 0, stop = 180, count = 20, endpoint = false }\n'
+        "[detector]\npixels = 40\npitch = 1.0\n[volume]\npixels = [24, 24]\npitch = 1.0\n"
+    )
+    projector = operators.Tomography(operators.read_geometry(geometry))
+    x = torch.zeros(1, 1, 24, 24)
+    x[..., 8:16, 6:18] = 0.02
+    y = projector.A(x) + 0.01 * torch.randn(1, 1, 20, 40, generator=torch.Generator().manual_seed(0))
+    scan = Image(y.numpy(), ValueRange(0.0, 1.0), source=Source("projections", "FHW", "float32"))
+    for method in ("sirt", "cgls"):
+        chosen = SolveConfig(Spec("ct", value=str(geometry)), method=method, device="cpu")
+        assert solve_image(chosen, scan).status is Status.STOPPED_EARLY
+        stated = solve_image(replace(chosen, iterations=200), scan)
+        assert stated.status is not Status.STOPPED_EARLY
+        assert stated.steps == 200 or stated.status in (Status.CONVERGED, Status.STALLED)
