@@ -18,6 +18,7 @@ from recon.operators._checks import as_words, require_image_shape, require_membe
 from recon.operators._fourier import fast_length, irfft2, rfft2, transfer_function
 from recon.operators.base import EXACT_ADJOINT, Buffer, OperatorProperties, Space
 from recon.operators.psf import check_psf, psf_centre
+from recon.operators.rounding import above, below, fft_error
 from recon.types import Map
 
 Boundary = Literal["circular", "valid"]
@@ -59,7 +60,8 @@ class CircularBlur:
     """The convolution ``y = psf * x`` of periodic images; build it with :func:`Blur`.
 
     The Fourier transform diagonalises it, so the norm is max |OTF| and the least eigenvalue of A^T A is min |OTF|^2,
-    both exact on this grid. A prime height or width makes the transforms about three times slower.
+    both exact on this grid up to the rounding of a Fourier transform, by which they are widened. A prime height or
+    width makes the transforms about three times slower.
 
     Attributes:
         psf: (h, w), kept in double precision.
@@ -82,17 +84,23 @@ class CircularBlur:
 
     @cached_property
     def properties(self) -> OperatorProperties:
-        modulus = self._otf.master.abs()
+        modulus, error = self._otf.master.abs(), self.symbol_error
+        largest, least = above(float(modulus.max()) + error), below(float(modulus.min()) - error)
         return OperatorProperties(
-            norm=Proved(float(modulus.max()), "exact: max |OTF|, the DFT diagonalises a circular convolution"),
+            norm=Proved(largest, "exact up to rounding: max |OTF|, the DFT diagonalises a circular convolution"),
             adjoint_gap=EXACT_ADJOINT,
-            gram_min=Proved(float(modulus.min()) ** 2, "exact: min |OTF|^2, the DFT diagonalises A^T A"),
+            gram_min=Proved(below(least**2), "exact up to rounding: min |OTF|^2, the DFT diagonalises A^T A"),
         )
 
     @property
     def symbol(self) -> Tensor:
         """The OTF: the eigenvalues of A on the half spectrum of ``rfft2``, complex128, (H, W // 2 + 1)."""
         return self._otf.master
+
+    @property
+    def symbol_error(self) -> float:
+        """By how much the Fourier transform may round an eigenvalue."""
+        return fft_error(float(self.psf.abs().sum()), *self.image_shape)
 
     @cached_property
     def _otf(self) -> Buffer:
@@ -174,7 +182,8 @@ class ValidBlur:
 
     @cached_property
     def properties(self) -> OperatorProperties:
-        bound = float(self._otf.master.abs().max())
+        error = fft_error(float(self.psf.abs().sum()), *self._grid)
+        bound = above(float(self._otf.master.abs().max()) + error)
         return OperatorProperties(
             norm=Proved(bound, "upper bound: max |OTF| of the circular convolution of which this is a crop"),
             adjoint_gap=EXACT_ADJOINT,
