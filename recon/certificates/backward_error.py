@@ -90,7 +90,8 @@ def backward_error(
     known, prior = properties or operator_properties(data.operator, x[:1]), prior_properties(resolvent)
     spread = derive(
         lambda square, *_: max(1.0, stepsize * square - 1), lipschitz(known), from_above(prior.lipschitz_Q),
-        prior.error, known.adjoint_gap, how="d = ||x - J~ v|| + e ||v||, v = x - s A^T(A x - y), and max(1, s ||A||^2 - 1) d / s",
+        prior.error, known.adjoint_gap,
+        how="d = ||x - J~ v|| + e ||v||, v = x - s A^T(A x - y), and max(1, s ||A||^2 - 1) d / s",
     )  # fmt: skip
     if reason := refusal(known) or expansion(prior):
         return (_nothing(spread, reason),) * x.shape[0]

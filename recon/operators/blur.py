@@ -66,10 +66,12 @@ class CircularBlur:
     Attributes:
         psf: (h, w), kept in double precision.
         image_shape: (height, width).
+        precision: Of the entries of the psf, relative: the rounding unit of the precision in which it was given.
     """
 
     psf: Tensor = field(repr=False)
     image_shape: tuple[int, int]
+    precision: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _normalise_fields(self, "Blur", self.psf, self.image_shape)
@@ -99,8 +101,8 @@ class CircularBlur:
 
     @property
     def symbol_error(self) -> float:
-        """By how much the Fourier transform may round an eigenvalue."""
-        return fft_error(float(self.psf.abs().sum()), *self.image_shape)
+        """By how much the Fourier transform, and the precision of the psf, may have moved an eigenvalue."""
+        return _symbol_error(self, self.image_shape)
 
     @cached_property
     def _otf(self) -> Buffer:
@@ -163,10 +165,12 @@ class ValidBlur:
     Attributes:
         psf: (h, w), kept in double precision.
         image_shape: (height, width); a measurement has ``(H - h + 1, W - w + 1)``.
+        precision: As of :class:`CircularBlur`.
     """
 
     psf: Tensor = field(repr=False)
     image_shape: tuple[int, int]
+    precision: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _normalise_fields(self, "Blur", self.psf, self.image_shape)
@@ -182,8 +186,7 @@ class ValidBlur:
 
     @cached_property
     def properties(self) -> OperatorProperties:
-        error = fft_error(float(self.psf.abs().sum()), *self._grid)
-        bound = above(float(self._otf.master.abs().max()) + error)
+        bound = above(float(self._otf.master.abs().max()) + _symbol_error(self, self._grid))
         return OperatorProperties(
             norm=Proved(bound, "upper bound: max |OTF| of the circular convolution of which this is a crop"),
             adjoint_gap=EXACT_ADJOINT,
@@ -247,6 +250,12 @@ def _normalise_fields(blur: "CircularBlur | ValidBlur", owner: str, psf: Tensor,
     shape = require_image_shape(owner, image_shape)
     object.__setattr__(blur, "image_shape", shape)
     object.__setattr__(blur, "psf", checked_kernel(owner, psf, shape))
+    object.__setattr__(blur, "precision", torch.finfo(psf.dtype).eps / 2 if psf.is_floating_point() else 0.0)
+
+
+def _symbol_error(blur: "CircularBlur | ValidBlur", grid: tuple[int, int]) -> float:
+    total = float(blur.psf.abs().sum())
+    return fft_error(total, *grid) + blur.precision * total
 
 
 def _add(spectrum: Tensor, offset: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from recon import imaging
 from recon.certificates import Remark
 from recon.certificates.refutation import Watch
 from recon.errors import UsageError
-from recon.evidence import Constant, Measured, derive
+from recon.evidence import Constant, Evidence, Measured, derive, from_above
 from recon.operators import Identity
 from recon.operators.tomography import Tomography
 from recon.pipeline.config import METHODS
@@ -179,16 +179,19 @@ def _surrogate(spec: Spec, operator: LinearOperator, size: Shape, say: Say) -> L
 def _operator_constants(pair: Pair) -> dict[str, Constant]:
     norm, mismatch = pair.properties.norm, pair.mismatch
     if mismatch is None:
-        best = derive(lambda value: 1 / value**2 if value else 0.0, norm, how=f"1 / ||A||^2; {norm.how}")
+        best = derive(lambda value: 1 / value**2 if value else 0.0, from_above(norm), how=f"1 / ||A||^2; {norm.how}")
+        known = pair.properties.adjoint_gap
         return {
             "operator_norm": norm,
-            "adjoint_gap": pair.properties.adjoint_gap,
+            "adjoint_gap": known if known.evidence is Evidence.PROVED else pair.gap,
+            "adjoint_gap_upper": pair.gap_upper or known,
             "symmetric_part_min": pair.properties.gram_min,
             "cocoercivity": best,
         }
     return {
         "operator_norm": norm,
         "adjoint_gap": mismatch.adjoint_gap,
+        "adjoint_gap_upper": pair.gap_upper or mismatch.adjoint_gap,
         "surrogate_norm": mismatch.norm,
         "symmetric_part_min": mismatch.symmetric_part_min,
         "cocoercivity": mismatch.cocoercivity,

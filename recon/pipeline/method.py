@@ -15,6 +15,7 @@ from recon.certificates.conditions import ROUNDING, strength
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Constant, Evidence, Fact, Proved, derive
 from recon.operators import LeastSquares, Mismatch, OperatorProperties
+from recon.operators.adjoint import is_gap, refuse_gap
 from recon.operators.base import HasDataResolvent
 from recon.operators.data_split import HasDataSplit
 from recon.operators.tomography import Tomography, WeightedTomography
@@ -88,7 +89,8 @@ class Pair:
     Attributes:
         operator: A.
         properties: Its constants.
-        gap: ||K - A^T|| / ||A||, as measured before the first step, or proved.
+        gap: ||K - A^T|| / ||A||, as measured before the first step, from below, or proved.
+        gap_upper: The same from above, by an estimate, or proved; ``None`` where it was not looked at.
         surrogate: The operator whose adjoint is K, or ``None``.
         mismatch: The constants of K A + shift Id, or ``None``.
     """
@@ -98,6 +100,7 @@ class Pair:
     gap: Constant
     surrogate: LinearOperator | None = None
     mismatch: Mismatch | None = None
+    gap_upper: Constant | None = None
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,8 @@ def examine(  # noqa: PLR0913  each is an independent choice of the caller
 ) -> Pair:
     """Measure a pair of maps; refuse an adjoint that is none, unless a surrogate was declared.
 
-    The package's own projectors are taken at their word.
+    The package's own projectors are taken at their word. Of a pair that proves its adjoint, the lower bound is enough;
+    of any other the estimate from above is looked at too.
 
     Args:
         operator: A.
@@ -170,18 +174,35 @@ def examine(  # noqa: PLR0913  each is an independent choice of the caller
     """
     properties = operators.properties_of(operator, example, seed=seed)
     if surrogate is None and isinstance(operator, _PROVED_PAIRS):
-        return Pair(operator, properties, properties.adjoint_gap)
+        return Pair(operator, properties, properties.adjoint_gap, gap_upper=properties.adjoint_gap)
     if surrogate is None:
-        measure = operators.check_adjoint if refuse else operators.adjoint_gap
-        gap = measure(operator, example, seed=seed)
-        if gap.value > ROUNDING:  # whatever the operator says of itself
-            properties = replace(properties, adjoint_gap=gap)
-        return Pair(operator, properties, gap)
+        return _examined(operator, properties, example, seed, refuse)
     mismatch = operators.mismatch_of(operator, surrogate, example)
     kappa = operators.shift_for(mismatch) if shift == "auto" else float(shift or 0.0)
     if kappa:
         mismatch = operators.mismatch_of(operator, surrogate, example, shift=kappa)
-    return Pair(operator, properties, mismatch.adjoint_gap, surrogate, mismatch)
+    upper: Constant = mismatch.adjoint_gap
+    if upper.evidence is not Evidence.PROVED:
+        upper = operators.adjoint_gap_upper(operator, example, surrogate=surrogate.A_adjoint, seed=seed)
+    return Pair(operator, properties, mismatch.adjoint_gap, surrogate, mismatch, upper)
+
+
+def _examined(
+    operator: LinearOperator, properties: OperatorProperties, example: Tensor, seed: int, refuse: bool
+) -> Pair:
+    """A pair without a surrogate, its gap measured whatever the operator says of itself."""
+    known = properties.adjoint_gap
+    gap = operators.adjoint_gap(operator, example, seed=seed)
+    if known.evidence is Evidence.PROVED and gap.value <= ROUNDING:
+        return Pair(operator, properties, gap, gap_upper=known)
+    upper = operators.adjoint_gap_upper(operator, example, seed=seed)
+    if refuse:
+        refuse_gap(operator, gap, upper, example.dtype)
+    if gap.value > ROUNDING or known.evidence is not Evidence.PROVED:
+        properties = replace(properties, adjoint_gap=gap)
+    if is_gap(gap, upper, example.dtype) and gap.value <= ROUNDING:
+        properties = replace(properties, adjoint_gap=replace(upper, error=0.0))
+    return Pair(operator, properties, gap, gap_upper=upper)
 
 
 def choose_method(  # noqa: PLR0913, PLR0917  the problem, and what a user may say of the method
