@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from recon.errors import GuaranteeError, UsageError
-from recon.evidence import Measured
+from recon.evidence import Evidence, Measured
 from recon.operators.base import Characterised, OperatorProperties
 from recon.operators.constants import sees_constants
 from recon.operators.spectral import Effort, map_norm
@@ -231,7 +231,7 @@ def example_of(operator: LinearOperator, example: Tensor | None = None) -> Tenso
 
 def _size(operator: LinearOperator, forward_transpose: Map, x: Tensor, effort: Effort) -> float:
     """||A||: what the operator knows, else measured."""
-    if isinstance(operator, Characterised):
+    if isinstance(operator, Characterised) and operator.properties.norm.evidence is not Evidence.ASSUMED:
         return operator.properties.norm.value
     return map_norm(operator.A, forward_transpose, x, effort).value
 

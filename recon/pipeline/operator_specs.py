@@ -238,7 +238,7 @@ def _python(spec: Spec, say: Say) -> OperatorFamily:
             raise UsageError(
                 f"{spec}: it returned a {type(made).__name__}; expected an operator with the methods A and A_adjoint."
             )
-        return guarded_operator(spec, made, _sides(shape))
+        return guarded_operator(spec, made, _sides(shape), say)
 
     return OperatorFamily(spec, on, files=(path,))
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from recon.errors import GuaranteeError, UsageError
-from recon.evidence import Assumed, Constant, Evidence, Fact, derive
+from recon.evidence import Assumed, Constant, Evidence, Fact, derive, from_above
 from recon.priors.prior import Prior
 from recon.priors.resolvent import Resolvent, ResolventProperties
 from recon.priors.smooth import Smooth
@@ -132,7 +132,7 @@ def reweighted(resolvent: Resolvent, weight: float, accuracy: float = 1e-6, max_
     if not 0 < accuracy < 1:
         raise UsageError(f"reweighted: accuracy={accuracy!r}; expected a number between 0 and 1, both excluded.")
     known = resolvent.properties
-    if not known.lipschitz_Q.value <= 1:
+    if not from_above(known.lipschitz_Q).value <= 1:
         raise UsageError(
             f"reweighted: Lip(Q) of {resolvent.name} is {known.lipschitz_Q}; expected at most 1, because the equation "
             "of the new weight may have no solution otherwise."
@@ -142,7 +142,7 @@ def reweighted(resolvent: Resolvent, weight: float, accuracy: float = 1e-6, max_
             f"reweighted: {resolvent.name} is evaluated with the error {known.error.value:g}; expected an exact one, "
             "because nothing would bound the error of the result: give its own weight another value instead."
         )
-    t, q = weight, known.lipschitz_Q.value
+    t, q = weight, from_above(known.lipschitz_Q).value
     contraction = q * abs(1 - t) / (1 + t)
 
     def apply(x: Tensor) -> Tensor:
@@ -167,8 +167,9 @@ def reweighted(resolvent: Resolvent, weight: float, accuracy: float = 1e-6, max_
         everywhere=known.everywhere,
         bounded=known.bounded,
         error=derive(
-            lambda _: accuracy,
+            lambda *_: accuracy,
             known.error,
+            known.lipschitz_Q,
             how="the contraction bounds the error; a call that misses the accuracy raises",
         ),
     )
@@ -228,7 +229,7 @@ def _moebius(q: float, t: float) -> float:
 
 
 def _norms(x: Tensor) -> Tensor:
-    found: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)
+    found: Tensor = torch.linalg.vector_norm(x.flatten(1).double(), dim=1)
     return found
 
 

@@ -127,8 +127,9 @@ def l2_ball(center: Tensor, radius: float) -> Resolvent:
                 "same shape, or a center with a batch of one."
             )
         offset = x - center.to(x)
-        square = torch.view_as_real(offset).square() if offset.is_complex() else offset.square()
-        distance = square.flatten(1).sum(1).sqrt().view(-1, *[1] * (x.ndim - 1))
+        parts = torch.view_as_real(offset) if offset.is_complex() else offset
+        norms = torch.linalg.vector_norm(parts.flatten(1), dim=1, dtype=torch.float64)  # squares may vanish in single
+        distance = norms.to(parts.dtype).view(-1, *[1] * (x.ndim - 1))
         inside = distance <= radius
         shrunk = center.to(x) + offset * (radius / distance.masked_fill(inside, 1))
         return torch.where(inside, x, shrunk)
