@@ -174,7 +174,7 @@ def refuse_gap(operator: LinearOperator, gap: Measured, upper: Measured, dtype: 
     tolerance = TOLERANCE[dtype.to_real()]
     by = f"{100 * gap.value:.2g} % of ||A||"
     if gap.value <= tolerance or upper.value > 10 * gap.value:
-        by = f"{by} or more, by an estimate from above {100 * upper.value:.2g} %, as a fault at a few pixels would"
+        by = f"{by} or more, by an estimate from above {100 * upper.value:.3g} %, as a fault at a few pixels would"
     raise GuaranteeError(
         f"{type(operator).__name__}: A_adjoint differs from the adjoint of A by {by}; expected at most "
         f"{100 * tolerance:.0e} %, because the solvers' guarantees rest on it: correct it, or "
@@ -241,17 +241,17 @@ def _ratio(gap: float, size: float) -> float:
 
 
 def expect_linear(operator: LinearOperator, x: Tensor, seed: int = 0) -> None:
-    """Refuse a map with A(u + 2 w) other than A(u) + 2 A(w), tried on images with and without a mean.
+    """Refuse a map with A(u + 2 w) other than A(u) + 2 A(w), tried on noise, and on noise with an image with a mean.
 
-    A map that divides by the mean of its image, or saturates, is linear up to rounding on noise around zero.
+    A map that depends on the mean of its image, or saturates beyond some level, may be linear on noise around zero.
 
     Raises:
         UsageError: ``A`` is not linear, or gives NaN or infinity.
     """
     generator = torch.Generator().manual_seed(seed)
     name = type(operator).__name__
-    for kind, mean in (("noise", 0.0), ("images with a mean", 3.0)):
-        u, w = _noise(x, generator) + mean, _noise(x, generator) + mean
+    for kind, mean in (("images u and w", 0.0), ("images u and w with a mean", 3.0)):
+        u, w = _noise(x, generator), _noise(x, generator) + mean
         with torch.no_grad():
             size, deviation = _deviation(operator.A, u, w)
         if not math.isfinite(size):
@@ -259,7 +259,7 @@ def expect_linear(operator: LinearOperator, x: Tensor, seed: int = 0) -> None:
         if deviation > TOLERANCE[x.dtype.to_real()]:
             raise UsageError(
                 f"{name}: A is not linear: A(u + 2 w) differs from A(u) + 2 A(w) by {100 * deviation:.2g} % for random "
-                f"{kind} u and w; expected a linear map, because only that has an adjoint."
+                f"{kind}; expected a linear map, because only that has an adjoint."
             )
 
 

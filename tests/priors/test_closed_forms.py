@@ -20,6 +20,7 @@ from recon.priors import (
     no_prior,
     properties_of,
     relaxed,
+    reweighted,
     scaled,
     soft_threshold,
     tikhonov,
@@ -146,3 +147,31 @@ def test_a_zero_weight_is_the_identity(make: Callable[[float], Resolvent], x: to
 def test_a_refusal_is_one_sentence_with_the_users_value(call: Callable[[], object], message: str) -> None:
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
         call()
+
+
+@pytest.mark.parametrize("unit", [1e-25, 1e-20, 1e15, 1e25])
+def test_projections_in_single_precision_do_not_depend_on_the_unit(unit: float) -> None:
+    """Their radii are in the units of the image, and squares of such numbers are zero or infinite there."""
+    point = torch.randn(2, 1, 5, 6, generator=torch.Generator().manual_seed(0))
+    center = torch.zeros(1, 1, 5, 6)
+    fields = torch.randn(2, 1, 2, 5, 6, generator=torch.Generator().manual_seed(1))
+    for isotropic in (True, False):
+        for radius in (0.5, 50.0):
+            plain = total_variation_split(radius, isotropic).conjugate_resolvent(1.0)(fields)
+            found = total_variation_split(unit * radius, isotropic).conjugate_resolvent(1.0)(unit * fields)
+            assert torch.allclose(found / unit, plain, rtol=1e-5)
+            ball = l2_ball(center, unit * radius)(unit * point) / unit
+            assert torch.allclose(ball, l2_ball(center, radius)(point), rtol=1e-5)
+
+
+@pytest.mark.parametrize("unit", [1e-25, 1.0, 1e25])
+def test_a_new_weight_keeps_its_accuracy_whatever_the_unit(unit: float) -> None:
+    x = unit * torch.randn(1, 1, 6, 7, generator=torch.Generator().manual_seed(0))
+    found = reweighted(tikhonov(1.0), 3.0, accuracy=1e-3)(x)
+    assert float((found - x / 4).abs().max()) <= 1.1e-3 * float(torch.linalg.vector_norm(x.double()))
+
+
+def test_the_accuracy_of_a_new_weight_rests_on_the_contraction() -> None:
+    assumed = Resolvent(lambda x: x / 2, ResolventProperties(Assumed(1.0, "a guess")), "half")
+    assert reweighted(assumed, 2.0).properties.error.evidence == "assumed"
+    assert reweighted(tikhonov(1.0), 2.0).properties.error.evidence == "proved"
