@@ -52,12 +52,12 @@ FORMULAS = {
 NUMBERS, RADII, PLACES = st.floats(0, 1e3), st.floats(0, 10), st.floats(-1, 1)
 
 
-@given(st.sampled_from(sorted(FORMULAS)), NUMBERS, NUMBERS, RADII, RADII, PLACES, PLACES)
-def test_whatever_the_premises_are_within_their_radii_the_conclusion_is_within_its_own(name, a, b, r, s, t, u):
+@given(st.sampled_from(sorted(FORMULAS)), NUMBERS, NUMBERS, st.tuples(RADII, RADII), st.tuples(PLACES, PLACES))
+def test_whatever_the_premises_are_within_their_radii_the_conclusion_is_within_its_own(name, a, b, radii, places):
     formula = FORMULAS[name]
-    r, s = min(r, a), min(s, b)  # each formula is monotone in each premise, where that is not negative
+    r, s = min(radii[0], a), min(radii[1], b)  # each formula is monotone in each premise, where that is not negative
     found = derive(formula, Measured(a, "", r), Proved(b, "", s), how="")
-    truth = formula(a + t * r, b + u * s)
+    truth = formula(a + places[0] * r, b + places[1] * s)
     assert abs(truth - found.value) <= found.error + 1e-9 * (1 + abs(truth))
     low, high = from_below(found), from_above(found)
     assert low.value - 1e-9 * (1 + abs(truth)) <= truth <= high.value + 1e-9 * (1 + abs(truth))

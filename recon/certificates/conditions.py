@@ -6,6 +6,7 @@ from dataclasses import replace
 from recon.certificates.certificate import Condition, at_most, stated
 from recon.evidence import Constant, Evidence, Fact, derive, from_above, weakest
 from recon.operators import OperatorProperties
+from recon.operators.rounding import rounded_down
 from recon.priors import ResolventProperties
 
 ROUNDING = 1e-4
@@ -32,7 +33,11 @@ def strength(prior: ResolventProperties) -> Constant:
     (1 + q) ||p|| / 2, so <p - d, d> >= m ||d||^2: and p - d is in the difference of M at Jx and Jy.
     """
     q = from_above(prior.lipschitz_Q)
-    return derive(lambda value: (1 - value) / (1 + value) if value <= 1 else -1.0, q, how=f"(1 - q)/(1 + q); {q.how}")
+    return derive(
+        lambda value: rounded_down((1 - value) / (1 + value)) if value <= 1 else -1.0,
+        q,
+        how=f"(1 - q)/(1 + q); {q.how}",
+    )
 
 
 def inverse(numerator: float, constant: Constant, how: str) -> Constant:

@@ -16,6 +16,7 @@ from recon.errors import UsageError
 from recon.evidence import Constant, Evidence, derive, from_above, from_below
 from recon.operators import LeastSquares, OperatorProperties
 from recon.operators import properties_of as operator_properties
+from recon.operators.rounding import rounded_down
 from recon.priors import ResolventProperties
 from recon.priors import properties_of as prior_properties
 from recon.types import LinearOperator, Map
@@ -93,8 +94,8 @@ def mismatch_error_bound(
     known, prior = properties or operator_properties(data.operator, x[:1]), prior_properties(resolvent)
     reason = refusal(known) or expansion(prior)
     strong = derive(
-        lambda m, least, *_: m + stepsize * max(least, 0.0), strength(prior), from_below(known.gram_min), prior.error,
-        known.adjoint_gap, how="m + s lambda_min(A^T A)",
+        lambda m, least, *_: rounded_down(m + stepsize * max(least, 0.0)), strength(prior),
+        from_below(known.gram_min), prior.error, known.adjoint_gap, how="m + s lambda_min(A^T A)",
     )  # fmt: skip
     if not strong.value > 0 or reason:
         return _nothing(x, strong, reason or "neither the prior nor A^T A is strongly monotone")

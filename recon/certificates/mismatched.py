@@ -11,6 +11,7 @@ from recon.certificates.certificate import Certificate, Condition, at_most, belo
 from recon.certificates.conditions import evaluated_exactly, firmly_nonexpansive, inverse, strength
 from recon.evidence import Constant, Evidence, Fact, Proved, derive, from_above, from_below
 from recon.operators import Mismatch
+from recon.operators.rounding import EPS, rounded_up
 from recon.priors import ResolventProperties
 
 _CONCLUSION = "the iterates converge to a zero of K(Ax - y) + shift x + M x / s, which is not the matched solution"
@@ -105,7 +106,7 @@ def certify_contractive_forward_backward(
 def contraction_rate(prior: ResolventProperties, residual: Constant) -> Constant:
     """(1 + q)/2 ||Id - s B||: the Lipschitz constant of x -> J(x - s B x)."""
     q, size = from_above(prior.lipschitz_Q), from_above(residual)
-    return derive(lambda a, b: (1 + a) / 2 * b, q, size, how=f"{q.how}; {size.how}")
+    return derive(lambda a, b: rounded_up((1 + a) / 2 * b), q, size, how=f"{q.how}; {size.how}")
 
 
 def residual_bound(pair: Mismatch, stepsize: float) -> Constant:
@@ -116,16 +117,21 @@ def residual_bound(pair: Mismatch, stepsize: float) -> Constant:
     """
     mu, norm, eta = _from_below(pair.symmetric_part_min), from_above(pair.norm), pair.cocoercivity
     plain = derive(
-        lambda low, size: math.sqrt(max(1 - 2 * stepsize * low + (stepsize * size) ** 2, 0.0)), mu, norm,
+        lambda low, size: _root(1 - 2 * stepsize * low + (stepsize * size) ** 2), mu, norm,
         how=f"sqrt(1 - 2 s mu + s^2 ||B||^2); {mu.how}; {norm.how}",
     )  # fmt: skip
     if not (mu.value >= 0 and stepsize <= 2 * eta.value):
         return plain
     finer = derive(
-        lambda low, best: math.sqrt(max(1 - stepsize * (2 - stepsize / best) * low, 0.0)), mu, eta,
+        lambda low, best: _root(1 - stepsize * (2 - stepsize / best) * low), mu, eta,
         how=f"sqrt(1 - s (2 - s/eta) mu); {mu.how}; {eta.how}",
     )  # fmt: skip
     return min(plain, finer, key=lambda bound: bound.value)
+
+
+def _root(square: float) -> float:
+    """From above, of a difference of numbers that are not much larger than 1."""
+    return rounded_up(math.sqrt(max(square, 0.0) + 8 * EPS))
 
 
 def _from_below(lowest: Constant) -> Constant:

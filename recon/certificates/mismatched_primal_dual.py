@@ -12,6 +12,7 @@ from recon.certificates.conditions import (
 )
 from recon.evidence import Constant, Proved, derive, from_above
 from recon.operators import OperatorProperties
+from recon.operators.rounding import rounded_down, rounded_up
 from recon.priors import ResolventProperties
 
 
@@ -92,8 +93,8 @@ def _strengths(
 
 
 def _joint_strength(g: float, h: float, d: float) -> float:
-    """g h - d^2/4, and negative where g or h is not positive."""
-    return g * h - d**2 / 4 if g > 0 and h > 0 else min(g, h, 0.0) - d**2 / 4
+    """g h - d^2/4 from below, and negative where g or h is not positive."""
+    return rounded_down(g * h) - rounded_up(d**2 / 4) if g > 0 and h > 0 else min(g, h, 0.0) - d**2 / 4
 
 
 def _factor(norm: float, d: float, g: float, h: float, s: float, t: float) -> float:  # noqa: PLR0913, PLR0917  of a theorem

@@ -18,7 +18,7 @@ from recon.operators._checks import as_words, require_image_shape, require_membe
 from recon.operators._fourier import fast_length, irfft2, rfft2, transfer_function
 from recon.operators.base import EXACT_ADJOINT, Buffer, OperatorProperties, Space
 from recon.operators.psf import check_psf, psf_centre
-from recon.operators.rounding import above, below, fft_error
+from recon.operators.rounding import fft_error, rounded_down, rounded_up
 from recon.types import Map
 
 Boundary = Literal["circular", "valid"]
@@ -87,11 +87,11 @@ class CircularBlur:
     @cached_property
     def properties(self) -> OperatorProperties:
         modulus, error = self._otf.master.abs(), self.symbol_error
-        largest, least = above(float(modulus.max()) + error), below(float(modulus.min()) - error)
+        largest, least = rounded_up(float(modulus.max()) + error), rounded_down(float(modulus.min()) - error)
         return OperatorProperties(
             norm=Proved(largest, "exact up to rounding: max |OTF|, the DFT diagonalises a circular convolution"),
             adjoint_gap=EXACT_ADJOINT,
-            gram_min=Proved(below(least**2), "exact up to rounding: min |OTF|^2, the DFT diagonalises A^T A"),
+            gram_min=Proved(rounded_down(least**2), "exact up to rounding: min |OTF|^2, the DFT diagonalises A^T A"),
         )
 
     @property
@@ -186,7 +186,7 @@ class ValidBlur:
 
     @cached_property
     def properties(self) -> OperatorProperties:
-        bound = above(float(self._otf.master.abs().max()) + _symbol_error(self, self._grid))
+        bound = rounded_up(float(self._otf.master.abs().max()) + _symbol_error(self, self._grid))
         return OperatorProperties(
             norm=Proved(bound, "upper bound: max |OTF| of the circular convolution of which this is a crop"),
             adjoint_gap=EXACT_ADJOINT,

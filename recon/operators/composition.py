@@ -12,7 +12,7 @@ from torch import Tensor
 from recon.errors import UsageError
 from recon.evidence import Constant, Proved, derive
 from recon.operators.base import Characterised, HasDataGradient, HasDataResolvent, OperatorProperties, Space
-from recon.operators.rounding import above, below
+from recon.operators.rounding import rounded_down, rounded_up
 from recon.types import LinearOperator, Map
 
 
@@ -80,10 +80,15 @@ class Composition:
         how = "upper bound: product of the norms of the parts"
         gap = "bound relative to the product of the norms: ||K_1 K_2 - (A_2 A_1)^T|| <= (a + b + a b) ||A_1|| ||A_2||"
         return OperatorProperties(
-            norm=derive(lambda a, b: above(a * b), first.norm, second.norm, how=how),
+            norm=derive(lambda a, b: rounded_up(a * b), first.norm, second.norm, how=how),
             adjoint_gap=derive(lambda a, b: a + b + a * b, first.adjoint_gap, second.adjoint_gap, how=gap),
             gram_min=_at_least_zero(
-                derive(lambda a, b: below(a * b), first.gram_min, second.gram_min, how="product of the parts' bounds")
+                derive(
+                    lambda a, b: rounded_down(a * b),
+                    first.gram_min,
+                    second.gram_min,
+                    how="product of the parts' bounds",
+                )
             ),
         )
 
@@ -137,11 +142,13 @@ class Stack:
         parts = [operator.properties for operator in self.operators]
         norms = [part.norm for part in parts]
         norm = _fold(
-            lambda a, b: above(math.hypot(a, b)), norms, "upper bound: root of the sum of squared norms of the parts"
+            lambda a, b: rounded_up(math.hypot(a, b)),
+            norms,
+            "upper bound: root of the sum of squared norms of the parts",
         )
         gaps = [part.adjoint_gap for part in parts]
         gap = _fold(max, gaps, "upper bound relative to the norm's: the largest gap of the parts")
-        least = _fold(lambda a, b: below(a + b), [part.gram_min for part in parts], "sum of the parts' bounds")
+        least = _fold(lambda a, b: rounded_down(a + b), [part.gram_min for part in parts], "sum of the parts' bounds")
         return OperatorProperties(norm=norm, adjoint_gap=gap, gram_min=_at_least_zero(least))
 
     @property
@@ -269,9 +276,9 @@ def _check_scaling(operator: CharacterisedOperator, factor: float) -> None:
 def _scaled_properties(properties: OperatorProperties, factor: float) -> OperatorProperties:
     norm, least = properties.norm, properties.gram_min
     return OperatorProperties(
-        norm=derive(lambda a: above(abs(factor) * a), norm, how=norm.how),
+        norm=derive(lambda a: rounded_up(abs(factor) * a), norm, how=norm.how),
         adjoint_gap=properties.adjoint_gap,
-        gram_min=derive(lambda a: below(factor**2 * a), least, how=least.how),
+        gram_min=derive(lambda a: rounded_down(factor**2 * a), least, how=least.how),
     )
 
 

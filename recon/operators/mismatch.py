@@ -19,7 +19,7 @@ from recon.operators.adjoint import adjoint_gap, exact_adjoint, example_of, tran
 from recon.operators.base import HasSymbol, HasSymbolError
 from recon.operators.matrix import Matrix
 from recon.operators.nonnegative import nonnegative_pair, proved_norm_bound
-from recon.operators.rounding import EPS, above, fft_error
+from recon.operators.rounding import EPS, fft_error, rounded_up
 from recon.operators.spectral import Effort, extreme, map_norm
 from recon.types import LinearOperator, Map
 
@@ -167,7 +167,7 @@ def _circulant(operator: HasSymbol, surrogate: HasSymbol, shift: float) -> Misma
     lowest = float((eigenvalues.real - radii).min())
     return Mismatch(
         adjoint_gap=_circulant_gap(operator, surrogate),
-        norm=Proved(above(float((eigenvalues.abs() + radii).max())), BY_SYMBOLS),
+        norm=Proved(rounded_up(float((eigenvalues.abs() + radii).max())), BY_SYMBOLS),
         symmetric_part_min=Proved(lowest, BY_SYMBOLS, float((eigenvalues.real + radii).min()) - lowest),
         cocoercivity=_circulant_cocoercivity(eigenvalues, radii),
         shift=shift,
@@ -179,7 +179,7 @@ def _circulant_gap(operator: HasSymbol, surrogate: HasSymbol) -> Proved:
     apart = float((surrogate.symbol - operator.symbol).abs().max()) + rounding
     size = float(operator.symbol.abs().max()) - rounding
     if size > 0:
-        return Proved(above(apart / size), BY_SYMBOLS)
+        return Proved(rounded_up(apart / size), BY_SYMBOLS)
     return Proved(math.inf if apart else 0.0, f"{BY_SYMBOLS}, and A is zero up to it")
 
 
@@ -214,7 +214,7 @@ def _dense(operator: Matrix, surrogate: Matrix, shift: float) -> Mismatch:
     apart = surrogate.entries.double() - operator.entries.double()
     gap = dense.largest_singular_value(apart, dense.slack(apart) + dense.rounding_of(1, size))
     return Mismatch(
-        adjoint_gap=derive(lambda value: above(value / size) if size else value, gap, how=gap.how),
+        adjoint_gap=derive(lambda value: rounded_up(value / size) if size else value, gap, how=gap.how),
         norm=dense.largest_singular_value(B, rounding),
         symmetric_part_min=dense.smallest_symmetric_eigenvalue(B, rounding),
         cocoercivity=dense.cocoercivity(B, rounding),

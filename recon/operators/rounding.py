@@ -33,11 +33,11 @@ def _levels(length: int) -> int:
     return levels + (0 if length == 1 else 1 if length == 2 else length)
 
 
-def above(value: float) -> float:
+def rounded_up(value: float) -> float:
     """A number at least as large as what a few operations on positive numbers would give without rounding."""
     return value * (1 + 8 * EPS)
 
 
-def below(value: float) -> float:
+def rounded_down(value: float) -> float:
     """The same from the other side; never negative."""
     return max(value, 0.0) * (1 - 8 * EPS)

@@ -13,7 +13,7 @@ from recon.certificates import Remark
 from recon.certificates.refutation import Watch
 from recon.errors import UsageError
 from recon.evidence import Constant, Evidence, Measured, derive, from_above
-from recon.operators import Identity
+from recon.operators import Identity, adjoint_gap_upper
 from recon.operators.tomography import Tomography
 from recon.pipeline.config import METHODS
 from recon.pipeline.device import Say
@@ -169,6 +169,9 @@ def certify_operator(  # noqa: PLR0913  each is an independent choice of the cal
     setting = f"images of {' x '.join(map(str, size))}, prior {chosen.spec.name}"
     remarks = () if prior is None else _remarks(prior, chosen)
     guarantees = _guarantees(pair, chosen.prior, remarks)
+    if pair.surrogate is not None and pair.gap.evidence is not Evidence.PROVED:
+        upper = adjoint_gap_upper(built, example, surrogate=pair.surrogate.A_adjoint, seed=seed)
+        pair = replace(pair, gap_upper=upper)
     return Report(str(operator), setting, _operator_constants(pair), guarantees, remarks)
 
 

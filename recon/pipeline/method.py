@@ -181,10 +181,7 @@ def examine(  # noqa: PLR0913  each is an independent choice of the caller
     kappa = operators.shift_for(mismatch) if shift == "auto" else float(shift or 0.0)
     if kappa:
         mismatch = operators.mismatch_of(operator, surrogate, example, shift=kappa)
-    upper: Constant = mismatch.adjoint_gap
-    if upper.evidence is not Evidence.PROVED:
-        upper = operators.adjoint_gap_upper(operator, example, surrogate=surrogate.A_adjoint, seed=seed)
-    return Pair(operator, properties, mismatch.adjoint_gap, surrogate, mismatch, upper)
+    return Pair(operator, properties, mismatch.adjoint_gap, surrogate, mismatch)
 
 
 def _examined(

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Assumed, Constant, Evidence, Fact, derive, from_above
+from recon.operators.rounding import rounded_up
 from recon.priors.prior import Prior
 from recon.priors.resolvent import Resolvent, ResolventProperties
 from recon.priors.smooth import Smooth
@@ -89,7 +90,8 @@ def relaxed(resolvent: Resolvent, share: float) -> Resolvent:
     strong = Fact(q.evidence, f"Lip(Q) < 1 makes the prior strongly monotone, {why}; {q.how}")
     onto = Fact(q.evidence, f"(1 - a) Id + a J is onto where J is monotone; {q.how}")
     how = f"{q.how}; {share:.4g} of it, and the rest 1"
-    part = replace(q, value=1 - share + share * q.value, error=share * q.error, how=how)
+    value = rounded_up(1 - share + share * q.value)  # without rounding 1 stays 1, and is no contraction
+    part = replace(q, value=min(value, 1.0) if q.value <= 1 else value, error=share * q.error, how=how)
     if q.evidence is Evidence.MEASURED and not nonexpansive:
         part = Assumed(part.value, f"{how}, which bounds Lip(Q) from above where it is right")  # refutes nothing
     properties = ResolventProperties(
@@ -161,7 +163,11 @@ def reweighted(resolvent: Resolvent, weight: float, accuracy: float = 1e-6, max_
         )
 
     properties = ResolventProperties(
-        lipschitz_Q=derive(lambda value: _moebius(value, t), known.lipschitz_Q, how=f"{known.lipschitz_Q.how}; of t A"),
+        lipschitz_Q=derive(
+            lambda value: min(1.0, rounded_up(_moebius(value, t))),
+            known.lipschitz_Q,
+            how=f"{known.lipschitz_Q.how}; of t A",
+        ),
         proximity=_carry(known.proximity, "t times a convex function is convex"),
         attains=_carry(known.attains, "a multiple of A is A with another operator"),
         everywhere=known.everywhere,

@@ -192,7 +192,7 @@ def test_proved_constants_of_composed_operators_are_bounds(seed, factor, side):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_proved_constants_of_matrices_are_bounds(seed):
-    """Of integers, whose products are exact: a rank that is not full is found as such, and no gap is below the truth."""
+    """Of integers, whose products are exact: a rank that is not full is found as such."""
     draw = torch.Generator().manual_seed(seed)
     left, right = (torch.randint(-3, 4, shape, generator=draw).double() for shape in ((9, 4), (4, 6)))
     A = left @ right

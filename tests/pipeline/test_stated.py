@@ -31,7 +31,8 @@ class Half:
     def __init__(self, shape): self.domain = self.range = Space(tuple(shape))
     @property
     def properties(self):
-        return OperatorProperties(Proved(self.norm, "so I say"), Proved(0.0, "so I say"), Proved(self.least, "so I say"))
+        norm, gap, least = (Proved(value, "so I say") for value in (self.norm, 0.0, self.least))
+        return OperatorProperties(norm, gap, least)
     def A(self, x): return 0.5 * x
     def A_adjoint(self, y): return 0.5 * y
 
@@ -78,7 +79,8 @@ from recon import priors
 from recon.evidence import Evidence, Fact, Measured, Proved
 from recon.priors import Prior, Resolvent, ResolventProperties, Smooth, Split
 FACT = Fact(Evidence.PROVED, "so I say")
-def known(q): return ResolventProperties(Proved(q, "so I say"), FACT, FACT, FACT, FACT, FACT, Proved(0.0, "exact"), FACT)
+def known(q):
+    return ResolventProperties(Proved(q, "so I say"), FACT, FACT, FACT, FACT, FACT, Proved(0.0, "exact"), FACT)
 def honest(): return Resolvent(lambda x: 0.75 * x, known(0.5), "mine")
 def wrong(): return Resolvent(lambda x: 0.75 * x, known(0.3), "mine")
 def expands(): return Resolvent(lambda x: 1.3 * x, known(0.5), "mine")

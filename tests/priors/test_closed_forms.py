@@ -3,9 +3,11 @@
 import re
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
+from recon.certificates.conditions import strength
 from recon.errors import UsageError
 from recon.evidence import Assumed
 from recon.priors import (
@@ -175,3 +177,17 @@ def test_the_accuracy_of_a_new_weight_rests_on_the_contraction() -> None:
     assumed = Resolvent(lambda x: x / 2, ResolventProperties(Assumed(1.0, "a guess")), "half")
     assert reweighted(assumed, 2.0).properties.error.evidence == "assumed"
     assert reweighted(tikhonov(1.0), 2.0).properties.error.evidence == "proved"
+
+
+@pytest.mark.parametrize("share", [0.49999999999999994, 0.1, 0.3, 0.7, 1 / 3, 0.9999999])
+def test_rounding_is_no_contraction(share: float) -> None:
+    """What is proved to contract by a rounding unit would bound distances by 1e31 times the residual."""
+    assert relaxed(identity(), share).properties.lipschitz_Q.value == 1
+    assert strength(relaxed(identity(), share).properties).value == 0
+    assert strength(tikhonov(1e-16 * share).properties).value == 0
+    assert strength(reweighted(identity(), share).properties).value == 0
+    weak = tikhonov(1e-3 * share)
+    q = (1 - 1e-3 * np.longdouble(share)) / (1 + 1e-3 * np.longdouble(share))
+    assert weak.properties.lipschitz_Q.value >= q
+    assert strength(weak.properties).value <= (1 - q) / (1 + q)
+    assert strength(weak.properties).value == pytest.approx(1e-3 * share)
