@@ -9,6 +9,7 @@ import torch
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Evidence
 from recon.operators import Blur, Identity, compose, gaussian_psf, mismatch_of, stack
+from recon.operators.tomography import Detector, Geometry, Tomography, Volume
 from recon.operators.tomography.preconditioned import FilteredProjector
 from recon.pipeline.certify import certify_operator, certify_prior
 from recon.pipeline.method import choose_method, examine
@@ -16,6 +17,7 @@ from recon.pipeline.operator_specs import operator_from_spec
 from recon.pipeline.prior_specs import read_prior
 from recon.pipeline.spec import Spec, parse_spec
 from recon.pipeline.stated import BY_THE_USER, is_packaged
+from recon.pipeline.surrogate_specs import read_surrogate
 from recon.priors import total_variation_prior
 
 SHAPE = (16, 12)
@@ -234,3 +236,23 @@ def test_a_refuted_statement_leaves_a_finite_step(operator) -> None:
     method = choose_method(pair, read_prior(Spec("none")).prior, "forward_backward")
     assert math.isfinite(method.stepsize)
     assert method.stepsize < 2 / 0.5**2
+
+
+def test_a_users_back_projector_of_a_scan_is_no_more_believed(tmp_path: Path) -> None:
+    (tmp_path / "back.py").write_text(
+        "from recon.evidence import Evidence, Fact\n"
+        "class Twice:\n    nonnegative_entries = Fact(Evidence.PROVED, 'so I say')\n"
+        "    def __init__(self, projector): self.projector = projector\n"
+        "    def A(self, x): return 2 * self.projector.A(x)\n"
+        "    def A_adjoint(self, y): return 2 * self.projector.A_adjoint(y)\n"
+        "def crops(projector):\n    made = Twice(projector)\n"
+        "    made.A_adjoint = lambda y: projector.A_adjoint(y)[..., 1:]\n    return made\n"
+    )
+    scan = Geometry("parallel", tuple(range(0, 180, 12)), Detector(24, 1.0), Volume((16, 16), 1.0))
+    projector = Tomography(scan)
+    twice = read_surrogate(parse_spec(f"python:{tmp_path / 'back.py'}:Twice"), projector)
+    assert twice.nonnegative_entries.evidence is Evidence.ASSUMED
+    assert mismatch_of(projector, twice).norm.evidence is Evidence.ASSUMED
+    crops = read_surrogate(parse_spec(f"python:{tmp_path / 'back.py'}:crops"), projector)
+    with pytest.raises(UsageError, match=r"back.py:crops: A_adjoint returned shape .*\(batch, channels, 16, 16\)"):
+        crops.A_adjoint(torch.zeros(1, 1, 15, 24))
