@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 from recon.certificates.certificate import Condition, at_most, stated
-from recon.evidence import Constant, Evidence, Fact, derive, from_above, weakest
+from recon.evidence import Constant, Evidence, Fact, derive, from_above, from_below, weakest
 from recon.operators import OperatorProperties
 from recon.operators.rounding import rounded_down
 from recon.priors import ResolventProperties
@@ -38,6 +38,11 @@ def strength(prior: ResolventProperties) -> Constant:
         q,
         how=f"(1 - q)/(1 + q); {q.how}",
     )
+
+
+def lower_bound(lowest: Constant) -> Constant:
+    """A proved lower bound as it stands, and what was measured less its radius."""
+    return lowest if lowest.evidence is Evidence.PROVED else from_below(lowest)
 
 
 def inverse(numerator: float, constant: Constant, how: str) -> Constant:

@@ -11,12 +11,12 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from recon.certificates.conditions import ROUNDING, strength
+from recon.certificates.conditions import ROUNDING, lower_bound, strength
 from recon.errors import UsageError
 from recon.evidence import Constant, Evidence, derive, from_above, from_below
 from recon.operators import LeastSquares, OperatorProperties
 from recon.operators import properties_of as operator_properties
-from recon.operators.rounding import rounded_down
+from recon.operators.rounding import rounded_down, sum_rounded_down
 from recon.priors import ResolventProperties
 from recon.priors import properties_of as prior_properties
 from recon.types import LinearOperator, Map
@@ -131,7 +131,10 @@ def limit_error_bound(
     """
     _check(stepsize)
     prior = prior_properties(resolvent)
-    strong = derive(lambda m, least, *_: m / stepsize + least, strength(prior), monotone, prior.error, how="l + m/s")
+    strong = derive(
+        lambda m, least, *_: sum_rounded_down(m / stepsize, least), strength(prior), lower_bound(monotone), prior.error,
+        how="l + m/s",
+    )  # fmt: skip
     reason = expansion(prior) or ("the resolvent is not evaluated exactly" if prior.error.value else "")
     if not strong.value > 0 or reason:
         return _nothing(x, strong, reason or "neither the prior nor the data term is strongly monotone")

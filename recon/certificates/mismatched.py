@@ -8,10 +8,10 @@ import math
 from operator import neg
 
 from recon.certificates.certificate import Certificate, Condition, at_most, below, positive, stated
-from recon.certificates.conditions import evaluated_exactly, firmly_nonexpansive, inverse, strength
-from recon.evidence import Constant, Evidence, Fact, Proved, derive, from_above, from_below
+from recon.certificates.conditions import evaluated_exactly, firmly_nonexpansive, inverse, lower_bound, strength
+from recon.evidence import Constant, Evidence, Fact, Proved, derive, from_above
 from recon.operators import Mismatch
-from recon.operators.rounding import EPS, rounded_up
+from recon.operators.rounding import EPS, rounded_up, sum_rounded_down
 from recon.priors import ResolventProperties
 
 _CONCLUSION = "the iterates converge to a zero of K(Ax - y) + shift x + M x / s, which is not the matched solution"
@@ -115,7 +115,7 @@ def residual_bound(pair: Mismatch, stepsize: float) -> Constant:
     ||x - s B x||^2 = ||x||^2 - 2 s <x, Bx> + s^2 ||Bx||^2 is at most 1 - 2 s mu + s^2 ||B||^2 for ||x|| = 1, and at
     most 1 - s (2 - s/eta) mu where s <= 2 eta and mu >= 0, because then ||Bx||^2 <= <x, Bx> / eta.
     """
-    mu, norm, eta = _from_below(pair.symmetric_part_min), from_above(pair.norm), pair.cocoercivity
+    mu, norm, eta = lower_bound(pair.symmetric_part_min), from_above(pair.norm), pair.cocoercivity
     plain = derive(
         lambda low, size: _root(1 - 2 * stepsize * low + (stepsize * size) ** 2), mu, norm,
         how=f"sqrt(1 - 2 s mu + s^2 ||B||^2); {mu.how}; {norm.how}",
@@ -132,11 +132,6 @@ def residual_bound(pair: Mismatch, stepsize: float) -> Constant:
 def _root(square: float) -> float:
     """From above, of a difference of numbers that are not much larger than 1."""
     return rounded_up(math.sqrt(max(square, 0.0) + 8 * EPS))
-
-
-def _from_below(lowest: Constant) -> Constant:
-    """A proved bound as it stands, and what was measured less its radius."""
-    return lowest if lowest.evidence is Evidence.PROVED else from_below(lowest)
 
 
 def _monotone(lowest: Constant) -> Condition:
@@ -156,8 +151,10 @@ def _mismatched_solvable(pair: Mismatch, prior: ResolventProperties, stepsize: f
     A sum that is strongly monotone, mu + m/s > 0, has exactly one. A resolvent with bounded values has a fixed point of
     J(Id - s B), whatever the continuous B (Brouwer). Where mu is no more than rounding, nothing follows from it.
     """
-    low, m = _from_below(pair.symmetric_part_min), strength(prior)
-    both = derive(lambda own, its: max(own, 0.0) / stepsize + its, m, low, how="") if stepsize > 0 else low
+    low, m = lower_bound(pair.symmetric_part_min), strength(prior)
+    both = low
+    if stepsize > 0:
+        both = derive(lambda own, its: sum_rounded_down(max(own, 0.0) / stepsize, its), m, low, how="l + m/s")
     fact: Fact | None = None
     if low.value > 0:
         fact = Fact(low.evidence, "K A + shift Id is strongly monotone")

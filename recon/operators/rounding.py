@@ -38,6 +38,11 @@ def rounded_up(value: float) -> float:
     return value * (1 + 8 * EPS)
 
 
+def sum_rounded_down(*terms: float) -> float:
+    """A number no larger than the sum would be without rounding, of terms that may cancel."""
+    return sum(terms) - 8 * EPS * sum(map(abs, terms))
+
+
 def rounded_down(value: float) -> float:
     """The same from the other side; never negative."""
     return max(value, 0.0) * (1 - 8 * EPS)

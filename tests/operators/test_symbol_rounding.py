@@ -8,8 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recon.certificates import certify_mismatched_forward_backward, certify_mismatched_tseng, mismatch_error_bound
-from recon.evidence import Evidence
+from recon.certificates import (
+    certify_mismatched_forward_backward,
+    certify_mismatched_tseng,
+    limit_error_bound,
+    mismatch_error_bound,
+)
+from recon.evidence import Evidence, Proved
 from recon.operators import (
     Blur,
     Downsampling,
@@ -160,6 +165,21 @@ def test_a_prior_that_contracts_proves_a_solution_where_a_symbol_has_zeros():
     certificate = certify_mismatched_forward_backward(pair, tikhonov_prior(0.1).resolvent(1.0).properties, 1.0)
     assert certificate.conditions[-1].holds
     assert certificate.conditions[-1].evidence is Evidence.PROVED
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_distance_to_the_limit_is_infinite_where_a_symbol_has_zeros(dtype):
+    shape = (16, 192)
+    forward, back = Blur(TRIANGLE[None].to(dtype), shape), Blur(gaussian_psf(0.8), shape)
+    pair, prior, x = mismatch_of(forward, back), no_prior().resolvent(1.0), torch.rand(1, 1, *shape)
+    for data, lowest in (
+        (LeastSquares(forward, forward.A(x), back.A_adjoint), pair.symmetric_part_min),
+        (LeastSquares(forward, forward.A(x)), forward.properties.gram_min),
+    ):
+        assert limit_error_bound(data, prior, x, 1.0, lowest)[0].value == math.inf
+    m = Proved(-0.5 * (1 - 1e-16), "a cancelling bound")
+    third = tikhonov_prior(1.0).resolvent(1.0)  # 1-strongly monotone: 1/2 over a step of 2
+    assert limit_error_bound(LeastSquares(forward, forward.A(x)), third, x, 2.0, m)[0].value == math.inf
 
 
 def test_a_symbol_that_says_nothing_of_its_error_gets_one_that_is_large_enough():
