@@ -6,6 +6,7 @@ function that needs a proved constant says so in its signature, and what is deri
 only as good as the weakest of them.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -37,8 +38,9 @@ class Constant:
     Attributes:
         value: The number.
         how: One phrase: the formula, the method, or who assumed it.
-        error: For a measured value, the radius that its residual gives: a true eigenvalue or singular value lies
-            within ``error`` of ``value``. Zero where the notion does not apply.
+        error: The radius: the true number lies within ``error`` of ``value``. For a measured value its residual gives
+            it: some true eigenvalue or singular value is that near. A proved value is a bound already, its rounding
+            included; a radius says besides how far the truth may be from it. Zero where the notion does not apply.
     """
 
     value: float
@@ -86,9 +88,37 @@ _BY_EVIDENCE: dict[Evidence, type[Constant]] = {
 
 
 def derive(formula: Callable[..., float], *premises: Constant, how: str) -> Constant:
-    """The constant ``formula(*values)``, as believable as the weakest of its premises."""
+    """The constant ``formula(*values)``, as believable as the weakest of its premises, with the radius of theirs.
+
+    The formula is evaluated at the ends of every interval ``value +- error`` too, and the farthest result is the
+    radius. So the formula must be monotone in each premise where the others are fixed: then its extremes over a box
+    lie at the corners. Premises without a radius cost nothing; n with one cost 2^n evaluations.
+    """
     kind = _BY_EVIDENCE[weakest(*(premise.evidence for premise in premises))]
-    return kind(formula(*(premise.value for premise in premises)), how)
+    value = formula(*(premise.value for premise in premises))
+    if not any(premise.error for premise in premises):
+        return kind(value, how)
+    corners = itertools.product(*map(_ends, premises))
+    return kind(value, how, max(_distance(formula(*corner), value) for corner in corners))
+
+
+def _ends(constant: Constant) -> tuple[float, ...]:
+    low, high = constant.value - constant.error, constant.value + constant.error
+    return (low, high) if constant.error else (constant.value,)
+
+
+def _distance(a: float, b: float) -> float:
+    return 0.0 if a == b else abs(a - b)  # two infinities are equal, and their difference is not a number
+
+
+def from_above(constant: Constant) -> Constant:
+    """The upper end of what the radius leaves open, as a bound that has none."""
+    return _BY_EVIDENCE[constant.evidence](constant.value + constant.error, constant.how)
+
+
+def from_below(constant: Constant) -> Constant:
+    """The lower end of what the radius leaves open, as a bound that has none."""
+    return _BY_EVIDENCE[constant.evidence](constant.value - constant.error, constant.how)
 
 
 @final

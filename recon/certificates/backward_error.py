@@ -7,10 +7,10 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from recon.certificates.conditions import cautious, lipschitz
+from recon.certificates.conditions import lipschitz
 from recon.certificates.error_bounds import ROUNDINGS, expansion, norms, refusal
 from recon.errors import UsageError
-from recon.evidence import Constant, Evidence, derive
+from recon.evidence import Constant, Evidence, derive, from_above
 from recon.operators import LeastSquares, OperatorProperties
 from recon.operators import properties_of as operator_properties
 from recon.priors import properties_of as prior_properties
@@ -89,17 +89,18 @@ def backward_error(
     _check(data, stepsize)
     known, prior = properties or operator_properties(data.operator, x[:1]), prior_properties(resolvent)
     spread = derive(
-        lambda square, *_: max(1.0, stepsize * square - 1), lipschitz(known), cautious(prior.lipschitz_Q), prior.error,
-        known.adjoint_gap, how="d = ||x - J~ v|| + e ||v||, v = x - s A^T(A x - y), and max(1, s ||A||^2 - 1) d / s",
+        lambda square, *_: max(1.0, stepsize * square - 1), lipschitz(known), from_above(prior.lipschitz_Q),
+        prior.error, known.adjoint_gap,
+        how="d = ||x - J~ v|| + e ||v||, v = x - s A^T(A x - y), and max(1, s ||A||^2 - 1) d / s",
     )  # fmt: skip
     if reason := refusal(known) or expansion(prior):
         return (_nothing(spread, reason),) * x.shape[0]
     rest = data.residual(x)
     v = x - stepsize * data.operator.A_adjoint(rest)
     q = resolvent(v)
-    terms = stepsize * cautious(known.norm).value * (norms(rest) + 2 * norms(data.measurement))
+    terms = stepsize * from_above(known.norm).value * (norms(rest) + 2 * norms(data.measurement))
     rounding = ROUNDINGS * torch.finfo(x.dtype.to_real()).eps * (norms(x) + norms(q) + terms)
-    inner = prior.error.value * norms(v)
+    inner = from_above(prior.error).value * norms(v)
     rows = zip((norms(x - q) + inner + rounding).tolist(), inner.tolist(), norms(x).tolist(), strict=True)
     return tuple(_error(*row, spread, stepsize) for row in rows)
 

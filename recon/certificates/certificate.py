@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, final
 
-from recon.evidence import Constant, Evidence, Fact, weakest
+from recon.evidence import Constant, Evidence, Fact, from_above, from_below, weakest
 
 
 @final
@@ -42,20 +42,23 @@ class Condition:
 
 
 def at_most(name: str, constant: Constant, bound: float) -> Condition:
-    """The condition ``constant <= bound``."""
-    return Condition(name, constant.value, "<=", bound, constant.value <= bound, constant.evidence, constant.how)
+    """The condition ``constant <= bound``, radius included."""
+    high = from_above(constant).value
+    return Condition(name, high, "<=", bound, high <= bound, constant.evidence, constant.how)
 
 
 def below(name: str, value: float, limit: Constant) -> Condition:
-    """The condition ``0 < value < limit`` for a number of the user's choice."""
+    """The condition ``0 < value < limit`` for a number of the user's choice, the radius of the limit included."""
     if value <= 0:
         return Condition(name, value, ">", 0.0, False, limit.evidence, "a number above 0")
-    return Condition(name, value, "<", limit.value, 0 < value < limit.value, limit.evidence, limit.how)
+    low = from_below(limit).value
+    return Condition(name, value, "<", low, 0 < value < low, limit.evidence, limit.how)
 
 
 def positive(name: str, constant: Constant) -> Condition:
-    """The condition ``constant > 0``."""
-    return Condition(name, constant.value, ">", 0.0, constant.value > 0, constant.evidence, constant.how)
+    """The condition ``constant > 0``, radius included."""
+    low = from_below(constant).value
+    return Condition(name, low, ">", 0.0, low > 0, constant.evidence, constant.how)
 
 
 def stated(name: str, fact: Fact | None, otherwise: str) -> Condition:

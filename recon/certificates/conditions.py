@@ -4,8 +4,9 @@ import math
 from dataclasses import replace
 
 from recon.certificates.certificate import Condition, at_most, stated
-from recon.evidence import Constant, Evidence, Fact, derive, weakest
+from recon.evidence import Constant, Evidence, Fact, derive, from_above, from_below, weakest
 from recon.operators import OperatorProperties
+from recon.operators.rounding import rounded_down
 from recon.priors import ResolventProperties
 
 ROUNDING = 1e-4
@@ -19,14 +20,9 @@ EXACTLY = "is evaluated exactly"
 """What a condition says that only a resolvent without an inner iteration fulfils."""
 
 
-def cautious(constant: Constant) -> Constant:
-    """The constant, enlarged by the radius that its residual gives."""
-    return derive(lambda value: value + constant.error, constant, how=constant.how)
-
-
 def lipschitz(operator: OperatorProperties) -> Constant:
     """The Lipschitz constant ||A||^2 of x -> A^T(Ax - y)."""
-    norm = cautious(operator.norm)
+    norm = from_above(operator.norm)
     return derive(lambda value: value**2, norm, how=f"||A||^2; {norm.how}")
 
 
@@ -36,8 +32,17 @@ def strength(prior: ResolventProperties) -> Constant:
     With d = Jx - Jy and p = x - y, ||2d - p|| <= q ||p|| is <p - d, d> >= (1 - q^2) ||p||^2 / 4, and ||d|| is at most
     (1 + q) ||p|| / 2, so <p - d, d> >= m ||d||^2: and p - d is in the difference of M at Jx and Jy.
     """
-    q = cautious(prior.lipschitz_Q)
-    return derive(lambda value: (1 - value) / (1 + value) if value <= 1 else -1.0, q, how=f"(1 - q)/(1 + q); {q.how}")
+    q = from_above(prior.lipschitz_Q)
+    return derive(
+        lambda value: rounded_down((1 - value) / (1 + value)) if value <= 1 else -1.0,
+        q,
+        how=f"(1 - q)/(1 + q); {q.how}",
+    )
+
+
+def lower_bound(lowest: Constant) -> Constant:
+    """A proved lower bound as it stands, and what was measured less its radius."""
+    return lowest if lowest.evidence is Evidence.PROVED else from_below(lowest)
 
 
 def inverse(numerator: float, constant: Constant, how: str) -> Constant:
@@ -52,7 +57,7 @@ def exact_adjoint(operator: OperatorProperties, what: str = "A_adjoint") -> Cond
 
 def firmly_nonexpansive(prior: ResolventProperties, what: str = "the prior") -> Condition:
     """J = (Id + Q)/2 with Q nonexpansive; what a search found of Q is a lower bound, so that it can refute this."""
-    condition = at_most(f"{what} is firmly nonexpansive, Lip(2J - Id)", cautious(prior.lipschitz_Q), 1.0)
+    condition = at_most(f"{what} is firmly nonexpansive, Lip(2J - Id)", prior.lipschitz_Q, 1.0)
     return replace(condition, refuted=_expands(prior))
 
 

@@ -11,11 +11,12 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from recon.certificates.conditions import ROUNDING, cautious, strength
+from recon.certificates.conditions import ROUNDING, lower_bound, strength
 from recon.errors import UsageError
-from recon.evidence import Constant, Evidence, derive
+from recon.evidence import Constant, Evidence, derive, from_above, from_below
 from recon.operators import LeastSquares, OperatorProperties
 from recon.operators import properties_of as operator_properties
+from recon.operators.rounding import rounded_down, sum_rounded_down
 from recon.priors import ResolventProperties
 from recon.priors import properties_of as prior_properties
 from recon.types import LinearOperator, Map
@@ -93,13 +94,13 @@ def mismatch_error_bound(
     known, prior = properties or operator_properties(data.operator, x[:1]), prior_properties(resolvent)
     reason = refusal(known) or expansion(prior)
     strong = derive(
-        lambda m, least, *_: m + stepsize * least, strength(prior), known.gram_min, prior.error, known.adjoint_gap,
-        how="m + s lambda_min(A^T A)",
+        lambda m, least, *_: rounded_down(m + stepsize * max(least, 0.0)), strength(prior),
+        from_below(known.gram_min), prior.error, known.adjoint_gap, how="m + s lambda_min(A^T A)",
     )  # fmt: skip
     if not strong.value > 0 or reason:
         return _nothing(x, strong, reason or "neither the prior nor A^T A is strongly monotone")
     step = _Step(data, resolvent, x, stepsize)
-    slack = prior.error.value * (1 + (1 + stepsize * cautious(known.norm).value ** 2) / strong.value)
+    slack = from_above(prior.error).value * (1 + (1 + stepsize * from_above(known.norm).value ** 2) / strong.value)
     bounds = torch.fmin(*(step.distance(v, strong.value, slack) for v in step.starts()))
     return _bounds(bounds, x, strong, "||x - p|| + ||v - p + s A^T(A p - y)|| / (m + s lambda_min), p = J(v)")
 
@@ -130,7 +131,10 @@ def limit_error_bound(
     """
     _check(stepsize)
     prior = prior_properties(resolvent)
-    strong = derive(lambda m, least, *_: m / stepsize + least, strength(prior), monotone, prior.error, how="l + m/s")
+    strong = derive(
+        lambda m, least, *_: sum_rounded_down(m / stepsize, least), strength(prior), lower_bound(monotone), prior.error,
+        how="l + m/s",
+    )  # fmt: skip
     reason = expansion(prior) or ("the resolvent is not evaluated exactly" if prior.error.value else "")
     if not strong.value > 0 or reason:
         return _nothing(x, strong, reason or "neither the prior nor the data term is strongly monotone")
@@ -211,8 +215,7 @@ def primal_dual_error_bound(  # noqa: PLR0913, PLR0917  the problem has as many 
     known = properties or operator_properties(dual_operator, x[:1])
     primal, dual = prior_properties(resolvent), prior_properties(dual_resolvent)
     g, h = strengths or (strength(primal), strength(dual))
-    if strengths is None:
-        g, h = _over(g, stepsize), _over(h, dual_stepsize)
+    g, h = (_over(g, stepsize), _over(h, dual_stepsize)) if strengths is None else (from_below(g), from_below(h))
     both = derive(lambda *values: min(values[:2]), g, h, primal.error, dual.error, known.adjoint_gap, how=g.how)
     reason = refusal(known) or ("a resolvent is not exact" if primal.error.value or dual.error.value else "")
     if not both.value > 0 or reason:
@@ -244,7 +247,7 @@ def refusal(known: OperatorProperties) -> str:
 
 def expansion(prior: ResolventProperties) -> str:
     """Why nothing can be said with this prior, or nothing."""
-    return "" if cautious(prior.lipschitz_Q).value <= 1 else "the prior is not known to be firmly nonexpansive"
+    return "" if from_above(prior.lipschitz_Q).value <= 1 else "the prior is not known to be firmly nonexpansive"
 
 
 def norms(x: Tensor) -> Tensor:

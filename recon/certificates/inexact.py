@@ -6,8 +6,8 @@ applied to, here v(x), and does not shrink with the steps: so nothing converges,
 """
 
 from recon.certificates.certificate import Certificate, Condition, at_most, below, positive
-from recon.certificates.conditions import cautious, exact_adjoint, firmly_nonexpansive, inverse, lipschitz
-from recon.evidence import Constant, derive
+from recon.certificates.conditions import exact_adjoint, firmly_nonexpansive, inverse, lipschitz
+from recon.evidence import Constant, derive, from_above, from_below
 from recon.operators import OperatorProperties
 from recon.priors import ResolventProperties
 
@@ -65,7 +65,7 @@ def certify_inexact_forward_backward(
         firmly_nonexpansive(prior),
         _bounded(prior),
     )
-    moved = relaxation * prior.error.value
+    moved = relaxation * from_above(prior.error).value
     conclusion = (
         f"{_BACKWARD.format(error=prior.error.value)}; no step ends more than {moved:.3g} ||v|| farther from a "
     )
@@ -84,14 +84,14 @@ def contraction_left(
 
     c is the larger of |1 - s l| and |1 - s L|, with l a lower bound of the eigenvalues of A^T A.
     """
-    least, q = operator.gram_min, cautious(prior.lipschitz_Q)
+    least, q = from_below(operator.gram_min), from_above(prior.lipschitz_Q)
 
     def formula(low: float, square: float, lipschitz_Q: float, error: float) -> float:
-        size = max(abs(1 - stepsize * max(low - least.error, 0.0)), abs(1 - stepsize * square))
+        size = max(abs(1 - stepsize * max(low, 0.0)), abs(1 - stepsize * square))
         return 1 - abs(1 - relaxation) - relaxation * ((1 + lipschitz_Q) / 2 + error) * size
 
     how = f"1 - |1 - r| - r ((1 + q)/2 + e) ||Id - s A^T A||; {least.how}; {q.how}"
-    return derive(formula, least, lipschitz(operator), q, prior.error, how=how)
+    return derive(formula, least, lipschitz(operator), q, from_above(prior.error), how=how)
 
 
 def _bounded(prior: ResolventProperties) -> Condition:

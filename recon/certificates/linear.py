@@ -2,14 +2,13 @@
 
 from recon.certificates.certificate import Certificate, Condition, below, positive, stated
 from recon.certificates.conditions import (
-    cautious,
     evaluated_exactly,
     exact_adjoint,
     firmly_nonexpansive,
     inverse,
     solvable,
 )
-from recon.evidence import Evidence, Fact, derive
+from recon.evidence import Evidence, Fact, derive, from_above
 from recon.operators import LinearIteration, OperatorProperties, Weights
 from recon.priors import ResolventProperties
 
@@ -63,7 +62,7 @@ def certify_preconditioned_forward_backward(
         prior: Of J.
         stepsize: s; the relaxation of SIRT.
     """
-    norm = cautious(weights.norm)
+    norm = from_above(weights.norm)
     square = derive(lambda value: value**2, norm, how=f"||R^1/2 A D^1/2||^2; {norm.how}")
     return Certificate(
         theorem="preconditioned forward-backward splitting (Bauschke and Combettes 2017, Theorem 26.14)",

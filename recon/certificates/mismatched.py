@@ -8,9 +8,10 @@ import math
 from operator import neg
 
 from recon.certificates.certificate import Certificate, Condition, at_most, below, positive, stated
-from recon.certificates.conditions import cautious, evaluated_exactly, firmly_nonexpansive, inverse
-from recon.evidence import Constant, Fact, Proved, derive, weakest
+from recon.certificates.conditions import evaluated_exactly, firmly_nonexpansive, inverse, lower_bound, strength
+from recon.evidence import Constant, Evidence, Fact, Proved, derive, from_above
 from recon.operators import Mismatch
+from recon.operators.rounding import EPS, rounded_up, sum_rounded_down
 from recon.priors import ResolventProperties
 
 _CONCLUSION = "the iterates converge to a zero of K(Ax - y) + shift x + M x / s, which is not the matched solution"
@@ -37,7 +38,7 @@ def certify_mismatched_forward_backward(
             below("relaxation below 2 - s / (2 eta)", relaxation, limit),
             firmly_nonexpansive(prior),
             evaluated_exactly(prior),
-            _mismatched_solvable(pair, prior),
+            _mismatched_solvable(pair, prior, stepsize),
         ),
     )
 
@@ -48,16 +49,16 @@ def certify_mismatched_tseng(pair: Mismatch, prior: ResolventProperties, stepsiz
     The theorem of :func:`certify_tseng` with B = K(A . - y) + k Id: it asks for monotonicity,
     lambda_min(B + B^T) >= 0, where plain forward-backward asks for cocoercivity.
     """
-    lowest, norm = pair.symmetric_part_min, cautious(pair.norm)
+    norm = from_above(pair.norm)
     return Certificate(
         theorem="Tseng's forward-backward-forward splitting (Tseng 2000)",
         conclusion=_CONCLUSION,
         conditions=(
-            at_most("K A + shift Id is monotone: -lambda_min(sym)", derive(neg, lowest, how=lowest.how), 0.0),
+            _monotone(pair.symmetric_part_min),
             below("step size below 1 / ||K A + shift Id||", stepsize, inverse(1, norm, norm.how)),
             firmly_nonexpansive(prior),
             evaluated_exactly(prior),
-            _mismatched_solvable(pair, prior),
+            _mismatched_solvable(pair, prior, stepsize),
         ),
     )
 
@@ -104,8 +105,8 @@ def certify_contractive_forward_backward(
 
 def contraction_rate(prior: ResolventProperties, residual: Constant) -> Constant:
     """(1 + q)/2 ||Id - s B||: the Lipschitz constant of x -> J(x - s B x)."""
-    q, size = cautious(prior.lipschitz_Q), cautious(residual)
-    return derive(lambda a, b: (1 + a) / 2 * b, q, size, how=f"{q.how}; {size.how}")
+    q, size = from_above(prior.lipschitz_Q), from_above(residual)
+    return derive(lambda a, b: rounded_up((1 + a) / 2 * b), q, size, how=f"{q.how}; {size.how}")
 
 
 def residual_bound(pair: Mismatch, stepsize: float) -> Constant:
@@ -114,40 +115,63 @@ def residual_bound(pair: Mismatch, stepsize: float) -> Constant:
     ||x - s B x||^2 = ||x||^2 - 2 s <x, Bx> + s^2 ||Bx||^2 is at most 1 - 2 s mu + s^2 ||B||^2 for ||x|| = 1, and at
     most 1 - s (2 - s/eta) mu where s <= 2 eta and mu >= 0, because then ||Bx||^2 <= <x, Bx> / eta.
     """
-    lowest, norm, eta = pair.symmetric_part_min, cautious(pair.norm), pair.cocoercivity
-    mu = derive(lambda value: value - lowest.error, lowest, how=lowest.how)
+    mu, norm, eta = lower_bound(pair.symmetric_part_min), from_above(pair.norm), pair.cocoercivity
     plain = derive(
-        lambda low, size: math.sqrt(max(1 - 2 * stepsize * low + (stepsize * size) ** 2, 0.0)), mu, norm,
+        lambda low, size: _root(1 - 2 * stepsize * low + (stepsize * size) ** 2), mu, norm,
         how=f"sqrt(1 - 2 s mu + s^2 ||B||^2); {mu.how}; {norm.how}",
     )  # fmt: skip
     if not (mu.value >= 0 and stepsize <= 2 * eta.value):
         return plain
     finer = derive(
-        lambda low, best: math.sqrt(max(1 - stepsize * (2 - stepsize / best) * low, 0.0)), mu, eta,
+        lambda low, best: _root(1 - stepsize * (2 - stepsize / best) * low), mu, eta,
         how=f"sqrt(1 - s (2 - s/eta) mu); {mu.how}; {eta.how}",
     )  # fmt: skip
     return min(plain, finer, key=lambda bound: bound.value)
 
 
-def _mismatched_solvable(pair: Mismatch, prior: ResolventProperties) -> Condition:
-    """A strongly monotone sum has exactly one zero, and a monotone one of bounded domain has at least one."""
+def _root(square: float) -> float:
+    """From above, of a difference of numbers that are not much larger than 1."""
+    return rounded_up(math.sqrt(max(square, 0.0) + 8 * EPS))
+
+
+def _monotone(lowest: Constant) -> Condition:
+    """mu is not negative: proved where its lower bound is not, and measured where rounding leaves zero open."""
+    name = "K A + shift Id is monotone: -lambda_min(sym)"
+    low = lowest.value
+    if lowest.evidence is Evidence.PROVED and low < 0 <= low + lowest.error:
+        how = f"zero up to rounding, which may hide a negative one; {lowest.how}"
+        return Condition(name, 0.0, "<=", 0.0, True, Evidence.MEASURED, how)
+    without_radius = derive(lambda *_: low, lowest, how=lowest.how)
+    return at_most(name, derive(neg, without_radius, how=lowest.how), 0.0)
+
+
+def _mismatched_solvable(pair: Mismatch, prior: ResolventProperties, stepsize: float) -> Condition:
+    """There is a zero of K(A . - y) + shift Id + M/s.
+
+    A sum that is strongly monotone, mu + m/s > 0, has exactly one. A resolvent with bounded values has a fixed point of
+    J(Id - s B), whatever the continuous B (Brouwer). Where mu is no more than rounding, nothing follows from it.
+    """
+    low, m = lower_bound(pair.symmetric_part_min), strength(prior)
+    both = low
+    if stepsize > 0:
+        both = derive(lambda own, its: sum_rounded_down(max(own, 0.0) / stepsize, its), m, low, how="l + m/s")
     fact: Fact | None = None
-    if pair.symmetric_part_min.value > 0:
-        fact = Fact(pair.symmetric_part_min.evidence, "K A + shift Id is strongly monotone")
-    elif prior.lipschitz_Q.value < 1 and pair.symmetric_part_min.value >= 0:
-        evidence = weakest(prior.lipschitz_Q.evidence, pair.symmetric_part_min.evidence)
-        fact = Fact(evidence, "the prior's operator is strongly monotone")
-    elif prior.bounded is not None and pair.symmetric_part_min.value >= 0:
-        fact = Fact(weakest(prior.bounded.evidence, pair.symmetric_part_min.evidence), prior.bounded.how)
+    if low.value > 0:
+        fact = Fact(low.evidence, "K A + shift Id is strongly monotone")
+    elif m.value > 0 and both.value > 0:
+        fact = Fact(both.evidence, "the prior's operator is strongly monotone, and K A + shift Id takes away less")
+    elif prior.bounded is not None:
+        fact = Fact(prior.bounded.evidence, f"{prior.bounded.how}, so that x -> J(x - s B x) has a fixed point")
     return stated("a solution exists", fact, f"not known: {_why_not(pair, prior)}")
 
 
 def _why_not(pair: Mismatch, prior: ResolventProperties) -> str:
-    low, q = pair.symmetric_part_min.value, prior.lipschitz_Q.value
-    if low >= 0 or q >= 1:
-        return f"lambda_min(sym) is {low:.3g}, so K A is not strongly monotone, and the prior does not contract"
-    strength = (1 - q) / (1 + q)
+    lowest, own = pair.symmetric_part_min, strength(prior).value
+    zero = " up to rounding" if lowest.value <= 0 <= lowest.value + lowest.error else ""
+    low = 0.0 if zero else lowest.value
+    if own <= 0:
+        return f"lambda_min(sym) is {low:.3g}{zero}, so K A is not strongly monotone, and the prior does not contract"
     return (
-        f"lambda_min(sym) is {low:.3g}; the prior contracts, is strongly monotone with {strength:.3g} over the step "
+        f"lambda_min(sym) is {low:.3g}{zero}; the prior contracts, is strongly monotone with {own:.3g} over the step "
         "size, and makes up for it with a smaller step or a greater weight"
     )

@@ -4,15 +4,15 @@ import math
 
 from recon.certificates.certificate import Certificate, at_most, below, positive
 from recon.certificates.conditions import (
-    cautious,
     evaluated_exactly,
     exact_adjoint,
     firmly_nonexpansive,
     lipschitz,
     strength,
 )
-from recon.evidence import Constant, Proved, derive
+from recon.evidence import Constant, Proved, derive, from_above
 from recon.operators import OperatorProperties
+from recon.operators.rounding import rounded_down, rounded_up
 from recon.priors import ResolventProperties
 
 
@@ -56,7 +56,7 @@ def certify_mismatched_condat_vu(  # noqa: PLR0913, PLR0917  the problem has as 
             m = (1 - q)/(1 + q) and q the Lipschitz constant of Q.
     """
     L = Proved(0.0, "there is no smooth term") if operator is None else lipschitz(operator)
-    norm, gap = cautious(dual_pair.norm), cautious(dual_pair.adjoint_gap)
+    norm, gap = from_above(dual_pair.norm), from_above(dual_pair.adjoint_gap)
     d = derive(lambda a, b: a * b, norm, gap, how=f"||A - V||; {gap.how}")
     g, h = strengths or _strengths(prior, dual_prior, stepsize, dual_stepsize)
     joint = derive(_joint_strength, g, h, d, how=f"{g.how}; {h.how}; {d.how}")
@@ -93,8 +93,8 @@ def _strengths(
 
 
 def _joint_strength(g: float, h: float, d: float) -> float:
-    """g h - d^2/4, and negative where g or h is not positive."""
-    return g * h - d**2 / 4 if g > 0 and h > 0 else min(g, h, 0.0) - d**2 / 4
+    """g h - d^2/4 from below, and negative where g or h is not positive."""
+    return rounded_down(g * h) - rounded_up(d**2 / 4) if g > 0 and h > 0 else min(g, h, 0.0) - d**2 / 4
 
 
 def _factor(norm: float, d: float, g: float, h: float, s: float, t: float) -> float:  # noqa: PLR0913, PLR0917  of a theorem

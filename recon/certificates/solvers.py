@@ -6,7 +6,6 @@ step size, r the relaxation. Each docstring carries its theorem in full.
 
 from recon.certificates.certificate import Certificate, Condition, at_most, below, stated
 from recon.certificates.conditions import (
-    cautious,
     evaluated_exactly,
     exact_adjoint,
     firmly_nonexpansive,
@@ -16,7 +15,7 @@ from recon.certificates.conditions import (
     solvable,
 )
 from recon.certificates.inexact import certify_backward_error, certify_inexact_forward_backward
-from recon.evidence import Constant, Fact, Proved, derive, weakest
+from recon.evidence import Constant, Fact, Proved, derive, from_above, weakest
 from recon.operators import OperatorProperties
 from recon.priors import ResolventProperties
 
@@ -150,7 +149,7 @@ def certify_condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
         attains: Why the primal-dual inclusion has a solution.
     """
     constant = Proved(0.0, "there is no smooth term") if operator is None else lipschitz(operator)
-    norm = cautious(dual_operator.norm)
+    norm = from_above(dual_operator.norm)
     room = derive(lambda size: 1 / stepsize - dual_stepsize * size**2, norm, how=f"1/s - t ||D||^2; {norm.how}")
     limit = derive(_relaxation_limit, room, constant, how="2 - (L/2)/(1/s - t ||D||^2)")
     need = derive(lambda value, free: value / 2 - free, constant, room, how=f"{constant.how}; {room.how}")

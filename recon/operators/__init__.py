@@ -1,7 +1,7 @@
 """What the instrument does: forward operators, each with its exact adjoint and its constants."""
 
 from recon.operators import spectral
-from recon.operators.adjoint import adjoint_gap, check_adjoint, properties_of
+from recon.operators.adjoint import adjoint_gap, adjoint_gap_upper, check_adjoint, properties_of
 from recon.operators.base import Buffer, HasNonnegativeEntries, OperatorProperties, Space
 from recon.operators.blur import Blur, CircularBlur, ValidBlur
 from recon.operators.composition import (
@@ -57,6 +57,7 @@ __all__ = [
     "Volume",
     "Weights",
     "adjoint_gap",
+    "adjoint_gap_upper",
     "box_psf",
     "check_adjoint",
     "check_psf",

@@ -104,6 +104,16 @@ class HasSymbol(Protocol):
 
 
 @runtime_checkable
+class HasSymbolError(Protocol):
+    """An operator with a symbol that says how exact it is."""
+
+    @property
+    def symbol_error(self) -> float:
+        """By how much rounding may have moved an eigenvalue of ``symbol``."""
+        ...
+
+
+@runtime_checkable
 class HasNonnegativeEntries(Protocol):
     """An operator that can say that its matrix has no negative entry, as that of a projector has none."""
 

@@ -18,6 +18,7 @@ from recon.operators._checks import as_words, require_image_shape, require_membe
 from recon.operators._fourier import fast_length, irfft2, rfft2, transfer_function
 from recon.operators.base import EXACT_ADJOINT, Buffer, OperatorProperties, Space
 from recon.operators.psf import check_psf, psf_centre
+from recon.operators.rounding import fft_error, rounded_down, rounded_up
 from recon.types import Map
 
 Boundary = Literal["circular", "valid"]
@@ -59,15 +60,18 @@ class CircularBlur:
     """The convolution ``y = psf * x`` of periodic images; build it with :func:`Blur`.
 
     The Fourier transform diagonalises it, so the norm is max |OTF| and the least eigenvalue of A^T A is min |OTF|^2,
-    both exact on this grid. A prime height or width makes the transforms about three times slower.
+    both exact on this grid up to the rounding of a Fourier transform, by which they are widened. A prime height or
+    width makes the transforms about three times slower.
 
     Attributes:
         psf: (h, w), kept in double precision.
         image_shape: (height, width).
+        precision: Of the entries of the psf, relative: the rounding unit of the precision in which it was given.
     """
 
     psf: Tensor = field(repr=False)
     image_shape: tuple[int, int]
+    precision: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _normalise_fields(self, "Blur", self.psf, self.image_shape)
@@ -82,17 +86,23 @@ class CircularBlur:
 
     @cached_property
     def properties(self) -> OperatorProperties:
-        modulus = self._otf.master.abs()
+        modulus, error = self._otf.master.abs(), self.symbol_error
+        largest, least = rounded_up(float(modulus.max()) + error), rounded_down(float(modulus.min()) - error)
         return OperatorProperties(
-            norm=Proved(float(modulus.max()), "exact: max |OTF|, the DFT diagonalises a circular convolution"),
+            norm=Proved(largest, "exact up to rounding: max |OTF|, the DFT diagonalises a circular convolution"),
             adjoint_gap=EXACT_ADJOINT,
-            gram_min=Proved(float(modulus.min()) ** 2, "exact: min |OTF|^2, the DFT diagonalises A^T A"),
+            gram_min=Proved(rounded_down(least**2), "exact up to rounding: min |OTF|^2, the DFT diagonalises A^T A"),
         )
 
     @property
     def symbol(self) -> Tensor:
         """The OTF: the eigenvalues of A on the half spectrum of ``rfft2``, complex128, (H, W // 2 + 1)."""
         return self._otf.master
+
+    @property
+    def symbol_error(self) -> float:
+        """By how much the Fourier transform, and the precision of the psf, may have moved an eigenvalue."""
+        return _symbol_error(self, self.image_shape)
 
     @cached_property
     def _otf(self) -> Buffer:
@@ -155,10 +165,12 @@ class ValidBlur:
     Attributes:
         psf: (h, w), kept in double precision.
         image_shape: (height, width); a measurement has ``(H - h + 1, W - w + 1)``.
+        precision: As of :class:`CircularBlur`.
     """
 
     psf: Tensor = field(repr=False)
     image_shape: tuple[int, int]
+    precision: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _normalise_fields(self, "Blur", self.psf, self.image_shape)
@@ -174,7 +186,7 @@ class ValidBlur:
 
     @cached_property
     def properties(self) -> OperatorProperties:
-        bound = float(self._otf.master.abs().max())
+        bound = rounded_up(float(self._otf.master.abs().max()) + _symbol_error(self, self._grid))
         return OperatorProperties(
             norm=Proved(bound, "upper bound: max |OTF| of the circular convolution of which this is a crop"),
             adjoint_gap=EXACT_ADJOINT,
@@ -238,6 +250,12 @@ def _normalise_fields(blur: "CircularBlur | ValidBlur", owner: str, psf: Tensor,
     shape = require_image_shape(owner, image_shape)
     object.__setattr__(blur, "image_shape", shape)
     object.__setattr__(blur, "psf", checked_kernel(owner, psf, shape))
+    object.__setattr__(blur, "precision", torch.finfo(psf.dtype).eps / 2 if psf.is_floating_point() else 0.0)
+
+
+def _symbol_error(blur: "CircularBlur | ValidBlur", grid: tuple[int, int]) -> float:
+    total = float(blur.psf.abs().sum())
+    return fft_error(total, *grid) + blur.precision * total
 
 
 def _add(spectrum: Tensor, offset: Tensor) -> Tensor:

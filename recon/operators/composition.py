@@ -1,9 +1,9 @@
 """New operators from old: one after the other, several side by side, and multiples."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Protocol, final, runtime_checkable
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from recon.errors import UsageError
 from recon.evidence import Constant, Proved, derive
 from recon.operators.base import Characterised, HasDataGradient, HasDataResolvent, OperatorProperties, Space
+from recon.operators.rounding import rounded_down, rounded_up
 from recon.types import LinearOperator, Map
 
 
@@ -79,10 +80,15 @@ class Composition:
         how = "upper bound: product of the norms of the parts"
         gap = "bound relative to the product of the norms: ||K_1 K_2 - (A_2 A_1)^T|| <= (a + b + a b) ||A_1|| ||A_2||"
         return OperatorProperties(
-            norm=derive(lambda a, b: a * b, first.norm, second.norm, how=how),
+            norm=derive(lambda a, b: rounded_up(a * b), first.norm, second.norm, how=how),
             adjoint_gap=derive(lambda a, b: a + b + a * b, first.adjoint_gap, second.adjoint_gap, how=gap),
             gram_min=_at_least_zero(
-                derive(lambda a, b: a * b, first.gram_min, second.gram_min, how="product of the parts' bounds")
+                derive(
+                    lambda a, b: rounded_down(a * b),
+                    first.gram_min,
+                    second.gram_min,
+                    how="product of the parts' bounds",
+                )
             ),
         )
 
@@ -135,13 +141,14 @@ class Stack:
         """||A||^2 <= sum of ||A_i||^2; the least eigenvalue of a sum is at least the sum of the least."""
         parts = [operator.properties for operator in self.operators]
         norms = [part.norm for part in parts]
-        norm = derive(math.hypot, *norms, how="upper bound: root of the sum of squared norms of the parts")
-        gap = derive(
-            lambda *gaps: max(gaps),
-            *(part.adjoint_gap for part in parts),
-            how="upper bound relative to the norm's: the largest gap of the parts",
+        norm = _fold(
+            lambda a, b: rounded_up(math.hypot(a, b)),
+            norms,
+            "upper bound: root of the sum of squared norms of the parts",
         )
-        least = derive(lambda *values: sum(values), *(part.gram_min for part in parts), how="sum of the parts' bounds")
+        gaps = [part.adjoint_gap for part in parts]
+        gap = _fold(max, gaps, "upper bound relative to the norm's: the largest gap of the parts")
+        least = _fold(lambda a, b: rounded_down(a + b), [part.gram_min for part in parts], "sum of the parts' bounds")
         return OperatorProperties(norm=norm, adjoint_gap=gap, gram_min=_at_least_zero(least))
 
     @property
@@ -269,9 +276,9 @@ def _check_scaling(operator: CharacterisedOperator, factor: float) -> None:
 def _scaled_properties(properties: OperatorProperties, factor: float) -> OperatorProperties:
     norm, least = properties.norm, properties.gram_min
     return OperatorProperties(
-        norm=derive(lambda a: abs(factor) * a, norm, how=norm.how),
+        norm=derive(lambda a: rounded_up(abs(factor) * a), norm, how=norm.how),
         adjoint_gap=properties.adjoint_gap,
-        gram_min=derive(lambda a: factor**2 * a, least, how=least.how),
+        gram_min=derive(lambda a: rounded_down(factor**2 * a), least, how=least.how),
     )
 
 
@@ -284,6 +291,12 @@ def _data_gradient(operator: LinearOperator, measurement: Tensor) -> Map:
     if isinstance(operator, HasDataGradient):
         return operator.data_gradient(measurement)
     return lambda x: operator.A_adjoint(operator.A(x) - measurement)
+
+
+def _fold(formula: Callable[[float, float], float], constants: list[Constant], how: str) -> Constant:
+    """An associative formula of any number of constants, two at a time: the cost is linear in their number."""
+    first, *others = constants
+    return reduce(lambda a, b: derive(formula, a, b, how=how), others, derive(lambda a: a, first, how=how))
 
 
 def _at_least_zero(bound: Constant) -> Constant:

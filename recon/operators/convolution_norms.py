@@ -25,6 +25,9 @@ from recon.evidence import Proved
 ROUNDING = 1 + 1e-9
 """More than double precision can lose in a Fourier transform and in the eigenvalues of its Gram matrices."""
 
+_ENTRY = 8 * torch.finfo(torch.float64).eps
+"""What a term of a sum of products loses at most, relative to the sizes of the factors."""
+
 POINTS_A_DEGREE = 32
 _LEAST_GRID = 64
 _CHUNK = 2**22
@@ -97,8 +100,17 @@ def convolution_norm(*kernels: Tensor, grid: int | None = None) -> Proved:
             )
         product = symbol(after, (points, points)) @ product
     factor = oversampling(taps[0], points) * oversampling(taps[1], points)
-    value = _largest(product) * factor * ROUNDING
+    value = (_largest(product) * ROUNDING + _cancelled(kernels)) * factor
     return Proved(value, f"the symbol on {points} x {points} frequencies times {factor:.6g} for what lies between them")
+
+
+def _cancelled(kernels: tuple[Tensor, ...]) -> float:
+    """What rounding leaves of a product of several symbols: relative to the product of their sizes, not to its own."""
+    if len(kernels) == 1:
+        return 0.0
+    sizes = [float(torch.linalg.vector_norm(each.detach().double().abs().sum((2, 3)))) for each in kernels]
+    entries = max(each[0].numel() for each in kernels)
+    return len(kernels) * entries * _ENTRY * math.prod(sizes)
 
 
 def absolute_norm(*kernels: Tensor) -> Proved:
@@ -204,7 +216,14 @@ def _gram_symbol(kernel: Tensor, points: int) -> Tensor:
 
 
 def _largest(symbols: Tensor) -> float:
-    """The largest singular value among matrices."""
+    """The largest singular value among matrices, of numbers however small: their squares would vanish below 1e-160."""
+    scale = float(symbols.abs().max())
+    if not (0 < scale < math.inf):
+        return scale
+    return scale * _largest_of_units(symbols / scale)
+
+
+def _largest_of_units(symbols: Tensor) -> float:
     if min(symbols.shape[1:]) == 1:
         return float(symbols.abs().square().sum((1, 2)).max().sqrt())
     if symbols.shape[1] < symbols.shape[2]:

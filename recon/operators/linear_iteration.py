@@ -4,12 +4,15 @@ import math
 from dataclasses import dataclass
 
 from recon.errors import UsageError
-from recon.evidence import Constant, Evidence, Fact, Proved
+from recon.evidence import Constant, Evidence, Fact, Measured, Proved
 from recon.operators import dense
 from recon.operators.base import HasSymbol
 from recon.operators.matrix import Matrix
-from recon.operators.mismatch import ZERO, map_matrix, symbol_of
+from recon.operators.mismatch import BY_SYMBOLS, eigenvalues_of, least_inverse, map_matrix, symbol_error
 from recon.types import LinearOperator
+
+_NEARLY = 4.0
+"""Errors of a symbol below which a value of it counts as zero where the product of two does."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,14 @@ def linear_iteration_of(operator: LinearOperator, surrogate: LinearOperator, *, 
 
 
 def _circulant(operator: HasSymbol, surrogate: HasSymbol, shift: float) -> LinearIteration:
-    eigenvalues = symbol_of(operator.symbol, surrogate.symbol, shift)
-    zero = eigenvalues.abs() <= ZERO * eigenvalues.abs().max()
-    kept, how = eigenvalues[~zero], "2 Re(l) / |l|^2, from the symbols: the DFT diagonalises both convolutions"
-    limit = float((2 * kept.real / kept.abs().square()).min()) if kept.numel() else math.inf
-    back = surrogate.symbol.abs()
-    solvable = None
-    if not bool((back[zero] > ZERO * back.max()).any()):
-        solvable = Fact(Evidence.PROVED, "K A is normal, and K is zero wherever K A + shift Id is")
-    return LinearIteration(Proved(max(limit, 0.0), how), solvable, shift)
+    eigenvalues, radii = eigenvalues_of(operator, surrogate, shift)
+    clear, how = eigenvalues.abs() > radii, f"2 Re(l) / |l|^2, {BY_SYMBOLS}"
+    limit = 2 * float(least_inverse(eigenvalues[clear], radii[clear])) if bool(clear.any()) else math.inf
+    if bool(clear.all()):
+        solvable = Fact(Evidence.PROVED, "K A is normal, and zero is no eigenvalue of K A + shift Id")
+        return LinearIteration(Proved(max(limit, 0.0), how), solvable, shift)
+    bound = Measured(max(limit, 0.0), f"{how}; eigenvalues that are zero up to it are left out")
+    if bool((surrogate.symbol.abs()[~clear] > _NEARLY * symbol_error(surrogate)).any()):
+        return LinearIteration(bound, None, shift)
+    how = "K A is normal, and up to rounding K is zero wherever K A + shift Id is"
+    return LinearIteration(bound, Fact(Evidence.MEASURED, how), shift)

@@ -6,6 +6,7 @@ and only if mu = lambda_min((B + B^T) / 2) is not negative, and eta-cocoercive i
 practice than the usual sufficient mu / ||B||^2.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,9 +16,10 @@ from recon.errors import UsageError
 from recon.evidence import Constant, Measured, Proved, derive
 from recon.operators import dense
 from recon.operators.adjoint import adjoint_gap, exact_adjoint, example_of, transpose
-from recon.operators.base import HasSymbol
+from recon.operators.base import HasSymbol, HasSymbolError
 from recon.operators.matrix import Matrix
 from recon.operators.nonnegative import nonnegative_pair, proved_norm_bound
+from recon.operators.rounding import EPS, fft_error, rounded_up
 from recon.operators.spectral import Effort, extreme, map_norm
 from recon.types import LinearOperator, Map
 
@@ -37,7 +39,8 @@ class Mismatch:
     Attributes:
         adjoint_gap: ||K - A^T|| / ||A||.
         norm: ||B||, or an upper bound of it when it is proved.
-        symmetric_part_min: mu, the smallest eigenvalue of the symmetric part of B.
+        symmetric_part_min: mu, the smallest eigenvalue of the symmetric part of B, from below where it is proved; what
+            rounding leaves open above it is its radius.
         cocoercivity: The best eta, 0 where B is not cocoercive; an upper bound of it where it is measured.
         shift: Of B.
     """
@@ -69,7 +72,7 @@ def mismatch_of(
         effort: Of each Lanczos run; takes a few hundred applications of each map.
     """
     if isinstance(operator, HasSymbol) and isinstance(surrogate, HasSymbol):
-        return _circulant(operator.symbol, surrogate.symbol, shift)
+        return _circulant(operator, surrogate, shift)
     if isinstance(operator, Matrix) and isinstance(surrogate, Matrix):
         return _dense(operator, surrogate, shift)
     back = surrogate.A_adjoint if isinstance(surrogate, LinearOperator) else surrogate
@@ -94,8 +97,10 @@ def residual_norm(  # noqa: PLR0913  the pair, the step, and how hard to look
     gives a lower bound. Arguments as for :func:`mismatch_of`, and the step size s.
     """
     if isinstance(operator, HasSymbol) and isinstance(surrogate, HasSymbol):
-        largest = (1 - stepsize * symbol_of(operator.symbol, surrogate.symbol, shift)).abs().max()
-        return Proved(float(largest), f"||Id - s B|| {_BY_SYMBOLS}")
+        eigenvalues, radii = eigenvalues_of(operator, surrogate, shift)
+        rounding = abs(stepsize) * radii + 8 * EPS * (1 + abs(stepsize) * eigenvalues.abs())
+        largest = ((1 - stepsize * eigenvalues).abs() + rounding).max()
+        return Proved(float(largest), f"||Id - s B|| {BY_SYMBOLS}")
     if isinstance(operator, Matrix) and isinstance(surrogate, Matrix):
         B, rounding = map_matrix(operator, surrogate, shift)
         step = torch.eye(len(B), dtype=B.dtype, device=B.device) - stepsize * B
@@ -127,40 +132,89 @@ def shift_for(pair: Mismatch, margin: float = 1e-3) -> float:
     return lacking + max(lacking, margin * pair.norm.value)
 
 
-_BY_SYMBOLS = "from the symbols: the DFT diagonalises both convolutions"
+BY_SYMBOLS = "from the symbols, widened by their rounding: the DFT diagonalises both convolutions"
 
 
-def symbol_of(forward: Tensor, back: Tensor, shift: float) -> Tensor:
-    """The eigenvalues of K A + shift Id, from the symbols of A and of the operator whose adjoint K is."""
+def eigenvalues_of(operator: HasSymbol, surrogate: HasSymbol, shift: float) -> tuple[Tensor, Tensor]:
+    """The eigenvalues of K A + shift Id from two symbols, and for each how far rounding may have moved it."""
+    forward, back = operator.symbol, surrogate.symbol
     if forward.shape != back.shape:
         raise UsageError(
             f"mismatch_of: the operator's spectrum is {tuple(forward.shape)} and the surrogate's {tuple(back.shape)}; "
             "expected the same image shape for both."
         )
-    return back.conj() * forward + shift
+    sizes, others = forward.abs(), back.abs()
+    off, other_off = symbol_error(operator), symbol_error(surrogate)
+    radii = others * off + sizes * other_off + off * other_off + 8 * EPS * (sizes * others + abs(shift))
+    return back.conj() * forward + shift, radii
 
 
-def _circulant(forward: Tensor, back: Tensor, shift: float) -> Mismatch:
-    eigenvalues = symbol_of(forward, back, shift)
-    largest = float(eigenvalues.abs().max())
-    kept = eigenvalues[eigenvalues.abs() > ZERO * largest]
-    cocoercivity = float((kept.real / kept.abs().square()).min()) if kept.numel() else float("inf")
+def symbol_error(operator: HasSymbol) -> float:
+    """By how much rounding may have moved an eigenvalue: what the operator says, else from its symbol alone.
+
+    The absolute sum of a kernel is at most the root of the number of pixels times its norm, which is that of the whole
+    spectrum (Parseval), of which the half spectrum shows no less than half.
+    """
+    if isinstance(operator, HasSymbolError):
+        return operator.symbol_error
+    height, half = operator.symbol.shape[-2:]
+    sums = float(torch.linalg.vector_norm(operator.symbol)) * 2**0.5
+    return max(fft_error(sums, height, width) for width in (2 * half - 2, 2 * half - 1) if width > 0)
+
+
+def _circulant(operator: HasSymbol, surrogate: HasSymbol, shift: float) -> Mismatch:
+    eigenvalues, radii = eigenvalues_of(operator, surrogate, shift)
+    lowest = float((eigenvalues.real - radii).min())
     return Mismatch(
-        adjoint_gap=Proved(float((back - forward).abs().max() / forward.abs().max()), _BY_SYMBOLS),
-        norm=Proved(largest, _BY_SYMBOLS),
-        symmetric_part_min=Proved(float(eigenvalues.real.min()), _BY_SYMBOLS),
-        cocoercivity=Proved(max(cocoercivity, 0.0), _BY_SYMBOLS),
+        adjoint_gap=_circulant_gap(operator, surrogate),
+        norm=Proved(rounded_up(float((eigenvalues.abs() + radii).max())), BY_SYMBOLS),
+        symmetric_part_min=Proved(lowest, BY_SYMBOLS, float((eigenvalues.real + radii).min()) - lowest),
+        cocoercivity=_circulant_cocoercivity(eigenvalues, radii),
         shift=shift,
     )
+
+
+def _circulant_gap(operator: HasSymbol, surrogate: HasSymbol) -> Proved:
+    rounding = symbol_error(operator) + symbol_error(surrogate)
+    apart = float((surrogate.symbol - operator.symbol).abs().max()) + rounding
+    size = float(operator.symbol.abs().max()) - rounding
+    if size > 0:
+        return Proved(rounded_up(apart / size), BY_SYMBOLS)
+    return Proved(math.inf if apart else 0.0, f"{BY_SYMBOLS}, and A is zero up to it")
+
+
+def _circulant_cocoercivity(eigenvalues: Tensor, radii: Tensor) -> Constant:
+    """The least Re(1/l) over the eigenvalues l other than zero, from below; 0 where B is not monotone.
+
+    The inverses of the numbers within r of l fill the disc of radius r / (|l|^2 - r^2) around
+    conj(l) / (|l|^2 - r^2). Which eigenvalues are zero, where rounding leaves it open, is a judgement and no proof.
+    """
+    if bool((eigenvalues.real + radii < 0).any()):
+        return Proved(0.0, f"{BY_SYMBOLS}: one has a negative real part, so B is not monotone, hence not cocoercive")
+    clear = eigenvalues.abs() > radii
+    if not bool(clear.any()):
+        return Measured(math.inf, "B is zero up to rounding")
+    least = max(float(least_inverse(eigenvalues[clear], radii[clear])), 0.0)
+    if not bool(clear.all()):
+        return Measured(least, f"{BY_SYMBOLS}; eigenvalues that are zero up to it are left out")
+    return Proved(least, BY_SYMBOLS)
+
+
+def least_inverse(eigenvalues: Tensor, radii: Tensor) -> Tensor:
+    """The least Re(1/z) over the numbers z within each radius of an eigenvalue, rounded downwards."""
+    gains = (eigenvalues.real - radii) / (eigenvalues.abs().square() - radii.square())
+    least: Tensor = (gains - 8 * EPS * gains.abs()).min()
+    return least
 
 
 def _dense(operator: Matrix, surrogate: Matrix, shift: float) -> Mismatch:
     B, rounding = map_matrix(operator, surrogate, shift)
     size = float(torch.linalg.matrix_norm(operator.entries.double(), 2))
+    size = max(size - dense.rounding_of(max(operator.entries.shape), size), 0.0)
     apart = surrogate.entries.double() - operator.entries.double()
     gap = dense.largest_singular_value(apart, dense.slack(apart) + dense.rounding_of(1, size))
     return Mismatch(
-        adjoint_gap=derive(lambda value: value / size if size else value, gap, how=gap.how),
+        adjoint_gap=derive(lambda value: rounded_up(value / size) if size else value, gap, how=gap.how),
         norm=dense.largest_singular_value(B, rounding),
         symmetric_part_min=dense.smallest_symmetric_eigenvalue(B, rounding),
         cocoercivity=dense.cocoercivity(B, rounding),

@@ -9,7 +9,7 @@ Starting vectors come from a generator of its own, so the global random stream i
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,6 +20,9 @@ from recon.types import LinearOperator, Map
 
 BASIS = 40
 """Vectors kept at once: the memory of a run is this many images."""
+
+_FAR = 1e-5
+"""Sizes of a map from here to its inverse have fourth powers in single precision."""
 
 SOON = 8
 """Applications after which a map that has shown nothing but negligible eigenvalues is left.
@@ -72,11 +75,27 @@ def norm(operator: LinearOperator, example: Tensor, effort: Effort = DEFAULT) ->
 
 def map_norm(forward: Map, transpose: Map, example: Tensor, effort: Effort = DEFAULT) -> Measured:
     """A lower bound of the norm of the linear map ``forward``, whose transpose is ``transpose``; see :func:`norm`."""
-    pair = extreme(lambda x: transpose(forward(x)), example, largest=True, effort=effort)
+    unit = _unit_of(forward, example, effort.seed)
+    scaled = replace(effort, negligible=effort.negligible / unit**2)
+    pair = extreme(lambda x: transpose(forward(x) / unit) / unit, example, largest=True, effort=scaled)
     value = math.sqrt(max(pair.value, 0.0))
     # For a singular value s >= 0, |s^2 - value^2| <= r gives |s - value| <= r / value, and <= sqrt(r) in any case.
     error = min(pair.residual / value, math.sqrt(pair.residual)) if value else math.sqrt(pair.residual)
-    return Measured(value, f"Lanczos, {pair.applications} applications: a lower bound", error)
+    return Measured(unit * value, f"Lanczos, {pair.applications} applications: a lower bound", unit * error)
+
+
+def _unit_of(forward: Map, example: Tensor, seed: int) -> float:
+    """A power of two near the size of a map that is far from 1, by which it is divided: else squares of its square
+    vanish or overflow in single precision."""
+    flat = _Flat(forward, example)
+    x = flat.random(seed)
+    with torch.no_grad():
+        image = forward(flat.tensor(x))
+    parts = torch.view_as_real(image) if image.is_complex() else image
+    size = float(torch.linalg.vector_norm(parts.double()) / torch.linalg.vector_norm(x.double()))
+    if not 0 < size < math.inf or _FAR <= size <= 1 / _FAR:
+        return 1.0
+    return 2.0 ** round(math.log2(size))
 
 
 def extreme_eigenvalues(symmetric: Map, example: Tensor, effort: Effort = DEFAULT) -> tuple[Measured, Measured]:

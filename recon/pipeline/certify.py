@@ -12,8 +12,8 @@ from recon import imaging
 from recon.certificates import Remark
 from recon.certificates.refutation import Watch
 from recon.errors import UsageError
-from recon.evidence import Constant, Measured, derive
-from recon.operators import Identity
+from recon.evidence import Constant, Evidence, Measured, derive, from_above
+from recon.operators import Identity, adjoint_gap_upper
 from recon.operators.tomography import Tomography
 from recon.pipeline.config import METHODS
 from recon.pipeline.device import Say
@@ -169,6 +169,9 @@ def certify_operator(  # noqa: PLR0913  each is an independent choice of the cal
     setting = f"images of {' x '.join(map(str, size))}, prior {chosen.spec.name}"
     remarks = () if prior is None else _remarks(prior, chosen)
     guarantees = _guarantees(pair, chosen.prior, remarks)
+    if pair.surrogate is not None and pair.gap.evidence is not Evidence.PROVED:
+        upper = adjoint_gap_upper(built, example, surrogate=pair.surrogate.A_adjoint, seed=seed)
+        pair = replace(pair, gap_upper=upper)
     return Report(str(operator), setting, _operator_constants(pair), guarantees, remarks)
 
 
@@ -179,16 +182,19 @@ def _surrogate(spec: Spec, operator: LinearOperator, size: Shape, say: Say) -> L
 def _operator_constants(pair: Pair) -> dict[str, Constant]:
     norm, mismatch = pair.properties.norm, pair.mismatch
     if mismatch is None:
-        best = derive(lambda value: 1 / value**2 if value else 0.0, norm, how=f"1 / ||A||^2; {norm.how}")
+        best = derive(lambda value: 1 / value**2 if value else 0.0, from_above(norm), how=f"1 / ||A||^2; {norm.how}")
+        known = pair.properties.adjoint_gap
         return {
             "operator_norm": norm,
-            "adjoint_gap": pair.properties.adjoint_gap,
+            "adjoint_gap": known if known.evidence is Evidence.PROVED else pair.gap,
+            "adjoint_gap_upper": pair.gap_upper or known,
             "symmetric_part_min": pair.properties.gram_min,
             "cocoercivity": best,
         }
     return {
         "operator_norm": norm,
         "adjoint_gap": mismatch.adjoint_gap,
+        "adjoint_gap_upper": pair.gap_upper or mismatch.adjoint_gap,
         "surrogate_norm": mismatch.norm,
         "symmetric_part_min": mismatch.symmetric_part_min,
         "cocoercivity": mismatch.cocoercivity,

@@ -13,8 +13,9 @@ from recon import operators, priors, solvers
 from recon.certificates import BackwardError, Certificate, ErrorBound, Remark
 from recon.certificates.conditions import ROUNDING, strength
 from recon.errors import GuaranteeError, UsageError
-from recon.evidence import Constant, Evidence, Fact, Proved, derive
+from recon.evidence import Constant, Evidence, Fact, Proved, derive, from_above
 from recon.operators import LeastSquares, Mismatch, OperatorProperties
+from recon.operators.adjoint import is_gap, refuse_gap
 from recon.operators.base import HasDataResolvent
 from recon.operators.data_split import HasDataSplit
 from recon.operators.tomography import Tomography, WeightedTomography
@@ -88,7 +89,8 @@ class Pair:
     Attributes:
         operator: A.
         properties: Its constants.
-        gap: ||K - A^T|| / ||A||, as measured before the first step, or proved.
+        gap: ||K - A^T|| / ||A||, as measured before the first step, from below, or proved.
+        gap_upper: The same from above, by an estimate, or proved; ``None`` where it was not looked at.
         surrogate: The operator whose adjoint is K, or ``None``.
         mismatch: The constants of K A + shift Id, or ``None``.
     """
@@ -98,6 +100,7 @@ class Pair:
     gap: Constant
     surrogate: LinearOperator | None = None
     mismatch: Mismatch | None = None
+    gap_upper: Constant | None = None
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,8 @@ def examine(  # noqa: PLR0913  each is an independent choice of the caller
 ) -> Pair:
     """Measure a pair of maps; refuse an adjoint that is none, unless a surrogate was declared.
 
-    The package's own projectors are taken at their word.
+    The package's own projectors are taken at their word. Of a pair that proves its adjoint, the lower bound is enough;
+    of any other the estimate from above is looked at too.
 
     Args:
         operator: A.
@@ -170,18 +174,34 @@ def examine(  # noqa: PLR0913  each is an independent choice of the caller
     """
     properties = operators.properties_of(operator, example, seed=seed)
     if surrogate is None and isinstance(operator, _PROVED_PAIRS):
-        return Pair(operator, properties, properties.adjoint_gap)
+        return Pair(operator, properties, properties.adjoint_gap, gap_upper=properties.adjoint_gap)
     if surrogate is None:
-        measure = operators.check_adjoint if refuse else operators.adjoint_gap
-        gap = measure(operator, example, seed=seed)
-        if gap.value > ROUNDING:  # whatever the operator says of itself
-            properties = replace(properties, adjoint_gap=gap)
-        return Pair(operator, properties, gap)
+        return _examined(operator, properties, example, seed, refuse)
     mismatch = operators.mismatch_of(operator, surrogate, example)
     kappa = operators.shift_for(mismatch) if shift == "auto" else float(shift or 0.0)
     if kappa:
         mismatch = operators.mismatch_of(operator, surrogate, example, shift=kappa)
     return Pair(operator, properties, mismatch.adjoint_gap, surrogate, mismatch)
+
+
+def _examined(
+    operator: LinearOperator, properties: OperatorProperties, example: Tensor, seed: int, refuse: bool
+) -> Pair:
+    """A pair without a surrogate, its gap measured whatever the operator says of itself."""
+    known = properties.adjoint_gap
+    gap = operators.adjoint_gap(operator, example, seed=seed)
+    if known.evidence is Evidence.PROVED and gap.value <= ROUNDING:
+        return Pair(operator, properties, gap, gap_upper=known)
+    upper = operators.adjoint_gap_upper(operator, example, seed=seed)
+    if upper.value < gap.value:  # double precision sees less of it than single does
+        upper = replace(upper, value=gap.value)
+    if refuse:
+        refuse_gap(operator, gap, upper, example.dtype)
+    if gap.value > ROUNDING or known.evidence is not Evidence.PROVED:
+        properties = replace(properties, adjoint_gap=gap)
+    if is_gap(gap, upper, example.dtype) and gap.value <= ROUNDING:
+        properties = replace(properties, adjoint_gap=replace(upper, error=0.0))
+    return Pair(operator, properties, gap, gap_upper=upper)
 
 
 def choose_method(  # noqa: PLR0913, PLR0917  the problem, and what a user may say of the method
@@ -409,7 +429,7 @@ def _condat_vu(pair: Pair, prior: Prior, stepsize: float | None, weight: float |
         )
     dual = operators.properties_of(split.operator)
     # the dual step that the theorem leaves: 1/s - t ||L||^2 >= ||A||^2 / 2, kept off the edge for the rounding
-    t = INSIDE * max(1 / s - 1 / limit, 0.0) / dual.norm.value**2
+    t = INSIDE * max(1 / s - 1 / limit, 0.0) / from_above(dual.norm).value ** 2
     primal, dual_resolvent = prior.constraint or priors.identity(), split.conjugate_resolvent(t)
     certificate = proofs.certify_condat_vu(
         pair.properties, primal.properties, dual, dual_resolvent.properties, s, t,
@@ -431,10 +451,10 @@ def _primal_dual(pair: Pair, prior: Prior, stepsize: float | None, weight: float
         balanced = SMOOTH_BALANCE / prior.smooth.lipschitz.value
     s = _near(stepsize, min(max(balanced, 1 / size**2), 100 / size**2), "condat_vu")
     dual = operators.properties_of(split.operator)
-    t = INSIDE / (s * dual.norm.value**2)
+    t = INSIDE / (s * from_above(dual.norm).value ** 2)
     dual_resolvent = split.conjugate_resolvent(t)
     certificate = proofs.certify_condat_vu(
-        None, _DATA_RESOLVENT, dual, dual_resolvent.properties, s, t, r,
+        None, _data_resolvent(pair), dual, dual_resolvent.properties, s, t, r,
         attains=prior.resolvent(1.0).properties.attains,
     )  # fmt: skip
 
@@ -489,7 +509,7 @@ def _all_split(
     if prior.smooth is not None and prior.smooth.lipschitz.value > 0:
         balanced = SMOOTH_SPLIT_BALANCE / prior.smooth.lipschitz.value
     s = _near(stepsize, balanced, "condat_vu")
-    t = INSIDE / (s * dual.norm.value**2)
+    t = INSIDE / (s * from_above(dual.norm).value ** 2)
 
     def dual_resolvent(y: Tensor) -> Resolvent:
         conjugate = priors.proximity_operator(data.conjugate_resolvent(y, t), "the data term's conjugate", attains=None)
@@ -531,6 +551,14 @@ _DATA_RESOLVENT = ResolventProperties(
     lipschitz_Q=Proved(1.0, "the data term is convex, so its proximity operator is firmly nonexpansive"),
     proximity=Fact(Evidence.PROVED, "the data term ||Ax - y||^2 / 2 is convex, and its proximity operator closed-form"),
 )
+
+
+def _data_resolvent(pair: Pair) -> ResolventProperties:
+    """What is known of the resolvent of the data term: as believable as that the operator's two maps are a pair."""
+    known, gap = _DATA_RESOLVENT, pair.properties.adjoint_gap
+    q = derive(lambda *_: 1.0, known.lipschitz_Q, gap, how=known.lipschitz_Q.how)
+    error = derive(lambda *_: 0.0, known.error, gap, how=known.error.how)
+    return replace(known, lipschitz_Q=q, error=error)
 
 
 def _mismatched_forward_backward(pair: Pair, mismatch: Mismatch, prior: Prior, stepsize: float | None) -> Method:

@@ -7,7 +7,7 @@ and gives an :class:`OperatorFamily`, from which the operator is built for each 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -141,10 +141,12 @@ def _parametric_psf(spec: Spec, kind: str) -> Tensor:
 
 def _psf_from_file(spec: Spec, say: Say) -> Tensor:
     path = options.file(spec, "psf")
-    psf = torch.from_numpy(_plane(path, "PSF").astype(np.float64))
+    plane = _plane(path, "PSF")
+    psf = torch.from_numpy(plane.astype(np.float64))
+    given = torch.float32 if plane.dtype.kind == "f" and plane.dtype.itemsize <= 4 else psf.dtype
     total, negative = float(psf.sum()), int((psf < 0).sum())
     if not options.truth(spec, "normalise", True):
-        return psf
+        return psf.to(given)
     if total <= 1e-12 * float(psf.abs().sum()):
         raise InputError(
             f"{path}: the PSF sums to {total:g}; expected a positive sum, because it is divided by it "
@@ -154,7 +156,7 @@ def _psf_from_file(spec: Spec, say: Say) -> Tensor:
         say(f"{path}: the PSF has {negative} negative values, which no exposure gives; they are kept")
     if abs(total - 1) > 1e-6:
         say(f"{path}: the PSF sums to {total:g} and was normalised to 1 (normalise=false keeps it as it is)")
-    return psf / total
+    return (psf / total).to(given)  # in the file's precision, which the operator's constants are widened by
 
 
 def _inpaint(spec: Spec, say: Say) -> OperatorFamily:
@@ -198,7 +200,7 @@ def _at_one_size(
     return OperatorFamily(spec, on, check, (mask,), is_complex, (sides[0], sides[1]), is_masked=True)
 
 
-def _plane(path: Path, what: str) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
+def _plane(path: Path, what: str) -> "np.ndarray[tuple[int, int], np.dtype[Any]]":
     """The single grey plane of a PSF or a mask."""
     pixels = imaging.read(path).pixels
     if pixels.shape[0] != 1:
@@ -207,7 +209,7 @@ def _plane(path: Path, what: str) -> "np.ndarray[tuple[int, int], np.dtype[np.fl
         raise InputError(f"{path}: the {what} is a colour image; expected a single channel of grey values.")
     if np.iscomplexobj(pixels):
         raise InputError(f"{path}: the {what} is complex; expected real numbers.")
-    plane: np.ndarray[tuple[int, int], np.dtype[np.float64]] = pixels[0, 0].astype(np.float64)
+    plane: np.ndarray[tuple[int, int], np.dtype[Any]] = pixels[0, 0]
     return plane
 
 
@@ -236,7 +238,7 @@ def _python(spec: Spec, say: Say) -> OperatorFamily:
             raise UsageError(
                 f"{spec}: it returned a {type(made).__name__}; expected an operator with the methods A and A_adjoint."
             )
-        return guarded_operator(spec, made, _sides(shape))
+        return guarded_operator(spec, made, _sides(shape), say)
 
     return OperatorFamily(spec, on, files=(path,))
 

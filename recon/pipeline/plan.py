@@ -93,6 +93,7 @@ class Plan:
             "device": str(problem.device),
             "operator_norm": self.pair.properties.norm.value,
             "adjoint_gap": self.pair.gap.value,
+            "adjoint_gap_upper": None if self.pair.gap_upper is None else self.pair.gap_upper.value,
             "memory_bytes": self.memory_bytes,
         }
 
@@ -118,11 +119,12 @@ class Plan:
         return "\n".join([*(f"{name:<{width}}  {text}" for name, text in lines), "", str(method.certificate)])
 
     def _adjoint(self) -> str:
-        pair, known = self.pair, self.pair.properties.adjoint_gap
+        pair, known, upper = self.pair, self.pair.properties.adjoint_gap, self.pair.gap_upper
+        above = "" if upper is None or upper.evidence is Evidence.PROVED else f"; from above {upper}"
         if pair.mismatch is not None:
-            return f"is a surrogate, not the adjoint: gap {pair.gap}"
+            return f"is a surrogate, not the adjoint: gap {pair.gap}{above}"
         seen = "" if known == pair.gap else f"; checked before the first step: {pair.gap.value:.2g}"
-        return f"is the adjoint: gap {known}{seen}"
+        return f"is the adjoint: gap {known}{seen}{above}"
 
     def _effort(self) -> str:
         if self.method.closed_form:

@@ -17,6 +17,7 @@ from recon.evidence import Assumed, Measured
 from recon.pipeline import options
 from recon.pipeline.python_specs import guarded_map, load_callable
 from recon.pipeline.spec import Spec, unknown_name
+from recon.pipeline.stated import stated_prior, stated_properties
 from recon.pipeline.weights import IN_VOLUMES, projected_weight, tv_weight, wavelet_weight
 from recon.priors import Prior, Resolvent, ResolventProperties
 from recon.priors.total_variation import FLAT
@@ -277,7 +278,9 @@ def _python(spec: Spec, setting: Setting) -> ChosenPrior:
             "returns a Prior, a Resolvent or a map from images to images."
         ) from error
     if isinstance(made, Prior):
-        return ChosenPrior(spec, replace(made, resolvent=_guarded_family(spec, made.resolvent)), (path,))
+        notes: list[str] = []
+        prior = stated_prior(spec, made, lambda each: _guarded_resolvent(spec, each), notes.append)
+        return ChosenPrior(spec, prior, (path,), note="; ".join(notes))
     if not callable(made):
         raise UsageError(
             f"{spec}: it returned a {type(made).__name__}; expected a Prior, a Resolvent or a map from image to image."
@@ -286,15 +289,12 @@ def _python(spec: Spec, setting: Setting) -> ChosenPrior:
     return ChosenPrior(spec, Prior(resolvent.name, lambda gamma: resolvent), (path,))
 
 
-def _guarded_family(spec: Spec, family: Callable[[float], Resolvent]) -> Callable[[float], Resolvent]:
-    return lambda gamma: _guarded_resolvent(spec, family(gamma))
-
-
 def _guarded_resolvent(spec: Spec, resolvent: Map) -> Resolvent:
-    """The user's map as a resolvent that names itself where it fails; what it says of itself is kept, else assumed."""
+    """The user's map as a resolvent that names itself where it fails; what it says of itself is assumed."""
+    known = stated_properties(spec, priors.properties_of(resolvent))
     if isinstance(resolvent, Resolvent):
-        return replace(resolvent, apply=guarded_map(spec, resolvent.apply))
-    return Resolvent(guarded_map(spec, resolvent), priors.properties_of(resolvent), priors.name_of(resolvent))
+        return replace(resolvent, apply=guarded_map(spec, resolvent.apply), properties=known)
+    return Resolvent(guarded_map(spec, resolvent), known, priors.name_of(resolvent))
 
 
 def _model(spec: Spec, setting: Setting) -> ChosenPrior:

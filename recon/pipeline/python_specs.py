@@ -11,7 +11,9 @@ from torch import Tensor
 
 from recon.errors import ReconError, UsageError
 from recon.pipeline import options
+from recon.pipeline.device import Say
 from recon.pipeline.spec import Spec
+from recon.pipeline.stated import is_packaged, stated_operator
 from recon.types import LinearOperator, Map
 
 
@@ -43,21 +45,22 @@ def load_callable(spec: Spec) -> tuple[Path, Callable[..., Any]]:
     return path, made
 
 
-def guarded_operator(spec: Spec, operator: LinearOperator, image_shape: tuple[int, int]) -> LinearOperator:
-    """The user's operator itself, whose ``A`` and ``A_adjoint`` from now on name it where they fail.
+def guarded_operator(
+    spec: Spec, operator: LinearOperator, image_shape: tuple[int, ...], say: Say = lambda line: None
+) -> LinearOperator:
+    """The user's operator, whose ``A`` and ``A_adjoint`` name it where they fail, and whose word is assumed.
+
+    One that the user's code made of this package's operators is kept, because its constants follow from their code.
 
     Args:
         spec: Where it comes from.
-        operator: What the callable returned; what forbids to set its attributes is left as it is.
-        image_shape: (height, width) of the images that ``A_adjoint`` is to return.
+        operator: What the callable returned.
+        image_shape: Of the images that ``A_adjoint`` is to return.
+        say: Where a refuted statement is told.
     """
     forward = _guarded(spec, "A", operator.A, lambda x: None, ", or --shape H,W where it takes another size")
     back = _guarded(spec, "A_adjoint", operator.A_adjoint, lambda y: image_shape)
-    try:  # the object is kept, because solvers look for more abilities on it than these two
-        vars(operator).update(A=forward, A_adjoint=back)
-    except (TypeError, AttributeError):
-        return operator
-    return operator
+    return operator if is_packaged(operator) else stated_operator(spec, operator, forward, back, say)
 
 
 def guarded_map(spec: Spec, image_map: Map) -> Map:

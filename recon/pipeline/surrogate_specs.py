@@ -6,7 +6,7 @@ from typing import Any
 from recon.errors import UsageError
 from recon.operators.tomography import SURROGATES, Tomography, WeightedTomography, options_of, surrogate
 from recon.pipeline import options
-from recon.pipeline.python_specs import load_callable
+from recon.pipeline.python_specs import guarded_operator, load_callable
 from recon.pipeline.spec import Spec, unknown_name
 from recon.types import LinearOperator
 
@@ -58,4 +58,4 @@ def _own(spec: Spec, projector: Tomography) -> LinearOperator:
             f"{spec}: it returned a {type(made).__name__}; expected an object with the methods A_adjoint, the "
             "back-projection, and A, its transpose."
         )
-    return made
+    return guarded_operator(spec, made, projector.geometry.image_shape)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from recon.errors import GuaranteeError, UsageError
-from recon.evidence import Assumed, Constant, Evidence, Fact, derive
+from recon.evidence import Assumed, Constant, Evidence, Fact, derive, from_above
+from recon.operators.rounding import rounded_up
 from recon.priors.prior import Prior
 from recon.priors.resolvent import Resolvent, ResolventProperties
 from recon.priors.smooth import Smooth
@@ -89,7 +90,8 @@ def relaxed(resolvent: Resolvent, share: float) -> Resolvent:
     strong = Fact(q.evidence, f"Lip(Q) < 1 makes the prior strongly monotone, {why}; {q.how}")
     onto = Fact(q.evidence, f"(1 - a) Id + a J is onto where J is monotone; {q.how}")
     how = f"{q.how}; {share:.4g} of it, and the rest 1"
-    part = replace(q, value=1 - share + share * q.value, error=share * q.error, how=how)
+    value = rounded_up(1 - share + share * q.value)  # without rounding 1 stays 1, and is no contraction
+    part = replace(q, value=min(value, 1.0) if q.value <= 1 else value, error=share * q.error, how=how)
     if q.evidence is Evidence.MEASURED and not nonexpansive:
         part = Assumed(part.value, f"{how}, which bounds Lip(Q) from above where it is right")  # refutes nothing
     properties = ResolventProperties(
@@ -132,7 +134,7 @@ def reweighted(resolvent: Resolvent, weight: float, accuracy: float = 1e-6, max_
     if not 0 < accuracy < 1:
         raise UsageError(f"reweighted: accuracy={accuracy!r}; expected a number between 0 and 1, both excluded.")
     known = resolvent.properties
-    if not known.lipschitz_Q.value <= 1:
+    if not from_above(known.lipschitz_Q).value <= 1:
         raise UsageError(
             f"reweighted: Lip(Q) of {resolvent.name} is {known.lipschitz_Q}; expected at most 1, because the equation "
             "of the new weight may have no solution otherwise."
@@ -142,7 +144,7 @@ def reweighted(resolvent: Resolvent, weight: float, accuracy: float = 1e-6, max_
             f"reweighted: {resolvent.name} is evaluated with the error {known.error.value:g}; expected an exact one, "
             "because nothing would bound the error of the result: give its own weight another value instead."
         )
-    t, q = weight, known.lipschitz_Q.value
+    t, q = weight, from_above(known.lipschitz_Q).value
     contraction = q * abs(1 - t) / (1 + t)
 
     def apply(x: Tensor) -> Tensor:
@@ -161,14 +163,19 @@ def reweighted(resolvent: Resolvent, weight: float, accuracy: float = 1e-6, max_
         )
 
     properties = ResolventProperties(
-        lipschitz_Q=derive(lambda value: _moebius(value, t), known.lipschitz_Q, how=f"{known.lipschitz_Q.how}; of t A"),
+        lipschitz_Q=derive(
+            lambda value: min(1.0, rounded_up(_moebius(value, t))),
+            known.lipschitz_Q,
+            how=f"{known.lipschitz_Q.how}; of t A",
+        ),
         proximity=_carry(known.proximity, "t times a convex function is convex"),
         attains=_carry(known.attains, "a multiple of A is A with another operator"),
         everywhere=known.everywhere,
         bounded=known.bounded,
         error=derive(
-            lambda _: accuracy,
+            lambda *_: accuracy,
             known.error,
+            known.lipschitz_Q,
             how="the contraction bounds the error; a call that misses the accuracy raises",
         ),
     )
@@ -228,7 +235,7 @@ def _moebius(q: float, t: float) -> float:
 
 
 def _norms(x: Tensor) -> Tensor:
-    found: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)
+    found: Tensor = torch.linalg.vector_norm(x.flatten(1).double(), dim=1)
     return found
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from recon.errors import UsageError
 from recon.evidence import Evidence, Fact, Proved
+from recon.operators.rounding import rounded_up
 from recon.priors.resolvent import Resolvent, ResolventProperties, proximity_operator
 
 ATTAINS_LEAST_SQUARES = Fact(Evidence.PROVED, "least squares attains its minimum in finite dimension")
@@ -73,7 +74,7 @@ def tikhonov(weight: float) -> Resolvent:
     check_weight("tikhonov", weight)
     name = f"tikhonov({weight:g})"
     properties = ResolventProperties(
-        lipschitz_Q=Proved(abs(1 - weight) / (1 + weight), "Q = (1 - w)/(1 + w) Id"),
+        lipschitz_Q=Proved(min(1.0, rounded_up(abs(1 - weight) / (1 + weight))), "Q = (1 - w)/(1 + w) Id"),
         proximity=Fact(Evidence.PROVED, f"{name} is the proximity operator of w/2 ||x||^2"),
         attains=Fact(Evidence.PROVED, "a strongly convex function attains its minimum")
         if weight
@@ -127,8 +128,9 @@ def l2_ball(center: Tensor, radius: float) -> Resolvent:
                 "same shape, or a center with a batch of one."
             )
         offset = x - center.to(x)
-        square = torch.view_as_real(offset).square() if offset.is_complex() else offset.square()
-        distance = square.flatten(1).sum(1).sqrt().view(-1, *[1] * (x.ndim - 1))
+        parts = torch.view_as_real(offset) if offset.is_complex() else offset
+        norms = torch.linalg.vector_norm(parts.flatten(1), dim=1, dtype=torch.float64)  # squares may vanish in single
+        distance = norms.to(parts.dtype).view(-1, *[1] * (x.ndim - 1))
         inside = distance <= radius
         shrunk = center.to(x) + offset * (radius / distance.masked_fill(inside, 1))
         return torch.where(inside, x, shrunk)

@@ -9,6 +9,7 @@ from torch import Tensor
 from recon.errors import UsageError
 from recon.evidence import Proved
 from recon.operators.base import EXACT_ADJOINT, OperatorProperties, Space
+from recon.operators.rounding import rounded_up
 
 ANY_SIZE = (-1, -1)
 
@@ -65,11 +66,13 @@ class FiniteDifferences:
     def properties(self) -> OperatorProperties:
         if -1 in self.image_shape:
             bound = math.sqrt(sum(4 / h**2 for h in self.distances))
-            norm = Proved(bound, "a bound for images of every size: |a - b|^2 <= 2|a|^2 + 2|b|^2")
+            norm = Proved(rounded_up(bound), "a bound for images of every size: |a - b|^2 <= 2|a|^2 + 2|b|^2")
         else:
             sides = zip(self.image_shape, self.distances, strict=True)
             square = sum(4 * math.sin(math.pi * (n - 1) / (2 * n)) ** 2 / h**2 for n, h in sides)
-            norm = Proved(math.sqrt(square), "exact: the cosine transform diagonalises D^T D")
+            norm = Proved(
+                rounded_up(math.sqrt(square)), "exact up to rounding: the cosine transform diagonalises D^T D"
+            )
         return OperatorProperties(norm=norm, adjoint_gap=EXACT_ADJOINT)
 
     def A(self, x: Tensor) -> Tensor:

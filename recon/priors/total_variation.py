@@ -16,6 +16,9 @@ from recon.priors.split import Split
 MOMENTUM = 8.0
 """The parameter a > 2 of Chambolle and Dossal (2015); of 2 to 40 the one with the smallest gaps on photographs."""
 
+_SQUARABLE = 1e-12
+"""Weights from here to its inverse have squares, and rounding units of squares, in single precision."""
+
 FIRST_CHECK, CHECK_FRACTION = 10, 8
 """The duality gap is evaluated every ten steps, later each time the steps have grown by an eighth."""
 
@@ -115,9 +118,12 @@ def total_variation_split(
     """
     check_weight("total_variation_split", weight)
     direction = -len(spacing) - 1
-    smallest = max(weight**2, torch.finfo(torch.float32).tiny)  # lest 0 / 0 be met where the weight is 0
+    unit = 1.0 if not weight or _SQUARABLE <= weight <= 1 / _SQUARABLE else weight
+    radius = weight / unit
+    smallest = max(radius**2, torch.finfo(torch.float32).tiny)  # lest 0 / 0 be met where the weight is 0
 
-    def project(p: Tensor) -> Tensor:
+    def project(field: Tensor) -> Tensor:
+        p = field if unit == 1 else field / unit
         if isotropic:
             first, *others = p.unbind(direction)
             square = _add_square(None, first)
@@ -128,7 +134,7 @@ def total_variation_split(
             square = _add_square(None, p)
         if joint:
             square = square.sum(1, keepdim=True)
-        return p * square.clamp_(min=smallest).rsqrt_().mul_(weight)
+        return field * square.clamp_(min=smallest).rsqrt_().mul_(radius)
 
     projection = proximity_operator(project, f"projection(radius={weight:g})", attains=None)
     differences = FiniteDifferences(image_shape or (-1,) * len(spacing), spacing)

@@ -12,7 +12,14 @@ from recon.pipeline.evaluate import figures
 from recon.priors.networks import DnCNNConfig, make, save
 
 BLUR = ("--operator", "blur:psf=kernel.npy", "--noise", "0.01")
-CONSTANTS = {"operator_norm", "adjoint_gap", "surrogate_norm", "symmetric_part_min", "cocoercivity"}
+CONSTANTS = {
+    "operator_norm",
+    "adjoint_gap",
+    "adjoint_gap_upper",
+    "surrogate_norm",
+    "symmetric_part_min",
+    "cocoercivity",
+}
 
 
 def test_a_simulation_is_the_operator_and_the_noise_and_says_so(run, photo: Path) -> None:
@@ -101,6 +108,28 @@ def test_a_wrong_adjoint_is_reported_not_hidden(run, folder: Path) -> None:
     assert gap["evidence"] == "measured"
     assert gap["value"] == pytest.approx(0.59, abs=0.02)
     assert not any(entry["holds"] for entry in document["guarantees"])
+
+
+def test_a_fault_at_one_pixel_is_reported_by_the_estimate_from_above_and_refused(run, folder: Path) -> None:
+    (folder / "pixel.py").write_text(
+        "import numpy as np, torch\n"
+        "def smooth(x):\n    x = x.numpy()\n    return (np.roll(x, 1, -1) + 2 * x + np.roll(x, -1, -1)) / 4\n"
+        "class Pixel:\n    def __init__(self, shape): pass\n"
+        "    def A(self, x): return torch.from_numpy(smooth(x))\n"
+        "    def A_adjoint(self, y):\n        x = smooth(y)\n        x[..., 50, 60] -= 0.3 * y.numpy()[..., 50, 60]\n"
+        "        return torch.from_numpy(x)\n"
+    )
+    asked = ("python:pixel.py:Pixel", "--shape", "128,128", "--json")
+    document = json.loads(run("certify", "operator", *asked).out)
+    values = {entry["name"]: entry for entry in document["constants"]}
+    assert values["adjoint_gap_upper"]["evidence"] == "measured"
+    assert values["adjoint_gap_upper"]["value"] > 0.3 > values["adjoint_gap"]["value"]
+    assert not any(entry["holds"] for entry in document["guarantees"])
+    np.save("y.npy", np.random.default_rng(0).random((128, 128)))
+    refused = run("solve", "y.npy", "-o", "x.npy", "--operator", asked[0], "--prior", "tv:weight=0.01")
+    assert refused.code == 5
+    assert "Pixel: A_adjoint differs from the adjoint of A by" in refused.err
+    assert not Path("x.npy").exists()
 
 
 def test_a_priors_constants_are_attacked(run) -> None:

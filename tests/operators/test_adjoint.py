@@ -2,12 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
 from recon.errors import GuaranteeError, UsageError
-from recon.operators import Identity, adjoint_gap, check_adjoint, properties_of
+from recon.operators import Identity, adjoint_gap, adjoint_gap_upper, check_adjoint, properties_of
 from recon.operators.adjoint import transpose
 
 
@@ -192,3 +193,125 @@ def test_a_map_that_is_not_linear_is_named_so(curve):
 def test_a_forward_map_that_gives_nan_is_refused():
     with pytest.raises(UsageError, match="NaN or infinity"):
         adjoint_gap(Pair(lambda x: x * math.nan, lambda y: y), torch.zeros(1, 1, 8, 8))
+
+
+# From above.
+
+
+def test_three_times_the_mean_product_exceeds_an_error_of_any_rank_with_more_than_99_per_cent():
+    """The worst is rank one, where the products are those of two standard normal vectors of dimension 12."""
+    draw = torch.Generator().manual_seed(0)
+    for rank in (1, 2, 12):
+        a, b = (torch.randn(20_000, 12, rank, generator=draw) for _ in range(2))
+        estimate = 3 * torch.linalg.matrix_norm(a @ b.mT) / 12  # of an error with `rank` singular values of one
+        assert float((estimate > 1).double().mean()) > 0.99
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_estimate_from_above_exceeds_the_gap(seed):
+    draw = torch.Generator().manual_seed(seed)
+    matrix = torch.randn(40, 30, dtype=torch.float64, generator=draw)
+    rank = 1 + seed % 4
+    error = torch.randn(30, rank, generator=draw).double() @ torch.randn(rank, 40, generator=draw).double()
+    norm, back = torch.linalg.matrix_norm, matrix.T + 10.0 ** -(seed % 6) * error
+    found = adjoint_gap_upper(matrix_pair(matrix, back), torch.zeros(1, 30, dtype=torch.float64), seed=seed)
+    gap = float(norm(back - matrix.T, 2) / norm(matrix, 2))
+    assert gap <= found.value <= 12 * rank * gap
+    assert found.evidence == "measured"
+    assert found.error < 1e-10
+
+
+def test_the_estimate_of_a_complex_pair_counts_both_parts():
+    matrix = torch.randn(12, 9, dtype=torch.complex128)
+    example = torch.zeros(1, 9, dtype=torch.complex128)
+    assert adjoint_gap_upper(matrix_pair(matrix, matrix.conj().T), example).value < 1e-12
+    assert adjoint_gap_upper(matrix_pair(matrix, matrix.T), example).value > 1
+
+
+def smooth(x):
+    return (np.roll(x, 1, -1) + 2 * x + np.roll(x, -1, -1)) / 4
+
+
+def in_numpy(back, single=False):
+    """A smoothing in NumPy with whatever is called its adjoint, in the precision of its input or in single."""
+
+    def run(linear):
+        def apply(x):
+            values = x.detach().numpy()
+            values = linear(values.astype(np.float32) if single else values.copy())
+            return torch.from_numpy(np.ascontiguousarray(values)).to(x.dtype)
+
+        return apply
+
+    return Pair(run(smooth), run(back))
+
+
+def one_pixel(y):
+    x = smooth(y)
+    x[..., 20, 30] -= 0.3 * y[..., 20, 30]
+    return x
+
+
+def one_sign(y):
+    x = smooth(y)
+    x[..., 20, 30] *= -1
+    return x
+
+
+def one_row(y):
+    x = smooth(y)
+    x[..., 20, :] = 0
+    return x
+
+
+FAULTS = [one_pixel, one_sign, one_row, lambda y: 1.01 * smooth(y), lambda y: np.roll(smooth(y), 1, -1)]
+FAULT_IDS = ["pixel", "sign", "row", "scale", "shifted"]
+
+
+@pytest.mark.parametrize("back", FAULTS, ids=FAULT_IDS)
+@pytest.mark.parametrize(("dtype", "single"), [(torch.float32, False), (torch.float32, True), (torch.float64, False)])
+def test_a_planted_fault_of_a_black_box_is_refused(back, single, dtype):
+    with pytest.raises(GuaranteeError, match="Pair: A_adjoint differs from the adjoint of A by"):
+        check_adjoint(in_numpy(back, single), torch.zeros(1, 1, 64, 64, dtype=dtype))
+
+
+@pytest.mark.parametrize(("back", "side"), [(one_pixel, 256), (one_sign, 512)])
+def test_a_fault_at_one_pixel_of_a_large_image_is_refused(back, side):
+    with pytest.raises(GuaranteeError, match=r"by an estimate from above \d+ %, as a fault at a few pixels would"):
+        check_adjoint(in_numpy(back), torch.zeros(1, 1, side, side))
+
+
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize("side", [1, 2, 64, 256])
+def test_an_exact_black_box_passes_in_both_precisions(side, single):
+    pair, example = in_numpy(smooth, single), torch.zeros(1, 1, side, side)
+    assert check_adjoint(pair, example).value < 1e-6
+    found = adjoint_gap_upper(pair, example)
+    assert found.value <= found.error
+    assert found.error < (1e-2 if single else 1e-10)
+    assert "rounding alone gives up to" in found.how
+
+
+@pytest.mark.parametrize("unit", [1e-25, 1e20])
+def test_the_gap_does_not_depend_on_the_unit_of_a_measurement(unit):
+    def scaled(linear):
+        return lambda x: unit * linear(x)
+
+    good, bad = in_numpy(smooth), in_numpy(one_pixel)
+    example = torch.zeros(1, 1, 32, 32)
+    assert check_adjoint(Pair(scaled(good.A), scaled(good.A_adjoint)), example).value < 1e-6
+    with pytest.raises(GuaranteeError, match="differs"):
+        check_adjoint(Pair(scaled(bad.A), scaled(bad.A_adjoint)), example)
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        lambda x: x - 0.1 * x.mean().square(),
+        lambda x: x * (1 if x.mean() < 1 else 2),
+        lambda x: x.clamp(max=12.0),
+    ],
+)
+def test_a_map_that_is_linear_for_images_without_a_mean_only_is_named(curve):
+    with pytest.raises(UsageError, match="images u and w with a mean"):
+        adjoint_gap(Pair(curve, lambda y: y), torch.zeros(1, 1, 64, 64))

@@ -74,7 +74,9 @@ def test_what_is_derived_is_as_good_as_its_weakest_premise():
     for derived in (compose(proved, assumed), stack(proved, assumed), compose(assumed, proved)):
         assert derived.properties.norm.evidence is Evidence.ASSUMED
         assert derived.properties.adjoint_gap.evidence is Evidence.MEASURED
-    assert scale(assumed, 2.0).properties.norm == Assumed(2.0, "a guess")
+    scaled = scale(assumed, 2.0).properties.norm
+    assert (scaled.evidence, scaled.how) == (Evidence.ASSUMED, "a guess")
+    assert 2.0 <= scaled.value <= 2.0 * (1 + 1e-14)
 
 
 def test_gaps_are_carried_through():
@@ -83,6 +85,21 @@ def test_gaps_are_carried_through():
     assert compose(second, first).properties.adjoint_gap.value == pytest.approx(0.1 + 0.2 + 0.02)
     assert stack(first, second).properties.adjoint_gap.value == 0.2
     assert scale(first, -3.0).properties.adjoint_gap.value == 0.1
+
+
+def test_radii_are_carried_through():
+    """A norm measured within a radius stays so: what was forgotten would make a step size too long."""
+    first = Vouched(Measured(1.0, "Lanczos", 0.2), Measured(0.0, "Lanczos"))
+    second = Vouched(Measured(2.0, "Lanczos", 0.1), Measured(0.0, "Lanczos"))
+    for derived, low, high in (
+        (compose(second, first), 0.8 * 1.9, 1.2 * 2.1),
+        (stack(first, second), math.hypot(0.8, 1.9), math.hypot(1.2, 2.1)),
+        (scale(first, -3.0), 3 * 0.8, 3 * 1.2),
+        (stack(*[first] * 30), math.sqrt(30) * 0.8, math.sqrt(30) * 1.2),
+    ):
+        norm = derived.properties.norm
+        assert norm.value - norm.error <= low * (1 + 1e-12)
+        assert norm.value + norm.error == pytest.approx(high)
 
 
 class Bare:

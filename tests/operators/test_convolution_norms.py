@@ -160,3 +160,22 @@ def test_what_has_no_bound_is_refused() -> None:
     with pytest.raises(UsageError, match="no kernel"):
         convolution_norm()
     assert grid_for(1) == 1
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e-20, 1e20, 1e150])
+@pytest.mark.parametrize("shape", [(1, 3, 3, 3), (4, 3, 3, 3)])
+def test_a_bound_scales_with_its_kernel(unit, shape):
+    kernel = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert convolution_norm(unit * kernel).value == pytest.approx(unit * convolution_norm(kernel).value, rel=1e-12)
+    assert circular_norm(unit * kernel, (8, 9)).value == pytest.approx(unit * circular_norm(kernel, (8, 9)).value)
+
+
+def test_a_product_that_cancels_is_bounded_by_more_than_its_rounding():
+    """W2 W1 is zero but for the rounding of its factors, which relative to itself is anything."""
+    draw = torch.Generator().manual_seed(0)
+    column, row = torch.randn(3, 1, generator=draw).double() / 3, torch.randn(1, 3, generator=draw).double() / 3
+    row = row - (row @ column) * column.T / (column.T @ column)
+    first, second = column[..., None, None], row[..., None, None]
+    bound = convolution_norm(first, second).value
+    assert bound >= float((second[..., 0, 0] @ first[..., 0, 0]).abs()) + torch.finfo(torch.float64).eps / 10
+    assert bound < 1e-10

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from recon.errors import UsageError
 from recon.evidence import Evidence
 from recon.operators import spectral
-from recon.operators.spectral import Effort
+from recon.operators.spectral import Effort, map_norm
 
 SHARP = Effort(tolerance=1e-6, applications=2000)
 
@@ -102,3 +102,14 @@ def test_the_same_seed_gives_the_same_number():
 def test_a_map_that_gives_nan_is_refused():
     with pytest.raises(UsageError, match="NaN or infinity"):
         spectral.map_norm(lambda x: x * float("nan"), lambda x: x, torch.zeros(3))
+
+
+@pytest.mark.parametrize("unit", [1e-25, 1e-10, 1e-3, 1e10, 1e15])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64])
+def test_a_norm_scales_with_its_map_in_every_precision(unit, dtype):
+    """Lanczos squares the map and then takes norms, which are fourth powers: zero at 1e-10 in single precision."""
+    matrix = torch.randn(9, 7, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    forward, back = (lambda x: unit * (x @ matrix.T)), (lambda y: unit * (y @ matrix.conj()))
+    found = map_norm(forward, back, torch.zeros(1, 7, dtype=dtype))
+    assert found.value == pytest.approx(unit * float(torch.linalg.matrix_norm(matrix, 2)), rel=1e-3)
+    assert found.error <= 0.1 * found.value

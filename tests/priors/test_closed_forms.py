@@ -3,9 +3,11 @@
 import re
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
+from recon.certificates.conditions import strength
 from recon.errors import UsageError
 from recon.evidence import Assumed
 from recon.priors import (
@@ -20,6 +22,7 @@ from recon.priors import (
     no_prior,
     properties_of,
     relaxed,
+    reweighted,
     scaled,
     soft_threshold,
     tikhonov,
@@ -146,3 +149,45 @@ def test_a_zero_weight_is_the_identity(make: Callable[[float], Resolvent], x: to
 def test_a_refusal_is_one_sentence_with_the_users_value(call: Callable[[], object], message: str) -> None:
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
         call()
+
+
+@pytest.mark.parametrize("unit", [1e-25, 1e-20, 1e15, 1e25])
+def test_projections_in_single_precision_do_not_depend_on_the_unit(unit: float) -> None:
+    """Their radii are in the units of the image, and squares of such numbers are zero or infinite there."""
+    point = torch.randn(2, 1, 5, 6, generator=torch.Generator().manual_seed(0))
+    center = torch.zeros(1, 1, 5, 6)
+    fields = torch.randn(2, 1, 2, 5, 6, generator=torch.Generator().manual_seed(1))
+    for isotropic in (True, False):
+        for radius in (0.5, 50.0):
+            plain = total_variation_split(radius, isotropic).conjugate_resolvent(1.0)(fields)
+            found = total_variation_split(unit * radius, isotropic).conjugate_resolvent(1.0)(unit * fields)
+            assert torch.allclose(found / unit, plain, rtol=1e-5)
+            ball = l2_ball(center, unit * radius)(unit * point) / unit
+            assert torch.allclose(ball, l2_ball(center, radius)(point), rtol=1e-5)
+
+
+@pytest.mark.parametrize("unit", [1e-25, 1.0, 1e25])
+def test_a_new_weight_keeps_its_accuracy_whatever_the_unit(unit: float) -> None:
+    x = unit * torch.randn(1, 1, 6, 7, generator=torch.Generator().manual_seed(0))
+    found = reweighted(tikhonov(1.0), 3.0, accuracy=1e-3)(x)
+    assert float((found - x / 4).abs().max()) <= 1.1e-3 * float(torch.linalg.vector_norm(x.double()))
+
+
+def test_the_accuracy_of_a_new_weight_rests_on_the_contraction() -> None:
+    assumed = Resolvent(lambda x: x / 2, ResolventProperties(Assumed(1.0, "a guess")), "half")
+    assert reweighted(assumed, 2.0).properties.error.evidence == "assumed"
+    assert reweighted(tikhonov(1.0), 2.0).properties.error.evidence == "proved"
+
+
+@pytest.mark.parametrize("share", [0.49999999999999994, 0.1, 0.3, 0.7, 1 / 3, 0.9999999])
+def test_rounding_is_no_contraction(share: float) -> None:
+    """What is proved to contract by a rounding unit would bound distances by 1e31 times the residual."""
+    assert relaxed(identity(), share).properties.lipschitz_Q.value == 1
+    assert strength(relaxed(identity(), share).properties).value == 0
+    assert strength(tikhonov(1e-16 * share).properties).value == 0
+    assert strength(reweighted(identity(), share).properties).value == 0
+    weak = tikhonov(1e-3 * share)
+    q = (1 - 1e-3 * np.longdouble(share)) / (1 + 1e-3 * np.longdouble(share))
+    assert weak.properties.lipschitz_Q.value >= q
+    assert strength(weak.properties).value <= (1 - q) / (1 + q)
+    assert strength(weak.properties).value == pytest.approx(1e-3 * share)

@@ -11,6 +11,7 @@ from recon.errors import UsageError
 from recon.evidence import Proved
 from recon.operators._checks import require_member
 from recon.operators.base import EXACT_ADJOINT, Buffer, OperatorProperties, Space
+from recon.operators.rounding import rounded_down
 
 _fft: Any = torch.fft  # torch leaves these functions untyped
 
@@ -54,7 +55,7 @@ class RowFilter:
         return OperatorProperties(
             norm=Proved(float(self.gains.max()), how),
             adjoint_gap=EXACT_ADJOINT,
-            gram_min=Proved(float(self.gains.min()) ** 2, how),
+            gram_min=Proved(rounded_down(float(self.gains.min()) ** 2), how),
         )
 
     def A(self, x: Tensor) -> Tensor:

@@ -187,11 +187,13 @@ def _mixed(plain: Tensor, points: list[Tensor], moves: list[Tensor]) -> Tensor:
     """The plain step, less what the last few say of it; a system of a few unknowns for each item."""
     d_moves = torch.stack([(b - a).flatten(1) for a, b in pairwise(moves)], 1)
     d_points = torch.stack([(b - a).flatten(1) for a, b in pairwise(points)], 1)
-    gram = (d_moves @ d_moves.mT).double()
+    scale = d_moves.abs().amax((1, 2), keepdim=True).clamp(min=torch.finfo(plain.dtype).tiny)  # else squares vanish
+    units = d_moves / scale
+    gram = (units @ units.mT).double()
     size = gram.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
     floor = 10 * torch.finfo(plain.dtype).eps * size + torch.finfo(plain.dtype).tiny  # else singular where all stands
     gram = gram + floor * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-    target = (d_moves @ moves[-1].flatten(1).unsqueeze(2)).double()
+    target = (units @ (moves[-1].flatten(1).unsqueeze(2) / scale)).double()
     shares: Tensor = torch.linalg.solve_ex(gram, target)[0].to(plain.dtype)
     mixed: Tensor = plain - ((d_points + d_moves) * shares).sum(1).view_as(plain)
     return mixed
@@ -264,10 +266,11 @@ def solve_curved(ridge: Ridge, point: Tensor, g: Tensor, accuracy: float) -> Ten
 
 
 def _conjugate_gradients(apply: Map, precondition: Map, g: Tensor, accuracy: float, max_steps: int = 500) -> Tensor:
-    solution, residual, tiny = torch.zeros_like(g), g, torch.finfo(g.dtype).tiny
+    scale = g.abs().amax((1, 2, 3), keepdim=True).clamp(min=torch.finfo(g.dtype).tiny)  # else squares vanish
+    solution, residual, tiny = torch.zeros_like(g), g / scale, torch.finfo(g.dtype).tiny
     direction = nearer = precondition(residual)
     product = (residual * nearer).sum((1, 2, 3), keepdim=True)
-    goal = accuracy**2 * _squares(g)
+    goal = accuracy**2 * _squares(residual)
     for step in range(max_steps):
         if _looks(step, g) and bool((_squares(residual) <= goal).all()):
             break
@@ -279,7 +282,7 @@ def _conjugate_gradients(apply: Map, precondition: Map, g: Tensor, accuracy: flo
         nearer = precondition(residual)
         before, product = product, (residual * nearer).sum((1, 2, 3), keepdim=True)
         direction = torch.addcmul(nearer, torch.where(before > 0, product / before, 0.0), direction)
-    return solution
+    return solution * scale
 
 
 def _looks(step: int, x: Tensor) -> bool:
@@ -291,7 +294,9 @@ def _squares(x: Tensor) -> Tensor:
 
 
 def _norms(x: Tensor) -> Tensor:
-    return x.square().sum((1, 2, 3)).sqrt()
+    """Of each item, in double precision, in which no square of a single number vanishes or overflows."""
+    norms: Tensor = torch.linalg.vector_norm(x.flatten(1).double(), dim=1)
+    return norms
 
 
 def tightened(solver: InnerSolver, accuracy: float) -> InnerSolver:

@@ -45,8 +45,9 @@ def layer_precision(network: Network, precision: str) -> torch.dtype | None:
 def rounding_error(rounded: Map, exact: Map, images: Tensor) -> Measured:
     """The largest ||J~(x) - J(x)|| / ||x|| of a few images; others may have a larger one."""
     difference = (rounded(images) - exact(images)).flatten(1)
-    size = torch.linalg.vector_norm(images.flatten(1), dim=1).clamp(min=torch.finfo(images.dtype).tiny)
-    worst = float((torch.linalg.vector_norm(difference, dim=1) / size).max())
+    size = torch.linalg.vector_norm(images.flatten(1), dim=1, dtype=torch.float64)
+    error = torch.linalg.vector_norm(difference, dim=1, dtype=torch.float64)
+    worst = float((error / size.clamp(min=torch.finfo(torch.float64).tiny)).max())
     count, rows, columns = len(images), *images.shape[-2:]
     how = f"layers in bfloat16 against single precision on {count} image(s) of {rows} x {columns}; a sample, no bound"
     return Measured(worst, how)

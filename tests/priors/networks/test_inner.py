@@ -9,7 +9,7 @@ from torch import Tensor
 
 from recon.errors import GuaranteeError, UsageError
 from recon.priors.networks import ConvexRidge, InnerSolver
-from recon.priors.networks.inner import prox
+from recon.priors.networks.inner import prox, solve_curved
 from recon.priors.networks.ridge import by_strips
 
 PRECISE = InnerSolver(accuracy=1e-13, adjoint_accuracy=1e-13, max_steps=20_000)
@@ -148,3 +148,28 @@ def test_beyond_its_range_a_network_follows_the_scaling_law() -> None:
         both = network(y.expand(2, -1, -1, -1), levels)
         assert torch.allclose(both[1], edge[0], atol=1e-9)
         assert torch.allclose(both[0], network(y, 0.07)[0], atol=1e-9)
+
+
+UNITS = pytest.mark.parametrize("unit", [1e-25, 1e-20, 1e-15, 1.0])
+
+
+@UNITS
+@variants
+def test_the_stated_accuracy_is_kept_in_single_precision_whatever_the_unit(config, unit: float) -> None:
+    """Squares of such numbers are zero in single precision, and what is zero is soon near enough."""
+    network, y = network_of(config), unit * noisy(2, 1, 11, 12)
+    with torch.no_grad():
+        truth = network(y)
+        found = prox(network.float().ridge(), y.float(), InnerSolver(accuracy=1e-4)).double()
+    error = torch.linalg.vector_norm((found - truth).flatten(1), dim=1) / torch.linalg.vector_norm(y.flatten(1), dim=1)
+    assert float(error.max()) <= 1.01e-4
+
+
+@UNITS
+def test_a_linear_solve_keeps_its_accuracy_whatever_the_unit(unit: float) -> None:
+    network, g = network_of(SMALL_RIDGE), noisy(2, 1, 9, 8)
+    point = noisy(2, 1, 9, 8)
+    with torch.no_grad():
+        exact = solve_curved(network.ridge(), point, g, 1e-12)
+        found = solve_curved(network.float().ridge(), point.float(), (unit * g).float(), 1e-3).double() / unit
+    assert float((found - exact).norm() / g.norm()) < 2e-3

@@ -1,0 +1,48 @@
+"""Bounds of what double precision rounds away, by which a computed constant is widened before it is proved."""
+
+import torch
+
+EPS = torch.finfo(torch.float64).eps
+"""Twice the rounding unit of double precision."""
+
+_FFT = 8.0
+"""Rounding units times the levels of a Fourier transform and the absolute sum of its input: a bound of its error."""
+
+
+def fft_error(absolute_sum: float, *lengths: int) -> float:
+    """A bound of the error of each value of a discrete Fourier transform, ``c eps levels ||h||_1``.
+
+    Every value is a sum of inputs times numbers of modulus one, so that an error of a few rounding units at each level
+    adds up to ``c eps log2(N) ||h||_1`` (Higham 2002, *Accuracy and Stability of Numerical Algorithms*, section 24.1).
+    A prime factor p counts as p levels: a direct transform adds p terms there, and one by convolution (Bluestein) loses
+    at most ``sqrt(2 p)`` of the norm. One level is for rounding the inputs and the result.
+
+    Args:
+        absolute_sum: ||h||_1, or more.
+        lengths: Of the transform along each axis.
+    """
+    return _FFT * EPS * (1 + sum(_levels(length) for length in lengths)) * absolute_sum
+
+
+def _levels(length: int) -> int:
+    levels, factor = 0, 2
+    while factor * factor <= length:
+        while length % factor == 0:
+            levels, length = levels + (1 if factor == 2 else factor), length // factor
+        factor += 1
+    return levels + (0 if length == 1 else 1 if length == 2 else length)
+
+
+def rounded_up(value: float) -> float:
+    """A number at least as large as what a few operations on positive numbers would give without rounding."""
+    return value * (1 + 8 * EPS)
+
+
+def sum_rounded_down(*terms: float) -> float:
+    """A number no larger than the sum would be without rounding, of terms that may cancel."""
+    return sum(terms) - 8 * EPS * sum(map(abs, terms))
+
+
+def rounded_down(value: float) -> float:
+    """The same from the other side; never negative."""
+    return max(value, 0.0) * (1 - 8 * EPS)
