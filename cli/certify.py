@@ -1,7 +1,7 @@
 """``recon certify``: constants with their evidence, and what they guarantee."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +10,7 @@ from .common import talk_options
 
 if TYPE_CHECKING:
     from recon.pipeline.certify import Guarantee, Report
+    from recon.pipeline.spec import Spec
 
 
 @click.group("certify")
@@ -63,43 +64,60 @@ def operator(  # noqa: PLR0913, PLR0917  one for each option
 @command.command("prior")
 @click.argument("spec", metavar="SPEC")
 @click.option("--noise", type=click.FloatRange(0, min_open=True), metavar="SIGMA",
-              help="Noise on [0, 1] to match the prior to; a network without a proof is else searched at five levels.",
+              help="Noise on [0, 1] to match the prior to; else a network without a proof is searched at up to five.",
               )  # fmt: skip
 @click.option("--image", "images", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
               help="Begin the search for violations in this image too, where the derivative is largest.")  # fmt: skip
 @click.option("--side", type=click.IntRange(8, 512), metavar="N",
-              help="Height and width of what is searched; small images expand most.  [default: the least that the card "
-                   "speaks of, from 32 on; with --image from 64 on, but no more than an image has; of a potential 20]",
+              help="Height and width of what is searched; small images expand most.  [default: 32, 48, 64 and 96, but "
+                   "no more than an image has; of what is proved 32, and of a potential 20]",
               )  # fmt: skip
+@click.option("--quick", is_flag=True,
+              help="A search of a network that takes a minute or so, and can only refute.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Of what is measured.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @talk_options
 def prior(  # noqa: PLR0913, PLR0917  one for each option
-    spec: str, noise: float | None, images: tuple[Path, ...], side: int | None, seed: int, as_json: bool
+    spec: str, noise: float | None, images: tuple[Path, ...], side: int | None, quick: bool, seed: int, as_json: bool
 ) -> None:
     """The constants of the prior SPEC, and the hardest violation that a search found.
+
+    A network without a proof in a folder is searched on 32 to 96 pixels, in [0, 1] and outside, and what is found is
+    kept in the card of the folder, where recon solve looks.
 
     For example: recon certify prior tv:weight=0.01
     """
     from recon.pipeline.spec import parse_spec
 
     parsed = parse_spec(spec, "prior")
-    from recon.pipeline.certify import certify_prior, images_of
+    from recon.pipeline.certify import images_of, keep
 
-    line = terminal.ProgressLine(spec)
+    report = searched(parsed, noise=noise, images=images_of(images), side=side, seed=seed, quick=quick)
+    _print(report, as_json)
+    known = keep(report)
+    if known is not None and report.network is not None:
+        terminal.say(f"kept in {report.network.folder / 'card.json'}: Lip(Q) is {known}")
+
+
+def searched(prior: "Spec", quick: bool = False, **given: Any) -> "Report":
+    """The report on a prior, with the progress of a search of a network on stderr."""
+    from recon.pipeline.certify import certify_prior
+    from recon.pipeline.network_search import QUICK, WHOLE, Seen, about
+
+    line = terminal.ProgressLine(str(prior))
 
     def say(what: str) -> None:
         line.close()
         terminal.say(what)
 
+    def watch(seen: Seen) -> None:
+        left = f"{about(seen.seconds_left)} left"
+        line.show(f"search {seen.done} of {seen.count}, the hardest quotient {seen.value:.6g}, {left}")
+
     try:
-        report = certify_prior(
-            parsed, noise=noise, images=images_of(images), side=side, seed=seed, say=say,
-            watch=lambda done, count, value: line.show(f"search {done} of {count}, the hardest quotient {value:.6g}"),
-        )  # fmt: skip
+        return certify_prior(prior, say=say, watch=watch, extent=QUICK if quick else WHOLE, **given)
     finally:
         line.close()
-    _print(report, as_json)
 
 
 def _print(report: "Report", as_json: bool) -> None:

@@ -15,7 +15,9 @@ from . import terminal
 from .common import WHOLE_NUMBER, talk_options
 
 if TYPE_CHECKING:
+    from recon.evidence import Constant
     from recon.training import Now, Outcome
+    from recon.training.validation import Look
 
 TERMINATED = 143
 
@@ -28,6 +30,8 @@ TERMINATED = 143
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @click.option("--steps", type=WHOLE_NUMBER, metavar="N", help="Instead of those in the configuration.")
 @click.option("--processes", type=WHOLE_NUMBER, default=1, metavar="N", help="Share each batch among so many.")
+@click.option("--search", is_flag=True,
+              help="Search the network for violations at the end, as recon certify prior DIR does.")  # fmt: skip
 @click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N.  [default: auto]")
 @click.option("--json", "as_json", is_flag=True, help="The card of the network on stdout.")
 @talk_options
@@ -59,7 +63,10 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
         finally:
             if new:
                 _remove_if_empty(output)
-    _report(outcome, output, given["as_json"], received, wanted.solves)
+    _require_end(outcome, output, received)
+    if given["search"]:
+        _search(output)
+    _report(outcome, output, given["as_json"], wanted.solves)
 
 
 def _remove_if_empty(folder: Path) -> None:
@@ -115,13 +122,27 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _report(outcome: "Outcome", output: Path, as_json: bool, received: list[int], solves: bool) -> None:
+def _require_end(outcome: "Outcome", output: Path, received: list[int]) -> None:
+    """Say how to go on with a run that was stopped, and end as the signal wants it."""
     if outcome.step < outcome.steps:
         how = f"after step {outcome.step} of {outcome.steps}; the state is saved, and --resume -o {output} goes on"
         if signal.SIGTERM in received:
             terminal.say(f"terminated {how}")
             raise SystemExit(TERMINATED)
         raise KeyboardInterrupt(how)
+
+
+def _search(output: Path) -> None:
+    """Search the network of a run as ``recon certify prior`` does, and keep what is found in its card."""
+    from recon.pipeline.certify import keep
+    from recon.pipeline.spec import Spec
+
+    from .certify import searched
+
+    keep(searched(Spec("folder", value=str(output))))
+
+
+def _report(outcome: "Outcome", output: Path, as_json: bool, solves: bool) -> None:
     if as_json:
         import json
 
@@ -137,13 +158,22 @@ def _report(outcome: "Outcome", output: Path, as_json: bool, received: list[int]
         for row, each in zip(rows, outcome.look.figures, strict=True):
             row.append(f"{each.restored:.2f}" if each.restored == each.restored else "not converged")
     terminal.result(terminal.table(heads, rows))
-    known = outcome.look.lipschitz
-    terminal.result(f"Lip(Q) {'<=' if known.evidence is Evidence.PROVED else '>='} {known}")
+    known = _known(output, outcome.look)
+    terminal.result(f"Lip(Q) {'>=' if known.evidence is Evidence.MEASURED else '<='} {known}")
     if known.value > 1:
         terminal.result(
             "Above 1 it is no resolvent, and no solver has a guarantee with it; a [penalty] of more weight, or of a "
             "lower target, brings it down."
         )
+    elif known.evidence is Evidence.ASSUMED:
+        terminal.result(f"recon certify prior {output} searches for violations, and keeps in {output} what it finds.")
+
+
+def _known(output: Path, seen: "Look") -> "Constant":
+    """What is known of Q: after a search what the card says, else what the last look says."""
+    from recon.priors.networks import measured_on_card
+
+    return measured_on_card(output) or seen.claim
 
 
 def _decibels(psnr: float) -> str:

@@ -4,18 +4,14 @@
 
 The card keeps what the training wrote, with the words of ``[about]`` in the folder's config.toml and the mean PSNR of
 ``recon evaluate --operator identity --method forward_backward --iterations 1``, which is J(y), on each test set at the
-noise levels of its validation. The certificate is that of ``recon certify prior``; what its search found is what is
-known of a network without a proof. That is searched from validation images too, and on smaller images: the card lists
-every search, and the least side from which on none found more than 1; or else 48, with what was found there. A DnCNN on
-details is divided by what was found on sides of 48 pixels and more, until a search finds no more than 1 there or three
-of them have found more: dividing it costs sharpness, and no brightness. With ``--clip`` what Q sees of details is
-clipped first, and with ``--divide`` it begins with what an earlier packaging ended with. The figures
-are of what is packaged.
+noise levels of its validation. The certificate is that of ``recon certify prior``. A network without a proof is
+searched as a whole, from validation images too, and is packaged only where no search finds more than 1. With
+``--clip`` what the Q of a DnCNN sees of details is clipped first, and with ``--divide`` it is divided, which costs
+sharpness and no brightness. The figures are of what is packaged.
 """
 
 import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,31 +19,28 @@ from typing import Any
 import click
 from torch import Tensor
 
-from recon.catalogue import CARD, DESCRIPTION, read_card
-from recon.evidence import Constant, Evidence
+from recon.catalogue import CARD, DESCRIPTION, identity_of, read_card
+from recon.evidence import Evidence
 from recon.imaging import replacing
 from recon.pipeline.batch import expand_inputs
 from recon.pipeline.certify import Report, certify_prior
 from recon.pipeline.config import config_from
 from recon.pipeline.evaluate import evaluate, mean
-from recon.pipeline.spec import Spec, parse_spec
+from recon.pipeline.network_search import WHOLE
+from recon.pipeline.spec import Spec
 from recon.priors.networks import DnCNNConfig, load, save
+from recon.priors.networks.card import LEAST_SIDE, ROUNDING
 from recon.training import Recipe, read_recipe
 from recon.training.config import recipe_from, to_json
 from recon.training.data import read_validation
 from recon.training.trainer import as_kept
 from recon.training.validation import look
 
-_ROUNDS, _ROOM = 3, 1.25
-"""Searches before and after dividing; and the excess that is divided by, relative to what was found, since ||Q'|| falls
-by less than the divisor where Q keeps a part of what is there."""
+_STARTS, _SIDE = 2, 192
+"""Validation images that the search for violations begins in, and how much of their middle."""
 
-_STARTS, _SIDE, _WINDOW = 2, 192, 64
-"""Validation images that the search for violations begins in, how much of their middle, and the side of its windows."""
-
-_SIDES, _CLAIMED = (12, 16, 24, 32, 48), 48
-"""Sides of the images that are searched besides, and the least of which nonexpansiveness is claimed whatever is found:
-of smaller ones it is claimed where nothing is."""
+EXTENT = WHOLE
+"""Of the search of a network without a proof."""
 
 COPIED = (DESCRIPTION, "weights.safetensors")
 
@@ -60,7 +53,7 @@ COPIED = (DESCRIPTION, "weights.safetensors")
 @click.option("--test", "tests", multiple=True, metavar="NAME=DIR", help="Clean images that nothing was tuned on.")
 @click.option("--range", "value_range", metavar="LO:HI", help="Grey values of the test images that become 0 and 1.")
 @click.option("--clip", type=float, metavar="C", help="Clip what the Q of a DnCNN sees of details at C.")
-@click.option("--divide", type=float, default=1.0, metavar="D", help="Divide its Q by D before the first search.")
+@click.option("--divide", type=float, default=1.0, metavar="D", help="Divide the Q of a DnCNN on details by D.")
 def main(  # noqa: PLR0913, PLR0917  the arguments of the command
     run: Path, folder: Path, validation: Path, tests: tuple[str, ...], value_range: str | None, clip: float | None,
     divide: float,
@@ -81,21 +74,14 @@ def found_out(  # noqa: PLR0913, PLR0917  the arguments of the command
 ) -> tuple[dict[str, object], dict[str, object]]:
     """The card and the certificate."""
     recipe, card = read_recipe(folder / "config.toml"), read_card(run)
-    starts = starts_of(recipe, validation)
-    report, searches = searched(copy, starts)
-    for _ in range(1, _ROUNDS):
-        most = worst(searches)
-        number = divisor(copy, most)
-        if number == 1:
-            break
-        click.echo(f"a search found {most:.4f}: Q is divided by {number:.4f}")
-        save(load(copy).divided(number), copy, overwrite=True)
-        report, searches = searched(copy, starts)
+    report = certify_prior(
+        Spec("folder", value=str(copy)), images=starts_of(recipe, validation), say=click.echo, extent=EXTENT
+    )  # fmt: skip
+    card = known(card, recipe, report, copy)
     config = load(copy).config
     if isinstance(config, DnCNNConfig):  # of the recipe's network, when it had been trained
         card["packaged"] = {"clip": config.clip, "divisor": config.divisor}
     card["figures"] = validated(copy, recipe, validation)
-    card |= known(recipe, report, searches)
     card["tests"] = [
         figure for test in tests for figure in measured(*test.split("=", 1), copy, recipe.levels, value_range)
     ]
@@ -109,20 +95,25 @@ def starts_of(recipe: Recipe, validation: Path) -> dict[str, Tensor]:
     return {f"validation image {number}": image for number, image in enumerate(images, start=1)}
 
 
-def known(recipe: Recipe, report: Report, searches: list["Search"]) -> dict[str, object]:
-    """What a card says of Q, and the recipe with its words about it."""
+def known(card: dict[str, Any], recipe: Recipe, report: Report, copy: Path) -> dict[str, Any]:
+    """A card with what it says of Q, and with the recipe and its words about it."""
     claim, found = report.constants["lipschitz_Q"], report.constants["lipschitz_Q_attack"]
+    if claim.evidence is not Evidence.PROVED and found.value > 1 + ROUNDING:
+        raise SystemExit(
+            f"A search found {found.value:.6g} ({found.how}); expected at most 1, because a network that expands is "
+            "not packaged: --divide makes another of it, or another training."
+        )
+    if claim.evidence is Evidence.ASSUMED:
+        raise SystemExit("The validation images are too small for a whole search; expected 96 x 96 pixels and more.")
     words = {name: getattr(recipe.about, name) for name in ("title", "data", "licence", "limits")}
-    about = {"about": words, "recipe": to_json(recipe)}
+    stated = {"value": claim.value, "evidence": claim.evidence.value, "how": claim.how}
+    attack = {"value": found.value, "how": found.how}
+    said = {"sha256": identity_of(copy), "about": words, "recipe": to_json(recipe), "lipschitz_Q": stated}
     if claim.evidence is Evidence.PROVED:
-        stated = {"value": claim.value, "evidence": claim.evidence.value, "how": claim.how}
-        return about | {"lipschitz_Q": stated, "attack": {"value": found.value, "how": found.how}}
-    found = max((search.found for search in searches), key=lambda each: each.value)
-    return about | {
-        "lipschitz_Q": stands(searches),
-        "searches": [search.to_json() for search in searches],
-        "attack": {"value": found.value, "how": found.how},
-    }
+        return card | said | {"attack": attack}
+    searches = [search.record.to_json() for search in report.searches]
+    stated |= {"least_side": LEAST_SIDE}
+    return card | said | {"searches": searches, "attack": attack}
 
 
 def named(report: Report, copy: Path, name: str) -> dict[str, object]:
@@ -130,47 +121,6 @@ def named(report: Report, copy: Path, name: str) -> dict[str, object]:
     text = json.dumps(report.to_json()).replace(f"folder:{copy}", f"model:{name}")
     certificate: dict[str, object] = json.loads(text)
     return certificate
-
-
-@dataclass(frozen=True)
-class Search:
-    """What a search found: at which level, on which sides."""
-
-    noise: float
-    side: int
-    found: Constant
-
-    def to_json(self) -> dict[str, object]:
-        return {"noise": self.noise, "side": self.side, "value": self.found.value, "how": self.found.how}
-
-
-def searched(copy: Path, starts: dict[str, Tensor]) -> tuple[Report, list[Search]]:
-    """The report of the search from images, and all searches; a network with a proof is searched from them only."""
-    spec, found = Spec("folder", value=str(copy)), []
-    report = certify_prior(spec, images=starts, say=click.echo)
-    if report.constants["lipschitz_Q"].evidence is Evidence.PROVED:
-        return report, []
-    for side in _SIDES:
-        click.echo(f"on images of {side} x {side}:")
-        found += certify_prior(spec, side=side, say=click.echo).searches
-    every = [*report.searches, *found]
-    window = min([_WINDOW, *(min(image.shape[-2:]) for image in starts.values())])
-    return report, [
-        Search(float(parse_spec(each.prior).options["sigma"]), each.side or window, each.found) for each in every
-    ]
-
-
-def worst(searches: list[Search]) -> float:
-    """The largest quotient on the sides of which nonexpansiveness is claimed."""
-    return max((search.found.value for search in searches if search.side >= _CLAIMED), default=0.0)
-
-
-def stands(searches: list[Search]) -> dict[str, object]:
-    """What is claimed: of the sides from which on no search found more than 1, or else of all that are claimed."""
-    beyond = [search.side for search in searches if search.found.value > 1 and search.side < _CLAIMED]
-    least = min(search.side for search in searches if search.side > max(beyond, default=0))
-    hardest = max((search for search in searches if search.side >= least), key=lambda search: search.found.value)
-    return {"value": hardest.found.value, "evidence": "measured", "how": hardest.found.how, "least_side": least}
 
 
 def copied(run: Path, copy: Path, clip: float | None, divide: float) -> None:
@@ -212,13 +162,6 @@ def validated(folder: Path, recipe: Recipe, validation: Path) -> list[dict[str, 
     )
     figures = look(as_kept(load(folder)), images, recipe.levels, True, recipe.training.seed).figures
     return [{"noise": each.noise, "psnr": round(each.psnr, 4), "psnr_noisy": round(each.noisy, 4)} for each in figures]
-
-
-def divisor(folder: Path, found: float) -> float:
-    """What a network's Q is to be divided by, 1 where it is not."""
-    config = load(folder).config
-    divisible = isinstance(config, DnCNNConfig) and config.coarse > 0
-    return 1 + _ROOM * (found - 1) if divisible and found > 1 else 1.0
 
 
 def measured(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 from recon.errors import InputError
-from recon.toml import MOST_BYTES
+from recon.toml import MOST_BYTES, read_toml
 
 CARD, DESCRIPTION = "card.json", "network.toml"
 
@@ -116,7 +116,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     """The card in a folder as plain values.
 
     Raises:
-        InputError: There is none, or it is too large, or no JSON.
+        InputError: There is none, or it is too large, or no JSON, or of another network than the one beside it.
     """
     path = folder / CARD
     try:
@@ -128,7 +128,31 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: the card of the network cannot be read ({reason}).") from error
     if not isinstance(card, dict):
         raise InputError(f"{path}: expected an object of fewer than {MOST_BYTES} bytes, which recon train writes.")
+    _require_own(card, folder)
     return card
+
+
+def identity_of(folder: Path) -> str:
+    """The sha256 of the network in a folder, as its description states it; whoever loads the network checks it.
+
+    Raises:
+        InputError: There is no description, or it states none.
+    """
+    stated = read_toml(folder / DESCRIPTION, "network", InputError).get("sha256")
+    if not isinstance(stated, str):
+        raise InputError(f"{folder / DESCRIPTION}: sha256 = {stated!r}; expected that of the weights beside it.")
+    return stated
+
+
+def _require_own(card: Mapping[str, Any], folder: Path) -> None:
+    stated, own = card.get("sha256"), identity_of(folder)
+    if stated == own:
+        return
+    said = "says of no weights that it is theirs" if stated is None else f"is of the network {str(stated)[:16]}.."
+    raise InputError(
+        f"{folder / CARD}: the card {said}; expected sha256 {own[:16]}.., that of the network beside it: take the card "
+        "away, and recon certify prior writes another."
+    )
 
 
 def _figure(stated: Mapping[str, Any]) -> Figure:

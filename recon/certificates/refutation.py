@@ -2,7 +2,8 @@
 
 What is found is a lower bound of the Lipschitz constant: it refutes a claim, and proves none. Two searches help each
 other: the largest singular value of Q'(x), by Lanczos to convergence, gives a direction; gradient ascent on the secant
-quotient moves the point to where the derivative is larger.
+quotient moves the point to where the derivative is larger. The ascent moves each pixel by the sign of its derivative
+and looks at directions that Q may change: without either it ends where Q is the identity, at a quotient of 1.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from recon.certificates.ascent import DEFAULT, LANCZOS, Climb, Search, norm
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Constant, Evidence, Measured
 from recon.operators.spectral import Effort, extreme
@@ -28,9 +30,6 @@ _DIGITS = 6
 _PROX_ACCURACY = 1e-8
 """Of the inner iteration while a prox is searched; what it may add to a quotient is in the error of what is found."""
 
-
-LANCZOS = Effort(tolerance=1e-3, applications=120)
-
 _LOOK = Effort(tolerance=1e-2, applications=30)
 _AREA = 192
 """Height and width of what of an image is looked through for its worst window."""
@@ -40,28 +39,6 @@ Watch = Callable[[int, int, float], None]
 
 _NOISE = 0.05
 """On images for a network without a noise level."""
-
-
-@final
-@dataclass(frozen=True)
-class Search:
-    """How hard to look.
-
-    Attributes:
-        lanczos: For the singular values of Q'(x).
-        rounds: How often the two searches take turns at each starting image.
-        steps: Of gradient ascent in a round.
-        rate: The length of a step relative to the distance, for the direction, and to the image, for the point.
-        distances: ||x - y|| of the secants, relative to the square root of the number of pixels.
-        seed: Of the random directions.
-    """
-
-    lanczos: Effort = LANCZOS
-    rounds: int = 2
-    steps: int = 15
-    rate: float = 0.05
-    distances: tuple[float, ...] = (1e-3, 0.05)
-    seed: int = 0
 
 
 @final
@@ -145,8 +122,8 @@ def worst_windows(  # noqa: PLR0913, PLR0917  as hardest_of_network
         with torch.no_grad():
             denoised = twin(noisy, noise_level)
         for kind, x in (("", clean), (" with noise", noisy), (" denoised", denoised)):
-            norm, direction = jacobian_norm(twin.changes(x, noise_level), x, _LOOK)
-            found[name + kind] = Window(_window(x, direction, side).double(), x, norm.value)
+            slope, direction = jacobian_norm(twin.changes(x, noise_level), x, _LOOK)
+            found[name + kind] = Window(_window(x, direction, side).double(), x, slope.value)
     return found
 
 
@@ -172,7 +149,7 @@ def jacobian_norm(derivative: Derivative, x: Tensor, effort: Effort = LANCZOS) -
     """
     pair = extreme(lambda v: derivative.transpose(derivative.forward(v)), x, largest=True, effort=effort)
     with torch.no_grad():
-        value = float(_norm(derivative.forward(pair.vector)))
+        value = float(norm(derivative.forward(pair.vector)))
     how = f"Lanczos on Q'^T Q', {pair.applications} applications: a lower bound"
     return Measured(value, how, pair.residual / value if value else 0.0), pair.vector
 
@@ -181,9 +158,10 @@ def hardest(  # noqa: PLR0913, PLR0917  the map, where to begin, and how hard to
     Q: Map,
     starts: Mapping[str, Tensor],
     derivative: Callable[[Tensor], Derivative] | None = None,
-    search: Search = Search(),
+    search: Search = DEFAULT,
     accuracy: float = 0.0,
     watch: Watch | None = None,
+    climbed: Climb | None = None,
 ) -> Hardest:
     """The largest Lipschitz quotient of a map that a search finds.
 
@@ -195,34 +173,52 @@ def hardest(  # noqa: PLR0913, PLR0917  the map, where to begin, and how hard to
         search: How hard to look.
         accuracy: The relative error of Q(x) and of Q'(x) v, where they are had by iteration.
         watch: Sees how far it is.
+        climbed: What the ascent goes by; ``None``: by Q along all directions. What is found is of Q in any case.
 
     Raises:
         UsageError: There is nothing to begin with.
     """
     if not starts:
         raise UsageError("hardest: there is no image to begin with; expected at least one.")
+    climb = climbed or Climb(Q)
     generator = torch.Generator().manual_seed(search.seed)
     found: list[Hardest] = []
     done, count = 0, len(starts) * len(search.distances)
+
+    def slope(x: Tensor, name: str) -> Tensor:
+        assert derivative is not None  # noqa: S101  the callers see to it
+        known, direction = jacobian_norm(derivative(x), x, search.lanczos)
+        found.append(Hardest(replace(known, error=known.error + accuracy), x, x, f"{name}: derivative"))
+        return direction
+
     for name, start in starts.items():
         for distance in search.distances:
-            x = start
+            x = search.inside(start)
             direction = torch.randn(start.shape, generator=generator, dtype=torch.float64).to(start)
             for _ in range(search.rounds):
                 if derivative is not None:
-                    slope, direction = jacobian_norm(derivative(x), x, search.lanczos)
-                    slope = replace(slope, error=slope.error + accuracy)
-                    found.append(Hardest(slope, x, x, f"{name}: derivative"))
-                x, direction, quotient = ascend(Q, x, direction, distance * x.numel() ** 0.5, search)
-                y = x + direction
-                error = accuracy * float((_norm(x) + _norm(y)) / _norm(direction))
-                secant = Measured(quotient, "a secant: a lower bound", error)
-                found.append(Hardest(secant, x, y, f"{name}: secant of {distance:g}"))
+                    direction = slope(x, name)
+                x, direction, _ = climb.ascend(x, direction, distance * x.numel() ** 0.5, search)
+                y = search.inside(x + climb.along(direction)).to(start)
+                x, direction = x.to(start), direction.to(start)
+                found += _secant(Q, x, y, accuracy, f"{name}: secant of {distance:g}")
+            if derivative is not None:
+                slope(x, name)
             done += 1
             if watch is not None:
                 watch(done, count, max(each.quotient.value for each in found))
     worst = max(found, key=lambda each: each.quotient.value)
     return _hardest(worst, len(found), len(starts))
+
+
+@torch.no_grad()
+def _secant(Q: Map, x: Tensor, y: Tensor, accuracy: float, origin: str) -> list[Hardest]:
+    """The quotient of two images; none where they are the same."""
+    distance = float(norm(y - x))
+    if not distance:
+        return []
+    quotient, error = float(norm(Q(y) - Q(x))) / distance, accuracy * float(norm(x) + norm(y)) / distance
+    return [Hardest(Measured(quotient, "a secant: a lower bound", error), x, y, origin)]
 
 
 def _hardest(worst: Hardest, searches: int, images: int) -> Hardest:
@@ -237,7 +233,7 @@ def hardest_of_network(  # noqa: PLR0913, PLR0917  the network, where to begin, 
     noise_level: float | None = None,
     images: Mapping[str, Tensor] | None = None,
     side: int = 32,
-    search: Search = Search(),
+    search: Search = DEFAULT,
     device: torch.device | str = "cpu",
     watch: Watch | None = None,
 ) -> Hardest:
@@ -257,20 +253,14 @@ def hardest_of_network(  # noqa: PLR0913, PLR0917  the network, where to begin, 
         watch: Sees how far it is.
     """
     twin = network.frozen(device=device)
-    accuracy = 0.0
+    accuracy, swift = 0.0, network.frozen(torch.float32, device)
     if isinstance(twin, ConvexRidge) and not twin.config.one_shot:
         twin.solver = InnerSolver(accuracy=_PROX_ACCURACY, adjoint_accuracy=_PROX_ACCURACY, max_steps=5000)
-        accuracy = 2 * _PROX_ACCURACY
-    starts = starting_images(network.config.channels, side, search.seed)
+        accuracy, swift = 2 * _PROX_ACCURACY, twin
     windows = worst_windows(network, noise_level, images, side, search.seed, device) if images else {}
-    starts |= {name: window.image for name, window in windows.items()}
-    starts = {name: image.to(device) for name, image in starts.items()}
-    with torch.no_grad():
-        x = starts["noise"]
-        for count in range(1, 9):
-            x = twin(x, noise_level)
-            if count in (1, 8):
-                starts[f"J^{count} of noise"] = x
+    starts = _own_starts(twin, noise_level, side, search)
+    starts |= {name: window.image.to(device) for name, window in windows.items()}
+    dtype = next(swift.parameters()).dtype
     found = hardest(
         lambda x: twin.Q(x, noise_level),
         starts,
@@ -278,30 +268,48 @@ def hardest_of_network(  # noqa: PLR0913, PLR0917  the network, where to begin, 
         search,
         accuracy,
         watch,
+        Climb(lambda x: swift.Q(x, noise_level), swift.changed_part, dtype),
     )
-    others = [_brightness(twin, noise_level, starts["a constant"])]
+    others = [_brightness(twin, noise_level, torch.full_like(next(iter(starts.values())), 0.5))]
     if windows and not accuracy:
-        others.append(_whole(twin, noise_level, windows, search.lanczos))
+        others.append(_whole(twin, noise_level, windows, search))
     worst = max(found, *others, key=lambda each: each.quotient.value)
     worst = replace(worst, quotient=replace(worst.quotient, value=round(worst.quotient.value, _DIGITS)))
-    return _hardest(worst, 2 * search.rounds * len(search.distances) * len(starts) + len(others), len(starts))
+    searches = (2 * search.rounds + 1) * len(search.distances) * len(starts) + len(others)
+    return _hardest(worst, searches, len(starts))
+
+
+_ORDER = ("noise", "J^8 of noise", "an edge", "binary noise", "J^1 of noise", "a constant")
+"""Of the images of a search without data: those from which it usually finds most first."""
+
+
+@torch.no_grad()
+def _own_starts(network: Network, noise_level: float | None, side: int, search: Search) -> dict[str, Tensor]:
+    """The images of a search without data, as many as are wanted."""
+    device = next(network.parameters()).device
+    own = {name: x.to(device) for name, x in starting_images(network.config.channels, side, search.seed).items()}
+    x = own["noise"]
+    for count in range(1, 9):
+        x = network(x, noise_level)
+        own[f"J^{count} of noise"] = x
+    return {name: own[name] for name in _ORDER[: search.starts]}
 
 
 def _brightness(network: Network, noise_level: float | None, x: Tensor) -> Hardest:
     """Along a direction that ``changes`` may leave out, because Q keeps it at every x."""
     brighter = torch.ones_like(x)
     with torch.no_grad():
-        gain = float(_norm(network.derivative(x, noise_level).forward(brighter)) / _norm(brighter))
+        gain = float(norm(network.derivative(x, noise_level).forward(brighter)) / norm(brighter))
     return Hardest(Measured(gain, "the derivative along the brightness: a lower bound"), x, x, "a constant: derivative")
 
 
-def _whole(network: Network, noise_level: float | None, windows: Mapping[str, Window], effort: Effort) -> Hardest:
+def _whole(network: Network, noise_level: float | None, windows: Mapping[str, Window], search: Search) -> Hardest:
     """||Q'|| of the worst of some images, as a whole."""
     name, window = max(windows.items(), key=lambda item: item[1].norm)
-    x = window.whole.double()
-    norm, _ = jacobian_norm(network.changes(x, noise_level), x, effort)
+    x = search.inside(window.whole.double())
+    found, _ = jacobian_norm(network.changes(x, noise_level), x, search.lanczos)
     origin = f"{name}: derivative of the whole"
-    return Hardest(replace(norm, how=f"{origin}: a lower bound"), x, x, origin)
+    return Hardest(replace(found, how=f"{origin}: a lower bound"), x, x, origin)
 
 
 def believed(claim: Constant, found: Hardest) -> Constant:
@@ -320,53 +328,3 @@ def believed(claim: Constant, found: Hardest) -> Constant:
             f"{found.quotient.value:.9g} ({found.origin}): the proof or the code is wrong, so nothing is guaranteed."
         )
     return claim
-
-
-def ascend(Q: Map, x: Tensor, direction: Tensor, distance: float, search: Search) -> tuple[Tensor, Tensor, float]:
-    """Normalised gradient ascent on log (||Q(x + h) - Q(x)|| / ||h||) over x, and over h of a fixed norm.
-
-    The best point is returned, not the last; the step shrinks linearly.
-
-    Args:
-        Q: The map, differentiable by autograd.
-        x: Where to begin.
-        direction: Of h, at first.
-        distance: The norm of h.
-        search: How many steps, and how long.
-
-    Returns:
-        x, h and the quotient that they attain.
-    """
-    x, h = x.detach(), _to_norm(direction.detach(), distance)
-    best, best_x, best_h = -1.0, x, h
-    for step in range(search.steps + 1):
-        at, by = x.clone().requires_grad_(), h.clone().requires_grad_()
-        with torch.enable_grad():
-            quotient = _norm(Q(at + by) - Q(at)) / _norm(by)
-        value = quotient.item()
-        if value > best:
-            best, best_x, best_h = value, x, h
-        if step == search.steps or not quotient.requires_grad or value == 0:
-            break
-        by_x, by_h = torch.autograd.grad(quotient, (at, by), allow_unused=True)
-        rate = search.rate * (1 - step / search.steps)
-        h = _to_norm(h + rate * 4 * distance * _unit(by_h), distance)
-        x = x + rate * x.numel() ** 0.5 * _unit(by_x)
-    return best_x, best_h, best
-
-
-def _unit(g: Tensor | None) -> Tensor | float:
-    """The direction of a gradient, zero where there is none."""
-    if g is None:
-        return 0.0
-    size = _norm(g)
-    return g / size if float(size) > 0 and bool(size.isfinite()) else torch.zeros_like(g)
-
-
-def _to_norm(h: Tensor, distance: float) -> Tensor:
-    return h * (distance / _norm(h).clamp(min=torch.finfo(h.dtype).tiny))
-
-
-def _norm(x: Tensor) -> Tensor:
-    size: Tensor = torch.linalg.vector_norm(x)
-    return size

@@ -10,23 +10,27 @@ from torch import Tensor
 
 from recon import imaging
 from recon.certificates import Remark
-from recon.certificates.refutation import Watch
 from recon.errors import UsageError
-from recon.evidence import Constant, Evidence, Measured, derive, from_above
+from recon.evidence import Assumed, Constant, Evidence, Measured, derive, from_above
 from recon.operators import Identity, adjoint_gap_upper
 from recon.operators.tomography import Tomography
 from recon.pipeline.config import METHODS
 from recon.pipeline.device import Say
 from recon.pipeline.method import Method, Pair, choose_method, examine
+from recon.pipeline.network_search import WHOLE, Extent, Progress, Sought, Watch
 from recon.pipeline.operator_specs import Shape, read_operator
 from recon.pipeline.prior_specs import ChosenPrior, Setting, read_prior, require_complex
 from recon.pipeline.refutation import attack, believed
 from recon.pipeline.spec import Spec
 from recon.pipeline.surrogate_specs import read_surrogate
 from recon.priors import Prior
+from recon.priors.networks.card import SearchRecord, is_whole, keep_searches
 from recon.types import LinearOperator
 
 DEFAULT_SHAPE = (256, 256)
+_AGREE = 1e-3
+"""Relative difference of quotients below which levels agree."""
+
 ANY_NOISE = 0.01
 """Where a prior's weight is matched to the noise: no constant depends on it."""
 
@@ -88,17 +92,32 @@ class Searched:
 
     Attributes:
         prior: At which level.
-        side: Height and width of what was searched; ``None``: as large as the search chose.
-        found: The largest quotient.
+        record: What was searched, and what was found.
     """
 
     prior: str
-    side: int | None
-    found: Measured
+    record: SearchRecord
 
     def to_json(self) -> dict[str, object]:
         """As plain values."""
-        return {"prior": self.prior, "side": self.side, "value": self.found.value, "how": self.found.how}
+        return {"prior": self.prior, **self.record.to_json()}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The network that was searched.
+
+    Attributes:
+        folder: Where it is.
+        sha256: Of its weights and its architecture.
+        noise_range: The ends of the levels at which it differs.
+        proved: Whether it has a proof.
+    """
+
+    folder: Path
+    sha256: str
+    noise_range: tuple[float, float]
+    proved: bool
 
 
 @dataclass(frozen=True)
@@ -111,7 +130,8 @@ class Report:
         constants: By name.
         guarantees: One for each method.
         remarks: What of the specification leaves the guarantees as they are, and was not looked at.
-        searches: For violations of a network, one for each level.
+        searches: For violations of a network, one for each level, side and box of values.
+        network: The network that was searched; ``None`` of another prior.
     """
 
     subject: str
@@ -120,6 +140,7 @@ class Report:
     guarantees: tuple[Guarantee, ...]
     remarks: tuple[Remark, ...] = ()
     searches: tuple[Searched, ...] = ()
+    network: Subject | None = None
 
     def to_json(self) -> dict[str, object]:
         """As plain values."""
@@ -133,6 +154,7 @@ class Report:
             "guarantees": [guarantee.to_json() for guarantee in self.guarantees],
             "remarks": [remark.to_json() for remark in self.remarks],
             "searches": [search.to_json() for search in self.searches],
+            "sha256": None if self.network is None else self.network.sha256,
         }
 
 
@@ -209,33 +231,51 @@ def certify_prior(  # noqa: PLR0913  each is an independent choice of the caller
     side: int | None = None,
     seed: int = 0,
     say: Say = lambda line: None,
-    watch: Watch | None = None,
+    watch: Watch = lambda seen: None,
+    extent: Extent = WHOLE,
 ) -> Report:
     """The constants of a prior, with what follows for each method where the operator is the identity.
 
+    A network without a proof is searched as the extent says. What is found refutes; that nothing is found counts after
+    a whole search only, and less leaves *assumed* what was.
+
     Args:
         prior: The prior.
-        noise: The level that it is matched to. ``None``: a network that is not proved is searched at five levels of
-            its range, and the worst is reported.
+        noise: The level that it is matched to. ``None``: a network that is not proved is searched at the ends of its
+            range and at three levels between them, if these do not agree, and the worst is reported.
         images: What a search begins with besides its own images, each ``(1, channels, height, width)`` on [0, 1].
         side: Height and width of what is searched of a network; what holds on one size need not hold on another.
         seed: Of what is random.
         say: Where lines on what begins go.
         watch: Sees how far a search of a network is.
+        extent: What is searched of a network without a proof.
     """
+    given = images or {}
+    shape = _smallest(given, side)
+    candidates = _candidates(prior, noise, shape)[: extent.levels]
+    progress = _progress(candidates, extent, given, side, say, watch)
     hardest: Measured | None = None
-    searches = []
-    for candidate in _candidates(prior, noise, _smallest(images or {}, side)):
+    searches: list[Searched] = []
+    values: list[float] = []
+    whole = True
+    for position, candidate in enumerate(candidates):
+        if _agree(values):
+            say(f"the levels agree: {len(candidates) - position} between them are not searched")
+            break
         if candidate.levels:
             say(f"searching for violations: {candidate.spec}")
-        found = _searched(candidate, seed, images or {}, side, watch)
-        if candidate.levels:
+        found, sought = _searched(candidate, seed, given, side, extent, progress)
+        values.append(found.value)
+        if sought is not None:
             say(f"found {found.value:.6g}, {found.how}")
-            searches.append(Searched(str(candidate.spec), side, found))
+            searches += [Searched(str(candidate.spec), record) for record in sought.records]
+            level = sought.records[0].noise
+            whole = whole and is_whole(sought.records, (level, level))
         if hardest is None or found.value > hardest.value:
             chosen, hardest = candidate, found
     assert hardest is not None  # noqa: S101  there is at least one candidate
-    known = believed(chosen.prior, hardest, thorough=chosen.search is not None)
+    is_network = chosen.model is not None
+    known = believed(chosen.prior, hardest, thorough=is_network and whole, fine=is_network)
     constants = {
         "lipschitz_Q": known.resolvent(1.0).properties.lipschitz_Q,
         "lipschitz_Q_attack": hardest,
@@ -244,9 +284,53 @@ def certify_prior(  # noqa: PLR0913  each is an independent choice of the caller
     identity = Identity(DEFAULT_SHAPE)
     pair = Pair(identity, identity.properties, identity.properties.adjoint_gap)
     remarks = () if noise is None and "sigma" not in prior.options else chosen.remarks
-    remarks += _beyond_card(chosen, _smallest(images or {}, side))
+    remarks += _beyond_card(chosen, shape)
     setting = f"as {chosen.spec}, with the identity as the operator"
-    return Report(str(prior), setting, constants, _guarantees(pair, known, remarks), remarks, tuple(searches))
+    guarantees = _guarantees(pair, known, remarks)
+    return Report(str(prior), setting, constants, guarantees, remarks, tuple(searches), _subject(chosen))
+
+
+def keep(report: Report) -> Constant | None:
+    """Write what searches found of a network into the card of its folder, where a solve looks; return what it says.
+
+    Nothing is written of what is packaged or proved, or no network: ``None``.
+
+    Raises:
+        InputError: The network was changed in the meantime, or its card is of another one.
+        OutputError: The card cannot be written.
+    """
+    network = report.network
+    if network is None or network.proved or not report.searches:
+        return None
+    records = [search.record for search in report.searches]
+    known = keep_searches(network.folder, network.sha256, records, network.noise_range)
+    kind = Measured if known["evidence"] == Evidence.MEASURED else Assumed
+    return kind(known["value"], known["how"])
+
+
+def _subject(chosen: ChosenPrior) -> Subject | None:
+    model = chosen.model
+    if model is None or chosen.spec.name != "folder":
+        return None
+    return Subject(model.files[0].parent, model.identity, model.searched_range, model.proved)
+
+
+def _agree(values: list[float]) -> bool:
+    """Whether the ends of a range of levels and the middle have the same quotient, so that others can be left out."""
+    return len(values) >= 3 and max(values) - min(values) <= _AGREE * max(values)
+
+
+def _progress(  # noqa: PLR0913, PLR0917  what is searched, and who hears of it
+    candidates: list[ChosenPrior],
+    extent: Extent,
+    images: Mapping[str, Tensor],
+    side: int | None,
+    say: Say,
+    watch: Watch,
+) -> Progress:
+    extents = [each.model.extent(extent, images, side) for each in candidates if each.model is not None]
+    work, count = sum(each.work(len(images)) for each in extents), sum(each.count(len(images)) for each in extents)
+    return Progress(work, count, say, watch)
 
 
 def images_of(files: Iterable[Path]) -> dict[str, Tensor]:
@@ -269,15 +353,15 @@ def _candidates(prior: Spec, noise: float | None, shape: Shape | None) -> list[C
     return [read_prior(prior, replace(setting, noise=level)) for level in first.levels]
 
 
-def _searched(
-    chosen: ChosenPrior, seed: int, images: Mapping[str, Tensor], side: int | None, watch: Watch | None
-) -> Measured:
-    if chosen.search is not None:
-        return chosen.search(seed, images, watch, side)
+def _searched(  # noqa: PLR0913, PLR0917  what is searched, and how
+    chosen: ChosenPrior, seed: int, images: Mapping[str, Tensor], side: int | None, extent: Extent, progress: Progress
+) -> tuple[Measured, Sought | None]:
+    if chosen.model is not None:
+        return chosen.model.search(seed, images, chosen.model.extent(extent, images, side), progress)
     if images or side is not None:
         given = "an image to begin with" if images else f"{side} pixels as the side of what is searched"
         raise UsageError(f"{chosen.spec}: {given}; expected none, because only networks are searched so.")
-    return attack(chosen.prior.resolvent(1.0), seed)
+    return attack(chosen.prior.resolvent(1.0), seed), None
 
 
 def _remarks(asked: Spec, chosen: ChosenPrior) -> tuple[Remark, ...]:

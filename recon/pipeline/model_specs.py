@@ -8,13 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from recon.catalogue import folders
+from recon.catalogue import folders, identity_of
 from recon.certificates import Remark
-from recon.certificates.refutation import Hardest, Search, Watch, believed, hardest_of_network, jacobian_norm
+from recon.certificates.refutation import Hardest, believed, jacobian_norm
 from recon.errors import UsageError
 from recon.evidence import Assumed, Evidence, Measured
 from recon.pipeline import options
-from recon.pipeline.network_levels import OF_PRIOR, is_plain, is_potential, rounded, use_of
+from recon.pipeline.network_levels import is_plain, is_potential, rounded, use_of
+from recon.pipeline.network_search import POTENTIAL, PROVED, WHOLE, Extent, Progress, Sought, search_network
 from recon.pipeline.prior_specs import Setting
 from recon.pipeline.spec import Spec, unknown_name
 from recon.pipeline.weights import (
@@ -26,16 +27,10 @@ from recon.pipeline.weights import (
 )
 from recon.priors import Prior, box, weighted_prior
 from recon.priors.networks import PRECISIONS, Claim, Network, claim_of, learned_prior, load
-from recon.priors.networks.card import LEAST_SIDE
 from recon.priors.networks.store import DESCRIPTION, WEIGHTS
 
 LARGEST_LEVEL = 10.0
 """Of a noise level, on the [0, 1] scale of the images."""
-
-SEARCHED_SIDE = 8
-"""The least height and width of what is searched: smaller images are nothing but borders."""
-
-_QUICK, _THOROUGH = Search(rounds=1, steps=6, distances=(0.05,)), Search(distances=(0.05,))
 
 
 @dataclass(frozen=True)
@@ -53,6 +48,7 @@ class Model:
         share: What the prior takes away, of what the network does; see :func:`recon.priors.relaxed`.
         stepsize: What the level is matched to, where any step size converges.
         claim: What its card says was measured, of a network without a proof.
+        identity: The sha256 of its weights and its architecture.
     """
 
     spec: Spec
@@ -65,32 +61,56 @@ class Model:
     share: float = 1.0
     stepsize: float | None = None
     claim: Claim | None = None
+    identity: str = ""
 
     @property
     def note(self) -> str:
         """What a user should know of the choice, or nothing; the certificate says what is done."""
-        return "; ".join(f"{self.spec}: {remark.warning}{self._advice(remark)}" for remark in self.remarks)
+        return "; ".join(f"{self.spec}: {remark.warning}" for remark in self.remarks)
 
-    def _advice(self, remark: Remark) -> str:
-        """Names the packaged potential, which usually does better than a packaged single resolvent out of its range."""
-        name = f"proved-{(self.spec.value or '').partition('-')[2]}"
-        packaged = self.spec.name == "model" and is_plain(self.network) and name in folders()
-        return f"; --prior model:{name} usually denoises better there" if packaged and remark.name == OF_PRIOR else ""
+    @property
+    def proved(self) -> bool:
+        """Whether the weights prove what is said of Q."""
+        return self.network.lipschitz_Q(self.level).evidence is Evidence.PROVED
 
     @property
     def levels(self) -> tuple[float, ...]:
-        """Noise levels to look at where none is stated: one in the range where a proof holds for all, else five."""
+        """Noise levels to look at where none is stated: one where a proof holds for all, or where it is told none.
+
+        Else five, both ends of its range first.
+        """
         low, high = self.network.config.noise_range
         if not 0 < low < high:
             return (high,) if high else ()
-        levels = tuple(rounded(low * (high / low) ** (k / 4)) for k in range(5))
-        proved = self.network.lipschitz_Q(levels[2]).evidence is Evidence.PROVED
-        return (levels[2],) if proved else levels
+        levels = tuple(rounded(low * (high / low) ** share) for share in (0, 1, 0.5, 0.25, 0.75))
+        if self.network.lipschitz_Q(levels[2]).evidence is Evidence.PROVED:
+            return (levels[2],)
+        return levels if self.network.conditioned else (high,)
+
+    @property
+    def searched_range(self) -> tuple[float, float]:
+        """The ends of the levels at which Q differs."""
+        low, high = self.network.config.noise_range
+        return (low if self.network.conditioned else high, high)
+
+    def extent(self, wanted: Extent, images: Mapping[str, Tensor], side: int | None = None) -> Extent:
+        """What is searched: of a network with a proof little, and on no side of which its card does not speak.
+
+        Args:
+            wanted: Of a network without a proof.
+            images: What to begin with besides.
+            side: Height and width of what is searched; ``None``: those of the extent that the smallest image has.
+        """
+        if self.proved:
+            wanted = POTENTIAL if is_potential(self.network) else PROVED
+        least = 0 if self.claim is None else self.claim.least_side
+        larger = tuple(each for each in wanted.sides if each >= least) or (least,)
+        return replace(wanted, sides=larger).within(side, images)
 
     def search(
-        self, seed: int, images: Mapping[str, Tensor], watch: Watch | None = None, side: int | None = None
-    ) -> Measured:
-        """The largest Lipschitz quotient of Q that a search finds.
+        self, seed: int, images: Mapping[str, Tensor], extent: Extent = WHOLE, progress: Progress | None = None
+    ) -> tuple[Measured, Sought]:
+        """The largest Lipschitz quotient of Q that a search finds, and each search of the network.
 
         Scaling and a weight leave that of the network as it is.
 
@@ -98,9 +118,8 @@ class Model:
             seed: Of what is random.
             images: What to begin with besides, each ``(1, channels, height, width)``; they are looked through for
                 where the derivative is largest.
-            watch: Sees how far it is.
-            side: Height and width of what is searched; ``None``: the least of which its card speaks, from 32 on, with
-                images from 64 on; of a potential 20; and no more than the smallest image has, but 8.
+            extent: What is searched.
+            progress: Sees how far it is.
 
         Raises:
             UsageError: They have other channels than the network.
@@ -110,15 +129,10 @@ class Model:
         for name, image in images.items():
             if image.shape[1] != channels or image.is_complex():
                 raise UsageError(f"{name} has {image.shape[1]} channel(s); expected {channels}, as the network.")
-        slow = is_potential(self.network)  # each value of a prox is an inner iteration, so fewer are looked at
-        search = replace(_QUICK if slow else _THOROUGH, seed=seed)
-        least = LEAST_SIDE if self.claim is None else max(LEAST_SIDE, self.claim.least_side)
-        usual = 20 if slow else max(64, least) if images else least
-        smallest = min((min(image.shape[-2:]) for image in images.values()), default=usual)
-        side = side or min(usual, max(SEARCHED_SIDE, smallest))
-        found = hardest_of_network(self.network, self.level, images, side=side, search=search, watch=watch)
+        sought = search_network(self.network, self.level, extent, images, seed, progress)
+        found = sought.hardest
         believed(self.network.lipschitz_Q(self.level), found)
-        return found.quotient if self.share == 1 else self._of_share(found)
+        return (found.quotient if self.share == 1 else self._of_share(found)), sought
 
     def _of_share(self, found: Hardest) -> Measured:
         """Of ``(1 - a) Id + a Q``: a mean with 1, which bounds it, or where Q expands the quotient of that pair."""
@@ -193,7 +207,7 @@ def read_model(spec: Spec, setting: Setting) -> Model:
     if stepsize is not None:
         remarks += _calibration_remarks("step size", setting.noise, STEP_CALIBRATED)
     prior, precise = (exact, None) if halved is None else (halved, exact)
-    return Model(chosen, prior, network, told, files, precise, remarks, use.share, stepsize, claim)
+    return Model(chosen, prior, network, told, files, precise, remarks, use.share, stepsize, claim, identity_of(folder))
 
 
 def _calibration_remarks(what: str, noise: float | None, calibrated: tuple[float, float]) -> tuple[Remark, ...]:

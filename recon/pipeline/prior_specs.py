@@ -1,19 +1,17 @@
 """From a specification to a prior."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from recon import priors
 from recon.certificates import Remark
-from recon.certificates.refutation import Watch
 from recon.errors import UsageError
-from recon.evidence import Assumed, Measured
+from recon.evidence import Assumed
 from recon.pipeline import options
 from recon.pipeline.python_specs import guarded_map, load_callable
 from recon.pipeline.spec import Spec, unknown_name
@@ -22,6 +20,9 @@ from recon.pipeline.weights import IN_VOLUMES, projected_weight, tv_weight, wave
 from recon.priors import Prior, Resolvent, ResolventProperties
 from recon.priors.total_variation import FLAT
 from recon.types import Map
+
+if TYPE_CHECKING:
+    from recon.pipeline.model_specs import Model
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,7 @@ class ChosenPrior:
         prior: The prior.
         files: The files that were read for it.
         note: What a user should know of the choice, or nothing.
-        search: From a seed, named images to begin with, who watches and a side to the largest Lipschitz quotient of Q
-            that what knows the prior's derivative finds; ``None``: there is only
+        model: The network, which is searched for violations by its derivative; ``None`` of what is none: there is only
             :func:`recon.pipeline.refutation.attack`.
         exact: The same prior without rounding, where its layers are evaluated in half precision; else ``None``.
         remarks: What belongs into a certificate without being a condition of it.
@@ -48,7 +48,7 @@ class ChosenPrior:
     prior: Prior
     files: tuple[Path, ...] = ()
     note: str = ""
-    search: Callable[[int, Mapping[str, Tensor], Watch | None, int | None], Measured] | None = None
+    model: "Model | None" = None
     exact: Prior | None = None
     remarks: tuple[Remark, ...] = ()
     levels: tuple[float, ...] = ()
@@ -302,7 +302,7 @@ def _model(spec: Spec, setting: Setting) -> ChosenPrior:
 
     model = read_model(spec, setting)
     return ChosenPrior(
-        model.spec, model.prior, model.files, model.note, model.search, model.exact, model.remarks, model.levels,
+        model.spec, model.prior, model.files, model.note, model, model.exact, model.remarks, model.levels,
         model.stepsize, None if model.claim is None else model.claim.least_side, model.share,
     )  # fmt: skip
 

@@ -15,25 +15,31 @@ SLACK = 1e-3
 """By how much a secant may exceed what is assumed: single precision rounds the shortest ones that far."""
 
 _FINE = 1e-6
-"""The same for what a thorough search finds, in double precision."""
+"""The same for what a search finds in double precision."""
 
 _STEPS = 20
 _SIZE = 64
 
 
-def believed(prior: Prior, hardest: Measured, thorough: bool = False) -> Prior:
+def believed(prior: Prior, hardest: Measured, thorough: bool = False, fine: bool = False) -> Prior:
     """The prior with what was measured in place of what was assumed, or measured before, where that is refuted.
 
     After a thorough search it also takes the place of an assumption that it does not refute, but not of one above 1:
     that rests on what an earlier search found, which one that finds less does not take back. Where it still finds a
     quotient above 1, that is kept as a counterexample.
 
+    Args:
+        prior: The prior.
+        hardest: What was found.
+        thorough: Whether the search was whole, so that what it did not find counts.
+        fine: Whether it was in double precision; a thorough one is.
+
     Raises:
         GuaranteeError: What was measured refutes a *proved* claim: the proof or the code is wrong.
     """
     known = prior.resolvent(1.0).properties
     claim = known.lipschitz_Q
-    slack = 1 + (_FINE if thorough else SLACK)
+    slack = 1 + (_FINE if thorough or fine else SLACK)
     certain = hardest.value - hardest.error
     refuted = certain > claim.value * slack
     if claim.evidence is Evidence.PROVED:

@@ -14,7 +14,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from recon.certificates.refutation import Search, ascend
+from recon.certificates.ascent import Climb, Search
 from recon.errors import UsageError
 from recon.priors.networks import Derivative, DnCNN, Network
 
@@ -98,7 +98,8 @@ class Quarry:
         """After one step of gradient ascent of ``||Q(x + h) - Q(x)||`` over x, and over h of a fixed norm."""
         level = self.level if network.conditioned else None
         distance = _SECANT * self.x.numel() ** 0.5
-        x, h, _ = ascend(lambda x: network.Q(x, level), self.x, self.h, distance, Search(steps=1, rate=_PACE))
+        climb = Climb(lambda x: network.Q(x, level))
+        x, h, _ = climb.ascend(self.x, self.h, distance, Search(steps=1, rate=_PACE))
         return Quarry(x, h, self.level)
 
 

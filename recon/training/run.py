@@ -281,9 +281,10 @@ class _Run:
 
     def _publish(self, seen: Look) -> None:
         """The network as it is now, what is known of it, and the figures."""
-        save(self.trainer.average, self.folder, overwrite=True)
+        (self.folder / CARD).unlink(missing_ok=True)  # whatever happens, a card is never beside other weights
+        sha256 = save(self.trainer.average, self.folder, overwrite=True)
         with replacing(self.folder / CARD, overwrite=True) as temporary:
-            text = json.dumps(self._card(seen), indent=2, allow_nan=False, ensure_ascii=False)
+            text = json.dumps({"sha256": sha256} | self._card(seen), indent=2, allow_nan=False, ensure_ascii=False)
             temporary.write_text(text + "\n", encoding="utf-8")
         assert self.log is not None  # noqa: S101  only the process that writes publishes
         rows = self.log.rows
@@ -298,7 +299,7 @@ class _Run:
         image_sheet(seen.sheet, self.folder / "validation.png")
 
     def _card(self, seen: Look) -> dict[str, object]:
-        network, known = self.recipe.network, seen.lipschitz
+        network, known = self.recipe.network, seen.claim
         pixels = sum(image.shape[-2] * image.shape[-1] for image in self.patches.images)
         return {
             "about": asdict(self.recipe.about),

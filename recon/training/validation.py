@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recon.certificates.refutation import jacobian_norm
 from recon.errors import GuaranteeError
-from recon.evidence import Constant, Evidence, Measured
+from recon.evidence import Assumed, Constant, Evidence, Measured
 from recon.operators.spectral import Effort
 from recon.priors.networks import Network
 from recon.training.equilibrium import Restoration
@@ -22,6 +22,9 @@ _CHECKED, _SIDE = 2, 64
 """Images, and pixels along a side of their middle, at which ||Q'|| is found by a converged iteration."""
 
 _CONVERGED = Effort(tolerance=1e-3, applications=60)
+
+SLACK = 1e-4
+"""By how much single precision may exceed 1."""
 
 _SHOWN = 4
 
@@ -52,13 +55,23 @@ class Look:
 
     Attributes:
         figures: One for each level.
-        lipschitz: The Lipschitz constant of Q: proved, or the largest ||Q'|| found at denoised images.
+        lipschitz: The Lipschitz constant of Q where it is proved, or else the largest ||Q'|| at denoised images, which
+            is a short search: see :attr:`claim`.
         sheet: Clean, noisy and denoised pictures with titles, a few rows, whose levels take turns.
     """
 
     figures: tuple[Figures, ...]
     lipschitz: Constant
     sheet: tuple[tuple[tuple[str, Picture], ...], ...]
+
+    @property
+    def claim(self) -> Constant:
+        """What may be said of Lip(Q): a short search refutes where it finds more than 1, and says nothing else."""
+        found = self.lipschitz
+        if found.evidence is Evidence.PROVED or found.value > 1 + SLACK:
+            return found
+        how = f"no search was made that could measure it; a short one found {found.value:.4g}, and can only refute"
+        return Assumed(1.0, how)
 
     @property
     def psnr(self) -> float:

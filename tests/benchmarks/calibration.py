@@ -1,8 +1,8 @@
 """Grids that check the rules of recon.pipeline.weights and network_levels for learned priors, on validation images.
 
     python tests/benchmarks/calibration.py below DATA [--model proved-gray]
-    python tests/benchmarks/calibration.py step DATA [--model mmo-gray]
-    python tests/benchmarks/calibration.py tseng DATA [--model mmo-gray]
+    python tests/benchmarks/calibration.py step DATA --model FOLDER
+    python tests/benchmarks/calibration.py tseng DATA --model FOLDER
 
 DATA is a folder of photographs on which nothing is tested. *below*: denoising at less noise than a network was made
 for, by each way of using it. *step*: Douglas-Rachford at the middle of its range, by the ratio of that level to the
@@ -39,11 +39,15 @@ STEPS, RELAXATION = 100, 1.9
 @click.command()
 @click.argument("study", type=click.Choice(["below", "step", "tseng"]))
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
-@click.option("--model", help="A packaged network.  [default: proved-gray for below, mmo-gray else]")
+@click.option(
+    "--model",
+    help="A packaged network, or the folder of a single resolvent for step and tseng.  [default: proved-gray]",
+)
 @click.option("--images", default=6, show_default=True, help="How many, evenly chosen.")
 @click.option("--side", default=72, show_default=True, help="Of the crops.")
 def command(study: str, data: Path, model: str | None, images: int, side: int) -> None:
-    network = load(catalogue.folders()[model or ("proved-gray" if study == "below" else "mmo-gray")])
+    name = model or "proved-gray"
+    network = load(catalogue.folders().get(name, Path(name)))
     clean = crops(data, images, side, network.config.channels)
     {"below": below, "step": step, "tseng": of_tseng}[study](network, clean)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from recon.certificates.ascent import Search
 from recon.certificates.lipschitz import (
     abba_bound,
     combettes_pesquet_bound,
@@ -15,7 +16,7 @@ from recon.certificates.lipschitz import (
     product_bound,
     skip_bound,
 )
-from recon.certificates.refutation import Search, hardest_of_network
+from recon.certificates.refutation import hardest_of_network
 from recon.errors import UsageError
 from recon.evidence import Evidence, Measured, Proved
 from recon.operators.spectral import Effort

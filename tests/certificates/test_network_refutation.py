@@ -9,9 +9,9 @@ from network_cases import CASES, SMALL_RIDGE, Case, network_of
 from torch import Tensor
 
 from recon.certificates import refutation
+from recon.certificates.ascent import Climb, Search
 from recon.certificates.refutation import (
     Hardest,
-    Search,
     believed,
     hardest,
     hardest_of_network,
@@ -101,6 +101,49 @@ def test_the_ascent_finds_a_violation_that_no_start_shows() -> None:
     moved = hardest(Q, starts, search=Search(steps=60, rounds=4, rate=0.1))
     assert fixed.quotient.value < 1
     assert moved.quotient.value > 1.2
+
+
+def kept_and_bumped(x: Tensor) -> Tensor:
+    """Q keeps the mean of an image, and expands its details by 1.2 where they are near 0.4, elsewhere by 0.8."""
+    mean = x.mean((-2, -1), keepdim=True)
+    return mean + 0.8 * (x - mean) + 0.02 * torch.tanh(20 * (x - mean - 0.4))
+
+
+def without_mean(x: Tensor) -> Tensor:
+    return x - x.mean((-2, -1), keepdim=True)
+
+
+def test_what_a_map_keeps_does_not_end_the_search_of_what_it_expands() -> None:
+    """The mean has a quotient of 1, above that of most details: the ascent goes along what Q may change."""
+    starts, search = {"a constant": torch.full((1, 1, 6, 6), 0.5).double()}, Search(steps=60, box=(0.0, 1.0))
+    found = hardest(kept_and_bumped, starts, search=search, climbed=Climb(kept_and_bumped, without_mean))
+    assert 1.1 < found.quotient.value <= 1.2 + 1e-9
+
+
+@pytest.mark.parametrize("box", [(0.0, 1.0), (0.2, 0.3), None])
+def test_a_search_stays_in_its_box_and_leaves_it_where_there_is_none(box) -> None:
+    starts = {"noise": torch.rand(1, 1, 6, 6, generator=torch.Generator().manual_seed(0)).double()}
+    search = Search(steps=40, box=box)
+
+    def Q(x: Tensor) -> Tensor:
+        return (x - 0.5).abs() * (x - 0.5)  # expands with the distance from 0.5
+
+    found = hardest(Q, starts, search=search)
+    values = torch.cat([found.x, found.y])
+    low, high = float(values.min()), float(values.max())
+    assert (low < 0 or high > 1) if box is None else (box[0] <= low and high <= box[1])
+    seen = float((Q(found.y) - Q(found.x)).norm() / (found.y - found.x).norm())
+    assert found.quotient.value == pytest.approx(seen, rel=1e-9)
+
+
+def test_the_ascent_in_single_precision_is_judged_in_double() -> None:
+    case = Case("one-shot", KNOWN)
+    Q, _ = gain(case, 1.0)
+    swift = network_of(case).float()
+    starts = starting_images(side=10)
+    found = hardest(Q, starts, search=QUICK, climbed=Climb(swift.Q, dtype=torch.float32))
+    assert found.x.dtype == torch.float64
+    assert 0.99 < found.quotient.value <= 1 + 1e-9
 
 
 def test_who_watches_a_search_sees_how_far_it_is_and_the_largest_quotient_so_far() -> None:

@@ -1,14 +1,20 @@
 """recon simulate, certify, evaluate and replay."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from cards import write_card
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from recon.certificates.ascent import Search
+from recon.pipeline import network_search
 from recon.pipeline.evaluate import figures
+from recon.pipeline.network_search import Extent
 from recon.priors.networks import DnCNNConfig, make, save
 
 BLUR = ("--operator", "blur:psf=kernel.npy", "--noise", "0.01")
@@ -151,21 +157,35 @@ def test_the_attack_finds_what_is_not_firm(run, folder: Path) -> None:
     assert "refuted: the prior is a proximity operator" in table
 
 
+@pytest.fixture
+def short(monkeypatch) -> None:
+    """Searches of a few steps, on one size."""
+    search = Search(steps=3, starts=6)
+    monkeypatch.setattr(network_search, "WHOLE", Extent((32,), search, boxes=((0.0, 1.0),)))
+    monkeypatch.setattr(network_search, "QUICK", Extent((32,), replace(search, starts=2), levels=2))
+
+
+@pytest.mark.usefixtures("short")
 def test_a_network_is_searched_from_an_image_at_a_level(run, folder: Path, photo: Path) -> None:
     save(make(DnCNNConfig(depth=2, features=2, conditioned=True, noise_range=(0.05, 0.1))), folder / "net")
-    card = {"lipschitz_Q": {"value": 1.0, "least_side": 16}}
-    (folder / "net" / "card.json").write_text(json.dumps(card))
+    write_card(folder / "net", lipschitz_Q={"value": 1.0, "evidence": "measured", "least_side": 16})
     outcome = run("certify", "prior", "./net", "--noise", "0.07", "--image", photo)
     assert outcome.code == 0, outcome.err
     assert "sigma=0.07" in outcome.out
     assert "from 9 images" in outcome.out  # six of its own, and the photograph clean, noisy and denoised
     assert photo.name not in outcome.out
+    assert "kept in net/card.json: Lip(Q) is" in outcome.err
     small = json.loads(run("certify", "prior", "./net", "--side", 12, "--json").out)
-    assert [search["side"] for search in small["searches"]] == 5 * [12]
+    assert {search["side"] for search in small["searches"]} == {12}
     assert all("12 x 12 pixels" in search["how"] for search in small["searches"])
+    kept = json.loads((folder / "net" / "card.json").read_text())
+    assert {search["side"] for search in kept["searches"]} == {12, 32}
+    assert kept["sha256"] == small["sha256"]
+    (folder / "net" / "card.json").unlink()
+    write_card(folder / "net", lipschitz_Q={"value": 1.0, "evidence": "measured", "least_side": 16})
+    small = json.loads(run("certify", "prior", "./net", "--side", 12, "--json").out)
     (remark,) = small["remarks"]
     assert (remark["value"], remark["low"], remark["high"]) == (12, 16, None)
-    assert "12 is outside of the range from 16 on" in run("certify", "prior", "./net", "--side", 12).out
     for noise in ("0", "-1", "nan"):
         assert run("certify", "prior", "./net", "--noise", noise).code == 2
     pointless = run("certify", "prior", "tv:weight=0.1", "--image", photo)
@@ -175,6 +195,28 @@ def test_a_network_is_searched_from_an_image_at_a_level(run, folder: Path, photo
     refused = run("certify", "prior", "./net", "--noise", "0.07", "--image", folder / "none.png")
     assert refused.code == 3
     assert "none.png" in refused.err
+
+
+@pytest.mark.usefixtures("short")
+def test_a_violation_that_a_search_found_refutes_a_solve_and_another_networks_card_is_refused(
+    run, folder: Path, photo: Path
+) -> None:
+    network = make(DnCNNConfig(depth=2, features=2, noise_range=(0.05, 0.05)))
+    with torch.no_grad():
+        network.kernels[-1].mul_(300)
+    save(network, folder / "net")
+    solve = ("solve", photo, "--operator", "identity", "--prior", "./net", "--noise", "0.05", "--require-certificate")
+    assert run("certify", "prior", "./net", "--quick").code == 0
+    outcome = run(*solve, "-o", folder / "out.png")
+    assert outcome.code == 5, outcome.err
+    other = make(DnCNNConfig(depth=2, features=2, noise_range=(0.05, 0.05)))
+    save(other, folder / "other")
+    (folder / "other" / "card.json").write_bytes((folder / "net" / "card.json").read_bytes())
+    for command in (("certify", "prior", "./other"), (*solve[:5], "./other", *solve[6:], "-o", folder / "out.png")):
+        refused = run(*command)
+        assert refused.code == 3, refused.err
+        assert "card.json: the card is of the network" in refused.err
+        assert refused.err.count("\n") == 1
 
 
 def test_certificates_read_as_tables(run) -> None:

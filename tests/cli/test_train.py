@@ -13,7 +13,14 @@ import pytest
 import torch
 from training_cases import TOML, write_scenes
 
-from recon.priors.networks import load
+from recon.catalogue import identity_of
+from recon.certificates.ascent import Search
+from recon.certificates.refutation import Hardest
+from recon.evidence import Measured
+from recon.pipeline import network_search
+from recon.pipeline.network_search import Extent
+from recon.priors.networks import card, load
+from recon.training import validation
 
 
 @pytest.fixture
@@ -24,16 +31,42 @@ def inputs(folder: Path) -> list[str]:
     return ["train", "--data", "training", "--validation", "validation", "--device", "cpu"]
 
 
-def test_a_network_with_its_figures(run, inputs) -> None:
+@pytest.mark.parametrize("found", [0.97, 1.2])
+def test_a_network_with_its_figures(run, inputs, monkeypatch, found) -> None:
+    """What a short look at the derivative finds refutes, or says nothing."""
+    monkeypatch.setattr(validation, "_lipschitz", lambda *_: Measured(found, "a look"))
     outcome = run(*inputs, "--config", "recipe.toml", "-o", "runs/first", "--steps", 4)
     assert outcome.code == 0, outcome.err
     assert "runs/first: 4 steps" in outcome.out
-    assert "measured" in outcome.out
+    stands = found < 1
+    assert ("Lip(Q) <= 1 (assumed: " in outcome.out) == stands
+    assert ("a short one found 0.97, and can only refute" in outcome.out) == stands
+    assert ("recon certify prior runs/first searches for violations" in outcome.out) == stands
+    assert ("Lip(Q) >= 1.2 (measured: " in outcome.out) == (not stands)
     assert load("runs/first")(torch.zeros(1, 1, 9, 9)).shape == (1, 1, 9, 9)
     again = run(*inputs, "--resume", "-o", "runs/first", "--steps", 5, "--json")
     assert again.code == 0, again.err
     card = json.loads(again.out)
     assert (card["family"], card["training"]["step"]) == ("DnCNN", 5)
+
+
+@pytest.mark.parametrize(("whole", "evidence"), [((32, 96), "assumed"), ((32, 40), "measured")])
+def test_a_search_at_the_end_is_kept_in_the_card(run, inputs, monkeypatch, whole, evidence) -> None:
+    """And measures what it does not refute only if it is whole."""
+    nothing = Hardest(Measured(0.9, "a search"), torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8), "planted")
+    monkeypatch.setattr(network_search, "hardest_of_network", lambda *_, **__: nothing)
+    monkeypatch.setattr(validation, "_lipschitz", lambda *_: Measured(0.97, "a look"))
+    monkeypatch.setattr(network_search, "WHOLE", Extent((32, 40), Search(steps=3, starts=2)))
+    monkeypatch.setattr(card, "WHOLE_STEPS", 3)
+    monkeypatch.setattr(card, "WHOLE_SIDES", whole)
+    outcome = run(*inputs, "--config", "recipe.toml", "-o", "first", "--steps", 2, "--search", "--json")
+    assert outcome.code == 0, outcome.err
+    kept = json.loads(outcome.out)
+    assert kept["lipschitz_Q"]["evidence"] == evidence
+    assert {(each["side"], each["inside"]) for each in kept["searches"]} == {
+        (side, inside) for side in (32, 40) for inside in (True, False)
+    }
+    assert kept["sha256"] == identity_of(Path("first"))
 
 
 def test_fine_tuning_through_the_solver_begins_with_a_trained_network(run, inputs) -> None:

@@ -1,7 +1,6 @@
-"""Packaging: a run becomes a folder with a card and a certificate, and a network that expands is divided first."""
+"""Packaging: a run becomes a folder with a card and a certificate, and a network that expands does not."""
 
 import json
-import math
 import re
 import tempfile
 
@@ -9,15 +8,18 @@ import pytest
 import torch
 from click.testing import CliRunner
 from recon.models import package as packaging
-from recon.models.package import Search, main, of_run, stands, validated
-from recon.models.search import main as search_again
+from recon.models.package import main, of_run, validated
 from training_cases import write_scenes
 
 from recon import catalogue
-from recon.evidence import Evidence, Measured
-from recon.pipeline import certify
-from recon.priors.networks import LipschitzConfig, load, make, save
+from recon.certificates.ascent import Search
+from recon.evidence import Evidence
+from recon.operators.spectral import Effort
+from recon.pipeline.network_search import Extent
+from recon.priors.networks import LipschitzConfig, load, make, measured_on_card, save
+from recon.priors.networks import card as of_cards
 from recon.training import Images, prepare, read_recipe, train
+from recon.training.config import to_json
 
 CONFIG = """
 [network]
@@ -54,8 +56,20 @@ def folders(tmp_path):
     network = load(run)
     with torch.no_grad():
         network.kernels[-1].add_(0.04 * torch.randn_like(network.kernels[-1]))
-    save(network, run, overwrite=True)
+    known = catalogue.read_card(run)
+    known["sha256"] = save(network, run, overwrite=True)
+    (run / "card.json").write_text(json.dumps(known))
     return run, package, images
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch):
+    """Searches of a few steps, which count as whole."""
+    monkeypatch.setattr(
+        packaging, "EXTENT", Extent((12, 32), Search(lanczos=Effort(applications=10), steps=4, starts=2))
+    )
+    monkeypatch.setattr(of_cards, "WHOLE_STEPS", 4)
+    monkeypatch.setattr(of_cards, "WHOLE_SIDES", (12, 32))
 
 
 @pytest.fixture(autouse=True)
@@ -64,31 +78,42 @@ def _copies(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "copies"))
 
 
-def packaged(run, package, images):
-    arguments = [str(run), str(package), "--validation", str(images), "--test", f"Scenes={images}"]
+def packaged(run, package, images, *options):
+    arguments = [str(run), str(package), "--validation", str(images), "--test", f"Scenes={images}", *options]
     return CliRunner().invoke(main, arguments)
 
 
-def test_a_network_that_expands_is_divided_until_a_search_finds_no_more(folders, monkeypatch):
-    monkeypatch.setattr(packaging, "_SIDES", (12, 48))
+def test_a_network_that_expands_is_not_packaged(folders):
     run, package, images = folders
-    found = certify.certify_prior(certify.Spec("folder", value=str(run))).constants["lipschitz_Q_attack"].value
-    assert found > 1.05
     outcome = packaged(run, package, images)
+    assert outcome.exit_code == 1
+    assert re.search(r"A search found [12]\.\d+ \(.*\); expected at most 1", outcome.output)
+    assert [path.name for path in package.iterdir()] == ["config.toml"]
+
+
+def test_a_search_that_is_not_whole_packages_nothing_without_a_proof(folders, monkeypatch):
+    run, package, images = folders
+    monkeypatch.setattr(of_cards, "WHOLE_SIDES", (32, 96))
+    outcome = packaged(run, package, images, "--divide", "4")
+    assert outcome.exit_code == 1
+    assert "too small for a whole search" in outcome.output
+    assert [path.name for path in package.iterdir()] == ["config.toml"]
+
+
+def test_a_network_that_is_divided_by_enough_is_packaged_with_its_searches(folders):
+    run, package, images = folders
+    outcome = packaged(run, package, images, "--divide", "4")
     assert outcome.exit_code == 0, outcome.output
-    said = re.findall(r"a search found (.*): Q is divided by (.*)", outcome.output)
-    assert float(said[0][0]) > found - 1e-3
-    assert all(float(number) == pytest.approx(1 + 1.25 * (float(value) - 1), abs=2e-4) for value, number in said)
     card, network = catalogue.read_model(package), load(package)
-    assert network.config.divisor == pytest.approx(math.prod(float(number) for _, number in said), abs=1e-3)
+    assert network.config.divisor == 4
     assert 0.999 < card.lipschitz <= 1
     assert card.evidence == "measured"
     written = catalogue.read_card(package)
     assert written["packaged"] == {"clip": network.config.clip, "divisor": network.config.divisor}
-    assert {search["side"] for search in written["searches"]} == {12, 40, 48}  # the images have 40
+    places = {(search["side"], search["inside"]) for search in written["searches"]}
+    assert places == {(side, inside) for side in (12, 32) for inside in (True, False)}
     assert {search["noise"] for search in written["searches"]} == {0.1}
-    claimed, least = written["lipschitz_Q"], written["lipschitz_Q"]["least_side"]
-    assert claimed["value"] == max(each["value"] for each in written["searches"] if each["side"] >= least)
+    assert measured_on_card(package).evidence is Evidence.MEASURED
     assert written["about"]["title"] == "A test"
     recipe = read_recipe(package / "config.toml")
     (of_it,), (of_the_run,) = validated(package, recipe, images), validated(run, recipe, images)
@@ -102,65 +127,20 @@ def test_a_network_that_expands_is_divided_until_a_search_finds_no_more(folders,
     assert load(run).config.divisor == 1
 
 
-@pytest.mark.parametrize(
-    ("found", "least", "value"),
-    [([1.0, 1.0, 1.0, 1.0], 12, 1.0), ([1.03, 1.0, 0.9, 1.0], 32, 1.0), ([1.0, 1.02, 1.0, 0.9], 48, 1.0),
-     ([1.03, 1.0, 1.01, 1.0], 32, 1.01), ([1.0, 1.0, 1.0, 1.04], 12, 1.04)],
-)  # fmt: skip
-def test_what_is_claimed_holds_from_the_side_on_from_which_no_search_found_more(found, least, value):
-    """From 48 pixels on nothing is left out of the claim."""
-    sides = zip((12, 32, 48, 64), found, strict=True)
-    claimed = stands([Search(0.1, side, Measured(number, "a search")) for side, number in sides])
-    assert (claimed["least_side"], claimed["value"]) == (least, value)
-
-
-def test_a_network_with_a_proof_is_searched_from_images_only_and_never_divided(tmp_path):
-    save(make(LipschitzConfig(features=2, depth=1, noise_range=(0.1, 0.1))), tmp_path / "proved")
-    report, searches = packaging.searched(tmp_path / "proved", {})
-    assert report.constants["lipschitz_Q"].evidence is Evidence.PROVED
-    assert searches == []
-    assert packaging.divisor(tmp_path / "proved", packaging.worst(searches)) == 1
-
-
-def test_an_earlier_divisor_is_begun_with(folders, monkeypatch):
-    monkeypatch.setattr(packaging, "_SIDES", (12, 48))
+def test_a_network_with_a_proof_needs_no_whole_search(folders):
     run, package, images = folders
-    arguments = [str(run), str(package), "--validation", str(images), "--test", f"Scenes={images}", "--divide", "4"]
-    outcome = CliRunner().invoke(main, arguments)
-    assert "Q is divided by" not in outcome.output
-    assert load(package).config.divisor == 4
-
-
-def test_a_package_is_searched_anew_and_keeps_its_figures(folders, monkeypatch):
-    monkeypatch.setattr(packaging, "_SIDES", (12, 48))
-    run, package, images = folders
-    assert packaged(run, package, images).exit_code == 0
-    before = {name: (package / name).read_text() for name in ("card.json", "certificate.json")}
-    other = {"noise": 0.07, "side": 12, "value": 0.5, "how": "at a level between those of the search"}
-    listed = json.loads(before["card.json"])
-    stale = listed | {"attack": None, "searches": [*listed["searches"][:1], other], "lipschitz_Q": None}
-    (package / "card.json").write_text(json.dumps(stale))
-    (package / "certificate.json").write_text("{}")
-    (package / "config.toml").write_text(CONFIG.replace("A test", "Other words"))
-    outcome = CliRunner().invoke(search_again, [str(package), "--validation", str(images)])
+    network = make(LipschitzConfig(features=2, depth=1, noise_range=(0.1, 0.1)))
+    known = catalogue.read_card(run)
+    text = CONFIG.replace('"DnCNN"', '"Lipschitz"').replace(
+        "features = 4\ndepth = 3\ncoarse = 2.0", "features = 2\ndepth = 1"
+    )
+    (package / "config.toml").write_text(text)
+    known |= {"sha256": save(network, run, overwrite=True), "recipe": to_json(read_recipe(package / "config.toml"))}
+    (run / "card.json").write_text(json.dumps(known))
+    outcome = packaged(run, package, images)
     assert outcome.exit_code == 0, outcome.output
-    anew = json.loads((package / "card.json").read_text())
-    assert anew["about"]["title"] == anew["recipe"]["about"]["title"] == "Other words"
-    assert anew["searches"] == [*listed["searches"], other]
-    kept = {name: value for name, value in listed.items() if name not in ("about", "recipe", "searches")}
-    assert {name: anew[name] for name in kept} == kept
-    assert (package / "certificate.json").read_text() == before["certificate.json"]
-
-
-def test_a_package_that_expands_is_named_and_left_as_it_is(folders, monkeypatch):
-    monkeypatch.setattr(packaging, "_SIDES", (12, 48))
-    run, _, images = folders
-    (run / "config.toml").write_text(CONFIG)
-    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
-    outcome = CliRunner().invoke(search_again, [str(run), "--validation", str(images)])
-    assert outcome.exit_code == 1
-    assert "expected at most 1, so nothing was written" in outcome.output
-    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+    assert catalogue.read_model(package).evidence == "proved"
+    assert catalogue.read_card(package)["sha256"] == catalogue.identity_of(package)
 
 
 def test_a_run_of_another_recipe_is_refused_and_the_folder_stays_as_it_is(folders):

@@ -221,6 +221,10 @@ class DnCNN(Network):
             return whole
         return Derivative(lambda v: whole.forward(self._details(v)), lambda u: self._details(whole.transpose(u)))
 
+    def changed_part(self, v: Tensor) -> Tensor:
+        """See :meth:`Network.changed_part`: Q keeps constants."""
+        return self._details(v) if self.config.coarse else v
+
     @torch.no_grad()
     def _masks(self, x: Tensor, noise_level: NoiseLevel) -> list[Tensor]:
         z, masks = torch.cat([x, noise_map(x, noise_level)], 1) if self.conditioned else x, []

@@ -103,6 +103,10 @@ class Network(nn.Module, ABC):
         """Q'(x) without what Q keeps at every x, so that a search for a larger norm does not end there; here Q'(x)."""
         return self.derivative(x, noise_level)
 
+    def changed_part(self, v: Tensor) -> Tensor:
+        """What of a direction Q does not keep at every x, of at most the norm of v; here all of it."""
+        return v
+
     def frozen(self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Self:
         """A copy to be evaluated: its weights are derived in double precision, once, and then rounded to ``dtype``.
 

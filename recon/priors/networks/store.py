@@ -51,13 +51,16 @@ def make(config: Config) -> Network:
     raise UsageError(f"make: {type(config).__name__} is no architecture of this package; {suggestion('', _CONFIGS)}.")
 
 
-def save(network: Network, folder: str | Path, *, overwrite: bool = False) -> None:
+def save(network: Network, folder: str | Path, *, overwrite: bool = False) -> str:
     """Write a network to a folder, which is made if it is missing.
 
     Args:
         network: The network; what is kept is its parameters and its architecture.
         folder: The folder.
         overwrite: Whether a network that is there may be replaced.
+
+    Returns:
+        The sha256 of the weights with the architecture, which a card states that is of this network.
 
     Raises:
         OutputError: Something cannot, or must not, be written.
@@ -71,8 +74,10 @@ def save(network: Network, folder: str | Path, *, overwrite: bool = False) -> No
     weights = encode(network.state_dict())
     with replacing(target / WEIGHTS, overwrite=overwrite) as temporary:
         temporary.write_bytes(weights)
+    description = describe(network.config, weights)
     with replacing(target / DESCRIPTION, overwrite=overwrite) as temporary:
-        temporary.write_text(describe(network.config, weights), encoding="utf-8")
+        temporary.write_text(description, encoding="utf-8")
+    return fingerprint(network.config.family, dataclasses.asdict(network.config), weights)
 
 
 def load(folder: str | Path) -> Network:
