@@ -49,6 +49,7 @@ def command(data: tuple[str, ...], operators: tuple[str, ...], **given: Any) -> 
     """
     from recon.pipeline.batch import expand_inputs, require_files
     from recon.pipeline.config import read_config
+    from recon.pipeline.inputs import look_at_operator, refuse_unreadable
 
     own = ("config_file", "as_json", "value_range", "tuning")
     options = {key: value for key, value in given.items() if key not in own} | {"range": given["value_range"]}
@@ -62,6 +63,9 @@ def command(data: tuple[str, ...], operators: tuple[str, ...], **given: Any) -> 
     configs = [read_config(given["config_file"], {**options, "operator": spec}) for spec in operators]
     files = expand_inputs(data)
     require_files(files)
+    for config in configs:
+        look_at_operator(config.operator)  # before torch loads, as the images
+    refuse_unreadable(files)
     tuned = _tune(configs, given["tuning"], files) if given["tuning"] else []
     configs = [each.config for each in tuned] or configs
     from recon.pipeline.evaluate import evaluate
@@ -86,10 +90,13 @@ def command(data: tuple[str, ...], operators: tuple[str, ...], **given: Any) -> 
 def _tune(configs: "list[SolveConfig]", where: tuple[str, ...], files: "list[Path]") -> "list[Tuned]":
     from recon.errors import UsageError
     from recon.pipeline.batch import expand_inputs, require_files
-    from recon.pipeline.tune import tune
+    from recon.pipeline.inputs import refuse_unreadable
 
     others = expand_inputs(where)
     require_files(others)
+    refuse_unreadable(others)
+    from recon.pipeline.tune import tune
+
     both = {file.resolve() for file in others} & {file.resolve() for file in files}
     if both:
         raise UsageError(

@@ -11,9 +11,9 @@ from recon.imaging.counts import line_integrals
 from recon.imaging.decoded import MAX_PIXELS
 from recon.imaging.dicom_place import display_window, positions_along_normal
 from recon.imaging.dicom_write import new_series_uid
-from recon.imaging.files import Written, check_units, output_paths, read, write
-from recon.imaging.image import Grid, Image, Slices, Source, ValueRange, from_array
-from recon.imaging.projections import Projections, read_projections
+from recon.imaging.files import Written, check_kind, check_units, output_paths, read, write
+from recon.imaging.image import Array, Grid, Image, Slices, Source, ValueRange, from_array
+from recon.imaging.projections import Projections, check_projections, read_projections
 from recon.imaging.volume import read_volume
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_PIXELS",
+    "Array",
     "Grid",
     "Image",
     "Projections",
@@ -28,7 +29,9 @@ __all__ = [
     "Source",
     "ValueRange",
     "Written",
+    "check_kind",
     "check_output",
+    "check_projections",
     "check_units",
     "display_window",
     "from_array",

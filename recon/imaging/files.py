@@ -10,7 +10,7 @@ import numpy as np
 from recon.errors import OutputError
 from recon.imaging import dicom, dicom_new, dicom_write, npy, raster, tiff
 from recon.imaging.atomic import check_output, replacing
-from recon.imaging.content import content, damage, foreign, kind_of, opened, printable, refusals, silence
+from recon.imaging.content import LONGEST_MARK, content, damage, foreign, kind_of, opened, printable, refusals, silence
 from recon.imaging.decoded import MAX_PIXELS, Decoded, RefusedError, check_finite
 from recon.imaging.image import Array, Image, ValueRange, default_range
 
@@ -87,6 +87,17 @@ def read(
         notes=notes,
         source=decoded.source,
     )
+
+
+def check_kind(path: str | Path) -> None:
+    """See that a file is there and of a kind that is read, by its beginning.
+
+    Raises:
+        InputError: It is not, in one sentence.
+    """
+    name = Path(path)
+    with refusals(name), opened(name, KNOWN) as handle:
+        _kind(handle.read(LONGEST_MARK))
 
 
 def write(

@@ -91,11 +91,16 @@ def read_array(data: bytes, header: Header, limit: int) -> Array:
         RefusedError: It declares more than ``limit`` values, or more than are there.
     """
     check_size(header.shape, limit)
-    if len(data) < header.end:
-        there, declared = len(data) - header.start, header.end - header.start
-        raise RefusedError(f"it ends after {there} bytes of {declared}: the file is cut off.")
+    check_length(header, len(data))
     flat = np.frombuffer(data, header.dtype, math.prod(header.shape), header.start)
     return flat.reshape(header.shape, order="F" if header.fortran else "C").astype(header.dtype.newbyteorder("="))
+
+
+def check_length(header: Header, size: int) -> None:
+    """Refuse a file of so many bytes that is shorter than its header says."""
+    if size < header.end:
+        there, declared = size - header.start, header.end - header.start
+        raise RefusedError(f"it ends after {there} bytes of {declared}: the file is cut off.")
 
 
 def _layout(shape: tuple[int, ...]) -> str:

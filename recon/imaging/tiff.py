@@ -51,14 +51,9 @@ def decode_tiff(data: bytes, limit: int) -> Decoded:
     import tifffile  # noqa: PLC0415 - takes time, and few need it
 
     with tifffile.TiffFile(io.BytesIO(data)) as opened:
-        series = opened.series[0]
+        series, axes, orientation = _checked(opened, data, limit)
         page = series.keyframe
-        check_size(series.shape, limit)
         notes = ("The file holds several series: the first was read.",) if len(opened.series) > 1 else ()
-        axes = _checked_axes(series)
-        orientation = _orientation(series.pages)
-        for part in series.pages:
-            _check_segments(data, part)
         array, layout = _merge_frames(_unpacked(data, series, page), axes)
         stack = read_stack(opened, series, "".join(axis for axis in series.axes if axis not in "YXS"), orientation)
         profile, spacing = page.iccprofile, _spacing(page)
@@ -68,6 +63,24 @@ def decode_tiff(data: bytes, limit: int) -> Decoded:
     decoded = upright(Decoded(pixels, source, grid, alpha, spacing=spacing, notes=(*notes, *more)), orientation)
     stated = spacing_of(stack)
     return replace(decoded, spacing=stated) if decoded.spacing is None and _is_sane(stated) else decoded
+
+
+def check_tiff(data: bytes, limit: int) -> None:
+    """Refuse a TIFF for what it declares, without unpacking its pixels."""
+    import tifffile  # noqa: PLC0415 - takes time, and few need it
+
+    with tifffile.TiffFile(io.BytesIO(data)) as opened:
+        _checked(opened, data, limit)
+
+
+def _checked(opened: Any, data: bytes, limit: int) -> tuple[Any, str, int]:
+    """The first series, its axes as letters of F, H, W and C, and its orientation."""
+    series = opened.series[0]
+    check_size(series.shape, limit)
+    axes = _checked_axes(series)
+    for part in series.pages:
+        _check_segments(data, part)
+    return series, axes, _orientation(series.pages)
 
 
 def _checked_axes(series: Any) -> str:
