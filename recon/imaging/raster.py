@@ -10,9 +10,12 @@ from PIL import Image as Pillow
 from recon.imaging import png
 from recon.imaging.decoded import Decoded, RefusedError, check_size
 from recon.imaging.image import Array, Source, integer_grid
+from recon.imaging.jpeg import frame_header
 from recon.imaging.orientation import TAG, UPRIGHT, upright
 
 JPEG_QUALITY = 95
+_CONVERTER = "'djpeg -pnm' of libjpeg-turbo 3 turns it into PNM, which 'magick IN.pnm OUT.png' turns into PNG"
+_CONVERTERS = {"JPEG-LS": "'ffmpeg -i IN.jls OUT.png' turns it into PNG"}
 _PLAIN_MODES = {"L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA", "1": "L", "CMYK": "RGB", "YCbCr": "RGB"}
 
 
@@ -39,6 +42,12 @@ def decode_png(data: bytes, limit: int) -> Decoded:
 
 def decode_jpeg(data: bytes, limit: int) -> Decoded:
     """JPEG with 8 bits, turned as its EXIF header asks; CMYK becomes RGB."""
+    found = frame_header(data)
+    if found is not None and not found.is_common:
+        raise RefusedError(
+            f"it is {found.coding} with {found.bits} bits a sample; expected JPEG with 8 bits and Huffman codes, "
+            f"because no decoder of the other is at hand: {_CONVERTERS.get(found.coding, _CONVERTER)}."
+        )
     with open_raster(data, "JPEG") as opened:
         check_size((opened.height, opened.width, len(opened.getbands())), limit)
         profile = opened.info.get("icc_profile")
