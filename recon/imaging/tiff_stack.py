@@ -18,6 +18,9 @@ _STRUCTURE = ("ImageJ", "images", "channels", "slices", "frames", "SCIFIO")
 """Of ImageJ's description, what follows from the array and its axes."""
 
 _LATERAL = ("PhysicalSizeX", "PhysicalSizeXUnit", "PhysicalSizeY", "PhysicalSizeYUnit")
+_IMAGEJ_LATERAL = ("unit", "spacing", "xorigin", "yorigin", "zorigin", "ROI", "Overlays")
+"""What belongs to the sides of ImageJ's pictures: without its one unit, distances are in pixels."""
+
 _OME_PIXELS = ("PhysicalSizeZ", "PhysicalSizeZUnit", "TimeIncrement", "TimeIncrementUnit", *_LATERAL)
 _IMAGEJ_TYPES = ("uint8", "uint16", "float32")
 _LARGEST_CLASSIC = 2**32 - 2**25
@@ -102,8 +105,9 @@ def arguments(stack: Stack, array: Array, colours: bool, special: str) -> tuple[
         special = special or _not_imagej(array, axes)
         if special:
             return plain, f"ImageJ's TIFF does not hold {special}: its metadata were left out, its axes are kept."
+        kept = {k: v for k, v in stack.metadata.items() if same or k not in _IMAGEJ_LATERAL}
         resolution = stack.resolution if same else None
-        return {"imagej": True, "metadata": {**stack.metadata, "axes": axes}, "resolution": resolution}, ""
+        return {"imagej": True, "metadata": {**kept, "axes": axes}, "resolution": resolution}, ""
     if stack.dialect == "ome":
         metadata = {k: v for k, v in stack.metadata.items() if same or k not in _LATERAL}
         return {"ome": True, "metadata": {**metadata, "axes": axes}}, ""
