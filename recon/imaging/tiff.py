@@ -33,6 +33,9 @@ _MILLIMETRES = {
 _IMAGEJ_UNIT, _HEADER = re.compile(r"^unit=(.{1,12})$", re.MULTILINE), 4096
 _LEAST_MM, _MOST_MM = 1e-6, 1e4
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE = 0, 1, 2, 3
+_PROFILE, _BYTES = 34675, 7
+"""The tag of the ICC colour profile, and its type."""
+
 _IN_PILLOW = {
     ("u1", 1): ("L",),
     ("u1", 3): ("RGB",),
@@ -56,7 +59,7 @@ def decode_tiff(data: bytes, limit: int) -> Decoded:
         notes = ("The file holds several series: the first was read.",) if len(opened.series) > 1 else ()
         array, layout = _merge_frames(_unpacked(data, series, page), axes)
         stack = read_stack(opened, series, "".join(axis for axis in series.axes if axis not in "YXS"), orientation)
-        profile, spacing = page.iccprofile, _spacing(page)
+        profile, spacing = _profile(page), _spacing(page)
     pixels, grid, alpha, more = _in_colours(to_axes(array.astype(array.dtype.newbyteorder("=")), layout), page)
     associated = alpha is not None and int(page.extrasamples[0]) == _ASSOCIATED
     source = Source("tiff", layout, str(pixels.dtype), profile, associated=associated, stack=stack)
@@ -189,7 +192,7 @@ def encode_tiff(  # noqa: PLR0913, PLR0917  as many as the format has
         "photometric": "rgb" if channels >= 3 else grey,
         "planarconfig": "contig" if channels > 1 else None,
         "extrasamples": [opacity] if opacity else None,
-        "iccprofile": profile,
+        "extratags": [(_PROFILE, _BYTES, len(profile), profile, True)] if profile else (),
         "software": "recon",
         "bigtiff": array.nbytes > 2**32 - 2**25,
     }
@@ -213,6 +216,11 @@ def encode_tiff(  # noqa: PLR0913, PLR0917  as many as the format has
         tifffile.imwrite(path, array, **written, **plain, **lengths)
         note = f"The {stack.dialect.upper()} metadata could not be written and were left out; the axes are kept."
     return (note,) if note else ()
+
+
+def _profile(page: Any) -> bytes | None:
+    tag = page.tags.get(_PROFILE)
+    return tag.value if tag is not None and isinstance(tag.value, bytes) else None
 
 
 def _spacing(page: Any) -> tuple[float, float] | None:
