@@ -20,7 +20,7 @@ def sidecar_values(measurement: Path) -> dict[str, object]:
 
     Raises:
         InputError: The measurement cannot be read, or the sidecar is missing or damaged.
-        ConsistencyError: The sidecar is of another file: its hash is not the measurement's.
+        ConsistencyError: The sidecar is of another file, or a file of the operator has changed: the hash is another.
     """
     path = sidecar_path(measurement)
     try:
@@ -32,6 +32,7 @@ def sidecar_values(measurement: Path) -> dict[str, object]:
         projected = {key: document[key] for key in ("water", "photons") if document.get(key) is not None}
         values = {"operator": operator, "noise": noise, "range": document["range"], **projected}
         hashes = [str(entry["sha256"]) for entry in document["outputs"]]
+        needed = [(str(entry["path"]), entry["sha256"]) for entry in document.get("operator_files", [])]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: the sidecar of the measurement is damaged ({error}).") from error
     found = input_file("measurement", measurement).sha256
@@ -41,4 +42,10 @@ def sidecar_values(measurement: Path) -> dict[str, object]:
             f"{', '.join(f'{known[:12]}...' for known in hashes) or 'no file'}; expected the file that was simulated, "
             "or --operator and --noise, because a sidecar says nothing of another file."
         )
+    for name, known in needed:
+        if input_file("operator", path.parent / name).sha256 != known:
+            raise ConsistencyError(
+                f"{path.parent / name}: the operator's file has changed since {path.name} was written; expected the "
+                "same file, or --operator and --noise."
+            )
     return values

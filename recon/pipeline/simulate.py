@@ -161,6 +161,7 @@ def simulate_files(
         "seed": simulation.seed,
         **_scale(simulation, image),
         "clean": _one_or_all([input_file("clean", path, private).to_json(folder) for path in clean]),
+        "operator_files": [input_file("operator", path).to_json(folder) for path in simulation.family.files],
         "outputs": [{"path": path.name, "sha256": input_file("output", path).sha256} for path in written.paths],
         "versions": versions(),
     }

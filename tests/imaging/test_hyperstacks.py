@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from oriented import lzw
+from orientation_cases import lzw
 
 from recon.errors import InputError
 from recon.imaging import Image, read, to_tensor, with_tensor, write

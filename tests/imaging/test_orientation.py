@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from oriented import ORIENTATIONS, STORAGES, jpeg_file, png_file, tiff
+from orientation_cases import ORIENTATIONS, STORAGES, jpeg_file, png_file, tiff
 
 from recon.errors import InputError
 from recon.imaging import read, read_projections, write
