@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import math
 import re
 import zlib
 from dataclasses import replace
@@ -249,7 +250,12 @@ def _is_sane(spacing: tuple[float, float] | None) -> bool:
 
 
 def _check_segments(data: bytes, page: Any) -> None:
-    """Refuse strips that lie outside of the file, and deflated ones that swell beyond their page."""
+    """Refuse strips or tiles that are missing or outside of the file, and deflated ones larger than their page."""
+    there, declared = len(page.dataoffsets), math.prod(page.keyframe.chunked)
+    if min(there, len(page.databytecounts)) < declared:
+        raise RefusedError(
+            f"it has {there} of the {declared} strips or tiles that its size needs; expected all of them."
+        )
     room = 2 * page.keyframe.size * page.keyframe.dtype.itemsize + 4096
     for offset, length in zip(page.dataoffsets, page.databytecounts, strict=False):
         if offset < 0 or length < 0 or offset + length > len(data):
