@@ -43,6 +43,11 @@ def operator(  # noqa: PLR0913, PLR0917  one for each option
         {"operator": spec, "surrogate": surrogate, "shift": shift, "prior": prior, "shape": shape, "seed": seed},
         where="The command line",
     )
+    from recon.pipeline.inputs import look_at_operator
+
+    for each in (config.operator, config.surrogate):
+        if each is not None:
+            look_at_operator(each)  # before torch loads
     if figure is not None:
         from recon.pipeline.geometry import draw_scan
 
@@ -87,9 +92,12 @@ def prior(  # noqa: PLR0913, PLR0917  one for each option
 
     For example: recon certify prior tv:weight=0.01
     """
+    from recon.pipeline.inputs import refuse_unreadable
     from recon.pipeline.spec import parse_spec
 
     parsed = parse_spec(spec, "prior")
+    for image in images:
+        refuse_unreadable([image])  # before torch loads
     from recon.pipeline.certify import images_of, keep
 
     report = searched(parsed, noise=noise, images=images_of(images), side=side, seed=seed, quick=quick)

@@ -49,6 +49,7 @@ def command(data: tuple[str, ...], operators: tuple[str, ...], **given: Any) -> 
     """
     from recon.pipeline.batch import expand_inputs, require_files
     from recon.pipeline.config import read_config
+    from recon.pipeline.inputs import look_at_operator
 
     own = ("config_file", "as_json", "value_range", "tuning")
     options = {key: value for key, value in given.items() if key not in own} | {"range": given["value_range"]}
@@ -62,6 +63,10 @@ def command(data: tuple[str, ...], operators: tuple[str, ...], **given: Any) -> 
     configs = [read_config(given["config_file"], {**options, "operator": spec}) for spec in operators]
     files = expand_inputs(data)
     require_files(files)
+    for config in configs:
+        look_at_operator(config.operator)  # before torch loads, as the images
+    if not given["as_json"]:  # a machine is given its table of failures whatever it takes
+        _refuse_all_unreadable(files)
     tuned = _tune(configs, given["tuning"], files) if given["tuning"] else []
     configs = [each.config for each in tuned] or configs
     from recon.pipeline.evaluate import evaluate
@@ -83,13 +88,27 @@ def command(data: tuple[str, ...], operators: tuple[str, ...], **given: Any) -> 
     _print(scores, [str(config.operator) for config in configs], tuned, given["as_json"])
 
 
+def _refuse_all_unreadable(files: "list[Path]") -> None:
+    from recon.errors import BatchError, InputError
+    from recon.pipeline.inputs import refuse_unreadable
+
+    try:
+        refuse_unreadable(files)
+    except InputError as error:
+        terminal.say(str(error))
+        raise BatchError(f"{len(files)} of {len(files)} images failed, so there are no means.") from None
+
+
 def _tune(configs: "list[SolveConfig]", where: tuple[str, ...], files: "list[Path]") -> "list[Tuned]":
     from recon.errors import UsageError
     from recon.pipeline.batch import expand_inputs, require_files
-    from recon.pipeline.tune import tune
+    from recon.pipeline.inputs import refuse_unreadable
 
     others = expand_inputs(where)
     require_files(others)
+    refuse_unreadable(others)
+    from recon.pipeline.tune import tune
+
     both = {file.resolve() for file in others} & {file.resolve() for file in files}
     if both:
         raise UsageError(

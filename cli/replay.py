@@ -22,6 +22,9 @@ def command(record: Path, places: tuple[Path, ...], output: Path | None, overwri
     only, as its name may be the patient's: it is looked for beside the record, in the working directory and in
     INPUT (files or folders).
     """
+    from recon.pipeline.record import read_record
+
+    read_record(record)  # before torch loads
     from recon.pipeline.replay import replay
     from recon.pipeline.run import Target, check_target, write_run
     from recon.solvers import Status

@@ -45,8 +45,14 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     values = {"operator": operator, "water": water, "photons": photons}
     spec = config_from(values, where="The command line").operator
     files = expand_inputs(images)
+    from recon.pipeline.inputs import look_at_operator, refuse_unreadable
+
+    look_at_operator(spec)  # before torch loads, as the images
+    for file in files:
+        refuse_unreadable([file])
     from recon.pipeline.operator_specs import read_operator
-    from recon.pipeline.simulate import Simulation, sidecar_path, simulate_files
+    from recon.pipeline.sidecar import sidecar_path
+    from recon.pipeline.simulate import Simulation, simulate_files
 
     family = read_operator(spec, terminal.say)
     is_volume = family.geometry is not None and family.geometry.kind == "cone"

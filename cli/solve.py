@@ -120,7 +120,7 @@ def command(inputs: tuple[str, ...], **given: Any) -> None:
 
 def _from_sidecar(measurement: Path, values: dict[str, Any]) -> dict[str, Any]:
     """What the command line leaves out and a simulated measurement's sidecar knows."""
-    from recon.pipeline.simulate import sidecar_path, sidecar_values
+    from recon.pipeline.sidecar import sidecar_path, sidecar_values
 
     if not sidecar_path(measurement).is_file():
         return {}
@@ -139,14 +139,17 @@ def _target(output: Path, given: dict[str, Any]) -> "Target":
 def _solve_one(
     file: Path, output: Path, config: "SolveConfig", given: dict[str, Any], say: Callable[[str], None] = terminal.say
 ) -> "Run":
+    from recon.pipeline.inputs import read_first
+
+    terminal.detail(f"{file}: reading")
+    found = read_first(file, config)  # before torch loads, so that what cannot be read is refused at once
     from recon.pipeline.plan import make_plan
     from recon.pipeline.run import check_format, check_target, execute, files_of, read_image, write_run
     from recon.solvers import Status
 
     target = _target(output, given)
     check_target(target, (file,))
-    terminal.detail(f"{file}: reading")
-    image = read_image(file, config, say)
+    image = read_image(file, config, say, found)
     plan = make_plan(config, image, say)
     check_target(target, files_of(plan, file), plan.problem.template)
     check_format(plan, output)
@@ -233,15 +236,18 @@ def _solve_many(files: list[Path], outputs: list[Path], config: "SolveConfig", g
 
 
 def _show_plans(files: list[Path], outputs: list[Any], config: "SolveConfig", given: dict[str, Any]) -> None:
-    from recon.pipeline.plan import make_plan
+    from recon.pipeline.inputs import read_first
     from recon.pipeline.record import record_path
-    from recon.pipeline.run import check_target, read_image
 
     plans = []
     for file, output in zip(files, outputs, strict=True):
+        found = read_first(file, config)  # before torch loads
+        from recon.pipeline.plan import make_plan
+        from recon.pipeline.run import check_target, read_image
+
         if output is not None and output.parent.is_dir():
             check_target(_target(output, given), (file,))
-        plan = make_plan(config, read_image(file, config, terminal.say), terminal.say)
+        plan = make_plan(config, read_image(file, config, terminal.say, found), terminal.say)
         writes = [str(path) for path in (output, output and record_path(output), given["figure"]) if path]
         plans.append({**plan.to_json(), "certificate": plan.method.certificate.to_json(), "outputs": writes})
         if not given["as_json"]:

@@ -48,11 +48,16 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
     if given["config_file"] is None and not given["resume"]:
         raise click.UsageError("Missing option '--config'; expected a TOML file, unless --resume goes on with a run.")
     from recon.pipeline.batch import expand_inputs, require_files
+    from recon.pipeline.inputs import refuse_unreadable
+
+    training, validating = expand_inputs(data), expand_inputs(validation)
+    require_files([*training, *validating])
+    refuse_unreadable(training)  # before torch loads
+    refuse_unreadable(validating)
     from recon.pipeline.device import choose_device
     from recon.training import Images, prepare, read_recipe
 
-    images = Images(expand_inputs(data), expand_inputs(validation))
-    require_files([*images.training, *images.validation])
+    images = Images(training, validating)
     recipe = None if given["config_file"] is None else read_recipe(given["config_file"])
     device = choose_device(given["device"], terminal.say)
     new = not output.exists()

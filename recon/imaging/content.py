@@ -15,6 +15,9 @@ from recon.imaging.decoded import RefusedError
 MAX_BYTES = 2**32
 """How long a file may be that is read as a whole."""
 
+LONGEST_MARK = 132
+"""How many bytes of a file tell its kind."""
+
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "png", "PNG"),
     (b"\xff\xd8\xff", "jpeg", "JPEG"),

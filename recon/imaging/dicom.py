@@ -4,14 +4,15 @@ What is meant by each attribute is in DICOM PS3.3, sections C.7.6.3 (pixels), C.
 C.11.1 (modality LUT) and C.7.5.1.1.2 (padding).
 """
 
-import importlib.util
 import io
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from recon.imaging.decoded import Decoded, RefusedError, check_size
+from recon.imaging.dicom_coding import TOOLS, package_of, refuse_cut_off, undecodable, unfinished
 from recon.imaging.dicom_frames import functional_group
 from recon.imaging.image import HOUNSFIELD_RANGE, Array, Grid, Source, ValueRange, integer_grid, robust_range
 
@@ -21,13 +22,6 @@ _FREQUENT = 0.01  # of the pixels
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _LONGEST_INFLATED = 2**31
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
-_DECODER_PACKAGES = {  # by the start of the coding's name
-    "JPEG 2000": "python-gdcm",
-    "High-Throughput": "pylibjpeg-openjpeg with pylibjpeg",
-    "RLE": "python-gdcm",
-    "JPEG": "python-gdcm",
-}
-_MODULES = {"python-gdcm": "gdcm", "pylibjpeg-openjpeg with pylibjpeg": "openjpeg"}
 _LOSSY_METHODS = {
     "1.2.840.10008.1.2.4.50": "ISO_10918_1",
     "1.2.840.10008.1.2.4.51": "ISO_10918_1",
@@ -39,11 +33,18 @@ _LOSSY_METHODS = {
 def decode_dicom(data: bytes, limit: int) -> Decoded:
     """The frames of a DICOM file in units, MONOCHROME1 turned so that high is bright."""
     dataset = _parse(data)
-    keyword = _refuse_what_is_no_image(dataset)
+    keyword = _refuse_what_is_no_image(dataset, data)
     frames, samples = int(dataset.get("NumberOfFrames") or 1), int(dataset.get("SamplesPerPixel") or 1)
     check_size((frames, samples, int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)), limit)
     stored = _stored_pixels(dataset, frames, samples)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    notes = unfinished(dataset, syntax.name) if syntax.is_transfer_syntax and syntax.is_encapsulated else ()
     header, spacing = _header(dataset, keyword), _spacing(dataset)
+    decoded = _decoded(dataset, keyword, stored, header, spacing)
+    return replace(decoded, notes=(*notes, *decoded.notes))
+
+
+def _decoded(dataset: Any, keyword: str, stored: Array, header: Any, spacing: tuple[float, float] | None) -> Decoded:
     if keyword != "PixelData":
         source = Source("dicom", "FHW", str(stored.dtype), header=header)
         return Decoded(stored, source, spacing=spacing)
@@ -124,7 +125,7 @@ def _bound_inflation(data: bytes) -> None:
         raise RefusedError(f"its deflated content exceeds {_LONGEST_INFLATED} bytes, the bound of the memory.")
 
 
-def _refuse_what_is_no_image(dataset: Any) -> str:
+def _refuse_what_is_no_image(dataset: Any, data: bytes) -> str:
     from pydicom.uid import UID_dictionary  # noqa: PLC0415
 
     kind = str(dataset.get("SOPClassUID") or "")
@@ -134,6 +135,7 @@ def _refuse_what_is_no_image(dataset: Any) -> str:
         raise RefusedError(f"it is a DICOM {name}, a mask of labels; expected an image.")
     present = [keyword for keyword in PIXEL_KEYWORDS if keyword in dataset]
     if not present:
+        refuse_cut_off(dataset, data, name)
         raise RefusedError(f"it is a DICOM {name} without pixels; expected an image.")
     return present[0]
 
@@ -144,23 +146,21 @@ def _stored_pixels(dataset: Any, frames: int, samples: int) -> Array:
 
     syntax = dataset.file_meta.TransferSyntaxUID
     name = syntax.name if syntax.is_transfer_syntax else "unknown"
-    package = next((found for start, found in _DECODER_PACKAGES.items() if name.startswith(start)), None)
     try:
         known = get_decoder(syntax)
     except NotImplementedError:
         raise RefusedError(f"its transfer syntax ({name}) is not supported; expected an uncompressed copy.") from None
     if syntax.is_compressed and not known.is_available:
-        raise RefusedError(f"its {name} coding needs the package {package}, which is not installed.")
+        raise RefusedError(
+            f"its {name} coding needs the package {package_of(name)}, which is not installed, or an uncompressed copy "
+            f"made by {TOOLS}."
+        )
     try:
         array = dataset.pixel_array
     except Exception as error:  # the decoders raise what they like
         if not syntax.is_encapsulated:
             raise
-        absent = package is not None and importlib.util.find_spec(_MODULES[package]) is None
-        hint = f", or needs the package {package}" if absent and not name.startswith("RLE") else ""
-        raise RefusedError(
-            f"its {name} coding cannot be decoded ({type(error).__name__}): it is damaged{hint}."
-        ) from None
+        raise undecodable(dataset, name, error) from None
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         array, samples = _narrow(apply_color_lut(array, dataset)[..., :3]), 3
     array = array.reshape((frames, dataset.Rows, dataset.Columns, samples)).transpose(0, 3, 1, 2)

@@ -10,7 +10,7 @@ import numpy as np
 from recon.errors import OutputError
 from recon.imaging import dicom, dicom_new, dicom_write, npy, raster, tiff
 from recon.imaging.atomic import check_output, replacing
-from recon.imaging.content import content, damage, foreign, kind_of, opened, printable, refusals, silence
+from recon.imaging.content import LONGEST_MARK, content, damage, foreign, kind_of, opened, printable, refusals, silence
 from recon.imaging.decoded import MAX_PIXELS, Decoded, RefusedError, check_finite
 from recon.imaging.image import Array, Image, ValueRange, default_range
 
@@ -87,6 +87,17 @@ def read(
         notes=notes,
         source=decoded.source,
     )
+
+
+def check_kind(path: str | Path) -> None:
+    """See that a file is there and of a kind that is read, by its beginning.
+
+    Raises:
+        InputError: It is not, in one sentence.
+    """
+    name = Path(path)
+    with refusals(name), opened(name, KNOWN) as handle:
+        _kind(handle.read(LONGEST_MARK))
 
 
 def write(
@@ -203,9 +214,11 @@ def _encode_raster(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tupl
         low, high, units = image.value_range.low, image.value_range.high, image.units
         notes = (f"Black is {low:g} {units}".rstrip() + f" and white is {high:g} {units}".rstrip() + ".",)
     if jpeg:
-        notes = (*notes, "JPEG keeps an approximation of the pixels.")
+        left_out = ("The opacity does not fit into JPEG and was left out.",) if image.alpha is not None else ()
+        notes = (*notes, *left_out, "JPEG keeps an approximation of the pixels.")
     elif image.alpha is not None:
-        pixels = np.concatenate([pixels, image.alpha.astype(pixels.dtype)], axis=1)
+        alpha = _opacity(image, pixels.dtype)
+        pixels = np.concatenate([_divided(pixels, alpha) if image.source.associated else pixels, alpha], axis=1)
     encode = raster.encode_jpeg if jpeg else raster.encode_png
     for frame, path in zip(pixels, paths, strict=True):
         with guard(path) as temporary:
@@ -213,24 +226,50 @@ def _encode_raster(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tupl
     return clipped, notes
 
 
+def _opacity(image: Image, dtype: "np.dtype[np.unsignedinteger]") -> Array:
+    """The opacity in the type of the file's pixels, of which the largest number is opaque."""
+    assert image.alpha is not None  # noqa: S101  (the caller saw to it)
+    if image.alpha.dtype == dtype:
+        return image.alpha
+    opaque = np.iinfo(image.alpha.dtype).max if image.alpha.dtype.kind in "iu" else 1.0
+    return np.rint(np.clip(image.alpha / opaque, 0, 1) * np.iinfo(dtype).max).astype(dtype)
+
+
+def _divided(pixels: Array, alpha: Array) -> Array:
+    """Colours that were multiplied by the opacity, as PNG has them."""
+    opaque = np.iinfo(pixels.dtype).max
+    share = pixels.astype(np.float64) * opaque / np.maximum(alpha, 1)
+    return np.rint(np.clip(share, 0, opaque)).astype(pixels.dtype)
+
+
 def _encode_tiff(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tuple[int, tuple[str, ...]]:
     inverted = image.source.format == "tiff" and image.grid is not None and image.grid.slope == (-1.0,)
     pixels = _compact(image)
     if inverted and image.grid is not None:
         pixels = image.grid.stored(pixels)[0].astype(pixels.dtype)
+    opacity = ""
     if image.alpha is not None:
         pixels = np.concatenate([pixels, image.alpha.astype(pixels.dtype)], axis=1)
+        opacity = "assocalpha" if image.source.associated else "unassalpha"
     with guard(paths[0]) as temporary:
         array = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
-        tiff.encode_tiff(temporary, array, inverted, image.alpha is not None, image.source.profile, image.spacing)
-    return 0, ()
+        notes = tiff.encode_tiff(
+            temporary, array, inverted, opacity, image.source.profile, image.spacing, image.source.stack
+        )
+    return 0, notes
 
 
 def _encode_npy(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tuple[int, tuple[str, ...]]:
-    layout = image.source.layout if image.source.format in ("npy", "memory") else "HW"
+    own = image.source.format in ("npy", "memory")
+    layout, pixels = image.source.layout if own else "HW", _compact(image)
+    notes: tuple[str, ...] = ()
+    if image.alpha is not None and own and pixels.dtype.kind == image.alpha.dtype.kind:
+        pixels = np.concatenate([pixels, image.alpha.astype(pixels.dtype)], axis=1)
+    elif image.alpha is not None:
+        notes = ("The opacity does not fit into NPY and was left out.",)
     with guard(paths[0]) as temporary:
-        npy.encode_npy(temporary, _compact(image), layout)
-    return 0, ("The opacity does not fit into NPY and was left out.",) if image.alpha is not None else ()
+        npy.encode_npy(temporary, pixels, layout)
+    return 0, notes
 
 
 def _encode_dicom(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tuple[int, tuple[str, ...]]:

@@ -1,15 +1,13 @@
 """An image: pixels with units, the range that maps them to [0, 1], and what is needed to write them back."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from recon.errors import OutputError, UsageError
+from recon.errors import UsageError
 
 Array = NDArray[Any]
 
@@ -108,6 +106,8 @@ class Source:
         dtype: The file's own type of number, in the machine's byte order.
         profile: The ICC colour profile.
         header: The DICOM data set without its pixels. It holds patient data: never printed.
+        associated: Whether colours are multiplied by the opacity, as in TIFF with associated alpha.
+        stack: What the frames of a TIFF are, with their metadata: :class:`recon.imaging.tiff_stack.Stack`.
     """
 
     format: str = "memory"
@@ -115,6 +115,8 @@ class Source:
     dtype: str = "float32"
     profile: bytes | None = field(default=None, repr=False)
     header: Any = field(default=None, repr=False)
+    associated: bool = False
+    stack: Any = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ class Image:
         padding: Where the file says that there is no image, shape as ``pixels``: black for solvers, put back after.
         weights: How much each pixel of a measurement counts, shape as ``pixels``; ``None`` where all count alike.
         notes: What a reader had to say about the file, a sentence each; no patient data.
-        clipped: How many values :meth:`with_tensor` had to clip to what the file can hold.
+        clipped: How many values :func:`recon.imaging.with_tensor` had to clip to what the file can hold.
         source: What the writer of the same format needs.
         slices: Where the frames are in the scan that they were reconstructed from.
     """
@@ -207,64 +209,6 @@ class Image:
     def width(self) -> int:
         """The number of columns."""
         return int(self.pixels.shape[3])
-
-
-def to_tensor(image: Image, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The pixels on the [0, 1] scale, shape (frames, channels, height, width).
-
-    Values outside of the range go outside of [0, 1]. Complex pixels become the complex type of ``dtype``.
-    """
-    kind = np.complex128 if np.iscomplexobj(image.pixels) else np.float64
-    scaled = (image.pixels.astype(kind) - image.value_range.low) / image.value_range.width
-    if image.padding is not None:
-        scaled[image.padding] = 0.0
-    return torch.from_numpy(scaled).to(dtype.to_complex() if np.iscomplexobj(scaled) else dtype)
-
-
-def with_tensor(image: Image, tensor: Tensor, *, floating: bool = False) -> Image:
-    """The image whose pixels are ``tensor``, shape (frames, channels, height, width), taken back to units.
-
-    Integer files keep their type: values are rounded to the nearest that the file can hold, and those
-    beyond are clipped and counted in :attr:`Image.clipped`. In float32 the way there and back is the
-    identity for 8 and 16 bit. Height and width may differ from the image's (then spacing, slices,
-    padding and alpha, which no longer fit, are dropped); frames may differ too.
-
-    Raises:
-        OutputError: the tensor holds values that are not finite, which no file is written with.
-    """
-    if tensor.ndim != 4:
-        raise UsageError(f"with_tensor: the tensor has shape {tuple(tensor.shape)}; expected four axes: {AXES}.")
-    unscaled = tensor.detach().cpu().to(torch.complex128 if tensor.is_complex() else torch.float64).numpy()
-    bad = unscaled.size - int(np.count_nonzero(np.isfinite(unscaled)))
-    if bad:
-        raise OutputError(f"The result has {bad} of {unscaled.size} values that are not finite; it is not written.")
-    values = unscaled * image.value_range.width + image.value_range.low
-    grid, clipped = None if floating else image.grid, 0
-    if np.iscomplexobj(values):
-        pixels, grid = values.astype(np.complex64 if tensor.dtype == torch.complex64 else np.complex128), None
-    elif grid is None:
-        exact = tensor.dtype == torch.float64 or (not floating and image.pixels.dtype.itemsize > 4)
-        pixels = values.astype(np.float64 if exact else np.float32)
-    else:
-        if len(grid.slope) not in (1, len(values)):
-            raise UsageError(
-                f"with_tensor: {len(values)} frames; expected {len(grid.slope)}, each with its own rescale."
-            )
-        stored, clipped = grid.stored(values)
-        pixels = grid.values(stored).astype(image.pixels.dtype)
-    same = pixels.shape[2:] == image.pixels.shape[2:] and len(pixels) == len(image.pixels)
-    if image.padding is not None and pixels.shape == image.pixels.shape:
-        pixels[image.padding] = image.pixels[image.padding]
-    return replace(
-        image,
-        pixels=pixels,
-        grid=grid,
-        alpha=image.alpha if same else None,
-        spacing=image.spacing if same else None,
-        padding=image.padding if same else None,
-        clipped=clipped,
-        slices=image.slices if same else None,
-    )
 
 
 def from_array(

@@ -13,16 +13,27 @@ from recon.imaging.decoded import Decoded, RefusedError, check_size, from_axes, 
 from recon.imaging.image import Array, Source, integer_grid
 
 _LONGEST_TEXT = 10_000  # numpy's own bound for untrusted files
+_CHANNELS = (1, 3, 4)
+SHAPES = "(H, W), (N, H, W), (N, 1, H, W) or (N, 3, H, W), or (H, W, C) or (N, H, W, C) with C = 1, 3 or 4 channels"
+"""What arrays are read."""
+
 LONGEST_HEADER = _LONGEST_TEXT + 12
 """How many bytes may come before the values."""
 
 
 def decode_npy(data: bytes, limit: int) -> Decoded:
-    """Arrays (H, W), (H, W, 3), (N, H, W), (N, H, W, 3), (N, 1, H, W) or (N, 3, H, W) of numbers."""
+    """Arrays of numbers, of the shapes in :data:`SHAPES`; a last axis of 4 is red, green, blue and opacity."""
     header = read_header(data)
     layout = _layout(header.shape)
-    array = read_array(data, header, limit)
-    return Decoded(to_axes(array, layout), Source("npy", layout, str(array.dtype)), integer_grid(array.dtype))
+    pixels = to_axes(read_array(data, header, limit), layout)
+    source, alpha = Source("npy", layout, str(pixels.dtype)), None
+    notes: tuple[str, ...] = ()
+    if pixels.shape[1] == 4:
+        if pixels.dtype.kind not in "iuf":
+            raise RefusedError(f"it holds 4 channels of {pixels.dtype}; expected real numbers, because one is opacity.")
+        pixels, alpha = pixels[:, :3], pixels[:, 3:]
+        notes = ("The four channels of the array were read as red, green, blue and opacity.",)
+    return Decoded(pixels, source, integer_grid(pixels.dtype), alpha, notes=notes)
 
 
 def encode_npy(path: Path, pixels: Array, layout: str) -> None:
@@ -80,23 +91,32 @@ def read_array(data: bytes, header: Header, limit: int) -> Array:
         RefusedError: It declares more than ``limit`` values, or more than are there.
     """
     check_size(header.shape, limit)
-    if len(data) < header.end:
-        there, declared = len(data) - header.start, header.end - header.start
-        raise RefusedError(f"it ends after {there} bytes of {declared}: the file is cut off.")
+    check_length(header, len(data))
     flat = np.frombuffer(data, header.dtype, math.prod(header.shape), header.start)
     return flat.reshape(header.shape, order="F" if header.fortran else "C").astype(header.dtype.newbyteorder("="))
+
+
+def check_length(header: Header, size: int) -> None:
+    """Refuse a file of so many bytes that is shorter than its header says."""
+    if size < header.end:
+        there, declared = size - header.start, header.end - header.start
+        raise RefusedError(f"it ends after {there} bytes of {declared}: the file is cut off.")
 
 
 def _layout(shape: tuple[int, ...]) -> str:
     if len(shape) == 2:
         return "HW"
+    if len(shape) == 3 and shape[2] == 2:
+        raise RefusedError(
+            f"it holds an array of shape {shape}, which may be 2 channels or {shape[0]} images of 2 columns; expected "
+            f"{SHAPES}."
+        )
     if len(shape) == 3:
-        return "HWC" if shape[2] == 3 else "FHW"
+        return "HWC" if shape[2] in _CHANNELS else "FHW"
     if len(shape) == 4 and shape[3] == 3:
         return "FHWC"
     if len(shape) == 4 and shape[1] in (1, 3):
         return "FCHW"
-    raise RefusedError(
-        f"it holds an array of shape {shape}; expected (H, W), (H, W, 3), (N, H, W), (N, H, W, 3), "
-        "(N, 1, H, W) or (N, 3, H, W)."
-    )
+    if len(shape) == 4 and shape[3] in _CHANNELS:
+        return "FHWC"
+    raise RefusedError(f"it holds an array of shape {shape}; expected {SHAPES}.")

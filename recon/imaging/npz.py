@@ -22,6 +22,14 @@ def read_npz(handle: BinaryIO, limit: int) -> tuple[Array, Array | None]:
         return sinogram, None if angles is None else _read(archive, members[angles], limit)
 
 
+def check_npz(handle: BinaryIO) -> None:
+    """Refuse an archive that holds no sinogram, without unpacking it."""
+    with zipfile.ZipFile(handle) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        with archive.open(members[_sinogram(list(members))]) as stream:
+            read_header(stream.read(LONGEST_HEADER))
+
+
 def _sinogram(names: list[str]) -> str:
     others = [name for name in names if name not in ANGLES]
     if SINOGRAM in others:

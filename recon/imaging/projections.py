@@ -1,6 +1,7 @@
 """Measured X-ray projections: files to line integrals with weights and angles."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,14 +14,17 @@ from recon.imaging.content import content, damage, foreign, kind_of, opened, pri
 from recon.imaging.counts import as_frames, line_integrals
 from recon.imaging.decoded import MAX_PIXELS, RefusedError, check_finite, check_size
 from recon.imaging.image import Array
-from recon.imaging.npy import LONGEST_HEADER, read_array, read_header
-from recon.imaging.npz import read_npz
+from recon.imaging.npy import LONGEST_HEADER, check_length, read_array, read_header
+from recon.imaging.npz import check_npz, read_npz
 from recon.imaging.projections_hdf5 import read_hdf5
 from recon.imaging.scan import Rows, Scan, as_stack, check_rows
-from recon.imaging.tiff import decode_tiff
+from recon.imaging.tiff import check_tiff, decode_tiff
 
 KNOWN = "TIFF, NPY, NPZ or HDF5"
 _FIELDS = "TIFF or NPY"
+_UNBOUNDED = 2**62
+"""No bound on what is declared: how much a scan may hold follows from its geometry, and is seen when it is read."""
+
 _OPAQUE = 30.0
 """A line integral of which no detector sees anything: exp(-30) is 1e-13."""
 
@@ -108,6 +112,28 @@ def read_projections(  # noqa: PLR0913  each is an independent choice of the cal
     )
     with _about(name), refusals(name):
         return _from_counts(scan) if _is_counts(scan, counts) else _from_integrals(scan)
+
+
+def check_projections(path: str | Path, *, field: bool = False) -> None:
+    """See that a file may hold projections, or a flat or dark field, by its beginning and by what it declares.
+
+    Raises:
+        InputError: It cannot, in one sentence.
+    """
+    name, expected = Path(path), _FIELDS if field else KNOWN
+    with _about(name), refusals(name), opened(name, expected) as handle:
+        head = handle.read(LONGEST_HEADER)
+        handle.seek(0)
+        kind = kind_of(head)
+        if kind not in (("tiff", "npy") if field else ("tiff", "npy", "npz", "hdf5")):
+            raise foreign(head, expected)
+        with silence(), damage(kind):
+            if kind == "npy":
+                check_length(read_header(head), os.fstat(handle.fileno()).st_size)
+            elif kind == "npz":
+                check_npz(handle)
+            elif kind == "tiff":
+                check_tiff(content(handle), _UNBOUNDED)
 
 
 def _scan(path: Path, dataset: str | None, rows: Rows | None, panel: bool, limit: int) -> Scan:

@@ -429,7 +429,7 @@ def _condat_vu(pair: Pair, prior: Prior, stepsize: float | None, weight: float |
         )
     dual = operators.properties_of(split.operator)
     # the dual step that the theorem leaves: 1/s - t ||L||^2 >= ||A||^2 / 2, kept off the edge for the rounding
-    t = INSIDE * max(1 / s - 1 / limit, 0.0) / from_above(dual.norm).value ** 2
+    t = _dual_step(INSIDE * max(1 / s - 1 / limit, 0.0), dual)
     primal, dual_resolvent = prior.constraint or priors.identity(), split.conjugate_resolvent(t)
     certificate = proofs.certify_condat_vu(
         pair.properties, primal.properties, dual, dual_resolvent.properties, s, t,
@@ -451,7 +451,7 @@ def _primal_dual(pair: Pair, prior: Prior, stepsize: float | None, weight: float
         balanced = SMOOTH_BALANCE / prior.smooth.lipschitz.value
     s = _near(stepsize, min(max(balanced, 1 / size**2), 100 / size**2), "condat_vu")
     dual = operators.properties_of(split.operator)
-    t = INSIDE / (s * from_above(dual.norm).value ** 2)
+    t = _dual_step(INSIDE / s, dual)
     dual_resolvent = split.conjugate_resolvent(t)
     certificate = proofs.certify_condat_vu(
         None, _data_resolvent(pair), dual, dual_resolvent.properties, s, t, r,
@@ -524,6 +524,12 @@ def _all_split(
         "condat_vu", s, t, None, certificate,
         lambda y: solvers.condat_vu(None, primal, together, dual_resolvent(y), s, t, r), r,
     )  # fmt: skip
+
+
+def _dual_step(room: float, dual: OperatorProperties) -> float:
+    """The dual step t with ``t ||L||^2 = room``; where L is zero, as the differences of a single pixel, any will do."""
+    size = from_above(dual.norm).value
+    return room / size**2 if size > 0 else 1.0
 
 
 def _near(asked: float | None, own: float, method: str) -> float:

@@ -7,18 +7,19 @@ and gives an :class:`OperatorFamily`, from which the operator is built for each 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from recon import imaging, operators
+from recon import operators
 from recon.errors import ConsistencyError, InputError, UsageError
 from recon.operators.tomography import Geometry, Tomography, geometry_warnings, read_geometry
 from recon.pipeline import options
 from recon.pipeline.device import Say
 from recon.pipeline.kspace import off_centre_warning
+from recon.pipeline.planes import read_mask, read_plane
 from recon.pipeline.python_specs import guarded_operator, load_callable
 from recon.pipeline.spec import Spec, unknown_name
 from recon.types import LinearOperator
@@ -141,7 +142,7 @@ def _parametric_psf(spec: Spec, kind: str) -> Tensor:
 
 def _psf_from_file(spec: Spec, say: Say) -> Tensor:
     path = options.file(spec, "psf")
-    plane = _plane(path, "PSF")
+    plane = read_plane(path, "PSF")
     psf = torch.from_numpy(plane.astype(np.float64))
     given = torch.float32 if plane.dtype.kind == "f" and plane.dtype.itemsize <= 4 else psf.dtype
     total, negative = float(psf.sum()), int((psf < 0).sum())
@@ -160,24 +161,24 @@ def _psf_from_file(spec: Spec, say: Say) -> Tensor:
 
 
 def _inpaint(spec: Spec, say: Say) -> OperatorFamily:
-    mask, path = _mask(spec)
+    mask, path = _mask(spec, say)
     return _at_one_size(spec, operators.Inpainting(mask), mask.shape, path)
 
 
 def _mri(spec: Spec, say: Say) -> OperatorFamily:
-    mask, path = _mask(spec)
+    mask, path = _mask(spec, say)
     if warning := off_centre_warning(mask):
         say(f"{path.name}: {warning}")
     return _at_one_size(spec, operators.CartesianMRI(mask), mask.shape, path, is_complex=True)
 
 
-def _mask(spec: Spec) -> tuple[Tensor, Path]:
+def _mask(spec: Spec, say: Say) -> tuple[Tensor, Path]:
     options.expect_keys(spec, ("mask",))
     path = options.file(spec, "mask")
-    mask = torch.from_numpy(_plane(path, "mask") != 0)
-    if not bool(mask.any()):
-        raise InputError(f"{path}: the mask is zero everywhere; expected at least one pixel that is measured.")
-    return mask, path
+    mask, remark = read_mask(path)
+    if remark:
+        say(f"{path}: {remark}")
+    return torch.from_numpy(mask), path
 
 
 def _at_one_size(
@@ -198,19 +199,6 @@ def _at_one_size(
         return operator
 
     return OperatorFamily(spec, on, check, (mask,), is_complex, (sides[0], sides[1]), is_masked=True)
-
-
-def _plane(path: Path, what: str) -> "np.ndarray[tuple[int, int], np.dtype[Any]]":
-    """The single grey plane of a PSF or a mask."""
-    pixels = imaging.read(path).pixels
-    if pixels.shape[0] != 1:
-        raise InputError(f"{path}: the {what} has {pixels.shape[0]} frames; expected a single one.")
-    if pixels.shape[1] != 1 and bool((pixels != pixels[:, :1]).any()):
-        raise InputError(f"{path}: the {what} is a colour image; expected a single channel of grey values.")
-    if np.iscomplexobj(pixels):
-        raise InputError(f"{path}: the {what} is complex; expected real numbers.")
-    plane: np.ndarray[tuple[int, int], np.dtype[Any]] = pixels[0, 0]
-    return plane
 
 
 def _downsample(spec: Spec, say: Say) -> OperatorFamily:

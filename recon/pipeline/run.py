@@ -149,14 +149,15 @@ class Run:
     document: dict[str, object]
 
 
-def read_image(path: Path, config: SolveConfig, say: Say) -> Image:
+def read_image(path: Path, config: SolveConfig, say: Say, found: Image | None = None) -> Image:
     """The image in a file, in the range that was asked for; what its reader had to say is passed on.
 
-    Of projections it is the line integrals, as :func:`recon.pipeline.scan.read_scan` gives them.
+    Of projections it is the line integrals, as :func:`recon.pipeline.scan.read_scan` gives them. ``found`` is what
+    :func:`recon.pipeline.inputs.read_first` has read already.
     """
     if config.operator.name == "ct":
         return read_scan(path, config, scanned(config.operator), say)
-    image = imaging.read(path, value_range=config.range)
+    image = found or imaging.read(path, value_range=config.range)
     for note in image.notes:
         say(f"{path.name}: {note}")
     return image

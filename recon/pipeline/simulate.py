@@ -1,6 +1,5 @@
 """From a clean image to a measurement of it, with a sidecar that says how it was made."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +9,17 @@ import torch
 from torch import Tensor
 
 from recon import imaging
-from recon.errors import ConsistencyError, InputError, OutputError, UsageError
+from recon.errors import ConsistencyError, OutputError, UsageError
 from recon.imaging import Image, Source, ValueRange, to_tensor
 from recon.operators.tomography import Geometry
 from recon.pipeline.config import Noise, relocate
 from recon.pipeline.device import Say
 from recon.pipeline.operator_specs import OperatorFamily
 from recon.pipeline.problem import on_unit_scale
-from recon.pipeline.record import SCHEMA, input_file, versions, write_record
+from recon.pipeline.record import input_file, versions, write_record
 from recon.pipeline.scan import as_frames, as_items, remark_on_water
-from recon.pipeline.spec import parse_spec
+from recon.pipeline.sidecar import sidecar_path
 from recon.types import LinearOperator
-
-SUFFIX = ".simulate.json"
 
 _UNLIKE = 0.01
 """By how much the pixels of an image may differ from those of a geometry before it is said."""
@@ -45,11 +42,6 @@ class Simulation:
     seed: int = 0
     water: float | None = None
     photons: float | None = None
-
-
-def sidecar_path(output: Path) -> Path:
-    """Where the sidecar of a measurement lies."""
-    return output.with_name(output.name + SUFFIX)
 
 
 def measure(operator: LinearOperator, clean: Tensor, sigma: float, seed: int, masked: bool) -> Tensor:
@@ -169,6 +161,7 @@ def simulate_files(
         "seed": simulation.seed,
         **_scale(simulation, image),
         "clean": _one_or_all([input_file("clean", path, private).to_json(folder) for path in clean]),
+        "operator_files": [input_file("operator", path).to_json(folder) for path in simulation.family.files],
         "outputs": [{"path": path.name, "sha256": input_file("output", path).sha256} for path in written.paths],
         "versions": versions(),
     }
@@ -202,22 +195,3 @@ def _scale(simulation: Simulation, image: Image) -> dict[str, object]:
     if simulation.family.geometry is None:
         return {"range": [image.value_range.low, image.value_range.high]}
     return {"range": None, "water": simulation.water, "photons": simulation.photons}
-
-
-def sidecar_values(measurement: Path) -> dict[str, object]:
-    """The operator, the noise and the range that a measurement was simulated with.
-
-    Raises:
-        InputError: The sidecar is missing or damaged.
-    """
-    path = sidecar_path(measurement)
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document["schema"] != SCHEMA:
-            raise ValueError(f"schema {document['schema']!r}")
-        operator = parse_spec(document["operator"], "operator", str(path.parent))
-        noise = None if document.get("photons") else document["noise"]
-        projected = {key: document[key] for key in ("water", "photons") if document.get(key) is not None}
-        return {"operator": operator, "noise": noise, "range": document["range"], **projected}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: the sidecar of the measurement is damaged ({error}).") from error

@@ -366,6 +366,44 @@ def test_a_sidecar_speaks_for_the_operator_and_the_noise(run, photo: Path) -> No
     assert "taken from y.png.simulate.json: operator blur:box=3, noise 0.02" in outcome.err
 
 
+def test_a_sidecar_of_another_file_is_not_believed(run, photo: Path) -> None:
+    for name, width in (("y.png", 3), ("z.png", 5)):
+        run("simulate", photo, "-o", name, "--operator", f"blur:box={width}", "--noise", "0.02")
+    Path("y.png").write_bytes(Path("z.png").read_bytes())
+    refused = run("solve", "y.png", "-o", "x.png")
+    assert refused.code == 4
+    assert "y.png: its SHA-256 is " in refused.err
+    assert "expected the file that was simulated, or --operator" in refused.err
+    assert not Path("x.png").exists()
+    told = run("solve", "y.png", "-o", "x.png", "--operator", "blur:box=5", "--noise", "0.02")
+    assert told.code == 0, told.err
+
+
+def test_a_measurement_may_be_renamed_with_its_sidecar(run, photo: Path) -> None:
+    run("simulate", photo, "-o", "y.png", "--operator", "blur:box=3", "--noise", "0.02")
+    Path("y.png").rename("w.png")
+    Path("y.png.simulate.json").rename("w.png.simulate.json")
+    assert run("solve", "w.png", "-o", "x.png").code == 0
+
+
+def test_an_operator_whose_file_has_changed_is_not_taken_from_a_sidecar(run, photo: Path, kernel: Path) -> None:
+    run("simulate", photo, "-o", "y.png", "--operator", "blur:psf=kernel.npy", "--noise", "0.02")
+    np.save(kernel, np.ones((3, 3)))
+    refused = run("solve", "y.png", "-o", "x.png")
+    assert refused.code == 4
+    assert "kernel.npy: the operator's file has changed since y.png.simulate.json was written" in refused.err
+
+
+@pytest.mark.parametrize("change", [{"outputs": None}, {"outputs": [{}]}, {"outputs": []}, {"operator_files": [3]}])
+def test_a_sidecar_without_a_hash_is_not_believed(run, photo: Path, change: dict[str, object]) -> None:
+    run("simulate", photo, "-o", "y.png", "--operator", "blur:box=3", "--noise", "0.02")
+    sidecar = Path("y.png.simulate.json")
+    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | change))
+    refused = run("solve", "y.png", "-o", "x.png")
+    assert refused.code in {3, 4}
+    assert refused.err.count("\n") == 1
+
+
 def test_a_surrogate_is_certified_only_with_its_shift(run, photo: Path) -> None:
     run("simulate", photo, "-o", "y.png", "--operator", "blur:box=5", "--noise", "0.001")
     pair = ("solve", "y.png", "-o", "x.png", "--operator", "blur:box=5", "--surrogate", "blur:box=9")

@@ -1,12 +1,16 @@
 import csv
 import hashlib
+import importlib.util
+import io
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pydicom
 import pytest
 import torch
 from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate, generate_frames
 
 from recon.errors import InputError
 from recon.imaging import Image, ValueRange, read, to_tensor, with_tensor
@@ -190,3 +194,49 @@ def test_noise_below_air_is_no_padding(tmp_path: Path) -> None:
     data.PixelData = pixels.astype(np.int16).tobytes()
     data.save_as(tmp_path / "noisy.dcm")
     assert read(tmp_path / "noisy.dcm").padding is None
+
+
+CODED = ["MR_small_RLE.dcm", "MR_small_jp2klossless.dcm", "JPEG2000.dcm", "SC_rgb_rle_2frame.dcm", "JPGExtended.dcm"]
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.7, 0.9])
+@pytest.mark.parametrize("name", CODED)
+def test_coded_pixels_that_are_cut_off_are_called_so(tmp_path: Path, name: str, kept: float) -> None:
+    data = Path(str(get_testdata_file(name))).read_bytes()
+    (tmp_path / "a.dcm").write_bytes(data[: int(kept * len(data))])
+    with pytest.raises(InputError, match="cut off"):
+        read(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize("name", ["MR_small_jp2klossless.dcm", "JPEG2000.dcm", "JPGExtended.dcm"])
+def test_a_coded_stream_that_is_cut_off_within_a_whole_file_is_called_so(tmp_path: Path, name: str) -> None:
+    dataset = pydicom.dcmread(str(get_testdata_file(name)))
+    (frame,) = generate_frames(dataset.PixelData, number_of_frames=1)
+    dataset.PixelData = encapsulate([frame[: len(frame) // 3 * 2]])
+    dataset.save_as(tmp_path / "a.dcm")
+    with pytest.raises(InputError, match=r"cut off within its pixels.* without its end mark"):
+        read(tmp_path / "a.dcm")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gdcm") is not None, reason="gdcm decodes it")
+@pytest.mark.parametrize("name", ["JPGExtended.dcm", "JPEG-lossy.dcm"])
+def test_jpeg_of_12_bits_is_named_with_what_converts_it(name: str) -> None:
+    with pytest.raises(InputError, match=r"12 bits a sample, .* python-gdcm, .*'gdcmconv --raw' .*'dcmdjpeg'"):
+        read(str(get_testdata_file(name)))
+
+
+def test_plain_jpeg_that_is_not_common_is_named_with_what_converts_it(tmp_path: Path) -> None:
+    dataset = pydicom.dcmread(str(get_testdata_file("JPGExtended.dcm")))
+    (frame,) = generate_frames(dataset.PixelData, number_of_frames=1)
+    (tmp_path / "a.jpg").write_bytes(frame)
+    with pytest.raises(InputError, match=r"it is JPEG with 12 bits a sample; expected JPEG with 8 bits .*'djpeg -pnm'"):
+        read(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(("code", "said"), [(0xC3, "lossless JPEG"), (0xC9, "arithmetic JPEG"), (0xF7, "JPEG-LS")])
+def test_other_codings_of_jpeg_are_named(tmp_path: Path, code: int, said: str) -> None:
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(np.zeros((8, 8), np.uint8)).save(buffer, "JPEG")
+    (tmp_path / "a.jpg").write_bytes(buffer.getvalue().replace(b"\xff\xc0", bytes([0xFF, code])))
+    with pytest.raises(InputError, match=f"it is {said} with 8 bits"):
+        read(tmp_path / "a.jpg")

@@ -145,3 +145,13 @@ def test_an_uncompressed_tiff_that_is_cut_off_is_refused(tmp_path: Path) -> None
     data = (tmp_path / "a.tif").read_bytes()
     (tmp_path / "a.tif").write_bytes(data[:-1000])
     refused(tmp_path / "a.tif", "beyond the end of the file")
+
+
+@pytest.mark.parametrize("rows", [65, 2**16, 2**20])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_tiff_that_declares_more_rows_than_it_has_is_refused(tmp_path: Path, rows: int, compression: str) -> None:
+    """tifffile fills in zeros for strips that are not there."""
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((64, 7), np.uint8), rowsperstrip=8, compression=compression)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as opened:
+        opened.pages[0].tags["ImageLength"].overwrite(rows, dtype="I")
+    refused(tmp_path / "a.tif", "it has 8 of the .* strips or tiles that its size needs")
