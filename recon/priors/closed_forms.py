@@ -58,8 +58,9 @@ def box(low: float = 0.0, high: float = 1.0) -> Resolvent:
         Evidence.PROVED,
         "a convex quadratic that is bounded below attains its minimum on a polyhedron (Frank, Wolfe 1956)",
     )
-    bounded = BOUNDED if math.isfinite(low) and math.isfinite(high) else None
-    return proximity_operator(project, name, attains=attains, bounded=bounded, scale_free=BOX_CONE)
+    finite = math.isfinite(low) and math.isfinite(high)
+    bounded, values = (BOUNDED, (low, high)) if finite else (None, None)
+    return proximity_operator(project, name, attains=attains, bounded=bounded, scale_free=BOX_CONE, values=values)
 
 
 def tikhonov(weight: float) -> Resolvent:
@@ -127,8 +128,9 @@ def l2_ball(center: Tensor, radius: float) -> Resolvent:
                 "same shape, or a center with a batch of one."
             )
         offset = x - center.to(x)
-        square = torch.view_as_real(offset).square() if offset.is_complex() else offset.square()
-        distance = square.flatten(1).sum(1).sqrt().view(-1, *[1] * (x.ndim - 1))
+        parts = torch.view_as_real(offset) if offset.is_complex() else offset  # squares in double do not underflow
+        exact = parts.flatten(1).double().square().sum(1).sqrt().to(parts.dtype)
+        distance = exact.view(-1, *[1] * (x.ndim - 1))
         inside = distance <= radius
         shrunk = center.to(x) + offset * (radius / distance.masked_fill(inside, 1))
         return torch.where(inside, x, shrunk)
