@@ -150,7 +150,8 @@ class Image:
         grid: The values that the file's integers can hold; ``None`` for floating point.
         alpha: The opacity, shape (frames, 1, height, width), kept aside and put back.
         spacing: The distance of rows and of columns in mm.
-        padding: Where the file says that there is no image, shape as ``pixels``: black for solvers, put back after.
+        padding: Where the file says that there is no image, shape as ``pixels``: for solvers black of the default
+            range, put back after.
         weights: How much each pixel of a measurement counts, shape as ``pixels``; ``None`` where all count alike.
         notes: What a reader had to say about the file, a sentence each; no patient data.
         clipped: How many values :func:`recon.imaging.with_tensor` had to clip to what the file can hold.

@@ -7,19 +7,26 @@ import torch
 from torch import Tensor
 
 from recon.errors import OutputError, UsageError
-from recon.imaging.image import AXES, Image
+from recon.imaging.image import AXES, Array, Image, default_range
 
 
 def to_tensor(image: Image, dtype: torch.dtype = torch.float32) -> Tensor:
     """The pixels on the [0, 1] scale, shape (frames, channels, height, width).
 
-    Values outside of the range go outside of [0, 1]. Complex pixels become the complex type of ``dtype``.
+    Values outside of the range go outside of [0, 1]. Padding is black of the default range.
+    Complex pixels become the complex type of ``dtype``.
     """
     kind = np.complex128 if np.iscomplexobj(image.pixels) else np.float64
     scaled = (image.pixels.astype(kind) - image.value_range.low) / image.value_range.width
     if image.padding is not None:
-        scaled[image.padding] = 0.0
+        scaled[image.padding] = (_black(image, image.padding) - image.value_range.low) / image.value_range.width
     return torch.from_numpy(scaled).to(dtype.to_complex() if np.iscomplexobj(scaled) else dtype)
+
+
+def _black(image: Image, padding: Array) -> float:
+    """What padding is taken for: the low end of the default range, whatever range is asked for."""
+    seen = image.pixels[~padding]
+    return default_range(seen, image.units).low if seen.size else image.value_range.low
 
 
 def with_tensor(image: Image, tensor: Tensor, *, floating: bool = False) -> Image:

@@ -18,7 +18,7 @@ from recon.operators.deepinv_bridge import to_deepinv
 from recon.operators.downsampling import Downsampling
 from recon.operators.identity import Identity
 from recon.operators.inpainting import Inpainting
-from recon.operators.least_squares import LeastSquares
+from recon.operators.least_squares import DataResolvent, LeastSquares
 from recon.operators.linear_iteration import LinearIteration, linear_iteration_of
 from recon.operators.matrix import Matrix, from_matrix, to_matrix
 from recon.operators.mismatch import Mismatch, mismatch_of, residual_norm, shift_for
@@ -36,6 +36,7 @@ __all__ = [
     "CharacterisedOperator",
     "CircularBlur",
     "Composition",
+    "DataResolvent",
     "Detector",
     "Downsampling",
     "Geometry",

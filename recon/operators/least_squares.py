@@ -67,7 +67,7 @@ class LeastSquares:
         self._refuse_surrogate("value")
         return (_squared_norm(self.residual(x)) + self.shift * _squared_norm(x)) / 2
 
-    def resolvent(self, stepsize: float) -> Map:
+    def resolvent(self, stepsize: float) -> "DataResolvent":
         """The map ``z -> (Id + s A^T A)^-1 (z + s A^T y)``, in closed form.
 
         Raises:
@@ -79,7 +79,7 @@ class LeastSquares:
                 f"LeastSquares.resolvent: {type(self.operator).__name__} with shift={self.shift:g} has no closed form; "
                 "use a solver that takes the gradient instead, such as forward_backward."
             )
-        return self.operator.data_resolvent(self.measurement, stepsize)
+        return DataResolvent(self.operator.data_resolvent(self.measurement, stepsize), self)
 
     def _refuse_surrogate(self, what: str) -> None:
         if self.surrogate is not None:
@@ -87,6 +87,22 @@ class LeastSquares:
                 f"LeastSquares.{what}: the map K(Ax - y) with a surrogate K is the gradient of no function; "
                 "expected surrogate=None."
             )
+
+
+@dataclass(frozen=True)
+class DataResolvent:
+    """The resolvent of a data term.
+
+    Attributes:
+        apply: The map, image to image.
+        data: The data term.
+    """
+
+    apply: Map
+    data: LeastSquares
+
+    def __call__(self, z: Tensor) -> Tensor:
+        return self.apply(z)
 
 
 def _squared_norm(x: Tensor) -> Tensor:

@@ -35,6 +35,8 @@ from recon.types import LinearOperator
 
 Pixels = NDArray[np.float64]
 
+UNIT = ValueRange(0.0, 1.0)
+
 SMALLEST = 7
 """Pixels along a side of SSIM's window: a smaller image has none."""
 
@@ -130,14 +132,16 @@ def _score(  # noqa: PLR0913, PLR0917  internal: the parts of one loop
     sizes, levels = (*y.shape[-2:], *clean.shape[-2:]), (clean.shape[1], stated.noise)
     alike = earlier.get(sizes)
     as_noisy = None if stated.noise is None else earlier.get(levels)  # an estimate is another one for each image
+    measured = as_image(y, image.value_range if family.geometry is None else UNIT)
     pair, hardest = alike.pair if alike else None, as_noisy.hardest if as_noisy else None
-    plan = earlier[sizes] = earlier[levels] = make_plan(stated, as_image(y), say, pair, hardest)
+    plan = earlier[sizes] = earlier[levels] = make_plan(stated, measured, say, pair, hardest)
     result = execute(plan, watch)
     with torch.no_grad():
         naive = _naive(operator, y, family, clean)
+        found = plan.problem.scale.undo(result.solution.x).cpu()
     return Score(
         _label(file, number), str(config.operator),
-        *figures(_seen(result.solution.x.cpu(), y, family), _seen(clean, y, family)),
+        *figures(_seen(found, y, family), _seen(clean, y, family)),
         _psnr(_seen(naive, y, family), _seen(clean, y, family)),
         result.status.value, result.steps, result.seconds,
     )  # fmt: skip
@@ -166,9 +170,16 @@ def simulated(
     return clean, y, stated
 
 
-def as_image(measurement: Tensor) -> Image:
-    """A measurement on the [0, 1] scale as an image, without rounding."""
-    return from_array(measurement.numpy(), value_range=ValueRange(0.0, 1.0))
+def as_image(measurement: Tensor, value_range: ValueRange = UNIT) -> Image:
+    """A measurement on the [0, 1] scale as an image, without rounding.
+
+    Args:
+        measurement: (frames, channels, height, width).
+        value_range: Of the clean image: one in HU is taken back to HU, in which a prior may have been made.
+    """
+    if value_range.units != "HU" or measurement.is_complex():
+        return from_array(measurement.numpy(), value_range=UNIT)
+    return from_array(measurement.double().numpy() * value_range.width + value_range.low, value_range=value_range)
 
 
 def _naive(operator: LinearOperator, y: Tensor, family: OperatorFamily, clean: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from recon.pipeline.config import DIRECT_METHODS, SolveConfig
 from recon.pipeline.device import Say
 from recon.pipeline.direct import direct_method
 from recon.pipeline.method import Method, Pair, choose_method, dual_size, examine
-from recon.pipeline.problem import Problem, build_problem
+from recon.pipeline.problem import Problem, back_projection, build_problem, in_units
 from recon.pipeline.refutation import attack, believed
 from recon.pipeline.room import volume_bytes
 from recon.priors import Prior, Resolvent
@@ -87,6 +87,7 @@ class Plan:
             "tolerance": self.tolerance,
             "shift": 0.0 if self.pair.mismatch is None else self.pair.mismatch.shift,
             "noise": problem.noise,
+            "noise_in_units": None if problem.noise is None else problem.noise * problem.image.value_range.width,
             "range": {"low": value_range.low, "high": value_range.high, "units": value_range.units},
             "measurement_shape": list(problem.measurement.shape),
             "image_shape": list(problem.image_shape),
@@ -109,7 +110,7 @@ class Plan:
             ("  adjoint", self._adjoint()),
             *self._mismatch_lines(),
             ("prior", str(problem.prior.spec)),
-            ("noise", "not needed" if problem.noise is None else f"{problem.noise:.4g} of the range"),
+            ("noise", "not needed" if problem.noise is None else in_units(problem.noise, problem.image)),
             ("method", f"{method.name}, {self._effort()}"),
             ("  step size", self._steps()),
             ("device", str(problem.device)),
@@ -201,7 +202,7 @@ def _method(problem: Problem, pair: Pair, hardest: Measured | None, say: Say) ->
     prior, rounding = _measured(problem, pair, known if hardest is None else believed(known, hardest))
     method = choose_method(
         pair, prior, config.method, config.stepsize,
-        weight=problem.prior.weight, noise=problem.noise, like=problem.images, matched=problem.prior.stepsize,
+        weight=problem.relative_weight, noise=problem.noise, like=problem.images, matched=problem.prior.stepsize,
     ).remarked(problem.prior.remarks)  # fmt: skip
     if not rounding:
         return method
@@ -213,18 +214,12 @@ def _method(problem: Problem, pair: Pair, hardest: Measured | None, say: Say) ->
     return replace(method, tolerance=max(method.tolerance, rounding), rounding=rounding)
 
 
-@torch.no_grad()
 def starting_image(problem: Problem, pair: Pair) -> Tensor:
     """The problem's own start, or the back-projection K y, scaled for each frame so that it measures nearest to y."""
     if problem.start is not None:
         return problem.start
-    operator, y = pair.operator, problem.measurement
-    back = operator.A_adjoint if pair.surrogate is None else pair.surrogate.A_adjoint
-    x = back(y)
-    measured = operator.A(x).flatten(1)
-    along = (measured.conj() * y.flatten(1)).sum(1).real
-    size = measured.abs().square().sum(1).clamp(min=torch.finfo(along.dtype).tiny)
-    return x * (along / size).view(-1, *[1] * (x.ndim - 1))
+    back = None if pair.surrogate is None else pair.surrogate.A_adjoint
+    return back_projection(pair.operator, problem.measurement, back)
 
 
 def scale_of(start: Tensor) -> list[float]:

@@ -16,7 +16,7 @@ from recon.pipeline import options
 from recon.pipeline.python_specs import guarded_map, load_callable
 from recon.pipeline.spec import Spec, unknown_name
 from recon.pipeline.stated import stated_prior, stated_properties
-from recon.pipeline.weights import IN_VOLUMES, projected_weight, tv_weight, wavelet_weight
+from recon.pipeline.weights import IN_VOLUMES, Matched, projected_weight, scale_of, tv_weight, wavelet_weight
 from recon.priors import Prior, Resolvent, ResolventProperties
 from recon.priors.total_variation import FLAT
 from recon.types import Map
@@ -67,7 +67,7 @@ class Setting:
     """What a prior is matched to.
 
     Attributes:
-        noise: The standard deviation of the noise on the [0, 1] scale; ``None`` where it is not known.
+        noise: The standard deviation of the noise on the scale of the problem; ``None`` where it is not known.
         channels: Of the images; ``None`` where any will do.
         blurs: Whether the operator mixes pixels rather than sampling them.
         image_shape: (height, width), or (slices, height, width); ``None`` where it is not known.
@@ -76,6 +76,7 @@ class Setting:
         step_noise: The standard deviation of the noise that a step along the gradient of the data leaves in a pixel;
             ``None`` where the pixels themselves are measured, or the noise is not known.
         unit_noise: The same for a step size of 1, where any converges and none was asked for; else ``None``.
+        contrast: Of the image; ``None`` where it is not known, and taken for that of a photograph.
     """
 
     noise: float | None = None
@@ -86,6 +87,14 @@ class Setting:
     spacing: tuple[float, ...] = FLAT
     step_noise: float | None = None
     unit_noise: float | None = None
+    contrast: float | None = None
+
+    @property
+    def scale(self) -> float:
+        """S of :mod:`recon.pipeline.weights`."""
+        return (
+            1.0 if self.contrast is None else scale_of(self.contrast, (self.noise or 0.0) / (self.column_norm or 1.0))
+        )
 
 
 def read_prior(spec: Spec, setting: Setting = Setting()) -> ChosenPrior:
@@ -156,6 +165,12 @@ def needs_noise(spec: Spec) -> bool:
     return kind is not None and bool(kind.matched) and kind.matched not in spec.options
 
 
+def has_weight(spec: Spec) -> bool:
+    """Whether the prior has a weight in units of the grey values that may be matched to the noise."""
+    _, kind = _kind(spec)
+    return kind is not None and kind.matched == "weight"
+
+
 def _none(spec: Spec, setting: Setting) -> ChosenPrior:
     options.expect_keys(spec, ())
     return ChosenPrior(spec, priors.no_prior())
@@ -203,16 +218,16 @@ def _wavelet(spec: Spec, setting: Setting) -> ChosenPrior:
     return ChosenPrior(spec, priors.wavelet_prior(weight, wavelet, levels, shifts))
 
 
-def _weight(spec: Spec, setting: Setting, matched: Callable[[float, bool], float]) -> tuple[Spec, float]:
+def _weight(spec: Spec, setting: Setting, matched: Matched) -> tuple[Spec, float]:
     if "weight" in spec.options:
         return spec, options.number(spec, "weight", low=0, high=1e6)
     if setting.noise is None:
         raise UsageError(
             f"{spec}: neither a weight nor a noise level is given; expected {spec.name}:weight=W or --noise SIGMA."
         )
-    found = matched(setting.noise, setting.blurs)
+    found = matched(setting.noise, setting.blurs, setting.scale)
     if setting.column_norm is not None:
-        found = projected_weight(setting.noise, setting.column_norm, matched)
+        found = projected_weight(setting.noise, setting.column_norm, matched, setting.scale)
     if len(setting.spacing) > len(FLAT) and matched is tv_weight:
         found *= IN_VOLUMES
     weight = float(f"{found:.3g}")  # so that the record's text gives the very same weight

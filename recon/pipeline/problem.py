@@ -11,23 +11,37 @@ from torch import Tensor
 from recon import operators
 from recon.catalogue import folders
 from recon.errors import ConsistencyError, UsageError
-from recon.imaging import Image, to_tensor
-from recon.operators import Identity
+from recon.imaging import Image, ValueRange, to_tensor
+from recon.imaging.image import robust_range
+from recon.operators import Identity, Inpainting
 from recon.operators.base import HasDataResolvent
 from recon.operators.tomography import Geometry, Tomography, WeightedTomography
 from recon.pipeline import scan
 from recon.pipeline.config import DIRECT_METHODS, Noise, SolveConfig
+from recon.pipeline.contrast import contrast, spread
 from recon.pipeline.device import Say, choose_device, choose_processor
 from recon.pipeline.matching import longest_step, mean_column
 from recon.pipeline.operator_specs import OperatorFamily, Shape, read_operator
-from recon.pipeline.prior_specs import ChosenPrior, Setting, is_single, needs_noise, read_prior, require_complex
+from recon.pipeline.prior_specs import (
+    ChosenPrior,
+    Setting,
+    has_weight,
+    is_single,
+    needs_noise,
+    read_prior,
+    require_complex,
+)
 from recon.pipeline.room import require_memory
+from recon.pipeline.scale import SAME, Scale, as_complex, black_seen, solved_image
 from recon.pipeline.spec import Spec
 from recon.pipeline.surrogate_specs import read_surrogate
-from recon.types import LinearOperator
+from recon.types import LinearOperator, Map
 
 DEFAULT_PRIOR = Spec("tv")
 """Where no packaged model fits."""
+
+SPREAD = 0.17
+"""The standard deviation of a photograph on [0, 1]: the geometric mean of crops of the validation list."""
 
 _LOOKED_AT = 32
 """Sinograms, or views of a panel, whose noise is looked at."""
@@ -39,13 +53,17 @@ _IMPLAUSIBLE, _FAR = 0.5, 8.0
 """A stated noise level that is remarked on: of the range, and by how much the estimate exceeds it."""
 
 
+_MISFITS = (RuntimeError, ValueError, TypeError, IndexError)
+"""What an operator may raise on images or measurements of another size."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """What is to be solved, on the [0, 1] scale and on its device.
 
     Attributes:
         config: What was asked for.
-        image: The measurement as it was read, with its units.
+        image: The measurement as it was read, with its units and the range that becomes [0, 1].
         measurement: The same as a tensor, (frames, channels, height, width); of a cone (1, 1, views, panel rows, panel
             columns).
         family: Where the operator comes from.
@@ -58,6 +76,9 @@ class Problem:
         device: Where it is solved.
         template: An image of the result's size and units, by which it is written: the measurement, but for projections.
         start: Where to begin; ``None``: at the scaled back-projection.
+        scale: From the scale on which the user's numbers are to that of the problem.
+        shown: The range that a picture of the result shows.
+        spread: The standard deviation of the image, about; 0 where nothing depends on it.
     """
 
     config: SolveConfig
@@ -73,6 +94,15 @@ class Problem:
     device: torch.device
     template: Image
     start: Tensor | None = None
+    scale: Scale = SAME
+    shown: ValueRange | None = None
+    spread: float = 0.0
+
+    @property
+    def relative_weight(self) -> float | None:
+        """The weight of the prior on an image whose spread is that of a photograph on [0, 1]: step sizes follow it."""
+        weight = self.prior.weight
+        return weight if weight is None or not self.spread else weight * SPREAD / self.spread
 
     @property
     def weighted(self) -> bool:
@@ -104,6 +134,7 @@ def build_problem(config: SolveConfig, image: Image, say: Say, precision: torch.
         return _from_projections(config, image, family, family.geometry, say, precision)
     if family.is_complex:
         require_complex(config.prior, family.spec)
+        image = as_complex(image) if config.range is None else image
     measured = (image.height, image.width)
     shape = config.shape or family.image_shape(measured)
     operator = family.on(shape)
@@ -111,29 +142,96 @@ def build_problem(config: SolveConfig, image: Image, say: Say, precision: torch.
     surrogate = None if surrogate_family is None else surrogate_family.on(shape)
     plain = config.surrogate is None and not family.is_complex
     default = default_prior(image, operator) if plain else DEFAULT_PRIOR
-    noise = _noise(config, image, family, default, say)
-    left, unit = _step_noise(config, operator, shape, noise)
-    setting = Setting(noise, image.channels, family.blurs, shape, step_noise=left, unit_noise=unit)
-    prior = _prior(config, default, setting, say)
-    if (tip := _tip(config, operator, setting, prior)) is not None:
-        say(tip)
+    shown = image.value_range
+    image, scale = solved_image(image, operator if family.is_complex else None, _prior_spec(config, default))
+    inner = _on_scale(config, scale)
+    noise = _noise(inner, image, family, default, say)
+    if config.range is None and not family.is_complex:
+        say_range(image, noise, say)
     device = choose_device(config.device, say)
-    measurement = to_tensor(image, precision).to(device)
-    if family.is_complex:
-        measurement = measurement.to(precision.to_complex())
+    measurement = _measurement(image, family, operator, shape, precision).to(device)
+    seen, size = _looked_at(inner, default, family, operator, measurement)
+    left, unit = _step_noise(inner, operator, shape, noise)
+    setting = Setting(noise, image.channels, family.blurs, shape, step_noise=left, unit_noise=unit, contrast=seen)
+    prior = _prior(inner, default, setting, say, scale)
+    if (tip := _tip(inner, operator, setting, prior)) is not None:
+        say(tip)
     problem = Problem(
-        config, image, measurement, family, operator, shape, surrogate, surrogate_family, prior, noise, device, image
-    )
+        config, image, measurement, family, operator, shape, surrogate, surrogate_family, prior, noise, device, image,
+        scale=scale, shown=shown if config.range is not None or not family.is_complex else None, spread=size,
+    )  # fmt: skip
     _check_sizes(problem)
     return problem
+
+
+def _on_scale(config: SolveConfig, scale: Scale) -> SolveConfig:
+    """The configuration with the user's numbers on the scale of the problem."""
+    prior = None if config.prior is None else scale.of_spec(config.prior)
+    return replace(config, noise=scale.of_noise(config.noise), prior=prior)
+
+
+def _measurement(
+    image: Image, family: OperatorFamily, operator: LinearOperator, shape: Shape, precision: torch.dtype
+) -> Tensor:
+    """The input on the scale of the problem."""
+    measurement = to_tensor(image, precision)
+    if family.is_complex:
+        measurement = measurement.to(precision.to_complex())
+    try:
+        black = black_seen(image.value_range, operator, torch.zeros(1, 1, *shape, dtype=measurement.dtype))
+        return measurement if black is None else measurement + black
+    except _MISFITS:
+        return measurement  # it is said where the sizes are checked
+
+
+def _looked_at(
+    config: SolveConfig, default: Spec, family: OperatorFamily, operator: LinearOperator, measurement: Tensor
+) -> tuple[float | None, float]:
+    """The contrast and the spread of the image, where a weight depends on them."""
+    if not has_weight(_prior_spec(config, default)):
+        return None, 0.0
+    image, seen = measurement, None
+    if isinstance(operator, Inpainting):
+        seen = operator.mask
+    elif family.is_complex or family.spec.name == "python":
+        try:
+            image = back_projection(operator, measurement)
+        except _MISFITS:
+            return None, 0.0  # it is said where the sizes are checked
+    return contrast(image, seen), spread(image, seen)
+
+
+@torch.no_grad()
+def back_projection(operator: LinearOperator, measurement: Tensor, back: Map | None = None) -> Tensor:
+    """``K y``, scaled for each frame so that it measures nearest to y.
+
+    Args:
+        operator: A.
+        measurement: y.
+        back: K; ``None``: the adjoint.
+    """
+    x = (back or operator.A_adjoint)(measurement)
+    measured = _exactly(operator.A(x)).flatten(1)
+    along = (measured.conj() * _exactly(measurement).flatten(1)).sum(1).real
+    size = measured.abs().square().sum(1).clamp(min=torch.finfo(along.dtype).tiny)
+    return x * (along / size).view(-1, *[1] * (x.ndim - 1)).to(x.dtype.to_real())
+
+
+def _exactly(y: Tensor) -> Tensor:
+    """In double precision, whose squares do not underflow where the numbers of single precision are small."""
+    return y.to(torch.complex128 if y.is_complex() else torch.float64)
 
 
 def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem has
     config: SolveConfig, image: Image, family: OperatorFamily, geometry: Geometry, say: Say, precision: torch.dtype
 ) -> Problem:
     require_memory(geometry, config.method, str(family.spec))
+    default = default_prior_of_scan(config, geometry)
     width, value_range = scan.attenuation_range(config, image, geometry, say)
+    shown = value_range
+    width, value_range, scale = scan.solved_range(config, width, value_range, _prior_spec(config, default))
     image = scan.scaled(image, width)
+    inner = replace(_on_scale(config, scale), noise=config.noise)  # of the line integrals
     shape = family.image_shape((image.height, image.width))
     if config.shape is not None and config.shape != shape:
         raise UsageError(
@@ -146,18 +244,18 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
     measurement = scan.as_items(to_tensor(image, precision), geometry).to(device)
     start = scan.quick_look(measurement, geometry)
     surrogate = None if config.surrogate is None else read_surrogate(config.surrogate, operator)
-    default = default_prior_of_scan(config, geometry)
-    noise = _noise(config, image, family, default, say)
-    matched = needs_noise(_prior_spec(config, default))
-    column = scan.column_norm(operator, shape) if matched else None
-    left, unit = (None, None) if len(shape) == 3 else _step_noise(config, operator, shape, noise)
-    setting = Setting(noise, image.channels, True, shape, column, family.spacing, left, unit)
-    prior = _prior(config, default, setting, say)
+    noise = _noise(inner, image, family, default, say)
+    chosen = _prior_spec(inner, default)
+    column = scan.column_norm(operator, shape) if needs_noise(chosen) else None
+    left, unit = (None, None) if len(shape) == 3 else _step_noise(inner, operator, shape, noise)
+    seen, size = (contrast(start), spread(start)) if has_weight(chosen) else (None, 0.0)
+    setting = Setting(noise, image.channels, True, shape, column, family.spacing, left, unit, seen)
+    prior = _prior(inner, default, setting, say, scale)
     if prior.prior.constraint is not None:
         start = prior.prior.constraint(start)
     return Problem(
         config, image, _weighed(operator, measurement), family, operator, shape, surrogate,
-        None, prior, noise, device, scan.template(image, geometry, value_range), start,
+        None, prior, noise, device, scan.template(image, geometry, value_range), start, scale, shown, size,
     )  # fmt: skip
 
 
@@ -181,7 +279,7 @@ def default_prior_of_scan(config: SolveConfig, geometry: Geometry) -> Spec:
     """
     if config.surrogate is not None:
         return DEFAULT_PRIOR
-    known = config.water is not None and config.range is None and geometry.kind != "cone" and "proved-ct" in folders()
+    known = config.water is not None and geometry.kind != "cone" and "proved-ct" in folders()
     return Spec("model", {"low": "0"}, "proved-ct") if known else Spec("tv", {"low": "0"})
 
 
@@ -241,8 +339,9 @@ def _step_is_free(config: SolveConfig, operator: LinearOperator) -> bool:
     return named and not asked and isinstance(operator, HasDataResolvent)
 
 
-def _prior(config: SolveConfig, default: Spec, setting: Setting, say: Say) -> ChosenPrior:
+def _prior(config: SolveConfig, default: Spec, setting: Setting, say: Say, scale: Scale) -> ChosenPrior:
     prior = read_prior(_prior_spec(config, default), setting)
+    prior = replace(prior, prior=scale.of_prior(prior.prior, prior.spec))
     if prior.note:
         say(prior.note)
     return prior
@@ -297,7 +396,7 @@ def _noise(config: SolveConfig, image: Image, family: OperatorFamily, default: S
         )
     estimate = _estimate(image)
     say(
-        f"noise level estimated from the measurement: {_in_units(estimate, image)}, if it is independent from pixel to "
+        f"noise level estimated from the measurement: {in_units(estimate, image)}, if it is independent from pixel to "
         "pixel; noise that is not, as in a reconstructed slice, is far stronger, and --noise SIGMA states it"
     )
     return estimate
@@ -327,11 +426,35 @@ def _of_line_integrals(noise: Noise, image: Image) -> float:
     return noise.sigma / image.value_range.width
 
 
-def _in_units(sigma: float, image: Image) -> str:
+def in_units(sigma: float, image: Image) -> str:
+    """A noise level as a part of the range of grey values, and in the units of the input."""
+    of_input = sigma * image.value_range.width
     if image.source.format == "projections":
-        return f"{sigma * image.value_range.width:.3g} in the line integrals"
-    units = f" ({sigma * image.value_range.width:.3g} {image.units})" if image.units else ""
-    return f"{sigma:.3g} of the range{units}"
+        return f"{of_input:.3g} in the line integrals"
+    if image.value_range.width == 1 and not image.units:
+        return f"{sigma:.3g} of the range"
+    return f"{sigma:.3g} of the range ({of_input:.3g} {image.units or 'in the units of the input'})"
+
+
+def say_range(image: Image, noise: float | None, say: Say) -> None:
+    """Say which grey values become 0 and 1 where that was read off the pixels, and what the noise is in their units."""
+    known = image.value_range
+    if (known.low, known.high) == (0, 1) or not _is_robust(image):
+        return
+    units = f" {image.units}" if image.units else ""
+    level = "" if noise is None else f", so the noise is {in_units(noise, image)}"
+    say(
+        f"the range of grey values is not stated: {known.low:.4g} to {known.high:.4g}{units}, the percentiles 0.1 and "
+        f"99.9 of the input, become 0 to 1{level}; --range LO:HI states another"
+    )
+
+
+def _is_robust(image: Image) -> bool:
+    """Whether the range is that of the percentiles: of signed and floating-point numbers that are not in HU."""
+    if image.pixels.dtype.kind not in "if" or image.units == "HU":
+        return False
+    seen = image.pixels if image.padding is None else image.pixels[~image.padding]
+    return seen.size > 0 and image.value_range == robust_range(seen, image.units, about_one=False)
 
 
 def _estimate(image: Image) -> float:
@@ -350,7 +473,7 @@ def _check_sizes(problem: Problem) -> None:
         made = problem.operator.A(problem.example)
     except UsageError:
         raise
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except _MISFITS as error:
         raise ConsistencyError(
             f"{problem.family.spec}: A fails on an image of {_size(problem.image_shape)} pixels ({error}); "
             "expected --shape H,W, the size of the image that it takes."

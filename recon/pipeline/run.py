@@ -64,7 +64,9 @@ class Result:
     @cached_property
     def image(self) -> Image:
         """The result in the measurement's units; of projections, in attenuation or HU."""
-        return imaging.with_tensor(self.plan.problem.template, as_frames(self.solution.x))
+        problem = self.plan.problem
+        found = imaging.with_tensor(problem.template, as_frames(self.solution.x))
+        return found if problem.shown is None else replace(found, value_range=problem.shown)
 
     @cached_property
     def bounds(self) -> tuple[ErrorBound, ...]:

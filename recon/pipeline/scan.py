@@ -21,6 +21,8 @@ from recon.imaging import MAX_PIXELS, Image, Slices, Source, ValueRange
 from recon.operators.tomography import Geometry, checks, inverse
 from recon.pipeline.config import SolveConfig
 from recon.pipeline.device import Say
+from recon.pipeline.scale import SAME, Scale, between, is_of_hounsfield
+from recon.pipeline.spec import Spec
 from recon.types import LinearOperator
 
 BRIGHTEST_HU = 3071.0
@@ -110,6 +112,24 @@ def attenuation_range(config: SolveConfig, scan: Image, geometry: Geometry, say:
     remark_on_water(config.water, say)
     width = high if config.water is None else config.water * (high - AIR_HU) / -AIR_HU
     return width, ValueRange(air, high, units)
+
+
+def solved_range(
+    config: SolveConfig, width: float, value_range: ValueRange, prior: Spec
+) -> tuple[float, ValueRange, Scale]:
+    """The scale on which a scan is solved, and the map to there from the user's: another one for a network that was
+    made for HU, whatever range was asked for.
+
+    Args:
+        config: What to do.
+        width: The attenuation in 1/mm that becomes 1 on the user's scale.
+        value_range: The same scale in the units of the result.
+        prior: The prior.
+    """
+    if config.water is None or not is_of_hounsfield(prior):
+        return width, value_range, SAME
+    solved = ValueRange(AIR_HU, BRIGHTEST_HU, "HU")
+    return config.water * solved.width / -AIR_HU, solved, between(value_range, solved)
 
 
 def remark_on_water(water: float | None, say: Say) -> None:

@@ -17,6 +17,7 @@ from recon.pipeline.device import Say
 from recon.pipeline.operator_specs import OperatorFamily
 from recon.pipeline.problem import on_unit_scale
 from recon.pipeline.record import input_file, versions, write_record
+from recon.pipeline.scale import black_seen
 from recon.pipeline.scan import as_frames, as_items, remark_on_water
 from recon.pipeline.sidecar import sidecar_path
 from recon.types import LinearOperator
@@ -75,7 +76,8 @@ def simulate_image(simulation: Simulation, clean: Image, precision: torch.dtype 
     y = measure(operator, x, sigma, simulation.seed, family.is_masked)
     if 0 in y.shape:
         raise ConsistencyError(f"{family.spec}: nothing is measured of an image of {clean.height} x {clean.width}.")
-    return imaging.with_tensor(clean, y)
+    black = black_seen(clean.value_range, operator, torch.zeros_like(x[:1, :1]))
+    return imaging.with_tensor(clean, y if black is None else y - black)
 
 
 def _project(simulation: Simulation, geometry: Geometry, clean: Image) -> Image:

@@ -10,7 +10,7 @@ from recon import imaging
 from recon.errors import InputError, UsageError
 from recon.pipeline.config import SolveConfig
 from recon.pipeline.device import Say
-from recon.pipeline.evaluate import Score, as_image, evaluate, mean, simulated
+from recon.pipeline.evaluate import UNIT, Score, as_image, evaluate, mean, simulated
 from recon.pipeline.operator_specs import read_operator
 from recon.pipeline.plan import make_plan
 from recon.pipeline.spec import Spec
@@ -93,7 +93,9 @@ def free_parameter(config: SolveConfig, file: Path, say: Say) -> tuple[Spec, str
     """
     image, family = imaging.read(file, value_range=config.range), read_operator(config.operator, say)
     _, y, stated = simulated(config, family, family.on((image.height, image.width)), image, 0)
-    prior = make_plan(stated, as_image(y), say).problem.prior.spec
+    measured = as_image(y, image.value_range if family.geometry is None else UNIT)
+    problem = make_plan(stated, measured, say).problem
+    prior = problem.scale.inverse.of_spec(problem.prior.spec)
     for name in ("weight", "sigma"):
         if name in prior.options:
             return prior, name

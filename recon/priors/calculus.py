@@ -62,6 +62,7 @@ def scaled(resolvent: Resolvent, scale: float) -> Resolvent:
         everywhere=known.everywhere,
         bounded=known.bounded,
         error=known.error,
+        values=None if known.values is None else (scale * known.values[0], scale * known.values[1]),
     )
     return Resolvent(lambda x: scale * resolvent(x / scale), properties, f"scaled({resolvent.name}, {scale:g})")
 
@@ -101,6 +102,7 @@ def relaxed(resolvent: Resolvent, share: float) -> Resolvent:
         attains_where_constants_are_seen=_carry(known.attains_where_constants_are_seen, why),
         everywhere=onto if nonexpansive else None,
         error=derive(lambda value: share * value, known.error, how=known.error.how),
+        values=known.values,
     )
     return Resolvent(
         lambda x: torch.lerp(x, resolvent(x), share), properties, f"relaxed({resolvent.name}, {share:.3g})"
@@ -178,6 +180,7 @@ def reweighted(resolvent: Resolvent, weight: float, accuracy: float = 1e-6, max_
             known.lipschitz_Q,
             how="the contraction bounds the error; a call that misses the accuracy raises",
         ),
+        values=known.values,
     )
     return Resolvent(apply, properties, f"reweighted({resolvent.name}, {weight:g})")
 
@@ -213,7 +216,9 @@ def weighted_prior(prior: Prior, weight: float) -> Prior:
 
     def conjugate_resolvent(step: float) -> Resolvent:
         assert split is not None  # noqa: S101  only called where there is one
-        return scaled(split.conjugate_resolvent(step / weight), weight)
+        known = split.conjugate_resolvent(step / weight)
+        of_dual = scaled(known, weight)  # the values are those of images, which stay as they are
+        return replace(of_dual, properties=replace(of_dual.properties, values=known.properties.values))
 
     return Prior(
         f"{weight:g} {prior.name}",

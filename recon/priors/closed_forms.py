@@ -59,8 +59,9 @@ def box(low: float = 0.0, high: float = 1.0) -> Resolvent:
         Evidence.PROVED,
         "a convex quadratic that is bounded below attains its minimum on a polyhedron (Frank, Wolfe 1956)",
     )
-    bounded = BOUNDED if math.isfinite(low) and math.isfinite(high) else None
-    return proximity_operator(project, name, attains=attains, bounded=bounded, scale_free=BOX_CONE)
+    finite = math.isfinite(low) and math.isfinite(high)
+    bounded, values = (BOUNDED, (low, high)) if finite else (None, None)
+    return proximity_operator(project, name, attains=attains, bounded=bounded, scale_free=BOX_CONE, values=values)
 
 
 def tikhonov(weight: float) -> Resolvent:

@@ -31,6 +31,9 @@ class ResolventProperties:
         scale_free: Why J is the resolvent of D M for every positive diagonal D as well (M is zero, or the normal cone
             of a box), or ``None``; a step size that varies over the image fits no other resolvent.
         counterexample: A quotient above 1 that a search found, where ``lipschitz_Q`` is assumed to be more than that.
+        values: The grey values of the images that J was made for, from the least to the greatest: of a network those
+            that it was trained on, of a box its bounds; ``None`` where any will do. Solvers refuse a measurement that
+            no such image explains.
     """
 
     lipschitz_Q: Constant
@@ -42,6 +45,7 @@ class ResolventProperties:
     error: Constant = CLOSED_FORM
     scale_free: Fact | None = None
     counterexample: Measured | None = None
+    values: tuple[float, float] | None = None
 
 
 @final
@@ -66,6 +70,7 @@ def proximity_operator(  # noqa: PLR0913  each is known of some operators and no
     bounded: Fact | None = None,
     error: Constant = CLOSED_FORM,
     scale_free: Fact | None = None,
+    values: tuple[float, float] | None = None,
 ) -> Resolvent:
     """The resolvent that is the proximity operator of a convex function, hence firmly nonexpansive (Moreau 1965).
 
@@ -77,6 +82,7 @@ def proximity_operator(  # noqa: PLR0913  each is known of some operators and no
         bounded: See :class:`ResolventProperties`.
         error: See :class:`ResolventProperties`; left out for a closed form.
         scale_free: See :class:`ResolventProperties`.
+        values: See :class:`ResolventProperties`.
     """
     how = "a proximity operator of a convex function is firmly nonexpansive"
     properties = ResolventProperties(
@@ -87,6 +93,7 @@ def proximity_operator(  # noqa: PLR0913  each is known of some operators and no
         bounded=bounded,
         error=error,
         scale_free=scale_free,
+        values=values,
     )
     return Resolvent(apply, properties, name)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from recon.solvers.algorithm import Algorithm, check_relaxation, check_stepsize
+from recon.solvers.units import refuse_other_units
 from recon.types import LinearOperator, Map, Sweeps
 
 
@@ -53,11 +54,12 @@ def condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
             through it part by part, which takes two thirds of the time for 64 filters at 512 x 512.
 
     Raises:
-        UsageError: A step size or the relaxation is outside its range.
+        UsageError: A step size or the relaxation is outside its range, or the data are in other units than the prior.
     """
     check_stepsize("condat_vu", stepsize)
     check_stepsize("condat_vu", dual_stepsize, "dual_stepsize")
     check_relaxation("condat_vu", relaxation)
+    refuse_other_units("condat_vu", resolvent if gradient is None else gradient, resolvent, dual_resolvent)
     transposed = dual_operator.A_adjoint if back is None else back
 
     def init(x0: Tensor) -> PrimalDual:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from recon.solvers.algorithm import Algorithm, check_relaxation, check_stepsize
+from recon.solvers.units import refuse_other_units
 from recon.types import Map
 
 
@@ -37,9 +38,10 @@ def douglas_rachford(data_resolvent: Map, resolvent: Map, relaxation: float = 1.
         relaxation: r in (0, 2).
 
     Raises:
-        UsageError: The relaxation is outside its range.
+        UsageError: The relaxation is outside its range, or the data are in other units than the prior.
     """
     check_relaxation("douglas_rachford", relaxation)
+    refuse_other_units("douglas_rachford", data_resolvent, resolvent)
 
     def step(state: Shadow) -> Shadow:
         x = resolvent(state.z)
@@ -66,10 +68,11 @@ def davis_yin(
         relaxation: r in (0, 2).
 
     Raises:
-        UsageError: The step size or the relaxation is outside its range.
+        UsageError: The step size or the relaxation is outside its range, or the data are in other units than the prior.
     """
     check_stepsize("davis_yin", stepsize)
     check_relaxation("davis_yin", relaxation)
+    refuse_other_units("davis_yin", gradient, resolvent, constraint)
 
     def step(state: Shadow) -> Shadow:
         x = constraint(state.z)

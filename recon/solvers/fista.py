@@ -8,6 +8,7 @@ from torch import Tensor
 from recon.errors import UsageError
 from recon.priors import name_of, properties_of
 from recon.solvers.algorithm import Algorithm, check_stepsize
+from recon.solvers.units import refuse_other_units
 from recon.types import Map
 
 MOMENTUM = 3.0
@@ -43,7 +44,8 @@ def fista(gradient: Map, proximity: Map, stepsize: float) -> Algorithm[Accelerat
         stepsize: s > 0.
 
     Raises:
-        UsageError: The step size is not positive, or the map is not known to be a proximity operator.
+        UsageError: The step size is not positive, the map is not known to be a proximity operator, or the
+            data are in other units than it.
     """
     check_stepsize("fista", stepsize)
     if properties_of(proximity).proximity is None:
@@ -51,6 +53,8 @@ def fista(gradient: Map, proximity: Map, stepsize: float) -> Algorithm[Accelerat
             f"fista: {name_of(proximity)} is not known to be the proximity operator of a convex function, and momentum "
             "has no guarantee without one; use forward_backward, which needs a firmly nonexpansive map only."
         )
+
+    refuse_other_units("fista", gradient, proximity)
 
     def step(state: Accelerated) -> Accelerated:
         k = state.step + 1

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from recon.solvers.algorithm import Algorithm, check_relaxation, check_stepsize
+from recon.solvers.units import refuse_other_units
 from recon.types import Map
 
 
@@ -43,10 +44,11 @@ def forward_backward(gradient: Map, resolvent: Map, stepsize: float, relaxation:
         relaxation: r in (0, 2).
 
     Raises:
-        UsageError: The step size or the relaxation is outside its range.
+        UsageError: The step size or the relaxation is outside its range, or the data are in other units than the prior.
     """
     check_stepsize("forward_backward", stepsize)
     check_relaxation("forward_backward", relaxation)
+    refuse_other_units("forward_backward", gradient, resolvent)
 
     def step(state: Iterate) -> Iterate:
         x = state.x
@@ -69,9 +71,10 @@ def tseng(operator: Map, resolvent: Map, stepsize: float) -> Algorithm[TsengIter
         stepsize: s > 0.
 
     Raises:
-        UsageError: The step size is not positive.
+        UsageError: The step size is not positive, or the data are in other units than the prior.
     """
     check_stepsize("tseng", stepsize)
+    refuse_other_units("tseng", operator, resolvent)
 
     def init(x: Tensor) -> TsengIterate:
         return TsengIterate(x, x)

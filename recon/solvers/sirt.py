@@ -4,10 +4,11 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from recon.operators import PreconditionedLeastSquares, Weights, sirt_weights
+from recon.operators import LeastSquares, PreconditionedLeastSquares, Weights, sirt_weights
 from recon.priors import Resolvent, identity
 from recon.solvers.algorithm import Algorithm
 from recon.solvers.forward_backward import Iterate, forward_backward
+from recon.solvers.units import refuse_other_units
 from recon.types import LinearOperator
 
 
@@ -33,7 +34,10 @@ def sirt(
             that knows its domain.
 
     Raises:
-        UsageError: The relaxation is not a positive finite number, or the sums are negative.
+        UsageError: The relaxation is not a positive finite number, the sums are negative, or the
+            measurement is in other units than the box.
     """
+    if constraint is not None:
+        refuse_other_units("sirt", LeastSquares(operator, measurement), constraint)
     data = PreconditionedLeastSquares(operator, measurement, weights or sirt_weights(operator))
     return replace(forward_backward(data, constraint or identity(), relaxation), name="SIRT")

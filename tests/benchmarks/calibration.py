@@ -3,8 +3,11 @@
     python tests/benchmarks/calibration.py below DATA [--model proved-gray]
     python tests/benchmarks/calibration.py step DATA --model FOLDER
     python tests/benchmarks/calibration.py tseng DATA --model FOLDER
+    python tests/benchmarks/calibration.py contrast DATA [--side 160]
 
-DATA is a folder of photographs on which nothing is tested. *below*: denoising at less noise than a network was made
+DATA is a folder of images on which nothing is tested: photographs, or for *contrast* also CT slices, averaged by two.
+*contrast*: total variation at factors of the rule with S = 1, and the rule; before it the contrast and the spread of
+the images. *below*: denoising at less noise than a network was made
 for, by each way of using it. *step*: Douglas-Rachford at the middle of its range, by the ratio of that level to the
 noise that a step leaves. *tseng*: by the part of the longest step size. Mean PSNR in dB over central crops; the best of
 a row is in brackets, what ``recon`` does is starred.
@@ -21,23 +24,27 @@ from torch import Tensor
 from recon import catalogue, imaging
 from recon.operators import Blur, LeastSquares, box_psf, gaussian_psf, normalise_psf
 from recon.pipeline.batch import expand_inputs
+from recon.pipeline.contrast import contrast, spread
 from recon.pipeline.matching import INSIDE_TSENG, mean_column
+from recon.pipeline.method import choose_method, examine
 from recon.pipeline.network_levels import use_of
-from recon.pipeline.weights import free_stepsize, power_below
-from recon.priors import relaxed_prior, scaled_prior, weighted_prior
+from recon.pipeline.weights import free_stepsize, power_below, scale_of, tv_weight
+from recon.priors import relaxed_prior, scaled_prior, total_variation, total_variation_prior, weighted_prior
 from recon.priors.networks import Network, learned_prior, load
 from recon.solvers import Algorithm, douglas_rachford, solve, tseng
+from recon.types import LinearOperator
 
 KERNELS = Path(__file__).resolve().parents[2] / "data" / "kernels"
 SHARES, EXPONENTS = (0.1, 0.25, 0.5, 0.8), (1.25, 1.5, 1.75, 2.0)
 NOISES, RATIOS = (0.0025, 0.005, 0.01, 0.02, 0.04), (0.18, 0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
+FACTORS = (0.35, 0.5, 0.71, 1.0, 1.4, 2.0, 2.8, 4.0)
 PARTS = (0.5, 0.7, 0.9, INSIDE_TSENG, 0.995)
 STEPS, RELAXATION = 100, 1.9
 """Of Douglas-Rachford, which takes 20 to 70."""
 
 
 @click.command()
-@click.argument("study", type=click.Choice(["below", "step", "tseng"]))
+@click.argument("study", type=click.Choice(["below", "step", "tseng", "contrast"]))
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.option(
     "--model",
@@ -46,6 +53,9 @@ STEPS, RELAXATION = 100, 1.9
 @click.option("--images", default=6, show_default=True, help="How many, evenly chosen.")
 @click.option("--side", default=72, show_default=True, help="Of the crops.")
 def command(study: str, data: Path, model: str | None, images: int, side: int) -> None:
+    if study == "contrast":
+        of_contrast(data, images, side)
+        return
     name = model or "proved-gray"
     network = load(catalogue.folders().get(name, Path(name)))
     clean = crops(data, images, side, network.config.channels)
@@ -63,6 +73,43 @@ def crops(data: Path, count: int, side: int, channels: int) -> Tensor:
 def middle(image: Tensor, side: int) -> Tensor:
     top, left = (image.shape[-2] - side) // 2, (image.shape[-1] - side) // 2
     return image[..., top : top + side, left : left + side]
+
+
+def of_contrast(data: Path, count: int, side: int) -> None:
+    """Denoising and deblurring by total variation; the starred factor is what the contrast of an image makes of it."""
+    clean = crops(data, count, side, 1)
+    if imaging.read(expand_inputs((str(data),))[0]).units == "HU":
+        clean = torch.nn.functional.avg_pool2d(crops(data, count, 2 * side, 1), 2)
+    contrasts, spreads = ([measure(image) for image in clean] for measure in (contrast, spread))
+    print(f"contrast {_mean(contrasts):.4f}, spread {_mean(spreads):.3f}: geometric means")
+    shake = blurs(clean.shape[-2:])["levin09_1"]
+    for name, operator, noises in (("denoising", None, NOISES), ("levin09_1", shake, NOISES[::2])):
+        for noise in noises:
+            show(f"{name}, noise {noise:g}", weighted(operator, clean, noise), "rule")
+
+
+def weighted(operator: LinearOperator | None, clean: Tensor, noise: float) -> dict[str, float]:
+    """The mean PSNR by the factor of the weight with S = 1, and by the rule."""
+    row: dict[str, list[float]] = {}
+    for image in clean.split(1):
+        y = image + noise * noise_like(image) if operator is None else measured(operator, image, noise).measurement
+        plain, rule = (tv_weight(noise, operator is not None, s) for s in (1.0, scale_of(contrast(y), noise)))
+        weights = {f"{factor:g}": factor * plain for factor in FACTORS} | {"rule": rule}
+        for label, weight in weights.items():
+            row.setdefault(label, []).append(psnr(of_variation(operator, y, weight), image))
+    return {label: sum(values) / len(values) for label, values in row.items()}
+
+
+def of_variation(operator: LinearOperator | None, y: Tensor, weight: float) -> Tensor:
+    if operator is None:
+        return total_variation(weight, accuracy=1e-3, max_steps=20_000)(y)
+    pair = examine(operator, None, torch.zeros_like(y))
+    method = choose_method(pair, total_variation_prior(weight), "condat_vu", weight=weight)
+    return solve(method.algorithm(y), y, tolerance=1e-4, max_steps=150).x
+
+
+def _mean(values: list[float]) -> float:
+    return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def below(network: Network, clean: Tensor) -> None:
@@ -127,7 +174,7 @@ def of_tseng(network: Network, clean: Tensor) -> None:
         show(f"{name}, noise {noise:g}", row, f"{INSIDE_TSENG:g}")
 
 
-def measured(blur: Blur, clean: Tensor, noise: float) -> LeastSquares:
+def measured(blur: LinearOperator, clean: Tensor, noise: float) -> LeastSquares:
     return LeastSquares(blur, blur.A(clean) + noise * noise_like(clean))
 
 

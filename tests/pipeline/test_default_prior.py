@@ -51,7 +51,7 @@ def test_with_a_surrogate_or_another_wish_it_is_another() -> None:
     [
         ({"water": "0.02"}, "model:proved-ct,low=0"),
         ({}, "tv:low=0"),
-        ({"water": "0.02", "range": "-1000:2000"}, "tv:low=0"),
+        ({"water": "0.02", "range": "-1000:2000"}, "model:proved-ct,low=0"),
         ({"water": "0.02", "surrogate": "pixel-driven"}, "tv"),
     ],
 )

@@ -34,6 +34,9 @@ from recon.types import Update
 
 ACCURACY = 1e-4
 
+TRAINED_ON = 0.0, 1.0
+"""The grey values of the images that networks are trained on."""
+
 _ROUNDINGS = 128
 """Rounding units: an inner iteration to a finer accuracy than this is run in double precision."""
 
@@ -106,6 +109,7 @@ def resolvent(  # noqa: PLR0913  each is known of some networks and not of other
         attains_where_constants_are_seen=_CLIPPED_ATTAINS if clips else None,
         everywhere=_CLIPPED_IS_ONTO if clips else bijection if contracts else None,
         error=CLOSED_FORM,
+        values=TRAINED_ON,
     )
     exact = Resolvent(frozen, properties, name)
     return exact if layers is None else _rounded(exact, replace(frozen, layers=layers), example)
@@ -164,12 +168,14 @@ def _one_shot_resolvent(network: ConvexRidge, noise_level: float | None, frozen:
             f"{name}: grad R has the constant {smoothness.value:.9g}; expected less than 1, because Id - grad R would "
             "not be a proximity operator."
         )
-    return proximity_operator(frozen, name, attains=_RIDGE_ATTAINS, everywhere=_RIDGE_EVERYWHERE)
+    return proximity_operator(frozen, name, attains=_RIDGE_ATTAINS, everywhere=_RIDGE_EVERYWHERE, values=TRAINED_ON)
 
 
 def _ridge_resolvent(frozen: "_Frozen", name: str, accuracy: float) -> Resolvent:
     error = Proved(accuracy, "the gradient norm of every call bounds its error; a call that misses the accuracy raises")
-    return proximity_operator(frozen, name, attains=_RIDGE_ATTAINS, everywhere=_RIDGE_EVERYWHERE, error=error)
+    return proximity_operator(
+        frozen, name, attains=_RIDGE_ATTAINS, everywhere=_RIDGE_EVERYWHERE, error=error, values=TRAINED_ON
+    )
 
 
 @final
@@ -279,7 +285,10 @@ def _split(network: ConvexRidge, noise_level: float | None) -> Split:
     def family(sigma: float) -> Resolvent:
         exact = pieces.conjugate_resolvent(weight, sigma)
         return proximity_operator(
-            partial(_by_length, exact, ridge.group), f"conjugate of {_name(network, noise_level)}", attains=None
+            partial(_by_length, exact, ridge.group),
+            f"conjugate of {_name(network, noise_level)}",
+            attains=None,
+            values=TRAINED_ON,
         )
 
     return Split(FilterBank(ridge.kernel, ridge.padding), family, local=True)
