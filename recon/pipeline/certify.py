@@ -12,7 +12,7 @@ from recon import imaging
 from recon.certificates import Remark
 from recon.certificates.refutation import Watch
 from recon.errors import UsageError
-from recon.evidence import Constant, Measured, derive
+from recon.evidence import Constant, Measured, Proved, derive
 from recon.operators import Identity
 from recon.operators.tomography import Tomography
 from recon.pipeline.config import METHODS
@@ -186,12 +186,14 @@ def _operator_constants(pair: Pair) -> dict[str, Constant]:
             "symmetric_part_min": pair.properties.gram_min,
             "cocoercivity": best,
         }
+    shifted = {"shift": Proved(mismatch.shift, "added to the surrogate's map")} if mismatch.shift else {}
     return {
         "operator_norm": norm,
         "adjoint_gap": mismatch.adjoint_gap,
         "surrogate_norm": mismatch.norm,
         "symmetric_part_min": mismatch.symmetric_part_min,
         "cocoercivity": mismatch.cocoercivity,
+        **shifted,
     }
 
 

@@ -17,6 +17,7 @@ from recon.pipeline.direct import direct_method
 from recon.pipeline.method import Method, Pair, choose_method, dual_size, examine
 from recon.pipeline.problem import Problem, build_problem
 from recon.pipeline.refutation import attack, believed
+from recon.pipeline.remedies import remedy
 from recon.pipeline.room import volume_bytes
 from recon.priors import Prior, Resolvent
 
@@ -258,14 +259,18 @@ def _advise(plan: Plan, say: Say) -> None:
     inexact = [name for name in plan.method.certificate.missing if EXACTLY in name]
     if plan.pair.mismatch is None and inexact and plan.problem.prior.prior.split is not None:
         say(f"{plan.method.name} evaluates the prior by an inner iteration; --method condat_vu does so exactly")
-    if plan.pair.mismatch is not None and len(inexact) < len(plan.method.certificate.missing):
-        say(_REMEDIES)
+    if (advice := _remedy(plan)) is not None:
+        say(advice)
 
 
-_REMEDIES = (
-    "the surrogate leaves this method without a guarantee; --shift auto makes its map monotone, and a prior that "
-    "contracts, such as tikhonov, makes the solution unique"
-)
+def _remedy(plan: Plan) -> str | None:
+    """What would give a guarantee to a run with a surrogate."""
+    config, chosen = plan.problem.config, plan.problem.prior
+
+    def retry(pair: Pair, stepsize: float | None) -> Method:
+        return choose_method(pair, chosen.prior, config.method, stepsize, weight=chosen.weight)
+
+    return remedy(plan.pair, plan.method, chosen.prior, chosen.weight is not None, retry)
 
 
 def _require(plan: Plan) -> None:
