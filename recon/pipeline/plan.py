@@ -75,7 +75,7 @@ class Plan:
 
     def to_json(self) -> dict[str, object]:
         """What was chosen and what is known, as plain values."""
-        problem, method = self.problem, self.method
+        problem, method, norm = self.problem, self.method, self.pair.properties.computed_norm
         value_range = problem.template.value_range
         return {
             "operator": str(problem.family.spec),
@@ -92,7 +92,7 @@ class Plan:
             "measurement_shape": list(problem.measurement.shape),
             "image_shape": list(problem.image_shape),
             "device": str(problem.device),
-            "operator_norm": self.pair.properties.norm.value,
+            "operator_norm": None if norm is None else norm.value,
             "adjoint_gap": self.pair.gap.value,
             "memory_bytes": self.memory_bytes,
         }
@@ -105,7 +105,7 @@ class Plan:
             ("input", _described(problem.image)),
             ("grey values", f"{value_range.low:g}..{value_range.high:g} {value_range.units}".strip() + " become 0..1"),
             ("operator", f"{problem.family.spec}, on images of {' x '.join(map(str, problem.image_shape))}"),
-            ("  norm", str(pair.properties.norm)),
+            ("  norm", str(pair.properties.computed_norm or "not needed")),
             ("  adjoint", self._adjoint()),
             *self._mismatch_lines(),
             ("prior", str(problem.prior.spec)),

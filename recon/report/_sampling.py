@@ -62,4 +62,4 @@ def _fit(axes: "Axes") -> float:
     if picture.ndim == 2:
         picture = picture.clip(*image.get_clim())
     image.set_data(averaged(picture, rows, columns))  # its extent stays
-    return max(picture.shape[0] / rows, picture.shape[1] / columns)
+    return max(float(picture.shape[0] / rows), float(picture.shape[1] / columns))
