@@ -9,6 +9,7 @@ from recon._version import __version__
 
 from .common import debug_option
 from .failures import exit_code_of, terminate
+from .threads import sleep_while_waiting
 
 COMMANDS = ("solve", "simulate", "train", "certify", "evaluate", "models", "replay", "completion")
 
@@ -40,4 +41,5 @@ def recon() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """The console script: run, and leave with the documented exit code."""
     signal.signal(signal.SIGTERM, terminate)
+    sleep_while_waiting()
     raise SystemExit(exit_code_of(recon, arguments))

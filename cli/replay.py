@@ -16,7 +16,7 @@ from .common import talk_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @talk_options
 def command(record: Path, places: tuple[Path, ...], output: Path | None, overwrite: bool, as_json: bool) -> None:
-    """Do a recorded run again, and say whether the result is the same to the bit.
+    """Do a recorded run again, and say whether the result is the same to the bit, and the recorded output unchanged.
 
     Inputs are taken where the record says, and must have the recorded SHA-256. A DICOM input is recorded by its hash
     only, as its name may be the patient's: it is looked for beside the record, in the working directory and in
@@ -25,6 +25,7 @@ def command(record: Path, places: tuple[Path, ...], output: Path | None, overwri
     from recon.pipeline.record import read_record
 
     read_record(record)  # before torch loads
+    from recon.pipeline.outputs import OutputState
     from recon.pipeline.replay import replay
     from recon.pipeline.run import Target, check_target, write_run
     from recon.solvers import Status
@@ -46,6 +47,8 @@ def command(record: Path, places: tuple[Path, ...], output: Path | None, overwri
         terminal.result_json(
             {
                 "identical": again.identical,
+                "result_identical": again.same_result,
+                "recorded_outputs": [{"path": str(each.path), "state": each.state.value} for each in again.outputs],
                 "status": result.status.value,
                 "steps": result.steps,
                 "changed": list(again.changed),
@@ -53,8 +56,12 @@ def command(record: Path, places: tuple[Path, ...], output: Path | None, overwri
             }
         )
         return
-    verdict = "identical to the recorded result" if again.identical else "not identical to the recorded result"
-    terminal.result(f"{record}: {result.outcome}, {verdict}")
+    verdict = "identical to the recorded result" if again.same_result else "not identical to the recorded result"
+    but = ", but a recorded output was altered" if again.same_result and not again.identical else ""
+    terminal.result(f"{record}: {result.outcome}, {verdict}{but}")
+    for each in again.outputs:
+        if each.state is not OutputState.UNCHANGED:
+            terminal.result(each.sentence)
     for line in again.changed:
         terminal.result(f"changed since: {line}")
     for path in () if run is None else run.paths:

@@ -194,6 +194,9 @@ def _report(run: "Run", as_json: bool) -> None:
     result = run.result
     terminal.result(f"{', '.join(map(str, run.paths))}: {result.outcome}, {result.seconds:.1f} s")
     terminal.result(f"method: {result.plan.method.name}, prior: {result.plan.problem.prior.spec}")
+    if (mismatch := result.plan.pair.mismatch) is not None and mismatch.shift:
+        chosen = ", chosen by auto" if result.plan.problem.config.shift == "auto" else ""
+        terminal.result(f"shift: {mismatch.shift:.4g} added to the surrogate's map{chosen}")
     terminal.result(f"record: {run.record}")
     terminal.result(str(result.plan.method.certificate))
     if not result.plan.method.closed_form:

@@ -107,4 +107,5 @@ def _by_the_operator(prior: ResolventProperties, operator: OperatorProperties) -
 def _positive(operator: OperatorProperties) -> bool:
     """Beyond what rounding may make of a zero."""
     least = operator.gram_min
-    return least.value - least.error > (_VANISHING * operator.norm.value) ** 2
+    lowest = least.value - least.error
+    return lowest > 0 and lowest > (_VANISHING * operator.norm.value) ** 2

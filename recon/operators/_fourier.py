@@ -5,6 +5,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from recon.batches import on_any_batch
 from recon.memory import keep_freed_memory
 
 _fft: Any = torch.fft  # torch leaves these functions untyped
@@ -13,23 +14,23 @@ _fft: Any = torch.fft  # torch leaves these functions untyped
 def rfft2(x: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
     """The half spectrum of a real image, first padded with zeros to ``grid``."""
     keep_freed_memory()
-    return cast(Tensor, _fft.rfft2(x, s=grid))
+    return on_any_batch(lambda x: cast(Tensor, _fft.rfft2(x, s=grid)), x, 2)
 
 
 def irfft2(spectrum: Tensor, grid: tuple[int, int]) -> Tensor:
     """The real image on ``grid`` that has this half spectrum."""
-    return cast(Tensor, _fft.irfft2(spectrum, s=grid))
+    return on_any_batch(lambda spectrum: cast(Tensor, _fft.irfft2(spectrum, s=grid)), spectrum, 2)
 
 
 def fft2(x: Tensor, norm: str = "backward") -> Tensor:
     """The full spectrum; ``norm="ortho"`` makes it unitary."""
     keep_freed_memory()
-    return cast(Tensor, _fft.fft2(x, norm=norm))
+    return on_any_batch(lambda x: cast(Tensor, _fft.fft2(x, norm=norm)), x, 2)
 
 
 def ifft2(spectrum: Tensor, norm: str = "backward") -> Tensor:
     """The inverse of :func:`fft2`."""
-    return cast(Tensor, _fft.ifft2(spectrum, norm=norm))
+    return on_any_batch(lambda spectrum: cast(Tensor, _fft.ifft2(spectrum, norm=norm)), spectrum, 2)
 
 
 def to_corner(x: Tensor) -> Tensor:

@@ -206,7 +206,10 @@ def properties_of(operator: LinearOperator, example: Tensor | None = None, *, se
     """
     if isinstance(operator, Characterised):
         known = operator.properties
-        return known if example is None else replace(known, sees_constants=sees_constants(operator, example))
+        if example is None:
+            return known
+        norm = known.computed_norm or (lambda: known.norm)
+        return replace(known, norm=norm, sees_constants=lambda: sees_constants(operator, example))
     x = example_of(operator, example)
     gap = adjoint_gap(operator, x, seed=seed)  # first, because it refuses an A that is not linear and has no norm
     norm = map_norm(operator.A, exact_adjoint(operator, x), x, Effort(seed=seed))

@@ -4,8 +4,9 @@ Each ability is a Protocol of its own; solvers and certificates ask for what the
 measurement or to an iteration where an operator does not have it. Nothing here is to be subclassed.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Generic, Protocol, TypeVar, final, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -48,21 +49,56 @@ EXACT_ADJOINT = Proved(0.0, "the adjoint is exact by construction")
 SEMIDEFINITE = Proved(0.0, "A^T A is positive semidefinite")
 
 
+T = TypeVar("T")
+
+
+@final
+class _OnDemand(Generic[T]):
+    """A value of a frozen record; given as a function without arguments, it is computed when it is first asked for."""
+
+    def __init__(self, *default: T) -> None:
+        self.default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = f"_{name}"
+
+    def __get__(self, record: object, owner: type) -> T:
+        if record is None:
+            if not self.default:
+                raise AttributeError(self.name)  # so that the field has no default
+            return self.default[0]
+        value = record.__dict__[self.name]
+        if callable(value):
+            value = record.__dict__[self.name] = value()
+        found: T = value
+        return found
+
+    def __set__(self, record: object, value: T | Callable[[], T]) -> None:
+        record.__dict__[self.name] = value
+
+
 @dataclass(frozen=True)
 class OperatorProperties:
     """The constants of a pair (A, A_adjoint).
 
     Attributes:
-        norm: ||A||, or an upper bound of it when it is proved (``how`` says which).
+        norm: ||A||, or an upper bound of it when it is proved (``how`` says which). It and ``sees_constants`` may be
+            given as functions, which are called when they are first asked for.
         adjoint_gap: ||A_adjoint - A^T|| / ||A||.
         gram_min: A lower bound of the smallest eigenvalue of A^T A; zero is always proved.
         sees_constants: Why A vanishes on no image of constant channels but zero, or ``None``.
     """
 
-    norm: Constant
-    adjoint_gap: Constant
+    norm: _OnDemand[Constant] = _OnDemand()  # a descriptor, in which dataclasses see no default
+    adjoint_gap: Constant  # type: ignore[misc]  # mypy takes the descriptor for a default
     gram_min: Constant = SEMIDEFINITE
-    sees_constants: Fact | None = None
+    sees_constants: _OnDemand[Fact | None] = _OnDemand(None)
+
+    @property
+    def computed_norm(self) -> Constant | None:
+        """The norm if it was asked for, or given as a number; else ``None``."""
+        value = self.__dict__["_norm"]
+        return None if callable(value) else self.norm
 
 
 @runtime_checkable

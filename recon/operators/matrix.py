@@ -113,4 +113,4 @@ def to_matrix(operator: LinearOperator, example: Tensor | None = None) -> Matrix
 
 def _apply(matrix: Tensor, x: Tensor, source: Space, target: Space) -> Tensor:
     leading = x.shape[: x.ndim - len(source.shape)]
-    return (x.reshape(*leading, -1) @ matrix.T).reshape(*leading, *target.shape)
+    return (x.reshape(*leading, math.prod(source.shape)) @ matrix.T).reshape(*leading, *target.shape)

@@ -11,7 +11,7 @@ from torch import Tensor
 from recon import imaging
 from recon.certificates import Remark
 from recon.errors import UsageError
-from recon.evidence import Assumed, Constant, Evidence, Measured, derive, from_above
+from recon.evidence import Assumed, Constant, Evidence, Measured, Proved, derive, from_above
 from recon.operators import Identity, adjoint_gap_upper
 from recon.operators.tomography import Tomography
 from recon.pipeline.config import METHODS
@@ -213,6 +213,7 @@ def _operator_constants(pair: Pair) -> dict[str, Constant]:
             "symmetric_part_min": pair.properties.gram_min,
             "cocoercivity": best,
         }
+    shifted = {"shift": Proved(mismatch.shift, "added to the surrogate's map")} if mismatch.shift else {}
     return {
         "operator_norm": norm,
         "adjoint_gap": mismatch.adjoint_gap,
@@ -220,6 +221,7 @@ def _operator_constants(pair: Pair) -> dict[str, Constant]:
         "surrogate_norm": mismatch.norm,
         "symmetric_part_min": mismatch.symmetric_part_min,
         "cocoercivity": mismatch.cocoercivity,
+        **shifted,
     }
 
 

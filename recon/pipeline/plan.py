@@ -17,6 +17,7 @@ from recon.pipeline.direct import direct_method
 from recon.pipeline.method import Method, Pair, choose_method, dual_size, examine
 from recon.pipeline.problem import Problem, back_projection, build_problem, in_units
 from recon.pipeline.refutation import attack, believed
+from recon.pipeline.remedies import remedy
 from recon.pipeline.room import volume_bytes
 from recon.priors import Prior, Resolvent
 
@@ -74,7 +75,7 @@ class Plan:
 
     def to_json(self) -> dict[str, object]:
         """What was chosen and what is known, as plain values."""
-        problem, method = self.problem, self.method
+        problem, method, norm = self.problem, self.method, self.pair.properties.computed_norm
         value_range = problem.template.value_range
         return {
             "operator": str(problem.family.spec),
@@ -92,7 +93,7 @@ class Plan:
             "measurement_shape": list(problem.measurement.shape),
             "image_shape": list(problem.image_shape),
             "device": str(problem.device),
-            "operator_norm": self.pair.properties.norm.value,
+            "operator_norm": None if norm is None else norm.value,
             "adjoint_gap": self.pair.gap.value,
             "adjoint_gap_upper": None if self.pair.gap_upper is None else self.pair.gap_upper.value,
             "memory_bytes": self.memory_bytes,
@@ -106,7 +107,7 @@ class Plan:
             ("input", _described(problem.image)),
             ("grey values", f"{value_range.low:g}..{value_range.high:g} {value_range.units}".strip() + " become 0..1"),
             ("operator", f"{problem.family.spec}, on images of {' x '.join(map(str, problem.image_shape))}"),
-            ("  norm", str(pair.properties.norm)),
+            ("  norm", str(pair.properties.computed_norm or "not needed")),
             ("  adjoint", self._adjoint()),
             *self._mismatch_lines(),
             ("prior", str(problem.prior.spec)),
@@ -264,14 +265,18 @@ def _advise(plan: Plan, say: Say) -> None:
     inexact = [name for name in plan.method.certificate.missing if EXACTLY in name]
     if plan.pair.mismatch is None and inexact and plan.problem.prior.prior.split is not None:
         say(f"{plan.method.name} evaluates the prior by an inner iteration; --method condat_vu does so exactly")
-    if plan.pair.mismatch is not None and len(inexact) < len(plan.method.certificate.missing):
-        say(_REMEDIES)
+    if (advice := _remedy(plan)) is not None:
+        say(advice)
 
 
-_REMEDIES = (
-    "the surrogate leaves this method without a guarantee; --shift auto makes its map monotone, and a prior that "
-    "contracts, such as tikhonov, makes the solution unique"
-)
+def _remedy(plan: Plan) -> str | None:
+    """What would give a guarantee to a run with a surrogate."""
+    config, chosen = plan.problem.config, plan.problem.prior
+
+    def retry(pair: Pair, stepsize: float | None) -> Method:
+        return choose_method(pair, chosen.prior, config.method, stepsize, weight=chosen.weight)
+
+    return remedy(plan.pair, plan.method, chosen.prior, chosen.weight is not None, retry)
 
 
 def _require(plan: Plan) -> None:

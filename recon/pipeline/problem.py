@@ -242,7 +242,9 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
     operator = Tomography(geometry) if root is None else WeightedTomography(Tomography(geometry), root)
     device = _device(config, geometry, say)
     measurement = scan.as_items(to_tensor(image, precision), geometry).to(device)
-    start = scan.quick_look(measurement, geometry)
+    start = measurement.new_zeros(*measurement.shape[:2], *shape)
+    if config.method != "fbp":
+        start = scan.quick_look(measurement, geometry)
     surrogate = None if config.surrogate is None else read_surrogate(config.surrogate, operator)
     noise = _noise(inner, image, family, default, say)
     chosen = _prior_spec(inner, default)

@@ -1,5 +1,6 @@
 """To do a recorded run again."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,10 @@ from recon.catalogue import folders
 from recon.errors import InputError
 from recon.pipeline.config import SolveConfig, config_from
 from recon.pipeline.device import Say
+from recon.pipeline.outputs import OutputFile, check_outputs
 from recon.pipeline.record import find_input, read_record, versions
-from recon.pipeline.run import Result, Watch, pixel_hash, read_image, solve_image
+from recon.pipeline.run import Result, Watch, pixel_hash, read_image, solve_image, writable
+from recon.solvers import Status
 
 
 @dataclass(frozen=True)
@@ -19,14 +22,21 @@ class Replay:
     Attributes:
         result: The new run.
         measurement: The input that was found.
-        identical: Whether the values are the recorded ones to the bit, before any rounding.
+        same_result: Whether the values are the recorded ones to the bit, before any rounding.
         changed: The packages whose versions differ, as "name old -> new".
+        outputs: The files that the record names as outputs, and what has become of them.
     """
 
     result: Result
     measurement: Path
-    identical: bool
+    same_result: bool
     changed: tuple[str, ...]
+    outputs: tuple[OutputFile, ...] = ()
+
+    @property
+    def identical(self) -> bool:
+        """Whether the result is the recorded one, and no recorded output that is still there has other pixels."""
+        return self.same_result and not any(output.altered for output in self.outputs)
 
 
 def replay(record: Path, places: Sequence[Path], say: Say, watch: Watch | None = None) -> Replay:
@@ -53,8 +63,10 @@ def replay(record: Path, places: Sequence[Path], say: Say, watch: Watch | None =
     recorded = document.get("versions")
     old = recorded if isinstance(recorded, dict) else {}
     changed = tuple(f"{name} {old.get(name)} -> {new}" for name, new in versions().items() if old.get(name) != new)
-    identical = pixel_hash(result.solution.x) == document.get("result_sha256")
-    return Replay(result, measurement, identical, changed)
+    same = pixel_hash(result.solution.x) == document.get("result_sha256")
+    ended = result.status not in (Status.INTERRUPTED, Status.DIVERGED, Status.NOT_FINITE)
+    outputs = check_outputs(document, record.parent, functools.partial(writable, result.image)) if ended else ()
+    return Replay(result, measurement, same, changed, outputs)
 
 
 def recorded_config(document: dict[str, object], record: Path) -> SolveConfig:

@@ -292,7 +292,7 @@ def write_run(result: Result, measurement: Path, target: Target, say: Say) -> Ru
     held = files_of(result.plan, measurement)
     check_target(target, held, result.plan.problem.template)
     inputs = input_files(result.plan, measurement)
-    image = _writable(result.image, target.output)
+    image = writable(result.image, target.output)
     written = imaging.write(image, target.output, overwrite=target.overwrite, inputs=held, series_uid=target.series_uid)
     if written.clipped:
         say(f"{target.output}: {written.clipped} value(s) did not fit into the file's range and were clipped")
@@ -330,7 +330,7 @@ def _fields(config: SolveConfig) -> dict[str, str | None]:
     return {"flat field": config.flat, "dark field": config.dark}
 
 
-def _writable(image: Image, output: Path) -> Image:
+def writable(image: Image, output: Path) -> Image:
     """A complex result as its modulus, unless the file can hold complex numbers."""
     if image.pixels.dtype.kind != "c" or output.suffix.lower() == ".npy":
         return image

@@ -9,10 +9,12 @@ import numpy as np
 
 from recon.imaging.atomic import replacing
 from recon.imaging.image import Array, ValueRange
+from recon.report._sampling import draw_pixel_by_pixel, whole_pixels
 from recon.report._style import ACCENT, DPI, GREY, INCHES, INK, STYLE, require_figure_suffix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from torch import Tensor
 
 
@@ -73,7 +75,8 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
         aspect = shown[-1][1].shape[0] / shown[-1][1].shape[1]
         side = INCHES / columns * aspect * 0.96
         engine = ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.04, wspace=0.02, hspace=0.02)
-        figure = Figure(figsize=(INCHES, min(2 * side, 14.0) + 1.0), layout=engine)
+        size = (INCHES, whole_pixels(min(2 * side, 14.0) + 1.0, DPI))
+        figure = Figure(figsize=size, dpi=DPI, layout=engine)
         FigureCanvasAgg(figure)
         axes = figure.subplots(2, columns, squeeze=False)
         for column, (name, picture) in enumerate(shown):
@@ -93,11 +96,22 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
         _stretch(axes[0, -1], error, shown[-1][1])
         _draw_history(axes[1, -1], history)
         figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK, parse_math=False)
-        caption = _wrapped(_caption(value_range, limits, certificate_sentence))
-        # a dollar in a file's name is a dollar
-        figure.supxlabel(caption, x=0.01, ha="left", fontsize=8.5, color=GREY, parse_math=False)
+        caption = _caption(value_range, limits, certificate_sentence)
+        _draw_caption(figure, caption)
         with replacing(path, overwrite=overwrite) as temporary:
             figure.savefig(temporary, dpi=DPI, metadata={} if temporary.suffix == ".pdf" else None)
+
+
+def _draw_caption(figure: "Figure", caption: str) -> None:
+    """Draw the caption below all, and the pictures pixel by pixel; it says how many of theirs make one."""
+    style: dict[str, Any] = {"x": 0.01, "ha": "left", "fontsize": 8.5, "color": GREY}
+    text = figure.supxlabel(_wrapped(f"{caption}  {_AVERAGES.format(9.9)}"), parse_math=False, **style)
+    share = draw_pixel_by_pixel(figure)
+    # a dollar in a file's name is a dollar
+    text.set_text(_wrapped(f"{caption}  {_AVERAGES.format(share)}" if share > 1 else caption))
+
+
+_AVERAGES = "Panels show averages of up to {0:.1f} x {0:.1f} pixels."
 
 
 def _picture(tensor: "Tensor") -> Array:

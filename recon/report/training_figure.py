@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.imaging.atomic import replacing
+from recon.report._sampling import draw_pixel_by_pixel, whole_pixels
 from recon.report._style import ACCENT, DPI, GREY, INCHES, SECOND, STYLE, require_figure_suffix
 
 if TYPE_CHECKING:
@@ -63,12 +64,14 @@ def image_sheet(rows: Sequence[Sequence[tuple[str, Picture]]], path: str | Path)
     columns = len(rows[0])
     with matplotlib.rc_context(STYLE):
         size = INCHES / columns
-        figure = Figure(figsize=(INCHES, (size + 0.25) * len(rows)), layout="constrained")
+        height = whole_pixels((size + 0.25) * len(rows), DPI)
+        figure = Figure(figsize=(INCHES, height), dpi=DPI, layout="constrained")
         for line, row in zip(figure.subplots(len(rows), columns, squeeze=False), rows, strict=True):
             for axes, (title, picture) in zip(line, row, strict=True):
                 axes.imshow(np.clip(picture, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
                 axes.set_title(title, loc="left", pad=3)
                 axes.set_axis_off()
+        draw_pixel_by_pixel(figure)
         with replacing(path, overwrite=True) as temporary:
             figure.savefig(temporary, dpi=DPI)
 

@@ -8,8 +8,17 @@ import numpy as np
 
 from recon.imaging.atomic import replacing
 from recon.imaging.image import Array, ValueRange
-from recon.report._style import DPI, GREY, INCHES, INK, STYLE, require_figure_suffix
-from recon.report.figure import _caption, _draw_history, _draw_picture, _draw_residual, _limits, _windowed, _wrapped
+from recon.report._sampling import whole_pixels
+from recon.report._style import DPI, INCHES, INK, STYLE, require_figure_suffix
+from recon.report.figure import (
+    _caption,
+    _draw_caption,
+    _draw_history,
+    _draw_picture,
+    _draw_residual,
+    _limits,
+    _windowed,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +72,7 @@ def volume_figure(  # noqa: PLR0913 - a figure shows what it is given
         tallest = max(picture.shape[0] * aspect / picture.shape[1] for _, picture, aspect in shown)
         height = INCHES / 3 * min(tallest, 2.0) + INCHES / 3 + 1.0
         engine = ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.04, wspace=0.02, hspace=0.02)
-        figure = Figure(figsize=(INCHES, height), layout=engine)
+        figure = Figure(figsize=(INCHES, whole_pixels(height, DPI)), dpi=DPI, layout=engine)
         FigureCanvasAgg(figure)
         axes = figure.subplots(2, 3, squeeze=False)
         for place, (name, picture, aspect) in zip(axes[0], shown, strict=True):
@@ -74,8 +83,7 @@ def volume_figure(  # noqa: PLR0913 - a figure shows what it is given
         _draw_residual(axes[1, 1], error * measured_range.width, measured_range.units, "A x - y")
         _draw_history(axes[1, 2], history)
         figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK, parse_math=False)
-        caption = _wrapped(_caption(value_range, limits, certificate_sentence))
-        figure.supxlabel(caption, x=0.01, ha="left", fontsize=8.5, color=GREY, parse_math=False)
+        _draw_caption(figure, _caption(value_range, limits, certificate_sentence))
         with replacing(path, overwrite=overwrite) as temporary:
             figure.savefig(temporary, dpi=DPI, metadata={} if temporary.suffix == ".pdf" else None)
 

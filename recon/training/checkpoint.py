@@ -20,10 +20,11 @@ from torch import Tensor
 from recon.errors import InputError, OutputError
 from recon.imaging import replacing
 from recon.priors.networks.safetensors import decode, encode, read_bytes
+from recon.toml import MOST_BYTES
 
 NAME = "checkpoint.json"
 _STATE = re.compile(r"state-[0-9]{8,12}\.safetensors")
-_MOST_BYTES = 2**16
+_MOST_BYTES = 2 * MOST_BYTES
 
 
 @final
@@ -35,11 +36,13 @@ class Progress:
         step: Steps done.
         seconds: Spent on them.
         data: The fingerprint of the images.
+        recipe: The configuration that the run was begun with, as TOML; empty in checkpoints of earlier releases.
     """
 
     step: int
     seconds: float
     data: str
+    recipe: str = ""
 
 
 def save_checkpoint(folder: Path, state: dict[str, Tensor], progress: Progress) -> None:
@@ -66,21 +69,36 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], Progress]:
     Raises:
         InputError: There is none, or it was changed.
     """
+    progress, name, stated = _read(folder / NAME)
+    content = read_bytes(folder / name)
+    if hashlib.sha256(content).hexdigest() != stated:
+        raise InputError(f"{folder / name}: the file is not the one that {NAME} names by its hash; it was changed.")
+    return decode(content, str(folder / name)), progress
+
+
+def load_progress(folder: Path) -> Progress | None:
+    """What the last checkpoint says beside the tensors; ``None`` where there is no checkpoint.
+
+    Raises:
+        InputError: It cannot be read.
+    """
     path = folder / NAME
+    return _read(path)[0] if path.exists() else None
+
+
+def _read(path: Path) -> tuple[Progress, str, str]:
+    """The progress, and the name and the hash of the file with the state."""
     try:
         with path.open("rb") as file:
             table = json.loads(file.read(_MOST_BYTES))
-        step, seconds, data = table["step"], float(table["seconds"]), table["data"]
+        step, seconds, data, recipe = table["step"], float(table["seconds"]), table["data"], table.get("recipe", "")
         name, stated = table["state"], table["sha256"]
-        if not (isinstance(step, int) and isinstance(data, str) and _STATE.fullmatch(name)):
+        if not (isinstance(step, int) and isinstance(data, str) and isinstance(recipe, str) and _STATE.fullmatch(name)):
             raise ValueError("a value is of the wrong kind")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path}: the checkpoint cannot be read ({reason}); expected one of recon train.") from error
-    content = read_bytes(folder / name)
-    if hashlib.sha256(content).hexdigest() != stated:
-        raise InputError(f"{folder / name}: the file is not the one that {NAME} names by its hash; it was changed.")
-    return decode(content, str(folder / name)), Progress(step, seconds, data)
+    return Progress(step, seconds, data, recipe), name, stated
 
 
 @contextlib.contextmanager

@@ -426,6 +426,24 @@ def to_json(recipe: Recipe) -> dict[str, object]:
     return {"network": network, **{name: dataclasses.asdict(getattr(recipe, name)) for name in _PARTS}}
 
 
+def difference(recipe: Recipe, other: Recipe) -> tuple[str, str, str] | None:
+    """The first key in which two recipes differ, with its value in each, as TOML; ``None`` if they are equal."""
+    first, second = _values(recipe), _values(other)
+    for key in dict.fromkeys((*first, *second)):
+        if first.get(key) != second.get(key):
+            return key, first.get(key, "absent"), second.get(key, "absent")
+    return None
+
+
+def _values(recipe: Recipe) -> dict[str, str]:
+    """Each key of each table, ``table.key``, with its value as TOML."""
+    parts = {"network": recipe.network, **{name: getattr(recipe, name) for name in _PARTS}}
+    values = {"network.family": write_value(recipe.network.family)}
+    for table, part in parts.items():
+        values |= {f"{table}.{item.name}": write_value(getattr(part, item.name)) for item in fields(part)}
+    return values
+
+
 def _lines(part: Any) -> Iterable[str]:
     return (f"{item.name} = {write_value(getattr(part, item.name))}" for item in fields(part))
 

@@ -23,8 +23,8 @@ from recon.imaging import replacing
 from recon.priors.networks import load, save
 from recon.report import image_sheet, training_curve
 from recon.toml import MOST_BYTES
-from recon.training.checkpoint import NAME, Progress, load_checkpoint, owned, save_checkpoint
-from recon.training.config import WITHOUT_CLEAN, Recipe, parse_recipe, to_json, to_toml
+from recon.training.checkpoint import NAME, Progress, load_checkpoint, load_progress, owned, save_checkpoint
+from recon.training.config import WITHOUT_CLEAN, Recipe, difference, parse_recipe, to_json, to_toml
 from recon.training.data import Patches, Say, read_patches, read_validation
 from recon.training.equilibrium import tightened
 from recon.training.group import ALONE, Group
@@ -134,9 +134,8 @@ def prepare(folder: Path, recipe: Recipe | None, resume: bool, steps: int | None
             raise UsageError(f"{folder}: no configuration was given; expected one, unless a run goes on.")
         _claim(folder)
         return _with_steps(recipe, steps)
-    kept = _read_kept(folder / CONFIG)
-    wanted = _with_steps(kept if recipe is None else recipe, steps)
-    _require_same(folder, wanted, kept)
+    wanted = _with_steps(_read_kept(folder / CONFIG) if recipe is None else recipe, steps)
+    _require_same(folder, wanted, str(folder / CONFIG) if recipe is None else "the configuration")
     return wanted
 
 
@@ -170,7 +169,7 @@ def train(  # noqa: PLR0913, PLR0917  what, from what, where to, and who hears o
         return run.go()
     with owned(folder):
         if (folder / CONFIG).exists():
-            _require_same(folder, recipe, _read_kept(folder / CONFIG))
+            _require_same(folder, recipe, "the configuration")
         return run.go()
 
 
@@ -277,7 +276,8 @@ class _Run:
         state = self.trainer.state()
         if self.log is not None:
             self.log.flush()
-            save_checkpoint(self.folder, state, Progress(self.trainer.step, self.seconds, self.fingerprint))
+            progress = Progress(self.trainer.step, self.seconds, self.fingerprint, to_toml(self.recipe))
+            save_checkpoint(self.folder, state, progress)
 
     def _publish(self, seen: Look) -> None:
         """The network as it is now, what is known of it, and the figures."""
@@ -340,12 +340,24 @@ def _with_steps(recipe: Recipe, steps: int | None) -> Recipe:
     return replace(recipe, training=replace(recipe.training, steps=steps))
 
 
-def _require_same(folder: Path, recipe: Recipe, kept: Recipe) -> None:
-    if replace(_with_steps(recipe, kept.training.steps), about=kept.about) != kept:
+def _require_same(folder: Path, recipe: Recipe, origin: str) -> None:
+    """Refuse another recipe than that of the run in a folder; its number of steps and what it is about may differ."""
+    begun = _begun(folder)
+    found = difference(replace(_with_steps(recipe, begun.training.steps), about=begun.about), begun)
+    if found is not None:
+        key, value, before = found
         raise UsageError(
-            f"{folder}: the run was begun with another configuration, which is in {CONFIG}; expected the same, because "
-            "what it went through belongs to that one (only the number of steps may differ)."
+            f"{folder}: {key} is {value} in {origin}, and the run was begun with {before}; expected the same "
+            "configuration, because what the run went through belongs to it (only the number of steps may differ)."
         )
+
+
+def _begun(folder: Path) -> Recipe:
+    """The recipe that a run was begun with: of its checkpoint, because the file beside it may have been edited."""
+    progress = load_progress(folder)
+    if progress is None or not progress.recipe:
+        return _read_kept(folder / CONFIG)
+    return parse_recipe(progress.recipe, str(folder / NAME), InputError)
 
 
 def _claim(folder: Path) -> None:

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from rounding import ROOM, at_most
 from torch import Tensor, nn
 
 from recon.certificates.ascent import Search
@@ -55,7 +56,8 @@ def test_the_truth_is_below_combettes_pesquet_is_below_the_product(low: float, s
     truth = brute_force(layers, low)
     bound = combettes_pesquet_bound(as_kernels(layers), (low, 1.0), "circular").value
     product = product_bound(*(convolution_norm(kernel) for kernel in as_kernels(layers))).value
-    assert truth <= bound <= product * (1 + 1e-9)
+    assert at_most(truth, bound)
+    assert bound <= product * (1 + 1e-9)
 
 
 def test_the_bound_is_exact_for_linear_and_the_product_for_odd_activations() -> None:
@@ -72,7 +74,7 @@ def test_a_too_small_averagedness_would_be_caught() -> None:
     layers = [torch.tensor([[1.0], [1.0]]).double(), torch.tensor([[1.0, -1.0]]).double()]
     assert brute_force(layers, 0.0) > 0.9
     assert combettes_pesquet_bound(as_kernels(layers), (1.0, 1.0), "circular").value < 0.1
-    assert combettes_pesquet_bound(as_kernels(layers), (0.0, 1.0), "circular").value >= 1.0
+    assert combettes_pesquet_bound(as_kernels(layers), (0.0, 1.0), "circular").value >= 1.0 - ROOM[torch.float64]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -106,7 +108,7 @@ def test_zero_padding_counts_the_truncation_between_layers() -> None:
     matrix = nn.functional.conv2d(z, difference[1], padding=(0, 1)).flatten(1).T
     truth = float(torch.linalg.matrix_norm(matrix, 2))
     assert truth == pytest.approx(1)
-    assert combettes_pesquet_bound(difference, (1.0, 1.0), "zero").value >= truth
+    assert at_most(truth, combettes_pesquet_bound(difference, (1.0, 1.0), "zero").value)
 
 
 def test_bounds_inherit_the_evidence_of_their_parts() -> None:
@@ -129,7 +131,7 @@ def test_every_bound_of_a_network_holds_against_a_search() -> None:
     assert found > 1
     for bound in bounds.values():
         assert bound.evidence is Evidence.PROVED
-        assert found <= bound.value
+        assert at_most(found, bound.value)
 
 
 def test_batch_normalisation_is_folded_in_evaluation_mode_only() -> None:

@@ -297,6 +297,48 @@ def test_a_replay_is_identical_and_knows_its_inputs(run, measured: Path) -> None
     assert "the operator has changed since the run" in changed.err
 
 
+def test_an_altered_output_is_not_called_identical(run, measured: Path) -> None:
+    """A pixel, the size, the bytes alone, the whole file, and no file."""
+    run("solve", measured, "-o", "sharp.png", *BLUR)
+    good = Path("sharp.png").read_bytes()
+    pixels = np.asarray(Image.open("sharp.png")).copy()
+
+    def replayed(said: str, state: str) -> None:
+        text = run("replay", "sharp.png.run.json").out
+        assert said in text
+        found = json.loads(run("replay", "sharp.png.run.json", "--json").out)
+        assert found["recorded_outputs"] == [{"path": "sharp.png", "state": state}]
+        assert found["result_identical"] is True
+        assert found["identical"] is (state not in ("other pixels", "unreadable"))
+        assert ("but a recorded output was altered" in text) is not found["identical"]
+
+    pixels[3, 4] ^= 1
+    Image.fromarray(pixels).save("sharp.png")
+    replayed("sharp.png: the recorded output was altered (SHA-256 ", "other pixels")
+    assert f"1 of its {pixels.size} values differ" in run("replay", "sharp.png.run.json").out
+    Image.fromarray(pixels[1:]).save("sharp.png")
+    replayed(f"it has 1 x 1 x {pixels.shape[0] - 1} x {pixels.shape[1]} values", "other pixels")
+    pixels[3, 4] ^= 1
+    Image.fromarray(pixels).save("sharp.png", compress_level=0)
+    replayed("but its pixels are those of the run", "same pixels")
+    Path("sharp.png").write_bytes(good[:60])
+    replayed("was altered and cannot be read", "unreadable")
+    Path("sharp.png").unlink()
+    replayed("the recorded output is not there, so it was not checked", "absent")
+
+
+def test_of_several_frames_the_altered_one_is_named(run, folder: Path) -> None:
+    frames = np.random.default_rng(0).random((3, 16, 20), dtype=np.float32)
+    np.save("frames.npy", frames)
+    solved = run("solve", "frames.npy", "-o", "out.png", "--operator", "identity", "--prior", "tv:weight=0.1")
+    assert solved.code == 0, solved.err
+    pixels = np.asarray(Image.open("out_0002.png")).copy()
+    pixels[0, 0] ^= 1
+    Image.fromarray(pixels).save("out_0002.png")
+    found = json.loads(run("replay", "out.png.run.json", "--json").out)
+    assert [each["state"] for each in found["recorded_outputs"]] == ["unchanged", "other pixels", "unchanged"]
+
+
 def test_a_record_may_be_moved_with_its_inputs(
     run, folder: Path, measured: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -325,3 +325,52 @@ def test_evaluate_does_not_take_photons_for_noise(run, scan: Path, bundled_data)
     outcome = run("evaluate", "--data", clean, "--water", "0.02", "--photons", "1e5", "--noise", "0.01", *CT)
     assert outcome.code == 2
     assert "recon simulate counts photons" in outcome.err
+
+
+@pytest.fixture
+def norms(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The projectors whose norm was computed."""
+    from recon.operators import nonnegative, spectral  # noqa: PLC0415
+    from recon.operators.tomography import projector, weighted  # noqa: PLC0415
+
+    seen: list[object] = []
+
+    def counted(plain):
+        return lambda operator, *rest, **options: (seen.append(operator), plain(operator, *rest, **options))[1]
+
+    for module in (projector, weighted):
+        monkeypatch.setattr(module, "norm_of_nonnegative", counted(nonnegative.norm_of_nonnegative))
+    monkeypatch.setattr(spectral, "norm", counted(spectral.norm))
+    return seen
+
+
+@pytest.mark.parametrize("method", ["fbp", "sirt", "cgls"])
+def test_a_method_that_needs_no_norm_computes_none(run, sinogram: Path, norms: list[object], method: str) -> None:
+    asked = ("--method", method, "--iterations", 4, *CT)
+    assert run("solve", sinogram, "-o", "slice.tif", *asked).code == 0
+    assert json.loads(Path("slice.tif.run.json").read_text())["plan"]["operator_norm"] is None
+    planned = run("solve", sinogram, "--dry-run", *asked)
+    assert planned.code == 0, planned.err
+    assert "not needed" in planned.out
+    assert run("replay", "slice.tif.run.json").code == 0
+    scored = run("evaluate", "--data", "disc.npy", "--noise", "0.01", *asked)
+    assert scored.code == 0, scored.err
+    assert norms == []
+
+
+def test_a_method_whose_step_rests_on_the_norm_computes_it_once(run, sinogram: Path, norms: list[object]) -> None:
+    asked = ("--method", "fista", "--prior", "tv:weight=0.01", "--iterations", 4, *CT)
+    assert run("solve", sinogram, "-o", "slice.tif", *asked).code == 0
+    assert json.loads(Path("slice.tif.run.json").read_text())["plan"]["operator_norm"] > 0
+    assert len(norms) == 1
+
+
+def test_a_filtered_back_projection_filters_once(run, sinogram: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from recon.operators.tomography import FilteredBackProjection  # noqa: PLC0415
+
+    calls: list[int] = []
+    plain = FilteredBackProjection.__call__
+    monkeypatch.setattr(FilteredBackProjection, "__call__", lambda self, y: (calls.append(1), plain(self, y))[1])
+    known = ("--water", "0.02")  # else one more finds the range of attenuations
+    assert run("solve", sinogram, "-o", "slice.tif", "--method", "fbp", *known, *CT).code == 0
+    assert len(calls) == 1

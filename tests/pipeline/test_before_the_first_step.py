@@ -43,6 +43,9 @@ def test_a_pair_whose_gap_is_proved_is_not_sampled(projections: list[torch.dtype
     operator = WeightedTomography(plain, ROOT) if weighted else plain
     pair = examine(operator, None, torch.zeros(1, 1, *SHAPE))
     assert (pair.gap.value, pair.gap.evidence) == (0.0, Evidence.PROVED)
+    assert len(projections) == 0  # no constant that nobody asks for
+    assert pair.properties.computed_norm is None
+    assert pair.properties.norm is pair.properties.computed_norm
     assert len(projections) == 8  # four steps to the norm
     assert projections.count(torch.float64) == 2  # of which the last one proves it
     column_norm(operator, SHAPE)

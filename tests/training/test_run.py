@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -125,7 +126,7 @@ def test_a_run_is_never_overwritten_and_never_shared(tmp_path):
         prepare(folder, recipe(), resume=False)
     with pytest.raises(OutputError, match="it is not empty"):
         prepare(tmp_path, recipe(), resume=False)
-    with pytest.raises(UsageError, match="another configuration"):
+    with pytest.raises(UsageError, match=r"training\.batch is 5 in the configuration, and the run was begun with 4"):
         prepare(folder, recipe(batch=5), resume=True)
     with pytest.raises(InputError, match="no run to go on with"):
         prepare(tmp_path / "none", recipe(), resume=True)
@@ -134,6 +135,49 @@ def test_a_run_is_never_overwritten_and_never_shared(tmp_path):
         train(more, images, folder, torch.device("cpu"))
     assert train(more, images, folder, torch.device("cpu")).step == 14
     assert prepare(folder, None, resume=True).training.steps == 14
+
+
+EDITS = [
+    ("batch = 4", "batch = 8", "training.batch"),
+    ("patch = 12", "patch = 13", "data.patch"),
+    ("features = 6", "features = 7", "network.features"),
+    ('padding = "zero"', 'padding = "circular"', "network.padding"),
+    ("learning_rate = 0.005", "learning_rate = 0.5", "training.learning_rate"),
+    ("seed = 0", "seed = 1", "training.seed"),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "key"), EDITS, ids=[key for _, _, key in EDITS])
+def test_an_edited_configuration_in_the_folder_is_refused_by_its_key(tmp_path, before, after, key):
+    images, folder = folders(tmp_path), tmp_path / "run"
+    run(folder, images, recipe(steps=2))
+    config = folder / "config.toml"
+    text = config.read_text()
+    assert text.count(before) >= 1
+    config.write_text(text.replace(before, after, 1))
+    value, begun = after.split(" = ")[1], before.split(" = ")[1]
+    said = f"{key} is {value} in {config}, and the run was begun with {begun}; expected the same"
+    with pytest.raises(UsageError, match=re.escape(said)):
+        prepare(folder, None, resume=True)
+    assert run(folder, images, recipe(steps=3), resume=True).step == 3  # what it was begun with, stated again
+    assert before in config.read_text()
+
+
+def test_the_number_of_steps_and_what_the_run_is_about_may_be_edited(tmp_path):
+    images, folder = folders(tmp_path), tmp_path / "run"
+    run(folder, images, recipe(steps=2))
+    config = folder / "config.toml"
+    config.write_text(config.read_text().replace("steps = 2\n", "steps = 3\n", 1))
+    assert run(folder, images, None, resume=True).step == 3
+
+
+def test_a_checkpoint_of_an_earlier_release_goes_on_with_the_configuration_beside_it(tmp_path):
+    images, folder = folders(tmp_path), tmp_path / "run"
+    run(folder, images, recipe(steps=2))
+    stated = json.loads((folder / "checkpoint.json").read_text())
+    del stated["recipe"]
+    (folder / "checkpoint.json").write_text(json.dumps(stated))
+    assert run(folder, images, recipe(steps=3), resume=True).step == 3
 
 
 def test_other_images_and_a_changed_checkpoint_are_refused(tmp_path):

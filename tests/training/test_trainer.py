@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from rounding import never_falls
 from training_cases import FREE, RIDGE, patches, recipe, same, scene
 
 from recon.errors import InputError, UsageError
@@ -117,7 +118,7 @@ def test_a_hunted_point_goes_where_the_network_expands_more():
             x, h = trainer.quarry.x, trainer.quarry.h
             with torch.no_grad():
                 seen.append(float((trainer.network.Q(x + h) - trainer.network.Q(x)).norm() / h.norm()))
-    assert seen == sorted(seen)
+    assert never_falls(seen, torch.float32)
     assert seen[-1] > 1.1 * seen[0]
     before = trainer.quarry.x
     trainer.advance()

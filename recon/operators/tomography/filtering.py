@@ -7,13 +7,14 @@ convolution is a linear one. Every window below is a mean of shifts of one funct
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from recon.batches import on_any_batch
 from recon.operators._choices import unknown
 
 Floats = NDArray[np.float64]
@@ -68,6 +69,9 @@ def convolve(rows: Tensor, taps: Floats) -> Tensor:
     kernel[:pixels] = taps
     kernel[length - pixels + 1 :] = taps[:0:-1]
     response = torch.from_numpy(np.fft.rfft(kernel).real).to(rows)
-    spectrum: Any = torch.fft.rfft(rows, n=length) * response
-    filtered: Tensor = torch.fft.irfft(spectrum, n=length)[..., :pixels]
-    return filtered
+
+    def filtered(x: Tensor) -> Tensor:
+        spectrum: Any = torch.fft.rfft(x, n=length) * response
+        return cast(Tensor, torch.fft.irfft(spectrum, n=length)[..., :pixels])
+
+    return on_any_batch(filtered, rows, 1)

@@ -7,6 +7,7 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 
+from recon.batches import on_any_batch
 from recon.errors import UsageError
 from recon.evidence import Proved
 from recon.operators._checks import require_member
@@ -61,10 +62,13 @@ class RowFilter:
     def A(self, x: Tensor) -> Tensor:
         """A sinogram to one of the same shape."""
         require_member("RowFilter", "sinogram", x, self.domain)
-        spectrum = _fft.rfft(x) * self._buffer.like(x)
-        return cast(Tensor, _fft.irfft(spectrum, n=self.shape[-1]))
+        return on_any_batch(self._filtered, x, 1)
 
     A_adjoint = A
+
+    def _filtered(self, x: Tensor) -> Tensor:
+        spectrum = _fft.rfft(x) * self._buffer.like(x)
+        return cast(Tensor, _fft.irfft(spectrum, n=self.shape[-1]))
 
     @cached_property
     def _buffer(self) -> Buffer:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from recon.errors import UsageError
-from recon.evidence import Fact
+from recon.evidence import Constant, Fact
 from recon.operators._checks import as_words, require_member
 from recon.operators.base import EXACT_ADJOINT, Buffer, OperatorProperties, Space
 from recon.operators.data_split import DataSplit
@@ -54,8 +54,10 @@ class WeightedTomography:
     @cached_property
     def properties(self) -> OperatorProperties:
         """The norm is bounded as that of :class:`Tomography`."""
-        norm = norm_of_nonnegative(self, torch.ones(self.domain.shape, dtype=torch.float64))
-        return OperatorProperties(norm=norm, adjoint_gap=EXACT_ADJOINT)
+        return OperatorProperties(norm=self._norm, adjoint_gap=EXACT_ADJOINT)
+
+    def _norm(self) -> Constant:
+        return norm_of_nonnegative(self, torch.ones(self.domain.shape, dtype=torch.float64))
 
     def A(self, x: Tensor) -> Tensor:
         """(..., rows, columns) -> (..., views, detector pixels)."""

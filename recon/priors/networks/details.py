@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.fft import fftfreq, irfft2, rfft2, rfftfreq
 
+from recon.batches import on_any_batch
+
 
 def details(x: Tensor, scale: float) -> Tensor:
     """C x.
@@ -26,6 +28,10 @@ def details(x: Tensor, scale: float) -> Tensor:
         x: Images ``(batch, channels, height, width)``.
         scale: The standard deviation of S's kernel, in pixels.
     """
+    return on_any_batch(lambda images: _filtered(images, scale), x, 3)
+
+
+def _filtered(x: Tensor, scale: float) -> Tensor:
     height, width = x.shape[-2:]
     image = x.to(torch.promote_types(x.dtype, torch.float32))  # there is no transform in half precision
     mirrored = torch.cat([image, image.flip(-1)], -1)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from recon.batches import on_any_batch
 from recon.errors import GuaranteeError, UsageError
 from recon.priors.networks.ridge import Ridge
 from recon.types import Map
@@ -235,10 +236,10 @@ def preconditioner(ridge: Ridge, like: Tensor) -> Map:
     gain = torch.linalg.inv(torch.eye(len(first)).to(symbol) + weight * symbol)
 
     def apply(v: Tensor) -> Tensor:
-        spectrum = torch.fft.rfft2(v, s=size)
+        spectrum = on_any_batch(lambda v: torch.fft.rfft2(v, s=size), v, 2)
         image = torch.einsum("bhwij,bjhw->bihw", gain.expand(len(v), *gain.shape[1:]), spectrum)
-        found: Tensor = torch.fft.irfft2(image, s=size)[..., : v.shape[-2], : v.shape[-1]]
-        return found
+        found = on_any_batch(lambda image: torch.fft.irfft2(image, s=size), image, 2)
+        return found[..., : v.shape[-2], : v.shape[-1]]
 
     return apply
 

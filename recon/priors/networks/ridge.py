@@ -47,7 +47,7 @@ class Ridge:
 
     def gradient(self, x: Tensor) -> Tensor:
         """``grad R(x)``, at the size of x."""
-        rows = STRIP // (len(x) * len(self.kernel) * x.shape[-1])
+        rows = STRIP // max(1, len(x) * len(self.kernel) * x.shape[-1])
         if self.padding != "circular" and not (torch.is_grad_enabled() or x.is_cuda) and rows < x.shape[-2]:
             return self.weight * by_strips(
                 x, self.kernel, self.padding, max(rows, LEAST_ROWS), lambda _top, responses: self._influence(responses)

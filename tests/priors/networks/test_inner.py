@@ -134,7 +134,7 @@ def test_strips_change_nothing(padding: str, rows: int) -> None:
         wide = noisy(1, 1, 600, 500)
         assert torch.allclose(ridge.gradient(wide), stripped(wide, 600), atol=1e-14)
         small = noisy(1, 1, 3, 600)  # smaller than the filters
-        assert torch.equal(stripped(small, 2), ridge.gradient(small)) or padding == "zero"
+        assert torch.allclose(stripped(small, 2), ridge.gradient(small), atol=1e-14) or padding == "zero"
 
 
 def test_beyond_its_range_a_network_follows_the_scaling_law() -> None:

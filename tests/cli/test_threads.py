@@ -1,0 +1,42 @@
+"""Threads that wait for each other sleep, unless the user says otherwise."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+POLICY = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+PROBE = """
+import os, sys
+from recon.cli.main import main
+assert "torch" not in sys.modules
+try:
+    main(["certify", "operator", "identity"])
+finally:
+    assert "torch" in sys.modules
+    print([os.environ.get(name) for name in %r])
+"""
+
+
+def probe(**given: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name not in POLICY}
+    environment |= {"OMP_DISPLAY_ENV": "VERBOSE", **given}
+    code = PROBE % (POLICY,)
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+
+
+def test_the_runtime_that_torch_loads_is_told_to_let_threads_sleep() -> None:
+    done = probe()
+    assert done.stdout.splitlines()[-1] == "['PASSIVE', '1000', None]"
+    if "OPENMP DISPLAY ENVIRONMENT" not in done.stderr:
+        pytest.skip("torch has no OpenMP runtime that shows its settings")
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("OMP_WAIT_POLICY", "ACTIVE"), ("GOMP_SPINCOUNT", "7"), ("KMP_BLOCKTIME", "1")]
+)
+def test_what_the_user_says_of_waiting_stays_and_nothing_is_added(name: str, value: str) -> None:
+    expected = [value if each == name else None for each in POLICY]
+    assert probe(**{name: value}).stdout.splitlines()[-1] == str(expected)
