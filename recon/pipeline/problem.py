@@ -372,6 +372,16 @@ def _estimate(image: Image, correlated: bool = False) -> float:
     return estimate_noise(planes, padding, correlated)
 
 
+def noise_seen(problem: Problem) -> float:
+    """The standard deviation of the noise that the measurement shows; NaN where it does not tell."""
+    if problem.family.spec.name not in _ESTIMABLE:
+        return math.nan
+    planes = problem.measurement.detach().cpu().double()
+    padding = () if problem.image.padding is None else problem.image.padding.reshape(-1, *planes.shape[-2:])
+    every = planes.reshape(-1, *planes.shape[-2:]).numpy()
+    return estimate_noise(every, padding, _is_reconstructed(problem.image, problem.family))
+
+
 def _check_sizes(problem: Problem) -> None:
     try:
         made = problem.operator.A(problem.example)

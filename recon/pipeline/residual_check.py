@@ -6,6 +6,7 @@ and as little correlated. What is larger, smaller or smoother is said; it is a r
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,16 +17,23 @@ from recon.imaging import to_tensor
 from recon.imaging.noise_estimate import signal
 from recon.operators import Identity
 from recon.pipeline import scan
-from recon.pipeline.problem import Problem
+from recon.pipeline.problem import Problem, noise_seen
 
-Planes = NDArray[np.float64]
+Planes = NDArray[Any]
 Mask = NDArray[np.bool_]
 
 APART = 2.0
 """By how much the residual and the noise may differ."""
 
 SMOOTH = 0.25
-"""Of the mean square of the residual, that may be in the means of blocks: 1/64 of white noise is."""
+"""Of the mean square of the residual, that may be in the means of blocks: 1/64 of white noise is.
+
+Of simulated measurements with the right noise it is 0.001 to 0.04: identity, blur, inpainting and downsampling of four
+images of 128 x 128 pixels, with noise of 0.005 and 0.05 and total variation.
+"""
+
+TANGIBLE = 0.5
+"""Of the noise, the least root mean square of a smooth part that is worth a remark."""
 
 UNCHANGED = 0.02
 """Of the noise: a result that is nearer to its input removed none of it."""
@@ -33,7 +41,6 @@ UNCHANGED = 0.02
 _BLOCK = 8
 _BORDER = 8
 _FEWEST = 256
-_UNREGULARISED = ("none", "box")
 
 
 @dataclass(frozen=True)
@@ -41,56 +48,106 @@ class ResidualCheck:
     """How large the residual is, on the scale of the solver.
 
     Attributes:
-        noise: The standard deviation of the noise that the run used.
-        source: ``stated``, ``counted`` of photon counts, or ``estimated``.
+        noise: The standard deviation of the noise that the run used; NaN where it used none.
+        source: ``stated``, ``counted`` of photon counts, ``estimated``, or ``unknown``.
         inside: The root mean square of the residual over the object; NaN where it is too small.
         border: Over the border of the measurement; NaN where there is none to speak of.
         smooth: The share of its mean square, over the object, in the means of blocks of 8 x 8.
         unchanged: Whether the result is the input.
-        remarks: What of this a user should know, a sentence each.
+        seen: The noise of the measurement by :func:`recon.imaging.noise_estimate.estimate_noise`; NaN where a
+            measurement does not tell.
     """
 
     noise: float
     source: str
-    inside: float
-    border: float
-    smooth: float
-    unchanged: bool
-    remarks: tuple[str, ...]
+    inside: float = math.nan
+    border: float = math.nan
+    smooth: float = math.nan
+    unchanged: bool = False
+    seen: float = math.nan
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What of this a user should know, a sentence each."""
+        found = (self._large(), self._small(), self._at_border(), self._structure(), self._same())
+        return tuple(sentence for sentence in found if sentence)
 
     def to_json(self) -> dict[str, object]:
         """As plain values; a figure that does not exist is null."""
-        figures = {"noise": self.noise, "inside": self.inside, "border": self.border, "smooth": self.smooth}
+        figures = {name: getattr(self, name) for name in ("noise", "inside", "border", "smooth", "seen")}
         plain: dict[str, object] = {key: value if math.isfinite(value) else None for key, value in figures.items()}
         return {**plain, "noise_source": self.source, "unchanged": self.unchanged, "remarks": list(self.remarks)}
 
+    def _large(self) -> str:
+        if not self.inside > APART * self.noise:
+            return ""
+        return (
+            f"the residual over the object is {self.inside / self.noise:.2g} times the noise level {self.noise:.3g} that "
+            f"was {self.source}; expected about as much: the noise is stronger, the prior too strong, or the operator "
+            "not that of the measurement"
+        )
+
+    def _small(self) -> str:
+        if not (self.inside < self.noise / APART and self.seen < self.noise / APART):
+            return ""
+        return (
+            f"the residual over the object is {self.inside / self.noise:.2g} times the noise level {self.noise:.3g} that "
+            f"was {self.source}, and the measurement looks like noise of {self.seen:.3g}; expected about as much: a "
+            "level that is too high takes details away"
+        )
+
+    def _at_border(self) -> str:
+        if not (self.border > APART * self.noise and not self.border < APART * self.inside):
+            return ""
+        return (
+            f"the residual along the border is {self.border / self.noise:.2g} times the noise level {self.noise:.3g}; "
+            "expected about as much: the measurement goes on beyond its border, and the operator does not (of a blur, "
+            "boundary=valid does)"
+        )
+
+    def _structure(self) -> str:
+        smooth = math.sqrt(self.smooth) * self.inside if math.isfinite(self.smooth) else 0.0
+        if not (self.smooth > SMOOTH and smooth > TANGIBLE * self.noise):
+            return ""
+        return (
+            f"the residual over the object has structure: {100 * self.smooth:.0f} % of its mean square is in means over "
+            f"{_BLOCK} x {_BLOCK} pixels, of noise it is {100 / _BLOCK**2:.0f} %; the operator does not explain the "
+            "measurement, as with beam hardening, scatter, or a wrong kernel"
+        )
+
+    def _same(self) -> str:
+        level = f" at a noise level of {self.noise:.3g}" if math.isfinite(self.noise) else ""
+        return f"the result equals the input: the prior takes nothing away{level}" if self.unchanged else ""
+
 
 @torch.no_grad()
-def check_residual(problem: Problem, x: Tensor) -> ResidualCheck | None:
-    """Compare the residual of a result with the noise; ``None`` where the noise is not known, or 0."""
-    noise = problem.noise
-    if not noise:
-        return None
-    residual = _planes(problem.operator.A(x) - problem.measurement)
-    measured = (residual != 0) | (_planes(problem.measurement) != 0)
-    border, usable = _border(problem, measured.shape), measured & _object(problem, measured.shape)
-    square = np.square(np.abs(residual)) / (2 if np.iscomplexobj(residual) else 1)
-    inside = _root_mean(square, usable & ~border)
-    check = ResidualCheck(
+def check_residual(problem: Problem, x: Tensor) -> ResidualCheck:
+    """Compare the residual of a result with the noise, where that is known."""
+    noise = problem.noise or math.nan
+    unchanged = _is_unchanged(problem, x, noise)
+    if not problem.noise:
+        return ResidualCheck(noise, "unknown", unchanged=unchanged)
+    measurement = _planes(problem.measurement)
+    residual = _planes(problem.operator.A(x)) - measurement
+    measured, border = (residual != 0) | (measurement != 0), _border(problem, measurement.shape)
+    inside = measured & ~border & _object(problem, measurement.shape)
+    square = np.square(np.abs(residual)) / (2 if np.iscomplexobj(residual) else 1)  # sigma is of each part
+    return ResidualCheck(
         noise,
         _source(problem),
-        inside,
+        _root_mean(square, inside),
         _root_mean(square, measured & border),
-        math.nan if np.iscomplexobj(residual) else _smooth_share(residual, usable & ~border),
-        _is_unchanged(problem, x, noise),
-        (),
+        math.nan if np.iscomplexobj(residual) else _smooth_share(residual, inside),
+        unchanged,
+        noise_seen(problem),
     )
-    return check
 
 
-def _planes(values: Tensor) -> NDArray[np.generic]:
-    every: NDArray[np.generic] = values.detach().cpu().numpy()
-    return every.reshape(-1, *every.shape[-2:])
+def _planes(values: Tensor) -> Planes:
+    """Values as planes (planes, height, width), in double precision."""
+    every: Planes = values.detach().cpu().numpy()
+    kind = np.complex128 if np.iscomplexobj(every) else np.float64
+    return every.reshape(-1, *every.shape[-2:]).astype(kind)
 
 
 def _source(problem: Problem) -> str:
@@ -140,7 +197,8 @@ def _smooth_share(residual: Planes, where: Mask) -> float:
 
 
 def _is_unchanged(problem: Problem, x: Tensor, noise: float) -> bool:
-    if not isinstance(problem.operator, Identity):
+    """Whether the result of denoising is its input, to within a fiftieth of the noise, or rounding."""
+    if not isinstance(problem.operator, Identity) or problem.prior.spec.name == "none":
         return False
-    apart = (x - problem.measurement).double()
-    return float(apart.square().mean().sqrt()) <= UNCHANGED * noise
+    apart = float((x - problem.measurement).double().square().mean().sqrt())
+    return apart <= max(UNCHANGED * noise if math.isfinite(noise) else 0.0, 1e-7)

@@ -294,13 +294,13 @@ def input_files(plan: Plan, measurement: Path) -> tuple[InputFile, ...]:
 def _model_files(plan: Plan) -> list[tuple[str, Path]]:
     problem = plan.problem
     families = [("operator", problem.family.files), ("prior", problem.prior.files)]
-    families += [(role, (Path(name),)) for role, name in _fields(problem.config).items() if name is not None]
+    families += [(role, (Path(name),)) for role, name in _fields(problem.config).items() if isinstance(name, str)]
     if problem.surrogate_family is not None:
         families.append(("surrogate", problem.surrogate_family.files))
     return [(role, path) for role, paths in families for path in paths]
 
 
-def _fields(config: SolveConfig) -> dict[str, str | None]:
+def _fields(config: SolveConfig) -> dict[str, str | float | None]:
     return {"flat field": config.flat, "dark field": config.dark}
 
 
