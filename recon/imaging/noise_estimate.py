@@ -99,8 +99,9 @@ def _paired(planes: Iterable[Plane], padding: Iterable[Mask | None]) -> list[tup
 def _details(plane: Plane, mask: Mask | None) -> _Details:
     values = _filtered(_filtered(plane).T).T
     usable: Mask = _over_windows(plane, np.maximum) > _over_windows(plane, np.minimum)
-    if mask is not None and mask.any():
-        usable &= ~_over_windows(mask, np.logical_or)
+    empty = _empty(plane) if mask is None else _empty(plane) | mask
+    if empty.any():
+        usable &= ~_over_windows(empty, np.logical_or)
     return _Details(values, _box_mean(plane), usable)
 
 
@@ -114,16 +115,24 @@ def _box_mean(plane: Plane) -> Plane:
     return mean
 
 
-def _over_windows(plane: NDArray[Any], combine: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
-    """What ``combine`` makes of the pixels of each window of the filter's size."""
-    rows = reduce(combine, _shifted(plane))
-    return reduce(combine, _shifted(rows.T)).T
+def _empty(plane: Plane) -> Mask:
+    """The pixels of squares of constant value, as large as a tile."""
+    constant = _over_windows(plane, np.maximum, _TILE) == _over_windows(plane, np.minimum, _TILE)
+    return _over_windows(np.pad(constant, _TILE - 1), np.logical_or, _TILE)
 
 
-def _shifted(plane: NDArray[Any]) -> list[NDArray[Any]]:
+def _over_windows(
+    plane: NDArray[Any], combine: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]], side: int = _SUPPORT
+) -> NDArray[Any]:
+    """What ``combine`` makes of the pixels of each window of that side; by default the filter's."""
+    rows = reduce(combine, _shifted(plane, side))
+    return reduce(combine, _shifted(rows.T, side)).T
+
+
+def _shifted(plane: NDArray[Any], count: int = _SUPPORT) -> list[NDArray[Any]]:
     """The columns under each tap of a filter, one array a tap."""
-    length = plane.shape[1] - _SUPPORT + 1
-    return [plane[:, at : at + length] for at in range(_SUPPORT)]
+    length = plane.shape[1] - count + 1
+    return [plane[:, at : at + length] for at in range(count)]
 
 
 def _air(levels: list[Plane]) -> float:

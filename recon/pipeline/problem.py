@@ -31,7 +31,7 @@ DEFAULT_PRIOR = Spec("tv")
 _LOOKED_AT = 32
 """Sinograms, or views of a panel, whose noise is looked at."""
 
-_ESTIMABLE = ("identity", "blur", "downsample", "ct")
+ESTIMABLE = ("identity", "blur", "downsample", "ct")
 """Operators whose measurement is an image with the noise added pixel by pixel."""
 
 _LEAST = 1e-4
@@ -292,7 +292,7 @@ def _noise(config: SolveConfig, image: Image, family: OperatorFamily, default: S
         return None
     if (counted := scan.noise_of(image)) is not None:
         return counted / image.value_range.width
-    if family.spec.name not in _ESTIMABLE:
+    if family.spec.name not in ESTIMABLE:
         raise UsageError(
             f"The noise level is not given and cannot be read off the measurement of {family.spec.name!r}; "
             "expected --noise SIGMA, or a prior with its weight, as in --prior tv:weight=0.001."
@@ -306,7 +306,7 @@ def _estimated(image: Image, family: OperatorFamily, say: Say) -> float:
     Raises:
         UsageError: The image is too small.
     """
-    correlated = _is_reconstructed(image, family)
+    correlated = is_reconstructed(image, family)
     estimate = _estimate(image, correlated)
     if math.isnan(estimate) and min(image.height, image.width) < SMALLEST_SIDE:
         raise UsageError(
@@ -327,7 +327,7 @@ def _estimated(image: Image, family: OperatorFamily, say: Say) -> float:
     return estimate
 
 
-def _is_reconstructed(image: Image, family: OperatorFamily) -> bool:
+def is_reconstructed(image: Image, family: OperatorFamily) -> bool:
     """Whether the measurement is an image in physical units, such as HU, whose noise is correlated."""
     return bool(image.units) and family.spec.name == "identity"
 
@@ -339,7 +339,7 @@ def _doubt(noise: float, image: Image, family: OperatorFamily) -> str | None:
             f"--noise says {noise:g} of the range of grey values, which leaves little of an image; on a scale of 255 "
             f"that is {255 * noise:g}"
         )
-    if not (family.blurs and family.spec.name in _ESTIMABLE):
+    if not (family.blurs and family.spec.name in ESTIMABLE):
         return None  # where no blur takes them out, fine details of an image are taken for noise
     estimate = _estimate(image)
     if not estimate > _FAR * noise:
@@ -370,16 +370,6 @@ def _estimate(image: Image, correlated: bool = False) -> float:
     if image.source.format == "projections":
         planes = planes[:: max(1, len(planes) // _LOOKED_AT)]
     return estimate_noise(planes, padding, correlated)
-
-
-def noise_seen(problem: Problem) -> float:
-    """The standard deviation of the noise that the measurement shows; NaN where it does not tell."""
-    if problem.family.spec.name not in _ESTIMABLE:
-        return math.nan
-    planes = problem.measurement.detach().cpu().double()
-    padding = () if problem.image.padding is None else problem.image.padding.reshape(-1, *planes.shape[-2:])
-    every = planes.reshape(-1, *planes.shape[-2:]).numpy()
-    return estimate_noise(every, padding, _is_reconstructed(problem.image, problem.family))
 
 
 def _check_sizes(problem: Problem) -> None:

@@ -13,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recon.imaging import to_tensor
-from recon.imaging.noise_estimate import signal
+from recon.imaging import Image, to_tensor
+from recon.imaging.noise_estimate import estimate_noise, signal
 from recon.operators import Identity
+from recon.operators.tomography import WeightedTomography
 from recon.pipeline import scan
-from recon.pipeline.problem import Problem, noise_seen
+from recon.pipeline.problem import ESTIMABLE, Problem, is_reconstructed
 
 Planes = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -41,6 +42,7 @@ UNCHANGED = 0.02
 _BLOCK = 8
 _BORDER = 8
 _FEWEST = 256
+_LOOKED_AT = 32
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class ResidualCheck:
         unchanged: Whether the result is the input.
         seen: The noise of the measurement by :func:`recon.imaging.noise_estimate.estimate_noise`; NaN where a
             measurement does not tell.
+        converged: Whether the run had converged; else its residual may be larger than that of its limit.
+        level: The noise in the units of the measurement, as the remarks give it.
     """
 
     noise: float
@@ -65,12 +69,16 @@ class ResidualCheck:
     smooth: float = math.nan
     unchanged: bool = False
     seen: float = math.nan
+    converged: bool = True
+    level: str = ""
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """What of this a user should know, a sentence each."""
-        found = (self._large(), self._small(), self._at_border(), self._structure(), self._same())
-        return tuple(sentence for sentence in found if sentence)
+        early = "" if self.converged else "; the run had not converged, which may be why"
+        found = (self._large(), self._at_border(), self._structure())
+        excess = tuple(sentence + early for sentence in found if sentence)
+        return excess + tuple(sentence for sentence in (self._small(), self._same()) if sentence)
 
     def to_json(self) -> dict[str, object]:
         """As plain values; a figure that does not exist is null."""
@@ -82,25 +90,25 @@ class ResidualCheck:
         if not self.inside > APART * self.noise:
             return ""
         return (
-            f"the residual over the object is {self.inside / self.noise:.2g} times the noise level {self.noise:.3g} that "
-            f"was {self.source}; expected about as much: the noise is stronger, the prior too strong, or the operator "
-            "not that of the measurement"
+            f"the residual over the object is {self.inside / self.noise:.2g} times the noise level {self.level} "
+            f"that was {self.source}; expected about as much: the noise is stronger, the prior too strong, or the "
+            "operator not that of the measurement"
         )
 
     def _small(self) -> str:
         if not (self.inside < self.noise / APART and self.seen < self.noise / APART):
             return ""
         return (
-            f"the residual over the object is {self.inside / self.noise:.2g} times the noise level {self.noise:.3g} that "
-            f"was {self.source}, and the measurement looks like noise of {self.seen:.3g}; expected about as much: a "
-            "level that is too high takes details away"
+            f"the residual over the object is {self.inside / self.noise:.2g} times the noise level {self.level} "
+            f"that was {self.source}, and the measurement looks like {self.seen / self.noise:.2g} times that level; "
+            "expected about 1: a level that is too high takes details away"
         )
 
     def _at_border(self) -> str:
         if not (self.border > APART * self.noise and not self.border < APART * self.inside):
             return ""
         return (
-            f"the residual along the border is {self.border / self.noise:.2g} times the noise level {self.noise:.3g}; "
+            f"the residual along the border is {self.border / self.noise:.2g} times the noise level {self.level}; "
             "expected about as much: the measurement goes on beyond its border, and the operator does not (of a blur, "
             "boundary=valid does)"
         )
@@ -110,27 +118,29 @@ class ResidualCheck:
         if not (self.smooth > SMOOTH and smooth > TANGIBLE * self.noise):
             return ""
         return (
-            f"the residual over the object has structure: {100 * self.smooth:.0f} % of its mean square is in means over "
-            f"{_BLOCK} x {_BLOCK} pixels, of noise it is {100 / _BLOCK**2:.0f} %; the operator does not explain the "
-            "measurement, as with beam hardening, scatter, or a wrong kernel"
+            f"the residual over the object has structure: {100 * self.smooth:.0f} % of its mean square is in means "
+            f"over {_BLOCK} x {_BLOCK} pixels, of noise it is {100 / _BLOCK**2:.0f} %; the operator does not explain "
+            "the measurement, as with beam hardening, scatter, or a wrong kernel"
         )
 
     def _same(self) -> str:
-        level = f" at a noise level of {self.noise:.3g}" if math.isfinite(self.noise) else ""
+        level = f" at a noise level of {self.level}" if self.level else ""
         return f"the result equals the input: the prior takes nothing away{level}" if self.unchanged else ""
 
 
 @torch.no_grad()
-def check_residual(problem: Problem, x: Tensor) -> ResidualCheck:
+def check_residual(problem: Problem, x: Tensor, converged: bool = True) -> ResidualCheck:
     """Compare the residual of a result with the noise, where that is known."""
     noise = problem.noise or math.nan
     unchanged = _is_unchanged(problem, x, noise)
     if not problem.noise:
-        return ResidualCheck(noise, "unknown", unchanged=unchanged)
-    measurement = _planes(problem.measurement)
-    residual = _planes(problem.operator.A(x)) - measurement
+        return ResidualCheck(noise, "unknown", unchanged=unchanged, converged=converged)
+    count = problem.measurement[..., 0, 0].numel()
+    some = slice(None, None, max(1, count // _LOOKED_AT))
+    measurement, image = _planes(problem.measurement, some), _planes(_image(problem), some)
+    residual = _planes(problem.operator.A(x), some) - measurement
     measured, border = (residual != 0) | (measurement != 0), _border(problem, measurement.shape)
-    inside = measured & ~border & _object(problem, measurement.shape)
+    inside = measured & ~border & _object(image)
     square = np.square(np.abs(residual)) / (2 if np.iscomplexobj(residual) else 1)  # sigma is of each part
     return ResidualCheck(
         noise,
@@ -139,15 +149,23 @@ def check_residual(problem: Problem, x: Tensor) -> ResidualCheck:
         _root_mean(square, measured & border),
         math.nan if np.iscomplexobj(residual) else _smooth_share(residual, inside),
         unchanged,
-        noise_seen(problem),
+        _noise_seen(problem, image, some),
+        converged,
+        _in_units(problem.noise, problem.image),
     )
 
 
-def _planes(values: Tensor) -> Planes:
-    """Values as planes (planes, height, width), in double precision."""
-    every: Planes = values.detach().cpu().numpy()
-    kind = np.complex128 if np.iscomplexobj(every) else np.float64
-    return every.reshape(-1, *every.shape[-2:]).astype(kind)
+def _planes(values: Tensor, some: slice) -> Planes:
+    """Some planes (planes, height, width) of values, in double precision."""
+    planes: Planes = values.detach().reshape(-1, *values.shape[-2:])[some].cpu().numpy()
+    return planes.astype(np.complex128 if np.iscomplexobj(planes) else np.float64)
+
+
+def _in_units(noise: float, image: Image) -> str:
+    """A noise level as ``--noise`` takes it."""
+    if image.source.format == "projections":
+        return f"{noise * image.value_range.width:.3g}"
+    return f"{noise * image.value_range.width:.3g}{image.units}" if image.units else f"{noise:.3g}"
 
 
 def _source(problem: Problem) -> str:
@@ -156,14 +174,35 @@ def _source(problem: Problem) -> str:
     return "estimated" if scan.noise_of(problem.image) is None else "counted"
 
 
-def _object(problem: Problem, shape: tuple[int, ...]) -> Mask:
+def _image(problem: Problem) -> Tensor:
+    """The measurement as it was read, without weights."""
+    values = to_tensor(problem.image, torch.float64).to(
+        torch.complex128 if problem.family.is_complex else torch.float64
+    )
+    geometry = problem.family.geometry
+    return values if geometry is None else scan.as_items(values, geometry)
+
+
+def _object(image: Planes) -> Mask:
     """Where the measurement is above air; all of a spectrum."""
-    if problem.measurement.is_complex():
-        return np.ones(shape, np.bool_)
-    values = to_tensor(problem.image, torch.float64)
-    if problem.family.geometry is not None:
-        values = scan.as_items(values, problem.family.geometry)
-    return np.stack([signal(plane) for plane in values.numpy().reshape(shape)])
+    return np.ones(image.shape, np.bool_) if np.iscomplexobj(image) else np.stack([signal(plane) for plane in image])
+
+
+def _noise_seen(problem: Problem, image: Planes, some: slice) -> float:
+    """The noise that the measurement shows; of weighted rays, that of a ray of weight 1.
+
+    Weights are of the counts that were measured, so the noise of a weighted line integral is not its weight times that
+    of the line integral: at an integral of 2 they cancel.
+    """
+    if problem.family.spec.name not in ESTIMABLE:
+        return math.nan
+    padding = () if problem.image.padding is None else problem.image.padding.reshape(-1, *image.shape[1:])[some]
+    seen = estimate_noise(image, padding, is_reconstructed(problem.image, problem.family))
+    if not isinstance(problem.operator, WeightedTomography):
+        return seen
+    root = _planes(problem.operator.root.expand(problem.measurement.shape), some)
+    lit = _object(image) & (root > 0)
+    return seen * float(np.median(root[lit])) if lit.any() else math.nan
 
 
 def _border(problem: Problem, shape: tuple[int, ...]) -> Mask:
