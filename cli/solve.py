@@ -38,8 +38,10 @@ _PROBLEM_OPTIONS = (
     ),
     click.option("--water", type=NUMBER, metavar="MU", help="ct: attenuation of water in 1/mm; the result is in HU."),
     click.option("--photons", type=NUMBER, metavar="N", help="ct: photons a ray brings; rays are weighted by them."),
-    click.option("--flat", metavar="FILE", help="ct: the flat field, which makes line integrals of counts."),
-    click.option("--dark", metavar="FILE", help="ct: the dark field."),
+    click.option(
+        "--flat", metavar="FILE|N", help="ct: the flat field, or its counts, which make line integrals of counts."
+    ),
+    click.option("--dark", metavar="FILE|N", help="ct: the dark field, or its counts."),
     click.option("--method", metavar="NAME", help=METHOD_HELP),
     click.option(
         "--window", metavar="NAME", help="ct, of fbp: ram-lak, shepp-logan, cosine, hamming or hann.  [default: hann]"

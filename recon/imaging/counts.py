@@ -7,11 +7,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from recon.errors import ConsistencyError, InputError
 from recon.imaging.image import Array
+from recon.imaging.saturation import BRIGHT, Saturation, saturated, saturation_note
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-_BRIGHT = 1.2  # a transmission that noise and a drifting source do not explain
 _MANY = 0.01
 _AIR = 0.01  # how far from 1 the transmission of air may be where the counts never change
 _MOST_DEAD = 0.1
@@ -27,9 +27,10 @@ def line_integrals(
     a detector whose unit is not one photon they hold up to a factor; they come from the measured counts, not from the
     expected ones, and so are biased where few photons arrive. A value has weight 0 where there is no light to take the
     logarithm of: counts that are not above dark, pixels whose flat field is not, and pixels whose counts are the same
-    in all views. Simulations without noise have such pixels too, which are taken as they are: those that transmit all,
-    up to the detector's edge, and those that are more than a tenth of all, as of a round object about the axis. A value
-    of weight 0 is interpolated from its neighbours in the view; a view without any light is copied from the nearest.
+    in all views; and where a count is saturated, see :func:`recon.imaging.saturation.saturated`. Simulations without
+    noise have pixels that never change too, which are taken as they are: those that transmit all, up to the detector's
+    edge, and those that are more than a tenth of all, as of a round object about the axis. A value of weight 0 is
+    interpolated from its neighbours in the view; a view without any light is copied from the nearest.
 
     Frames are averaged by the mean of their middle half: a mean would let a single frame with a cosmic ray draw a ring
     into the image, and a median throws away more of the light (its variance is pi / 2 of the mean's, not 1.2).
@@ -77,11 +78,13 @@ class _Faults:
         dead: Pixels that see nothing in all views, (pixels,).
         dark: How many counts of the other pixels are not above dark.
         bright: How many transmissions are far above 1.
+        full: What is saturated.
     """
 
     dead: Mask
     dark: int
     bright: int
+    full: Saturation
 
 
 def as_frames(frames: ArrayLike, slices: int, pixels: int, what: str, layer: str = "slice") -> Array:
@@ -124,15 +127,21 @@ def _one_slice(raw: Array, bright: Floats, black: Floats, name: str) -> tuple[Fl
         )
     share = np.divide(net, light, out=np.zeros_like(net), where=light > 0)
     dead = (light <= 0) | _stuck(raw, share)
-    good = (net > 0) & ~dead
+    full = saturated(raw, share, bright, light) & ~dead
+    good = (net > 0) & ~dead & ~full
+    if not good.any() and full.any():
+        raise ConsistencyError(
+            f"the counts of {name} are {raw.max():g} wherever they are above the dark field, the largest value of the "
+            "detector; expected some below it, because nothing else was measured."
+        )
     if not good.any():
         raise ConsistencyError(
             f"the counts of {name} are at most {raw.max():g} where the dark field is {black.max():g}; expected "
             "some above it, because nothing else was measured."
         )
     values = _filled(-np.log(share, out=np.zeros_like(share), where=good), good)
-    bad, far = int(np.count_nonzero(~good & ~dead)), int(np.count_nonzero(share[good] > _BRIGHT))
-    return values, np.where(good, net, 0.0), _Faults(dead, bad, far)
+    bad, far = int(np.count_nonzero((net <= 0) & ~dead)), int(np.count_nonzero(share[good] > BRIGHT))
+    return values, np.where(good, net, 0.0), _Faults(dead, bad, far, Saturation.of(full))
 
 
 def _stuck(raw: Array, share: Floats) -> Mask:
@@ -200,9 +209,10 @@ def _notes(faults: list[_Faults], size: int, layer: str) -> tuple[str, ...]:
         )
     if dark:
         notes += (f"{dark} of {size} counts are not above the dark field; they were interpolated and have weight 0.",)
+    notes += saturation_note([fault.full for fault in faults], size, layer)
     if bright > _MANY * size:
         notes += (
-            f"{bright} of {size} counts are more than {_BRIGHT:g} times the flat field; expected hardly any, because "
+            f"{bright} of {size} counts are more than {BRIGHT:g} times the flat field; expected hardly any, because "
             "nothing in the beam adds light: was the flat field taken with another exposure?",
         )
     return notes

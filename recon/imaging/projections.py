@@ -64,8 +64,8 @@ class Projections:
 def read_projections(  # noqa: PLR0913  each is an independent choice of the caller
     path: str | Path,
     *,
-    flat: str | Path | None = None,
-    dark: str | Path | None = None,
+    flat: str | Path | float | None = None,
+    dark: str | Path | float | None = None,
     counts: bool | None = None,
     dataset: str | None = None,
     slices: Rows | None = None,
@@ -85,7 +85,7 @@ def read_projections(  # noqa: PLR0913  each is an independent choice of the cal
     Args:
         path: The file.
         flat: A TIFF or NPY file of the counts without the object, shaped as in
-            :func:`recon.imaging.counts.line_integrals`; goes before the file's own.
+            :func:`recon.imaging.counts.line_integrals`, or a number for all pixels; goes before the file's own.
         dark: Of the counts without the beam.
         counts: Whether the file holds photon counts, of which the logarithm is taken; by default, where there is a flat
             field.
@@ -107,8 +107,8 @@ def read_projections(  # noqa: PLR0913  each is an independent choice of the cal
     scan = replace(scan, layer="row" if panel else "slice")
     scan = replace(
         scan,
-        flat=scan.flat if flat is None else _field(Path(flat), scan, slices, panel, max_values),
-        dark=scan.dark if dark is None else _field(Path(dark), scan, slices, panel, max_values),
+        flat=scan.flat if flat is None else _field(flat, scan, slices, panel, max_values),
+        dark=scan.dark if dark is None else _field(dark, scan, slices, panel, max_values),
     )
     with _about(name), refusals(name):
         return _from_counts(scan) if _is_counts(scan, counts) else _from_integrals(scan)
@@ -178,8 +178,11 @@ def _real(array: Array) -> Array:
     return array
 
 
-def _field(path: Path, scan: Scan, rows: Rows | None, panel: bool, limit: int) -> Array:
+def _field(field: str | Path | float, scan: Scan, rows: Rows | None, panel: bool, limit: int) -> Array:
     """The frames of a flat or dark field, (slices, frames, pixels), of the slices that are wanted."""
+    if isinstance(field, int | float):
+        return as_frames(field, len(scan.values), scan.values.shape[2], "field", scan.layer)
+    path = Path(field)
     with _about(path), refusals(path), opened(path, _FIELDS) as handle:
         head = handle.read(LONGEST_HEADER)
         handle.seek(0)

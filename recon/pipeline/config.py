@@ -77,8 +77,8 @@ class SolveConfig:
         water: The attenuation of water in 1/mm: images reconstructed from projections are then in HU.
         photons: How many photons a ray of projections brings where nothing is in its way: rays then count by their
             statistics.
-        flat: The file of a flat field, which makes line integrals of counts.
-        dark: The file of a dark field.
+        flat: The file of a flat field, or its counts as a number, which makes line integrals of counts.
+        dark: The same of a dark field.
     """
 
     operator: Spec
@@ -99,8 +99,8 @@ class SolveConfig:
     require_certificate: bool = False
     water: float | None = None
     photons: float | None = None
-    flat: str | None = None
-    dark: str | None = None
+    flat: str | float | None = None
+    dark: str | float | None = None
 
     def __post_init__(self) -> None:
         if self.method is not None and self.method not in (*METHODS, *DIRECT_METHODS):
@@ -140,8 +140,11 @@ class SolveConfig:
                     f"{name} is {value} with the operator {self.operator.name!r}; expected ct:GEOMETRY.toml, because "
                     "it is a property of X-ray projections."
                 )
-            if isinstance(value, float) and not (value > 0 and math.isfinite(value)):
-                raise UsageError(f"{name} is {value!r}; expected a positive finite number.")
+            if isinstance(value, float) and not (
+                math.isfinite(value) and (value > 0 or (name == "dark" and value == 0))
+            ):
+                also = " or 0" if name == "dark" else ""
+                raise UsageError(f"{name} is {value!r}; expected a positive finite number{also}.")
 
     def _check_direct(self) -> None:
         if self.window is not None and self.window not in WINDOWS:
@@ -213,7 +216,7 @@ def to_json(config: SolveConfig, folder: Path | None = None) -> dict[str, object
             value = str(value)
         elif isinstance(value, tuple):
             value = list(value)
-        elif field.name in ("flat", "dark") and value is not None and folder is not None:
+        elif field.name in ("flat", "dark") and isinstance(value, str) and folder is not None:
             value = portable(Path(value), folder)
         values[field.name] = value
     return values
@@ -319,7 +322,7 @@ def _convert(key: str, value: object, folder: str) -> object:  # noqa: PLR0911  
     if key in ("stepsize", "tolerance", "water", "photons"):
         return _number(key, value)
     if key in ("flat", "dark"):
-        return _file(key, value, folder)
+        return _field(key, value, folder)
     kind = _KINDS[key]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise UsageError(f"{key} is {value!r}; expected {_WORDS[kind]}.")
@@ -339,10 +342,23 @@ def _spec(key: str, value: object, folder: str) -> Spec:
     raise UsageError(f"{key} is {value!r}; expected a specification as text or as a table.")
 
 
-def _file(key: str, value: object, folder: str) -> str:
+def _field(key: str, value: object, folder: str) -> str | float:
+    """The name of a file, or a number of counts: a text that is both is the file, if there is one of that name."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
     if not isinstance(value, str) or not value:
-        raise UsageError(f"{key} is {value!r}; expected the name of a file.")
-    return str(Path(folder, value)) if folder else value
+        raise UsageError(f"{key} is {value!r}; expected the name of a file, or a number of counts.")
+    name = str(Path(folder, value)) if folder else value
+    return float(value) if is_number(value) and not Path(name).is_file() else name
+
+
+def is_number(text: str) -> bool:
+    """Whether a text reads as a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _number(key: str, value: object) -> float:

@@ -3,9 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from skimage.restoration import estimate_sigma
 from torch import Tensor
 
 from recon import operators
@@ -13,6 +11,7 @@ from recon.catalogue import folders
 from recon.errors import ConsistencyError, UsageError
 from recon.imaging import Image, ValueRange, to_tensor
 from recon.imaging.image import robust_range
+from recon.imaging.noise_estimate import SMALLEST_SIDE, estimate_noise
 from recon.operators import Identity, Inpainting
 from recon.operators.base import HasDataResolvent
 from recon.operators.tomography import Geometry, Tomography, WeightedTomography
@@ -46,8 +45,11 @@ SPREAD = 0.17
 _LOOKED_AT = 32
 """Sinograms, or views of a panel, whose noise is looked at."""
 
-_ESTIMABLE = ("identity", "blur", "downsample", "ct")
+ESTIMABLE = ("identity", "blur", "downsample", "ct")
 """Operators whose measurement is an image with the noise added pixel by pixel."""
+
+_LEAST = 1e-4
+"""Of the range: the noise level of a measurement in which none is seen."""
 
 _IMPLAUSIBLE, _FAR = 0.5, 8.0
 """A stated noise level that is remarked on: of the range, and by how much the estimate exceeds it."""
@@ -391,17 +393,44 @@ def _noise(config: SolveConfig, image: Image, family: OperatorFamily, default: S
         return None
     if (counted := scan.noise_of(image)) is not None:
         return counted / image.value_range.width
-    if family.spec.name not in _ESTIMABLE:
+    if family.spec.name not in ESTIMABLE:
         raise UsageError(
             f"The noise level is not given and cannot be read off the measurement of {family.spec.name!r}; "
             "expected --noise SIGMA, or a prior with its weight, as in --prior tv:weight=0.001."
         )
-    estimate = _estimate(image)
+    return _estimated(image, family, say)
+
+
+def _estimated(image: Image, family: OperatorFamily, say: Say) -> float:
+    """The estimate of the noise level, which is said with what it rests on.
+
+    Raises:
+        UsageError: The image is too small.
+    """
+    correlated = is_reconstructed(image, family)
+    estimate = _estimate(image, correlated)
+    if math.isnan(estimate) and min(image.height, image.width) < SMALLEST_SIDE:
+        raise UsageError(
+            f"The image has {image.height} x {image.width} pixels, from which no noise level can be estimated; "
+            "expected --noise SIGMA."
+        )
+    if not estimate >= _LEAST:
+        say(
+            f"no noise is seen in the measurement, so its level is taken to be {in_units(_LEAST, image)}; "
+            "--noise SIGMA states it"
+        )
+        return _LEAST
+    kind = "correlated noise" if correlated else "noise independent from pixel to pixel"
     say(
-        f"noise level estimated from the measurement: {in_units(estimate, image)}, if it is independent from pixel to "
-        "pixel; noise that is not, as in a reconstructed slice, is far stronger, and --noise SIGMA states it"
+        f"noise level estimated from the measurement where there is signal: {in_units(estimate, image)}, as of "
+        f"{kind}; --noise SIGMA states another"
     )
     return estimate
+
+
+def is_reconstructed(image: Image, family: OperatorFamily) -> bool:
+    """Whether the measurement is an image in physical units, such as HU, whose noise is correlated."""
+    return bool(image.units) and family.spec.name == "identity"
 
 
 def _doubt(noise: float, image: Image, family: OperatorFamily) -> str | None:
@@ -411,10 +440,10 @@ def _doubt(noise: float, image: Image, family: OperatorFamily) -> str | None:
             f"--noise says {noise:g} of the range of grey values, which leaves little of an image; on a scale of 255 "
             f"that is {255 * noise:g}"
         )
-    if not (family.blurs and family.spec.name in _ESTIMABLE and min(image.height, image.width) >= 8):
+    if not (family.blurs and family.spec.name in ESTIMABLE):
         return None  # where no blur takes them out, fine details of an image are taken for noise
     estimate = _estimate(image)
-    if estimate <= _FAR * noise:
+    if not estimate > _FAR * noise:
         return None
     return (
         f"--noise says {noise:.3g} of the range of grey values, and the measurement looks like {estimate:.3g}; with "
@@ -459,15 +488,13 @@ def _is_robust(image: Image) -> bool:
     return seen.size > 0 and image.value_range == robust_range(seen, image.units, about_one=False)
 
 
-def _estimate(image: Image) -> float:
-    """The median over frames and channels of Donoho and Johnstone's estimate from the finest wavelet coefficients."""
+def _estimate(image: Image, correlated: bool = False) -> float:
+    """The standard deviation of the noise on the [0, 1] scale; NaN where the image does not tell."""
     planes = to_tensor(image, torch.float64).flatten(0, 1).numpy()
-    some = planes[:: max(1, len(planes) // _LOOKED_AT)] if image.source.format == "projections" else planes
-    estimates = [float(estimate_sigma(plane)) for plane in some if min(plane.shape) >= 8]
-    estimate = float(np.median(estimates)) if estimates else math.nan
-    if not math.isfinite(estimate):
-        raise UsageError("The image is too small to estimate its noise; expected --noise SIGMA.")
-    return max(estimate, 1e-4)
+    padding = () if image.padding is None else image.padding.reshape(planes.shape)
+    if image.source.format == "projections":
+        planes = planes[:: max(1, len(planes) // _LOOKED_AT)]
+    return estimate_noise(planes, padding, correlated)
 
 
 def _check_sizes(problem: Problem) -> None:

@@ -23,6 +23,7 @@ from recon.pipeline.device import Say
 from recon.pipeline.operator_specs import scanned
 from recon.pipeline.plan import Plan, make_plan, scale_of, starting_image
 from recon.pipeline.record import InputFile, input_file, now, peak_bytes, record_path, versions, write_record
+from recon.pipeline.residual_check import ResidualCheck, check_residual
 from recon.pipeline.scan import as_frames, as_items, read_scan
 from recon.solvers import Distance, Progress, Solution, Status
 
@@ -93,6 +94,13 @@ class Result:
     def distance(self) -> Distance:
         """That of the frame that is the farthest."""
         return max(self.distances, key=lambda distance: distance.relative)
+
+    @cached_property
+    def residual_check(self) -> ResidualCheck | None:
+        """How the residual compares with the noise; none of a closed form, which takes no account of noise."""
+        if self.plan.method.closed_form:
+            return None
+        return check_residual(self.plan.problem, self.solution.x, self.status is Status.CONVERGED)
 
     @property
     def status(self) -> Status:
@@ -298,6 +306,9 @@ def write_run(result: Result, measurement: Path, target: Target, say: Say) -> Ru
         say(f"{target.output}: {written.clipped} value(s) did not fit into the file's range and were clipped")
     for note in written.notes:
         say(f"{target.output}: {note}")
+    check = result.residual_check
+    for remark in () if check is None else check.remarks:
+        say(f"{target.output}: {remark}")
     record = record_path(target.output)
     document = _document(result, inputs, written.paths, record.parent)
     write_record(record, document, target.overwrite)
@@ -320,13 +331,13 @@ def input_files(plan: Plan, measurement: Path) -> tuple[InputFile, ...]:
 def _model_files(plan: Plan) -> list[tuple[str, Path]]:
     problem = plan.problem
     families = [("operator", problem.family.files), ("prior", problem.prior.files)]
-    families += [(role, (Path(name),)) for role, name in _fields(problem.config).items() if name is not None]
+    families += [(role, (Path(name),)) for role, name in _fields(problem.config).items() if isinstance(name, str)]
     if problem.surrogate_family is not None:
         families.append(("surrogate", problem.surrogate_family.files))
     return [(role, path) for role, paths in families for path in paths]
 
 
-def _fields(config: SolveConfig) -> dict[str, str | None]:
+def _fields(config: SolveConfig) -> dict[str, str | float | None]:
     return {"flat field": config.flat, "dark field": config.dark}
 
 
@@ -356,6 +367,7 @@ def _document(
         "certificate": plan.method.certificate.to_json(),
         "error_bounds": [bound.to_json() for bound in result.bounds],
         "backward_errors": [error.to_json() for error in result.backward_errors],
+        "residual_check": None if result.residual_check is None else result.residual_check.to_json(),
         "config": to_json(plan.problem.config, folder),
         "plan": plan.to_json(),
         "versions": versions(),

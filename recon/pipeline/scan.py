@@ -18,8 +18,9 @@ from torch import Tensor
 from recon import imaging
 from recon.errors import ConsistencyError, UsageError
 from recon.imaging import MAX_PIXELS, Image, Slices, Source, ValueRange
+from recon.imaging.saturation import photon_weights
 from recon.operators.tomography import Geometry, checks, inverse
-from recon.pipeline.config import SolveConfig
+from recon.pipeline.config import SolveConfig, is_number
 from recon.pipeline.device import Say
 from recon.pipeline.scale import SAME, Scale, between, is_of_hounsfield
 from recon.pipeline.spec import Spec
@@ -49,21 +50,22 @@ def read_scan(path: Path, config: SolveConfig, geometry: Geometry, say: Say) -> 
     is_panel = geometry.kind == "cone"
     projections = imaging.read_projections(
         path,
-        flat=_path(config.flat),
-        dark=_path(config.dark),
+        flat=_field("flat", config.flat, say),
+        dark=_field("dark", config.dark, say),
         panel=is_panel,
         max_values=max(MAX_PIXELS, math.prod(geometry.sinogram_shape)),
     )
-    for note in projections.notes:
-        say(f"{path.name}: {note}")
-    values, weights = projections.values, projections.weights
+    values, weights, notes = projections.values, projections.weights, projections.notes
     refuse_negative(values)
+    if weights is None and config.photons is not None:
+        weights, bright = photon_weights(values, config.photons, "row" if is_panel else "slice")
+        notes += bright
+    for note in notes:
+        say(f"{path.name}: {note}")
     if is_panel:
         values, weights = values.swapaxes(0, 1), None if weights is None else weights.swapaxes(0, 1)
     for warning in (*checks.check_sinogram(values, geometry), *_angles(projections.angles, geometry)):
         say(f"{path.name}: {warning}")
-    if weights is None and config.photons is not None:
-        weights = config.photons * np.exp(-values)
     return Image(
         np.ascontiguousarray(values[:, None]),
         ValueRange(0.0, 1.0),
@@ -72,8 +74,12 @@ def read_scan(path: Path, config: SolveConfig, geometry: Geometry, say: Say) -> 
     )
 
 
-def _path(name: str | None) -> Path | None:
-    return None if name is None else Path(name)
+def _field(option: str, value: str | float | None, say: Say) -> Path | float | None:
+    if not isinstance(value, str):
+        return value
+    if is_number(value):
+        say(f"--{option} {value} is the file of that name here, not the number")
+    return Path(value)
 
 
 def _angles(angles: "np.ndarray | None", geometry: Geometry) -> tuple[str, ...]:

@@ -374,3 +374,74 @@ def test_a_filtered_back_projection_filters_once(run, sinogram: Path, monkeypatc
     known = ("--water", "0.02")  # else one more finds the range of attenuations
     assert run("solve", sinogram, "-o", "slice.tif", "--method", "fbp", *known, *CT).code == 0
     assert len(calls) == 1
+
+
+@pytest.fixture
+def counted(run, disc: np.ndarray) -> np.ndarray:
+    """Counts of the disc, with a flat field of 20000."""
+    run("simulate", "disc.npy", "-o", "clean.npy", "--operator", "ct:scan.toml", "--noise", "0")
+    lines = np.load("clean.npy").reshape(36, 48)
+    return np.random.default_rng(0).poisson(20_000 * np.exp(-lines)).astype(np.uint16)
+
+
+@pytest.mark.parametrize("where", [np.s_[11, :], np.s_[:, 20], np.s_[11, 5:30]], ids=["view", "column", "part"])
+def test_saturated_counts_are_said_and_do_not_reach_the_image(run, counted: np.ndarray, disc, where) -> None:
+    counted[where] = 65535
+    np.save("counts.npy", counted)
+    outcome = run("solve", "counts.npy", "-o", "slice.tif", "--flat", "20000", *CT)
+    assert outcome.code == 0, outcome.err
+    assert error_of("slice.tif", disc) < 0.09
+    assert "weight 0" in outcome.err
+
+
+def test_too_bright_line_integrals_do_not_count(run, sinogram: Path, disc: np.ndarray) -> None:
+    lines = np.load(sinogram)
+    lines[..., 11, :] = -2.0
+    np.save(sinogram, lines)
+    outcome = run("solve", sinogram, "-o", "slice.tif", "--photons", "1e6", *CT)
+    assert outcome.code == 0, outcome.err
+    assert error_of("slice.tif", disc) < 0.06
+    assert "times the photons that were sent, among them view 11 (counted from 0)" in outcome.err
+
+
+def test_a_flat_field_is_a_number_or_a_file_and_of_both_the_file(run, counted: np.ndarray, disc) -> None:
+    np.save("counts.npy", 100 + counted)
+    field = ("--dark", "100", "--method", "fbp", *CT)
+    assert run("solve", "counts.npy", "-o", "number.tif", "--flat", "20100", *field).code == 0
+    record = json.loads(Path("number.tif.run.json").read_text())
+    assert (record["config"]["flat"], record["config"]["dark"]) == (20100.0, 100.0)
+    assert not any("field" in entry["role"] for entry in record["inputs"])
+    assert "identical" in run("replay", "number.tif.run.json").out
+    np.save("field.npy", np.full((1, 48), 20_100, np.uint16))
+    assert run("solve", "counts.npy", "-o", "file.tif", "--flat", "field.npy", *field).code == 0
+    np.testing.assert_allclose(tifffile.imread("file.tif"), tifffile.imread("number.tif"), rtol=1e-5, atol=1e-7)
+    Path("field.npy").rename("20100")
+    outcome = run("solve", "counts.npy", "-o", "both.tif", "--flat", "20100", *field)
+    assert outcome.code == 0, outcome.err
+    assert "--flat 20100 is the file of that name here, not the number" in outcome.err
+    Path("scan.conf.toml").write_text("operator = 'ct:scan.toml'\nflat = 20100\ndark = 100\nmethod = 'fbp'\n")
+    assert run("solve", "counts.npy", "-o", "toml.tif", "--config", "scan.conf.toml").code == 0
+    np.testing.assert_array_equal(tifffile.imread("toml.tif"), tifffile.imread("number.tif"))
+
+
+@pytest.mark.parametrize(("option", "value"), [("--flat", "0"), ("--flat", "-3"), ("--flat", "nan"), ("--dark", "inf")])
+def test_a_field_that_is_no_count_is_refused(run, counted: np.ndarray, option: str, value: str) -> None:
+    np.save("counts.npy", counted)
+    outcome = run("solve", "counts.npy", "-o", "slice.tif", *CT, *(("--flat", "20000") if option == "--dark" else ()),
+                  option, value)  # fmt: skip
+    assert outcome.code == 2
+    assert "expected a positive finite number" in outcome.err
+
+
+def test_a_pixel_that_responds_by_a_wrong_factor_is_named(run, counted: np.ndarray, scan: Path) -> None:
+    counted[:, 17] = (0.6 * counted[:, 17]).astype(np.uint16)
+    np.save("counts.npy", counted)
+    outcome = run("solve", "counts.npy", "-o", "slice.tif", "--flat", "20000", "--method", "fbp", *CT)
+    assert outcome.code == 0, outcome.err
+    assert "column 17 (about 0.6 times)" in outcome.err
+
+
+def test_half_a_turn_declared_as_a_turn_is_noticed(run, sinogram: Path, scan: Path) -> None:
+    scan.write_text(scan.read_text().replace("stop = 180", "stop = 360"))
+    outcome = run("solve", sinogram, "-o", "slice.tif", "--method", "fbp", *CT)
+    assert "Opposite rays disagree with angles from 0 to 350 degrees" in outcome.err

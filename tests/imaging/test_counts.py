@@ -199,3 +199,65 @@ def test_a_round_object_without_noise_is_not_dead():
     assert (weights > 0).all()
     assert len(notes) == 1
     np.testing.assert_allclose(values, integrals, atol=1e-12)
+
+
+def scanned(kind: type = np.uint16, flat: float = 20000.0, shape: tuple[int, int] = (40, 60)) -> np.ndarray:
+    """Counts of an off-centre disc, air on both sides, with the noise of photons."""
+    views, pixels = shape
+    middle = pixels / 2 + pixels / 8 * np.cos(np.linspace(0, np.pi, views))[:, None]
+    depth = np.sqrt(np.maximum((pixels / 4) ** 2 - (np.arange(pixels) - middle) ** 2, 0)) / (pixels / 8)
+    return np.random.default_rng(0).poisson(flat * np.exp(-depth)).astype(kind)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.float32])
+@pytest.mark.parametrize("place", ["view", "column", "ray"])
+@pytest.mark.parametrize("value", [65535, 40000, 30000])
+def test_what_is_saturated_gets_no_weight_and_is_named(value, place, kind):
+    sound = scanned(kind)
+    where = {"view": np.s_[7, :], "column": np.s_[:, 33], "ray": np.s_[5, 20]}[place]
+    counts = sound.copy()
+    counts[where] = value
+    if place == "column":
+        counts[::2, 33] -= 1  # that it never changes gives it away in any case
+    values, weights, notes = line_integrals(counts, 20000.0)
+    expected = line_integrals(sound, 20000.0)
+    lost = np.zeros(counts.shape, bool)
+    lost[where] = True
+    np.testing.assert_array_equal(weights == 0, lost)
+    np.testing.assert_array_equal(weights[~lost], expected[1][~lost])
+    np.testing.assert_array_equal(values[~lost], expected[0][~lost])
+    assert np.abs(values - expected[0])[lost].max() < 1.0
+    (said,) = notes[1:]
+    assert f"{lost.sum()} of 2400 counts are saturated" in said
+    assert {"view": "view 7 ", "column": "column 33 ", "ray": "flat field;"}[place] in said
+
+
+@pytest.mark.parametrize("bits", [8, 12, 14, 16])
+def test_the_end_of_the_scale_is_seen_where_counts_pile_up_at_it(bits):
+    end = 2**bits - 1
+    expected = scanned(np.int64, 1.05 * end)
+    counts = np.minimum(expected, end).astype(np.uint8 if bits == 8 else np.uint16)
+    _, weights, notes = line_integrals(counts, 1.05 * end)
+    np.testing.assert_array_equal(weights == 0, False)  # the flat field would be beyond the end of the scale, too
+    _, weights, notes = line_integrals(counts, 0.95 * end)
+    np.testing.assert_array_equal(weights == 0, counts == end)
+    assert "are saturated, at the largest value of the detector" in notes[1]
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.uint8, np.float64])
+@pytest.mark.parametrize("flat", ["end", 100.0, 20.0, 5.0])
+def test_air_is_not_saturated_whatever_the_exposure(flat, kind):
+    end = 255.0 if kind is np.uint8 else 65535.0
+    light = end if flat == "end" else flat
+    counts = np.minimum(scanned(np.int64, light), end).astype(kind)
+    noiseless = np.rint(light * np.exp(-absorbed(shape=(40, 60))) + 0 * counts).astype(kind)
+    noiseless[:, :9] = light
+    for each in (counts, noiseless):
+        _, weights, notes = line_integrals(each, light)
+        assert not any("saturated" in note for note in notes)
+        assert (weights[each > 0] > 0).all()
+
+
+def test_a_scan_of_nothing_but_saturated_counts_is_refused():
+    with pytest.raises(ConsistencyError, match=r"are 65535 wherever .* largest value of the detector"):
+        line_integrals(np.full((7, 9), 65535, np.uint16) - np.eye(7, 9, dtype=np.uint16) * 65535, 20000.0)

@@ -19,8 +19,10 @@ from recon.operators.tomography.field_of_view import (
     support_warnings,
     truncation_warnings,
 )
+from recon.operators.tomography.gain_checks import odd_column_warnings
 from recon.operators.tomography.geometry import Geometry, mid_plane
 from recon.operators.tomography.opposite import fit_offset
+from recon.operators.tomography.turn_checks import span_warnings
 
 __all__ = [
     "CentreEstimate",
@@ -33,6 +35,8 @@ __all__ = [
     "dead_column_warnings",
     "dead_columns",
     "field_of_view_warnings",
+    "odd_column_warnings",
+    "span_warnings",
     "support_warnings",
     "truncation_warnings",
 ]
@@ -65,6 +69,8 @@ def check_sinogram(values: Values, geometry: Geometry) -> tuple[str, ...]:
     return (
         *warnings,
         *dead_column_warnings(values),
+        *odd_column_warnings(values, geometry),
+        *span_warnings(values, geometry),
         *angle_sign_warnings(values, geometry),
         *centre_warnings(values, geometry),
         *field_of_view_warnings(geometry),
@@ -76,9 +82,14 @@ def check_sinogram(values: Values, geometry: Geometry) -> tuple[str, ...]:
 def _cone_warnings(values: Values, geometry: Geometry) -> tuple[str, ...]:
     """What the rows of the panel say, each of them the sinogram of about a fan, and exactly that of the middle."""
     fan, rows, middle = mid_plane(geometry), values.swapaxes(0, 1), middle_row(values, geometry)
-    warnings = dead_column_warnings(rows, panel=True)
+    warnings = (*dead_column_warnings(rows, panel=True), *odd_column_warnings(rows, fan, panel=True))
     if middle is not None:
-        warnings += (*angle_sign_warnings(middle, fan), *centre_warnings(middle, fan), *support_warnings(middle, fan))
+        warnings += (
+            *span_warnings(middle, fan),
+            *angle_sign_warnings(middle, fan),
+            *centre_warnings(middle, fan),
+            *support_warnings(middle, fan),
+        )
     return (
         *warnings,
         *field_of_view_warnings(fan),

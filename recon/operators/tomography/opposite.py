@@ -133,6 +133,15 @@ def fit_offset(sinogram: Floats, geometry: Geometry, sign: int = 1) -> OppositeF
     return replace(fitted, error=error, share=fitted.share * len(views) / len(turn.angles))
 
 
+def measures_twice(geometry: Geometry, share: float) -> bool:
+    """Whether the angles of a parallel or fan scan have at least that share of the lines measured from both sides."""
+    turn = Turn.of(geometry.angles)
+    if len(turn.angles) < 2:
+        return False
+    lines = _Lines(np.zeros((len(turn.angles), geometry.detector.pixels)), geometry, turn, 1)
+    return float(lines.paired().mean()) >= share
+
+
 @dataclass(frozen=True)
 class _Mismatch:
     """How far opposite rays disagree, 1 for unrelated ones; of how many, and which part of all that is."""
@@ -153,8 +162,11 @@ class _Lines:
 
     def paired_views(self) -> NDArray[np.intp]:
         """Those that meet an opposite view in some pixel, if the axis is seen in the middle."""
-        known = self.turn.between(self._opposite(self._coordinates(0.0), np.arange(len(self.values))))[3]
-        return np.flatnonzero(known.any(axis=1))
+        return np.flatnonzero(self.paired().any(axis=1))
+
+    def paired(self) -> NDArray[np.bool_]:
+        """The rays that meet an opposite view, if the axis is seen in the middle."""
+        return self.turn.between(self._opposite(self._coordinates(0.0), np.arange(len(self.values))))[3]
 
     def mismatch(self, offset: float, views: NDArray[np.intp], stride: int = 1) -> _Mismatch:
         """Of the rays of some views with their opposites, the axis being seen ``offset`` mm from zero."""
