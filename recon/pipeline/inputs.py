@@ -5,7 +5,6 @@ later would give.
 """
 
 import contextlib
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def read_first(path: Path, config: SolveConfig) -> Image | None:
         return imaging.read(path, value_range=config.range)
     imaging.check_projections(path)
     for field in (config.flat, config.dark):
-        if field is not None and not _is_number(field):
+        if isinstance(field, str):
             imaging.check_projections(field, field=True)
     return None
 
@@ -78,10 +77,3 @@ def _look(path: Path) -> None:
     imaging.check_kind(path)
     if path.stat().st_size < _LARGE:
         imaging.read(path)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False

@@ -441,7 +441,12 @@ def test_a_pixel_that_responds_by_a_wrong_factor_is_named(run, counted: np.ndarr
     assert "column 17 (about 0.6 times)" in outcome.err
 
 
-def test_half_a_turn_declared_as_a_turn_is_noticed(run, sinogram: Path, scan: Path) -> None:
+@pytest.mark.parametrize("noise", ["0", "0.01"])
+def test_half_a_turn_declared_as_a_turn_is_noticed(run, disc: np.ndarray, scan: Path, noise: str) -> None:
+    sinogram = Path("sino.npy")
+    run("simulate", "disc.npy", "-o", sinogram, "--operator", "ct:scan.toml", "--noise", noise)
+    sound = run("solve", sinogram, "-o", "sound.tif", "--method", "fbp", *CT)
+    assert "Opposite rays" not in sound.err
     scan.write_text(scan.read_text().replace("stop = 180", "stop = 360"))
     outcome = run("solve", sinogram, "-o", "slice.tif", "--method", "fbp", *CT)
     assert "Opposite rays disagree with angles from 0 to 350 degrees" in outcome.err

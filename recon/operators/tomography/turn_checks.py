@@ -10,7 +10,7 @@ from recon.operators.tomography.opposite import fit_offset, measures_twice
 
 Values = NDArray[np.floating]
 
-_BETTER, _TANGIBLE = 0.25, 0.02
+_BETTER, _TANGIBLE = 0.4, 0.003
 """Of the mismatch of opposite rays, what is left with half the angles, and by how much it must be less at least."""
 
 _MEASURED_TWICE = 0.25
