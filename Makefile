@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: demo test lint bench study measured clean
+.PHONY: demo test test-lowest lint bench study measured clean
 .DELETE_ON_ERROR:
 
 $(VENV)/package: pyproject.toml
@@ -32,6 +32,18 @@ demo: $(VENV)/package
 test: $(VENV)/dev lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q
 
+# The tests with the lowest releases that pyproject.toml admits, which tests/lowest.txt names; several GB of packages.
+LOWEST ?= .venv-lowest
+
+$(LOWEST)/installed: pyproject.toml tests/lowest.txt
+	python3.11 -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(LOWEST)/bin/python -m pip install --quiet --constraint tests/lowest.txt --editable . --group test
+	touch $@
+
+test-lowest: $(LOWEST)/installed
+	$(LOWEST)/bin/python -m pytest -n 2 --dist worksteal -q
+
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -54,4 +66,4 @@ bench: $(VENV)/dev
 	for name in $(BENCHMARKS); do $(BIN)/python tests/benchmarks/$$name.py || exit 1; done
 
 clean:
-	rm -rf $(VENV) $(OUT) build dist *.egg-info
+	rm -rf $(VENV) $(LOWEST) $(OUT) build dist *.egg-info

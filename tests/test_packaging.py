@@ -17,6 +17,25 @@ def test_the_packages_are_the_folders() -> None:
     assert listed == {".".join(folder.parts) for folder in folders} | {"recon.cli", "recon.models"}
 
 
+def test_the_lowest_releases_are_those_that_pyproject_admits() -> None:
+    """Of each dependency the first release that its bound admits."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    bounds = dict(map(_lowest, project["dependencies"]))
+    lines = (REPOSITORY / "tests" / "lowest.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    assert pins.keys() >= bounds.keys()
+    for name, bound in bounds.items():
+        assert f"{pins[name]}.".startswith(f"{bound}."), (name, pins[name], bound)
+    assert project["requires-python"] == ">=3.11"
+    assert "on Python 3.11" in lines[0]
+
+
+def _lowest(requirement: str) -> tuple[str, str]:
+    """The name and the lower bound of a requirement such as ``deepinv>=0.5,<0.6``."""
+    name, _, rest = requirement.partition(">=")
+    return name, rest.partition(",")[0]
+
+
 def test_make_bench_runs_every_comparison_with_peers() -> None:
     (listed,) = (line for line in (REPOSITORY / "Makefile").read_text().splitlines() if line.startswith("BENCHMARKS"))
     folder = REPOSITORY / "tests" / "benchmarks"
