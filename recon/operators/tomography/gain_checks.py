@@ -23,8 +23,9 @@ _FEWEST_VIEWS, _WIDEST_GAP = 16, 90.0
 _WIDEST = 3
 """Columns side by side that are looked at as one."""
 
-_LEAST = 0.05
-"""Of a line integral: a response wrong by less than 5 % is not worth a remark."""
+_LEAST, _OF_LARGEST = 0.05, 0.08
+"""Of a line integral, and of the largest: a response wrong by less than 5 % is not worth a remark, and the sharp edges
+of an object, in 1200 scans of up to eight discs, reach 0.069 of the largest line integrals."""
 
 _TIMES = 8.0
 """How many times it must be what other columns show."""
@@ -147,9 +148,10 @@ def _standing_out(means: Floats, width: int) -> tuple[Floats, NDArray[np.bool_]]
     smaller = np.minimum(np.abs(one_side), np.abs(other_side))
     excess = np.zeros(pixels)
     excess[before] = np.where(one_side * other_side > 0, np.sign(one_side) * smaller, 0.0)
+    largest = float(np.percentile(means, 99))
     spread = np.median(np.abs(both - np.median(both, axis=0)), axis=0) / 0.6745
     error = np.sqrt(np.pi / 2 / len(means)) * spread
-    level = np.maximum(max(_LEAST, _TIMES * float(np.median(np.abs(excess)))), _ERRORS * error)
+    level = np.maximum(max(_LEAST, _OF_LARGEST * largest, _TIMES * float(np.median(np.abs(excess)))), _ERRORS * error)
     same = np.maximum((both > 0).mean(axis=0), (both < 0).mean(axis=0))
     clear = np.zeros(pixels, np.bool_)
     clear[before] = (np.abs(excess[before]) > level) & (same >= _STEADY)
