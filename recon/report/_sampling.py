@@ -1,5 +1,6 @@
 """Pictures at the pixels of a figure: areas are averaged, so that no thin line is lost, and in each panel alike."""
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,32 +35,61 @@ def whole_pixels(inches: float, dpi: float) -> float:
     return round(inches * dpi) / dpi
 
 
+NEARLY_ONE = 1.5
+"""Up to so many pixels of a picture for one of a panel, the figure is enlarged until it is one.
+
+Averages over 1.1 pixels are of one pixel here and of two there, which shows as a pattern where the picture is noise.
+"""
+
+
 def draw_pixel_by_pixel(figure: "Figure") -> float:
     """Lay a figure out, and give each image in it one number for each pixel of its panel.
 
     Each panel is moved to whole pixels, by less than one: panels of one size sample their pictures alike.
 
     Args:
-        figure: Finished, with the resolution at which it will be saved, and of whole pixels.
+        figure: Finished, of whole pixels at its resolution, which is raised where a picture is a little too large.
 
     Returns:
         How many pixels of a picture are averaged in one, along one side, at most.
     """
     figure.draw_without_rendering()
+    panels = [axes for axes in figure.axes if axes.images]
+    little = [share for share in map(_share, panels) if 1 < share < NEARLY_ONE]
+    if little:
+        width, height = figure.get_size_inches()
+        dpi = math.ceil(figure.dpi * max(little) * width) / width
+        figure.set_dpi(dpi)
+        figure.set_size_inches(width, whole_pixels(height, dpi))
+        figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    return max((_fit(axes) for axes in figure.axes if axes.images), default=1.0)
+    return max(map(_fit, panels), default=1.0)
+
+
+def _share(axes: "Axes") -> float:
+    """How many pixels of its picture one of a panel has, along the side where it has more."""
+    box, (image,) = axes.get_window_extent(), axes.images
+    rows, columns = np.shape(image.get_array())[:2]
+    return max(float(rows / box.height), float(columns / box.width))
 
 
 def _fit(axes: "Axes") -> float:
-    size = axes.figure.bbox
-    box = axes.get_window_extent()
-    left, bottom, columns, rows = (round(length) for length in (box.x0, box.y0, box.width, box.height))
+    size, box, (image,) = axes.figure.bbox, axes.get_window_extent(), axes.images
+    picture = np.asarray(image.get_array(), np.float64)
+    rows, columns = _near(box.height, picture.shape[0]), _near(box.width, picture.shape[1])
+    left, bottom = round(box.x0), round(box.y1) - rows
     axes.set_aspect("auto")
     axes.set_box_aspect(None)
     axes.set_position((left / size.width, bottom / size.height, columns / size.width, rows / size.height))
-    (image,) = axes.images
-    picture = np.asarray(image.get_array(), np.float64)
     if picture.ndim == 2:
         picture = picture.clip(*image.get_clim())
     image.set_data(averaged(picture, rows, columns))  # its extent stays
     return max(float(picture.shape[0] / rows), float(picture.shape[1] / columns))
+
+
+def _near(length: float, pixels: int) -> int:
+    """The side of a panel in whole pixels: as many as the picture has, if that is nearly what the layout gave it."""
+    return pixels if abs(length - pixels) <= _ROUNDING_OF_LAYOUT else round(length)
+
+
+_ROUNDING_OF_LAYOUT = 2.0

@@ -99,7 +99,7 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
         caption = _caption(value_range, limits, certificate_sentence)
         _draw_caption(figure, caption)
         with replacing(path, overwrite=overwrite) as temporary:
-            figure.savefig(temporary, dpi=DPI, metadata={} if temporary.suffix == ".pdf" else None)
+            figure.savefig(temporary, dpi=figure.dpi, metadata={} if temporary.suffix == ".pdf" else None)
 
 
 def _draw_caption(figure: "Figure", caption: str) -> None:

@@ -73,7 +73,7 @@ def image_sheet(rows: Sequence[Sequence[tuple[str, Picture]]], path: str | Path)
                 axes.set_axis_off()
         draw_pixel_by_pixel(figure)
         with replacing(path, overwrite=True) as temporary:
-            figure.savefig(temporary, dpi=DPI)
+            figure.savefig(temporary, dpi=figure.dpi)
 
 
 def _draw(axes: "Axes", title: str, points: Points) -> None:

@@ -85,7 +85,7 @@ def volume_figure(  # noqa: PLR0913 - a figure shows what it is given
         figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK, parse_math=False)
         _draw_caption(figure, _caption(value_range, limits, certificate_sentence))
         with replacing(path, overwrite=overwrite) as temporary:
-            figure.savefig(temporary, dpi=DPI, metadata={} if temporary.suffix == ".pdf" else None)
+            figure.savefig(temporary, dpi=figure.dpi, metadata={} if temporary.suffix == ".pdf" else None)
 
 
 def _last_three(tensor: "Tensor") -> Array:

@@ -76,6 +76,19 @@ def test_lines_of_one_pixel_survive_in_every_panel_with_equal_contrast(panels, s
     assert seen == pytest.approx([expected] * len(seen), rel=0.06)
 
 
+@pytest.mark.parametrize("size", [460, 512, 613])
+def test_pictures_that_are_a_little_too_large_are_drawn_one_to_one(panels, size: int) -> None:
+    """So that noise shows no pattern: averages over 1.1 pixels have another deviation here than there."""
+    noise = torch.randn(1, 1, size, size, generator=torch.Generator().manual_seed(0))
+    shown = panels(lambda path: solve_figure(path, noise, noise.clone(), noise, HISTORY, **TEXTS))
+    assert {panel.shape for panel in (*shown[:3],)} == {(size - 2 * BORDER, size - 2 * BORDER, 3)}
+    low, high = np.percentile(noise, (0.1, 99.9))
+    expected = 255 * ((noise[0, 0].numpy() - low) / (high - low)).clip(0, 1)[BORDER:-BORDER, BORDER:-BORDER]
+    away = np.abs(shown[1][..., 0] - expected)
+    assert np.median(away) < 1
+    assert (away > 3).mean() < 0.1  # where the detail is framed
+
+
 def test_a_sampled_line_would_be_lost(panels) -> None:
     """Of every third pixel, as nearest neighbour takes them, two lines in three have no contrast."""
     profile = lines(1000, 1000)[0, 0, 0, ::3].numpy() * 255
