@@ -69,7 +69,7 @@ def draw_pixel_by_pixel(figure: "Figure") -> float:
 def _share(axes: "Axes") -> float:
     """How many pixels of its picture one of a panel has, along the side where it has more."""
     box, (image,) = axes.get_window_extent(), axes.images
-    rows, columns = np.shape(image.get_array())[:2]
+    rows, columns = np.asarray(image.get_array()).shape[:2]
     return max(float(rows / box.height), float(columns / box.width))
 
 
