@@ -100,6 +100,18 @@ def test_batch_items_and_channels_do_not_mix(make):
 
 
 @every_operator
+def test_an_expanded_image_is_as_good_as_a_copy(make):
+    operator = make()
+    x, y = pair(operator, 1)
+    for apply, u in ((operator.A, x), (operator.A_adjoint, y)):
+        some = u[..., :1].expand_as(u), u[..., :1, :].expand_as(u), u.expand(3, 2, *u.shape[1:])
+        for repeated in some:
+            assert distance(apply(repeated), apply(repeated.clone())) <= 1e-12 * max(
+                1.0, operator.properties.norm.value
+            )
+
+
+@every_operator
 def test_the_input_is_left_as_it_was(make):
     operator = make()
     x, y = pair(operator, 2, 1)
