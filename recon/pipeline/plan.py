@@ -86,6 +86,7 @@ class Plan:
             "dual_stepsize": method.dual_stepsize,
             "relaxation": method.relaxation,
             "tolerance": self.tolerance,
+            "early_residual": method.early if problem.config.stops_early else None,
             "shift": 0.0 if self.pair.mismatch is None else self.pair.mismatch.shift,
             "noise": problem.noise,
             "noise_in_units": None if problem.noise is None else problem.noise * problem.image.value_range.width,

@@ -71,4 +71,4 @@ def test_a_shift_that_is_too_small_is_told_by_how_much_it_should_be():
 
 def test_nothing_is_advised_where_nothing_is_missing():
     assert advised("tikhonov:weight=1", stepsize=0.2)[1] is None
-    assert advised("wavelet:weight=0.001", surrogate="blur:box=5")[1] is None
+    assert advised("tikhonov:weight=1", surrogate="blur:box=5")[1] is None
