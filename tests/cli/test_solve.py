@@ -18,8 +18,9 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 
+from recon.certificates.refutation import Hardest
 from recon.evidence import Measured
-from recon.pipeline import model_specs
+from recon.pipeline import network_search
 from recon.pipeline import run as chain
 from recon.priors.networks import ConvexRidgeConfig, make, save
 
@@ -490,8 +491,9 @@ LEVELS = ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.02, 0.2), level
 def test_a_level_that_a_network_was_not_made_for_is_warned_of_and_recorded(
     run, photo: Path, sigma: str, outside: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = Measured(1.0, "a search that takes seconds")
-    monkeypatch.setattr(model_specs.Model, "search", lambda self, seed, images, watch, side: found)
+    small = torch.zeros(1, 1, 8, 8)
+    found = Hardest(Measured(0.9, "a search that takes seconds"), small, small, "planted")
+    monkeypatch.setattr(network_search, "hardest_of_network", lambda *_, **__: found)
     torch.manual_seed(0)
     save(make(LEVELS), "net")
     given = ("solve", photo, "--operator", "identity", "--prior", "./net", "--noise", sigma, "--device", "cpu")
