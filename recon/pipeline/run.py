@@ -409,6 +409,7 @@ def _write_figure(result: Result, figure: Path, overwrite: bool) -> None:
         measurement = frames if problem.family.geometry is None else as_items(frames, problem.family.geometry)
     looks = () if plan.method.closed_form else result.solution.history
     history = [(look.step, max(look.residuals)) for look in looks]
+    distances = [(look.step, max(look.distances)) for look in looks]
     draw = solve_figure if x.ndim == 4 else functools.partial(volume_figure, spacing=problem.family.spacing)
     draw(
         figure,
@@ -419,6 +420,7 @@ def _write_figure(result: Result, figure: Path, overwrite: bool) -> None:
         title=f"{problem.family.spec.name}, {problem.prior.spec}, {plan.method.name}: {result.outcome}",
         value_range=problem.template.value_range,
         measured_range=problem.image.value_range,
+        distances=distances,
         certificate_sentence=plan.method.certificate.sentence,
         window=imaging.display_window(problem.template),
         overwrite=overwrite,

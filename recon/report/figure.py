@@ -29,6 +29,7 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
     value_range: ValueRange,
     certificate_sentence: str,
     measured_range: ValueRange | None = None,
+    distances: Sequence[tuple[int, float]] = (),
     truth: "Tensor | None" = None,
     window: tuple[float, float] | None = None,
     overwrite: bool = False,
@@ -46,6 +47,7 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
         title: One line above all.
         value_range: What 0 and 1 mean, in units.
         certificate_sentence: One sentence below all.
+        distances: Pairs of a step and the estimated distance to the limit, over the same scale as the residual.
         measured_range: What 0 and 1 mean in the measurement, where that has other units.
         truth: The clean image, where it is known.
         window: What is shown as black and as white, in the units of ``value_range``; ``None``: all values but the
@@ -94,7 +96,7 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
             axes[1, column].spines[:].set(color=ACCENT, linewidth=1.0)
         _draw_residual(axes[0, -1], error, measured_range.units, "|A x - y|" if residual.is_complex() else "A x - y")
         _stretch(axes[0, -1], error, shown[-1][1])
-        _draw_history(axes[1, -1], history)
+        _draw_history(axes[1, -1], history, distances)
         figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK, parse_math=False)
         caption = _caption(value_range, limits, certificate_sentence)
         _draw_caption(figure, caption)
@@ -221,10 +223,20 @@ _CORNER: dict[str, Any] = {
 }  # fmt: skip
 
 
-def _draw_history(axes: "Axes", history: Sequence[tuple[int, float]]) -> None:
+def _draw_history(
+    axes: "Axes", history: Sequence[tuple[int, float]], distances: Sequence[tuple[int, float]] = ()
+) -> None:
     points = [(step, value) for step, value in history if value > 0 and np.isfinite(value)]
     ended = next((step for step, value in history if value == 0), None)
     axes.set_title("fixed-point residual, relative", loc="left", pad=4)
+    estimates = [(step, value) for step, value in distances if 0 < value < 1]
+    if estimates and points:
+        axes.set_title("convergence, relative to the image", loc="left", pad=4)
+        axes.semilogy(
+            *zip(*estimates, strict=True), color=GREY, linewidth=1.0, linestyle="--", marker=".", label="distance left"
+        )
+        axes.plot([], [], color=ACCENT, linewidth=1.3, label="last step")
+        axes.legend(fontsize=7, frameon=False, loc="lower left", handlelength=1.6)
     if points:
         steps, values = zip(*points, strict=True)
         axes.semilogy(steps, values, color=ACCENT, linewidth=1.3, marker="o" if len(points) < 12 else "", markersize=3)

@@ -35,6 +35,7 @@ def volume_figure(  # noqa: PLR0913 - a figure shows what it is given
     value_range: ValueRange,
     certificate_sentence: str,
     measured_range: ValueRange | None = None,
+    distances: Sequence[tuple[int, float]] = (),
     spacing: tuple[float, ...] = (1.0, 1.0, 1.0),
     window: tuple[float, float] | None = None,
     overwrite: bool = False,
@@ -50,6 +51,7 @@ def volume_figure(  # noqa: PLR0913 - a figure shows what it is given
         title: One line above all.
         value_range: What 0 and 1 mean, in units.
         certificate_sentence: One sentence below all.
+        distances: Pairs of a step and the estimated distance to the limit, over the same scale as the residual.
         measured_range: What 0 and 1 mean in the measurement, where that has other units.
         spacing: The distance of slices, rows and columns, in any unit.
         window: What is shown as black and as white, in units; ``None``: all values but the outermost.
@@ -81,7 +83,7 @@ def volume_figure(  # noqa: PLR0913 - a figure shows what it is given
             place.set_anchor("N")
         _draw_picture(axes[1, 0], view, _limits([view]), "first view, own scale")
         _draw_residual(axes[1, 1], error * measured_range.width, measured_range.units, "A x - y")
-        _draw_history(axes[1, 2], history)
+        _draw_history(axes[1, 2], history, distances)
         figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK, parse_math=False)
         _draw_caption(figure, _caption(value_range, limits, certificate_sentence))
         with replacing(path, overwrite=overwrite) as temporary:
