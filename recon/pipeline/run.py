@@ -26,6 +26,7 @@ from recon.pipeline.record import InputFile, input_file, now, peak_bytes, record
 from recon.pipeline.residual_check import ResidualCheck, check_residual
 from recon.pipeline.scan import as_frames, as_items, read_scan
 from recon.solvers import Distance, Progress, Solution, Status
+from recon.solvers.convergence import estimates_distance
 
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 
@@ -409,7 +410,7 @@ def _write_figure(result: Result, figure: Path, overwrite: bool) -> None:
         measurement = frames if problem.family.geometry is None else as_items(frames, problem.family.geometry)
     looks = () if plan.method.closed_form else result.solution.history
     history = [(look.step, max(look.residuals)) for look in looks]
-    distances = [(look.step, max(look.distances)) for look in looks]
+    distances = [(look.step, max(look.distances)) for look in looks if estimates_distance(look.step)]
     draw = solve_figure if x.ndim == 4 else functools.partial(volume_figure, spacing=problem.family.spacing)
     draw(
         figure,
