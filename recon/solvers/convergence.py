@@ -188,7 +188,7 @@ class ItemMonitor:
             return
         if self.left <= self.criteria.tolerance * self.scale and self._settles:
             self.status = Status.CONVERGED
-        elif self.criteria.tolerance and self._stands and self._settles:
+        elif self.criteria.tolerance and self._stands and (self.criteria.own_residual or self._settles):
             self.status = Status.STALLED
 
     def run_out(self, step: int) -> None:
