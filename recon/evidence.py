@@ -7,6 +7,7 @@ only as good as the weakest of them.
 """
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -128,3 +129,8 @@ class Fact:
 
     evidence: Evidence
     how: str
+
+
+def finite_or_none(number: float) -> float | None:
+    """The number as JSON can hold it: ``None`` where it is NaN or infinite."""
+    return number if math.isfinite(number) else None

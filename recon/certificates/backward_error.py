@@ -10,7 +10,7 @@ from torch import Tensor
 from recon.certificates.conditions import lipschitz
 from recon.certificates.error_bounds import ROUNDINGS, expansion, norms, refusal
 from recon.errors import UsageError
-from recon.evidence import Constant, Evidence, derive, from_above
+from recon.evidence import Constant, Evidence, derive, finite_or_none, from_above
 from recon.operators import LeastSquares, OperatorProperties
 from recon.operators import properties_of as operator_properties
 from recon.priors import properties_of as prior_properties
@@ -47,7 +47,7 @@ class BackwardError:
             "perturbation": self.perturbation,
             "inner": self.inner,
         }
-        finite = {name: number if math.isfinite(number) else None for name, number in numbers.items()}
+        finite = {name: finite_or_none(number) for name, number in numbers.items()}
         return {**finite, "evidence": self.evidence.value, "how": self.how}
 
     def __str__(self) -> str:

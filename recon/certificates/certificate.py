@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, final
 
-from recon.evidence import Constant, Evidence, Fact, from_above, from_below, weakest
+from recon.evidence import Constant, Evidence, Fact, finite_or_none, from_above, from_below, weakest
 
 
 @final
@@ -89,7 +89,13 @@ class Remark:
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
-        return {"name": self.name, "value": self.value, "low": self.low, "high": _finite(self.high), "how": self.how}
+        return {
+            "name": self.name,
+            "value": self.value,
+            "low": self.low,
+            "high": finite_or_none(self.high),
+            "how": self.how,
+        }
 
     @property
     def warning(self) -> str:
@@ -180,9 +186,9 @@ class Certificate:
             "conditions": [
                 {
                     "name": c.name,
-                    "value": _finite(c.value),
+                    "value": finite_or_none(c.value),
                     "relation": c.relation,
-                    "bound": _finite(c.bound),
+                    "bound": finite_or_none(c.bound),
                     "holds": c.holds,
                     "evidence": c.evidence.value,
                     "how": c.how,
@@ -207,7 +213,3 @@ class Certificate:
             numbers = f"{c.value:.4g}{relation} {c.bound:.4g}" if c.relation else ""
             lines.append(f"  {mark:<3}  {c.name:<{width}}  {numbers:<20}  {c.evidence.value:<8}  {c.how}")
         return lines
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from recon.certificates.conditions import ROUNDING, lower_bound, strength
 from recon.errors import UsageError
-from recon.evidence import Constant, Evidence, derive, from_above, from_below
+from recon.evidence import Constant, Evidence, derive, finite_or_none, from_above, from_below
 from recon.operators import LeastSquares, OperatorProperties
 from recon.operators import properties_of as operator_properties
 from recon.operators.rounding import rounded_down, sum_rounded_down
@@ -45,7 +45,7 @@ class ErrorBound:
     def to_json(self) -> dict[str, Any]:
         """As plain values, an infinite bound as null."""
         numbers = {"value": self.value, "relative": self.relative}
-        finite = {name: number if math.isfinite(number) else None for name, number in numbers.items()}
+        finite = {name: finite_or_none(number) for name, number in numbers.items()}
         return {**finite, "evidence": self.evidence.value, "how": self.how}
 
     def __str__(self) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import hashlib
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from torch import Tensor
 from recon import imaging, solvers
 from recon.certificates import BackwardError, ErrorBound
 from recon.errors import GuaranteeError, OutputError
+from recon.evidence import finite_or_none
 from recon.imaging import Image
 from recon.pipeline.batch import SUFFIXES
 from recon.pipeline.config import SolveConfig, to_json
@@ -376,14 +376,14 @@ def _document(
         "outputs": [{"path": path.name, "sha256": input_file("output", path).sha256} for path in paths],
         "result_sha256": pixel_hash(solution.x),
         "history": [
-            {"step": look.step, "residuals": list(look.residuals), "distances": list(map(_finite, look.distances))}
+            {
+                "step": look.step,
+                "residuals": list(look.residuals),
+                "distances": list(map(finite_or_none, look.distances)),
+            }
             for look in solution.history
         ],
     }
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None
 
 
 def _nearer(measured: Distance, bound: ErrorBound, scale: float) -> Distance:

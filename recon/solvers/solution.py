@@ -8,7 +8,7 @@ from typing import Any, final
 from torch import Tensor
 
 from recon.certificates.certificate import Certificate
-from recon.evidence import Evidence
+from recon.evidence import Evidence, finite_or_none
 
 
 class Status(StrEnum):
@@ -63,7 +63,7 @@ class Distance:
     def to_json(self) -> dict[str, Any]:
         """As plain values, an infinite distance as null."""
         numbers = {"value": self.value, "relative": self.relative}
-        finite = {name: number if math.isfinite(number) else None for name, number in numbers.items()}
+        finite = {name: finite_or_none(number) for name, number in numbers.items()}
         return {**finite, "evidence": self.evidence.value, "how": self.how}
 
     @property
