@@ -60,12 +60,14 @@ For wavelets, noise of 0.0025, 0.01 and 0.04 and four blurs, the best of the ste
 within a factor 3 of it. It takes a fifth of the steps of FISTA.
 """
 
-SPLIT_BALANCE, SMOOTH_SPLIT_BALANCE = 0.0055, 7.0
+SPLIT_BALANCE, SMOOTH_SPLIT_BALANCE = 0.0033, 4.0
 """Condat-Vu with data term and penalty both split off: the primal step size is the first over the penalty's weight, or
 the second over Lip(grad R).
 
-On 60 views of the Shepp-Logan phantom of 512 x 512 with weight 3, the best of 0.001, 0.003, 0.006 and 0.012 lie on
-either side of 0.004, and take 35 steps to 37.5 dB; the spread of a slice of the body is 0.7 of a photograph's.
+A slice of the body of 512 x 512 from 60 views, by ``proved-ct``, is after 177 steps of 7.0, 3.5, 2.5 and 1.8 over the
+constant 1.9, 0.8, 0.6 and 1.2 HU from its limit at 1e5 photons a ray, and 0.50, 0.08, 0.22 and 0.76 HU at 1e4. By total
+variation, at 1e5 photons, steps of 0.0055, 0.0028, 0.0019 and 0.0014 over the weight leave 4.4, 2.0, 1.3 and 2.0 HU.
+More views want shorter steps, very noisy ones longer.
 """
 
 FARTHEST = 1e3
