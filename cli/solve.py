@@ -211,7 +211,7 @@ def _report(run: "Run", as_json: bool) -> None:
 
 def _solve_many(files: list[Path], outputs: list[Path], config: "SolveConfig", given: dict[str, Any]) -> None:
     from recon.errors import BatchError, ReconError
-    from recon.imaging import new_series_uid
+    from recon.io import new_series_uid
     from recon.pipeline.batch import make_folder
 
     say = terminal.once()

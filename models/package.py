@@ -21,7 +21,7 @@ from torch import Tensor
 
 from recon.catalogue import CARD, DESCRIPTION, identity_of, read_card
 from recon.evidence import Evidence
-from recon.imaging import replacing
+from recon.io import replacing
 from recon.pipeline.batch import expand_inputs
 from recon.pipeline.certify import Report, certify_prior
 from recon.pipeline.config import config_from

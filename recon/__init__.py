@@ -1,7 +1,7 @@
 """Image reconstruction with learned priors and guarantees.
 
 The subpackages load on first use, so that ``recon --help`` does not wait for torch:
-``recon.operators``, ``recon.priors``, ``recon.solvers``, ``recon.certificates``, ``recon.imaging``,
+``recon.operators``, ``recon.priors``, ``recon.solvers``, ``recon.certificates``, ``recon.io``,
 ``recon.report`` and ``recon.pipeline``.
 """
 
@@ -15,7 +15,7 @@ __all__ = [
     "certificates",
     "errors",
     "evidence",
-    "imaging",
+    "io",
     "operators",
     "pipeline",
     "priors",

@@ -8,7 +8,7 @@ import numpy as np
 import tifffile
 from PIL import Image as Pillow
 
-from recon.imaging import png
+from recon.io.formats import png
 
 ORIENTATIONS = range(1, 9)
 STORAGES = ("strips", "one strip", "tiles", "deflate", "deflated tiles", "LZW", "LZW tiles")

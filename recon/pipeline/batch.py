@@ -31,7 +31,7 @@ def in_place_order(inputs: Sequence[Path]) -> list[Path]:
     """The slices of one DICOM series in their order along its normal; any other files as they are."""
     if len(inputs) < 2 or not all(path.suffix.lower() in _DICOM for path in inputs):
         return list(inputs)
-    from recon.imaging import positions_along_normal  # noqa: PLC0415  brings numpy, and few need it
+    from recon.io import positions_along_normal  # noqa: PLC0415  brings numpy, and few need it
 
     places = positions_along_normal(inputs)
     if places is None:

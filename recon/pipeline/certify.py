@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from recon import imaging
+from recon import io
 from recon.certificates import Remark
 from recon.errors import UsageError
 from recon.evidence import Assumed, Constant, Evidence, Measured, Proved, derive, from_above
@@ -337,7 +337,7 @@ def _progress(  # noqa: PLR0913, PLR0917  what is searched, and who hears of it
 
 def images_of(files: Iterable[Path]) -> dict[str, Tensor]:
     """Images by their numbers, as :func:`certify_prior` takes them; names stay out of what is published."""
-    return {f"image {number}": imaging.to_tensor(imaging.read(file)) for number, file in enumerate(files, start=1)}
+    return {f"image {number}": io.to_tensor(io.read(file)) for number, file in enumerate(files, start=1)}
 
 
 def _smallest(images: Mapping[str, Tensor], side: int | None) -> Shape | None:

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from recon import imaging
+from recon import io
 from recon.errors import InputError, ReconError, UsageError
-from recon.imaging import Image, ValueRange, from_array, to_tensor
+from recon.io import Image, ValueRange, from_array, to_tensor
 from recon.pipeline.config import SolveConfig
 from recon.pipeline.device import Say
 from recon.pipeline.operator_specs import OperatorFamily, read_operator
@@ -124,7 +124,7 @@ def _score(  # noqa: PLR0913, PLR0917  internal: the parts of one loop
     config: SolveConfig, family: OperatorFamily, file: Path, number: int, earlier: dict[tuple[object, ...], Plan],
     say: Say, watch: Watch | None,
 ) -> Score:  # fmt: skip
-    image = imaging.read(file, value_range=config.range)
+    image = io.read(file, value_range=config.range)
     if min(image.height, image.width) < SMALLEST:
         raise InputError(f"{file.name}: the image is {image.height} x {image.width} pixels; expected at least 7 x 7.")
     operator = family.on((image.height, image.width))

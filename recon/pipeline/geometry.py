@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from recon.errors import OutputError, UsageError
-from recon.imaging.atomic import replacing
+from recon.io.atomic import replacing
 from recon.operators.tomography import Geometry, geometry_to_toml
 from recon.pipeline.operator_specs import scanned
 from recon.pipeline.spec import Spec

@@ -8,9 +8,9 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from recon import imaging
+from recon import io
 from recon.errors import InputError, ReconError, UsageError
-from recon.imaging import Image
+from recon.io import Image
 from recon.pipeline import options
 from recon.pipeline.config import SolveConfig
 from recon.pipeline.planes import read_mask, read_plane
@@ -31,11 +31,11 @@ def read_first(path: Path, config: SolveConfig) -> Image | None:
         if spec is not None:
             look_at_operator(spec)
     if config.operator.name != "ct":
-        return imaging.read(path, value_range=config.range)
-    imaging.check_projections(path)
+        return io.read(path, value_range=config.range)
+    io.check_projections(path)
     for field in (config.flat, config.dark):
         if isinstance(field, str):
-            imaging.check_projections(field, field=True)
+            io.check_projections(field, field=True)
     return None
 
 
@@ -74,6 +74,6 @@ def refuse_unreadable(paths: Sequence[Path]) -> None:
 
 
 def _look(path: Path) -> None:
-    imaging.check_kind(path)
+    io.check_kind(path)
     if path.stat().st_size < _LARGE:
-        imaging.read(path)
+        io.read(path)

@@ -9,10 +9,10 @@ from typing import final
 
 import numpy as np
 
-from recon import imaging
+from recon import io
 from recon.errors import InputError
-from recon.imaging import Image
-from recon.imaging.image import Array
+from recon.io import Image
+from recon.io.image import Array
 from recon.pipeline.record import input_file
 
 
@@ -71,7 +71,7 @@ def _checked(path: Path, sha256: str, result: Callable[[Path], Image], paths: Se
         found = input_file("output", path).sha256
         if found == sha256:
             return OutputFile(path, OutputState.UNCHANGED, f"{path}: the recorded output is unchanged")
-        now = imaging.read(path)
+        now = io.read(path)
     except InputError as error:
         return OutputFile(path, OutputState.UNREADABLE, f"the recorded output was altered and cannot be read: {error}")
     differing = _difference(now, _written(path, result(path), paths))
@@ -88,8 +88,8 @@ def _written(path: Path, image: Image, paths: Sequence[Path]) -> Image:
     """What is read of ``path`` when the run has just written it, among its other frames."""
     name = path if len(paths) == 1 else path.with_name(path.stem.rpartition("_")[0] + path.suffix)
     with tempfile.TemporaryDirectory() as folder:
-        written = imaging.write(image, Path(folder) / name.name).paths
-        return imaging.read(written[paths.index(path)])
+        written = io.write(image, Path(folder) / name.name).paths
+        return io.read(written[paths.index(path)])
 
 
 def _difference(found: Image, expected: Image) -> str:

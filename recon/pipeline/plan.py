@@ -9,7 +9,7 @@ from torch import Tensor
 from recon.certificates.conditions import EXACTLY
 from recon.errors import GuaranteeError
 from recon.evidence import Evidence, Measured
-from recon.imaging import Image
+from recon.io import Image
 from recon.operators.data_split import HasDataSplit
 from recon.pipeline.config import DIRECT_METHODS, SolveConfig
 from recon.pipeline.device import Say

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recon import imaging
+from recon import io
 from recon.errors import InputError
 
 Plane = NDArray[Any]
@@ -28,7 +28,7 @@ def read_plane(path: Path, what: str) -> Plane:
     Raises:
         InputError: It cannot be read, or is not a single opaque grey plane of real numbers.
     """
-    image = imaging.read(path)
+    image = io.read(path)
     pixels = image.pixels
     if pixels.shape[0] != 1:
         raise InputError(f"{path}: the {what} has {pixels.shape[0]} frames; expected a single one.")
@@ -45,7 +45,7 @@ def read_plane(path: Path, what: str) -> Plane:
     return plane
 
 
-def _opaque(alpha: imaging.Array) -> float:
+def _opaque(alpha: io.Array) -> float:
     return float(np.iinfo(alpha.dtype).max) if alpha.dtype.kind in "iu" else 1.0
 
 

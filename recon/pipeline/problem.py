@@ -9,9 +9,9 @@ from torch import Tensor
 from recon import operators
 from recon.catalogue import folders
 from recon.errors import ConsistencyError, UsageError
-from recon.imaging import Image, ValueRange, to_tensor
-from recon.imaging.image import robust_range
-from recon.imaging.noise_estimate import SMALLEST_SIDE, estimate_noise
+from recon.io import Image, ValueRange, to_tensor
+from recon.io.image import robust_range
+from recon.io.noise_estimate import SMALLEST_SIDE, estimate_noise
 from recon.operators import Identity, Inpainting
 from recon.operators.base import HasDataResolvent
 from recon.operators.tomography import Geometry, Tomography, WeightedTomography

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from recon._version import __version__
 from recon.errors import ConsistencyError, InputError
-from recon.imaging.atomic import replacing
+from recon.io.atomic import replacing
 from recon.pipeline.spec import portable
 
 SCHEMA = 1

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recon.imaging import Image, to_tensor
-from recon.imaging.noise_estimate import estimate_noise, signal
+from recon.io import Image, to_tensor
+from recon.io.noise_estimate import estimate_noise, signal
 from recon.operators import Identity
 from recon.operators.tomography import WeightedTomography
 from recon.pipeline import scan
@@ -56,7 +56,7 @@ class ResidualCheck:
         border: Over the border of the measurement; NaN where there is none to speak of.
         smooth: The share of its mean square, over the object, in the means of blocks of 8 x 8.
         unchanged: Whether the result is the input.
-        seen: The noise of the measurement by :func:`recon.imaging.noise_estimate.estimate_noise`; NaN where a
+        seen: The noise of the measurement by :func:`recon.io.noise_estimate.estimate_noise`; NaN where a
             measurement does not tell.
         converged: Whether the run had converged; else its residual may be larger than that of its limit.
         level: The noise in the units of the measurement, as the remarks give it.

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from recon import imaging, solvers
+from recon import io, solvers
 from recon.certificates import BackwardError, ErrorBound
 from recon.errors import GuaranteeError, OutputError
 from recon.evidence import finite_or_none
-from recon.imaging import Image
+from recon.io import Image
 from recon.pipeline.batch import SUFFIXES
 from recon.pipeline.config import SolveConfig, to_json
 from recon.pipeline.device import Say
@@ -67,7 +67,7 @@ class Result:
     def image(self) -> Image:
         """The result in the measurement's units; of projections, in attenuation or HU."""
         problem = self.plan.problem
-        found = imaging.with_tensor(problem.template, as_frames(self.solution.x))
+        found = io.with_tensor(problem.template, as_frames(self.solution.x))
         return found if problem.shown is None else replace(found, value_range=problem.shown)
 
     @cached_property
@@ -168,7 +168,7 @@ def read_image(path: Path, config: SolveConfig, say: Say, found: Image | None = 
     """
     if config.operator.name == "ct":
         return read_scan(path, config, scanned(config.operator), say)
-    image = found or imaging.read(path, value_range=config.range)
+    image = found or io.read(path, value_range=config.range)
     for note in image.notes:
         say(f"{path.name}: {note}")
     return image
@@ -252,14 +252,14 @@ def check_target(target: Target, inputs: tuple[Path, ...], image: Image | None =
         raise OutputError(
             f"{target.output}: the suffix {target.output.suffix!r} names no format; expected {', '.join(SUFFIXES)}."
         )
-    frames = () if image is None else imaging.output_paths(image, target.output)
+    frames = () if image is None else io.output_paths(image, target.output)
     paths = dict.fromkeys((target.output, record_path(target.output), *frames))
     if target.figure is not None and target.figure.suffix.lower() not in FIGURE_SUFFIXES:
         raise OutputError(f"{target.figure}: no format of a figure; expected {', '.join(FIGURE_SUFFIXES)}.")
-    held = [imaging.check_output(path, overwrite=target.overwrite, inputs=inputs) for path in paths]
+    held = [io.check_output(path, overwrite=target.overwrite, inputs=inputs) for path in paths]
     if target.figure is None:
         return
-    if imaging.check_output(target.figure, overwrite=target.overwrite, inputs=inputs) in held:
+    if io.check_output(target.figure, overwrite=target.overwrite, inputs=inputs) in held:
         raise OutputError(
             f"{target.figure}: the figure and the result have one name; expected two, because one would replace the "
             "other."
@@ -277,7 +277,7 @@ def check_format(plan: Plan, output: Path) -> None:
     if output.suffix.lower() not in (".dcm", ".dicom"):
         return
     if image.source.format != "dicom":
-        imaging.check_units(image, output)
+        io.check_units(image, output)
         return
     if shape != (image.height, image.width):
         raise OutputError(
@@ -302,7 +302,7 @@ def write_run(result: Result, measurement: Path, target: Target, say: Say) -> Ru
     check_target(target, held, result.plan.problem.template)
     inputs = input_files(result.plan, measurement)
     image = writable(result.image, target.output)
-    written = imaging.write(image, target.output, overwrite=target.overwrite, inputs=held, series_uid=target.series_uid)
+    written = io.write(image, target.output, overwrite=target.overwrite, inputs=held, series_uid=target.series_uid)
     if written.clipped:
         say(f"{target.output}: {written.clipped} value(s) did not fit into the file's range and were clipped")
     for note in written.notes:
@@ -346,7 +346,7 @@ def writable(image: Image, output: Path) -> Image:
     """A complex result as its modulus, unless the file can hold complex numbers."""
     if image.pixels.dtype.kind != "c" or output.suffix.lower() == ".npy":
         return image
-    return imaging.with_tensor(image, torch.from_numpy(abs(image.pixels)))
+    return io.with_tensor(image, torch.from_numpy(abs(image.pixels)))
 
 
 def _document(
@@ -406,7 +406,7 @@ def _write_figure(result: Result, figure: Path, overwrite: bool) -> None:
     problem = plan.problem
     measurement = problem.measurement
     if problem.weighted:
-        frames = imaging.to_tensor(problem.image, x.dtype.to_real()).to(x)
+        frames = io.to_tensor(problem.image, x.dtype.to_real()).to(x)
         measurement = frames if problem.family.geometry is None else as_items(frames, problem.family.geometry)
     looks = () if plan.method.closed_form else result.solution.history
     history = [(look.step, max(look.residuals)) for look in looks]
@@ -423,6 +423,6 @@ def _write_figure(result: Result, figure: Path, overwrite: bool) -> None:
         measured_range=problem.image.value_range,
         distances=distances,
         certificate_sentence=plan.method.certificate.sentence,
-        window=imaging.display_window(problem.template),
+        window=io.display_window(problem.template),
         overwrite=overwrite,
     )

@@ -4,7 +4,7 @@ A user's numbers (``--noise``, a weight, bounds) are on the user's scale, where 
 of problems are solved on another one, so that their solution does not depend on the units of the input:
 
 * complex ones, whose data have no range of their own: there the 99.9th percentile of the modulus of the
-  back-projection becomes 1, as :func:`recon.imaging.image.default_range` takes it for real images;
+  back-projection becomes 1, as :func:`recon.io.image.default_range` takes it for real images;
 * CT images with a network that was made for Hounsfield units: there 0 and 1 are the ends of the range on which it was
   trained, whatever range was asked for.
 """
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from recon.errors import UsageError
-from recon.imaging import Image, ValueRange, to_tensor
-from recon.imaging.image import HOUNSFIELD_RANGE, ROBUST_PERCENTILES, default_range
+from recon.io import Image, ValueRange, to_tensor
+from recon.io.image import HOUNSFIELD_RANGE, ROBUST_PERCENTILES, default_range
 from recon.pipeline.config import Noise
 from recon.pipeline.spec import Spec
 from recon.priors import Prior, scaled_prior

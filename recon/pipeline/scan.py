@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recon import imaging
+from recon import io
 from recon.errors import ConsistencyError, UsageError
-from recon.imaging import MAX_PIXELS, Image, Slices, Source, ValueRange
-from recon.imaging.saturation import photon_weights
+from recon.io import MAX_PIXELS, Image, Slices, Source, ValueRange
+from recon.io.projections.saturation import photon_weights
 from recon.operators.tomography import Geometry, checks, inverse
 from recon.pipeline.config import SolveConfig, is_number
 from recon.pipeline.device import Say
@@ -48,7 +48,7 @@ def read_scan(path: Path, config: SolveConfig, geometry: Geometry, say: Say) -> 
         ConsistencyError: It does not belong to the geometry.
     """
     is_panel = geometry.kind == "cone"
-    projections = imaging.read_projections(
+    projections = io.read_projections(
         path,
         flat=_field("flat", config.flat, say),
         dark=_field("dark", config.dark, say),

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recon import imaging
+from recon import io
 from recon.errors import ConsistencyError, OutputError, UsageError
-from recon.imaging import Image, Source, ValueRange, to_tensor
+from recon.io import Image, Source, ValueRange, to_tensor
 from recon.operators.tomography import Geometry
 from recon.pipeline.config import Noise, relocate
 from recon.pipeline.device import Say
@@ -77,7 +77,7 @@ def simulate_image(simulation: Simulation, clean: Image, precision: torch.dtype 
     if 0 in y.shape:
         raise ConsistencyError(f"{family.spec}: nothing is measured of an image of {clean.height} x {clean.width}.")
     black = black_seen(clean.value_range, operator, torch.zeros_like(x[:1, :1]))
-    return imaging.with_tensor(clean, y if black is None else y - black)
+    return io.with_tensor(clean, y if black is None else y - black)
 
 
 def _project(simulation: Simulation, geometry: Geometry, clean: Image) -> Image:
@@ -144,13 +144,13 @@ def simulate_files(
         )
     held = (*clean, *simulation.family.files)
     for path in (output, sidecar_path(output)):
-        imaging.check_output(path, overwrite=overwrite, inputs=held)
+        io.check_output(path, overwrite=overwrite, inputs=held)
     image = _read(simulation, clean, say)
     for note in image.notes:
         say(f"{clean[0].name}: {note}")
     remark_on_water(simulation.water, say)
     measured = simulate_image(simulation, image)
-    written = imaging.write(measured, output, overwrite=overwrite, inputs=held)
+    written = io.write(measured, output, overwrite=overwrite, inputs=held)
     if written.clipped:
         say(f"{output}: {written.clipped} value(s) did not fit into the file's range and were clipped")
     for note in written.notes:
@@ -179,9 +179,9 @@ def _read(simulation: Simulation, clean: Sequence[Path], say: Say) -> Image:
     """The image, or the volume of which a cone sees all slices at once."""
     geometry = simulation.family.geometry
     if geometry is None:
-        return imaging.read(clean[0])
+        return io.read(clean[0])
     stacked = geometry.volume.slices
-    image = imaging.read(clean[0]) if stacked is None else imaging.read_volume(clean)
+    image = io.read(clean[0]) if stacked is None else io.read_volume(clean)
     pitches = [("the rows are", None if image.spacing is None else image.spacing[0], geometry.volume.pitch)]
     if stacked is not None:
         pitches += [("the slices are", None if image.slices is None else image.slices.pitch, stacked.pitch)]

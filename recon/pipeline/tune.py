@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
-from recon import imaging
+from recon import io
 from recon.errors import InputError, UsageError
 from recon.pipeline.config import SolveConfig
 from recon.pipeline.device import Say
@@ -91,7 +91,7 @@ def free_parameter(config: SolveConfig, file: Path, say: Say) -> tuple[Spec, str
     Raises:
         UsageError: The prior has none.
     """
-    image, family = imaging.read(file, value_range=config.range), read_operator(config.operator, say)
+    image, family = io.read(file, value_range=config.range), read_operator(config.operator, say)
     _, y, stated = simulated(config, family, family.on((image.height, image.width)), image, 0)
     measured = as_image(y, image.value_range if family.geometry is None else UNIT)
     problem = make_plan(stated, measured, say).problem

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recon.imaging.image import Array
+from recon.io.image import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recon.imaging.atomic import replacing
-from recon.imaging.image import Array, ValueRange
+from recon.io.atomic import replacing
+from recon.io.image import Array, ValueRange
 from recon.report._sampling import draw_pixel_by_pixel, whole_pixels
 from recon.report._style import ACCENT, DPI, GREY, INCHES, INK, STYLE, require_figure_suffix
 

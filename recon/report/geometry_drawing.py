@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.imaging.atomic import replacing
+from recon.io.atomic import replacing
 from recon.operators.tomography import Geometry
 from recon.report._style import ACCENT, DPI, GREY, INCHES, INK, SECOND, STYLE, require_figure_suffix
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.imaging.atomic import replacing
+from recon.io.atomic import replacing
 from recon.report._sampling import draw_pixel_by_pixel, whole_pixels
 from recon.report._style import ACCENT, DPI, GREY, INCHES, SECOND, STYLE, require_figure_suffix
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recon.imaging.atomic import replacing
-from recon.imaging.image import Array, ValueRange
+from recon.io.atomic import replacing
+from recon.io.image import Array, ValueRange
 from recon.report._sampling import whole_pixels
 from recon.report._style import DPI, INCHES, INK, STYLE, require_figure_suffix
 from recon.report.figure import (

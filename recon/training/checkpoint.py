@@ -18,7 +18,7 @@ from typing import final
 from torch import Tensor
 
 from recon.errors import InputError, OutputError
-from recon.imaging import replacing
+from recon.io import replacing
 from recon.priors.networks.safetensors import decode, encode, read_bytes
 from recon.toml import MOST_BYTES
 

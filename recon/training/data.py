@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recon import imaging
+from recon import io
 from recon.errors import InputError, ReconError
-from recon.imaging import Image, ValueRange
-from recon.imaging.image import robust_range
+from recon.io import Image, ValueRange
+from recon.io.image import robust_range
 from recon.training.config import DataConfig
 
 Say = Callable[[str], None]
@@ -174,7 +174,7 @@ class _Reader:
 
     def read(self, file: Path) -> Iterable[Pixels]:
         try:
-            image = imaging.read(file)
+            image = io.read(file)
         except ReconError as error:
             self.faults.append(str(error))
             return []

@@ -14,7 +14,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from recon import imaging
+from recon import io
 from recon.errors import GuaranteeError, InputError, UsageError
 from recon.operators import Blur, CircularBlur, gaussian_psf, normalise_psf
 from recon.priors.networks import ConvexRidge, Network
@@ -114,7 +114,7 @@ def tightened(network: Network, config: EquilibriumConfig) -> Network:
 def _psf(config: EquilibriumConfig) -> Tensor:
     if not config.kernel:
         return gaussian_psf(config.blur)
-    pixels = imaging.read(Path(config.kernel)).pixels
+    pixels = io.read(Path(config.kernel)).pixels
     if pixels.shape[:2] != (1, 1) or pixels.dtype.kind == "c":
         raise InputError(
             f"{config.kernel}: the kernel has {pixels.shape[0]} frames and {pixels.shape[1]} channels of type "

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import final
 
 from recon.errors import OutputError
-from recon.imaging import replacing
+from recon.io import replacing
 
 NAME = "log.csv"
 FLUSH_SECONDS = 5.0

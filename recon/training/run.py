@@ -19,7 +19,7 @@ from torch import Tensor
 
 from recon._version import __version__
 from recon.errors import GuaranteeError, InputError, OutputError, UsageError
-from recon.imaging import replacing
+from recon.io import replacing
 from recon.priors.networks import load, save
 from recon.report import image_sheet, training_curve
 from recon.toml import MOST_BYTES

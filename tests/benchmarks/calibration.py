@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recon import catalogue, imaging
+from recon import catalogue, io
 from recon.operators import Blur, LeastSquares, box_psf, gaussian_psf, normalise_psf
 from recon.pipeline.batch import expand_inputs
 from recon.pipeline.contrast import contrast, spread
@@ -65,7 +65,7 @@ def command(study: str, data: Path, model: str | None, images: int, side: int) -
 def crops(data: Path, count: int, side: int, channels: int) -> Tensor:
     """(count, channels, side, side), the middle of every so many images."""
     files = expand_inputs((str(data),))
-    found = [imaging.to_tensor(imaging.read(file)) for file in files[:: max(1, len(files) // count)][:count]]
+    found = [io.to_tensor(io.read(file)) for file in files[:: max(1, len(files) // count)][:count]]
     fitting = [image.mean(1, keepdim=True) if channels == 1 else image for image in found]
     return torch.cat([middle(image, side).expand(-1, channels, -1, -1) for image in fitting])
 
@@ -78,7 +78,7 @@ def middle(image: Tensor, side: int) -> Tensor:
 def of_contrast(data: Path, count: int, side: int) -> None:
     """Denoising and deblurring by total variation; the starred factor is what the contrast of an image makes of it."""
     clean = crops(data, count, side, 1)
-    if imaging.read(expand_inputs((str(data),))[0]).units == "HU":
+    if io.read(expand_inputs((str(data),))[0]).units == "HU":
         clean = torch.nn.functional.avg_pool2d(crops(data, count, 2 * side, 1), 2)
     contrasts, spreads = ([measure(image) for image in clean] for measure in (contrast, spread))
     print(f"contrast {_mean(contrasts):.4f}, spread {_mean(spreads):.3f}: geometric means")

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from skimage.filters import threshold_otsu
 
-from recon.imaging import Image
+from recon.io import Image
 from recon.operators import Detector, Geometry, Tomography, Volume, read_geometry
 from recon.operators.tomography import views
 from recon.pipeline.config import SolveConfig

@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from recon import certificates, imaging, operators, priors, solvers
+from recon import certificates, io, operators, priors, solvers
 from recon.operators import Detector, Geometry, LeastSquares, Tomography, Volume, evenly_spaced
 from recon.operators.tomography import Surrogate, surrogate
 from recon.report._style import INK, STYLE
@@ -55,8 +55,8 @@ class Curve:
 
 
 def scene() -> Scene:
-    image = imaging.read(SLICE)
-    truth = imaging.to_tensor(image, torch.float64)
+    image = io.read(SLICE)
+    truth = io.to_tensor(image, torch.float64)
     truth = torch.nn.functional.avg_pool2d(truth, truth.shape[-1] // SIZE).clamp(min=0)
     geometry = Geometry(
         "fan", evenly_spaced(0, 360, VIEWS), Detector(200, 2.0), Volume((SIZE, SIZE), 1.0),

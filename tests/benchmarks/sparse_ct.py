@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from recon import imaging
+from recon import io
 
 GEOMETRY = "ct:data/ct/sparse.toml"
 SCAN = ("--operator", GEOMETRY, "--water", "0.02", "--photons", "1e5")
@@ -36,7 +36,7 @@ def recon(*arguments: str) -> None:
 
 
 def hounsfield(path: Path) -> np.ndarray:
-    return np.asarray(imaging.read(path).pixels, float).squeeze()
+    return np.asarray(io.read(path).pixels, float).squeeze()
 
 
 def error(found: np.ndarray, truth: np.ndarray) -> float:
@@ -61,7 +61,7 @@ def main() -> None:
         found[path.stem] = errors
     cache = json.loads(CACHE.read_text())
     cache["sparse-ct"] = {"priors": list(PRIORS), "rmse_HU": found}
-    with imaging.replacing(CACHE, overwrite=True) as temporary:
+    with io.replacing(CACHE, overwrite=True) as temporary:
         temporary.write_text(json.dumps(cache, indent=1) + "\n", encoding="utf-8")
 
 

@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
-from recon import imaging
-from recon.imaging import Image, Source, ValueRange, from_array, to_tensor
+from recon import io
+from recon.io import Image, Source, ValueRange, from_array, to_tensor
 from recon.pipeline.config import Noise, SolveConfig
 from recon.pipeline.operator_specs import read_operator
 from recon.pipeline.plan import make_plan
@@ -63,12 +63,12 @@ CASES = (
 
 
 def photograph(side: int) -> Tensor:
-    x = to_tensor(imaging.read(DATA / "photographs" / "camera.png"))
+    x = to_tensor(io.read(DATA / "photographs" / "camera.png"))
     return x[..., 100 : 100 + side, 150 : 150 + side]
 
 
 def attenuation(side: int) -> Tensor:
-    hounsfield = 4095 * to_tensor(imaging.read(DATA / "ct" / "tcga_60-2715.dcm")) - 1024
+    hounsfield = 4095 * to_tensor(io.read(DATA / "ct" / "tcga_60-2715.dcm")) - 1024
     return torch.nn.functional.avg_pool2d((WATER * (1 + hounsfield / 1000)).clamp(min=0), 512 // side)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from recon import catalogue
-from recon.imaging import replacing
+from recon.io import replacing
 from recon.pipeline.batch import expand_inputs
 from recon.pipeline.config import config_from
 from recon.pipeline.evaluate import evaluate, mean

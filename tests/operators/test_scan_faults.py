@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from recon.imaging import read_projections
+from recon.io import read_projections
 from recon.operators.tomography import Detector, Geometry, Tomography, Volume, evenly_spaced, read_geometry
 from recon.operators.tomography.checks import check_sinogram, odd_column_warnings, span_warnings
 from recon.operators.tomography.gain_checks import odd_columns

@@ -348,7 +348,7 @@ class TestMeasured:
 
     def test_the_tooth_turns_about_column_295_and_a_half(self, shared_data):
         pytest.importorskip("h5py")
-        from recon.imaging import read_projections  # noqa: PLC0415
+        from recon.io import read_projections  # noqa: PLC0415
 
         read = read_projections(shared_data / "measured/tooth/tooth.h5")
         geometry = Geometry("parallel", tuple(read.angles), Detector(640, 1.0, 23.6), Volume((590, 590), 1.0))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from recon.imaging import ValueRange, from_array
+from recon.io import ValueRange, from_array
 from recon.operators import Detector, Geometry, Volume, evenly_spaced
 from recon.pipeline.config import SolveConfig, config_from
 from recon.pipeline.plan import make_plan

@@ -9,7 +9,8 @@ from orientation_cases import ORIENTATIONS, STORAGES, png_file, tiff
 from PIL import Image as Pillow
 
 from recon.errors import InputError
-from recon.imaging import png, read
+from recon.io import read
+from recon.io.formats import png
 from recon.pipeline.operator_specs import read_operator
 from recon.pipeline.planes import read_mask, read_plane
 from recon.pipeline.spec import Spec

@@ -10,12 +10,12 @@ import pytest
 import torch
 from cards import write_card
 
-from recon import imaging, priors
+from recon import io, priors
 from recon.certificates.ascent import Search
 from recon.certificates.refutation import Hardest
 from recon.errors import InputError, UsageError
 from recon.evidence import Evidence, Measured
-from recon.imaging import ValueRange, from_array
+from recon.io import ValueRange, from_array
 from recon.operators import Blur, from_matrix, gaussian_psf
 from recon.pipeline import certify, model_specs, network_search
 from recon.pipeline.certify import certify_operator, certify_prior, keep
@@ -116,7 +116,7 @@ def test_a_level_below_the_range_is_reached_by_a_smaller_weight_and_the_energy_w
 
 def test_a_nearly_clean_photograph_is_not_made_worse_by_the_proved_prior():
     """Scaled images lost half a dB here."""
-    clean = imaging.to_tensor(imaging.read(CAMERA))[..., 180:276, 180:276]
+    clean = io.to_tensor(io.read(CAMERA))[..., 180:276, 180:276]
     for noise in (0.002, 0.005):
         noisy = clean + noise * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
         found = read_prior(Spec("model", {}, "proved-gray"), Setting(noise, blurs=False)).prior.resolvent(1.0)(noisy)
@@ -561,7 +561,7 @@ def test_a_measured_network_restores_a_blurred_photograph_with_a_certificate(tmp
             kernel.zero_()[..., 1, 1] = value
     save(network, tmp_path / "net")
     write_card(tmp_path / "net", lipschitz_Q={"value": 1.0, "evidence": "measured", "how": "a search"})
-    camera = imaging.read(CAMERA)
+    camera = io.read(CAMERA)
     clean = camera.pixels[0, 0, 160:224, 200:264] / 255
     blur = Blur(gaussian_psf(1.6), clean.shape)
     noise = 0.01 * np.random.default_rng(0).standard_normal(clean.shape)

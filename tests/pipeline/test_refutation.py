@@ -10,7 +10,7 @@ from recon import priors
 from recon.certificates.conditions import firmly_nonexpansive, proximity
 from recon.errors import GuaranteeError
 from recon.evidence import Assumed, Evidence, Fact, Measured, Proved
-from recon.imaging import ValueRange, from_array
+from recon.io import ValueRange, from_array
 from recon.pipeline import plan as planning
 from recon.pipeline.config import Noise, SolveConfig, config_from
 from recon.pipeline.evaluate import evaluate

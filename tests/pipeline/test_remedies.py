@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from recon.imaging import ValueRange
-from recon.imaging.image import from_array
+from recon.io import ValueRange
+from recon.io.image import from_array
 from recon.operators import Blur, box_psf
 from recon.pipeline.config import config_from
 from recon.pipeline.plan import make_plan

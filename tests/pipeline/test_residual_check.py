@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from recon.errors import UsageError
-from recon.imaging import Image, Source, ValueRange, from_array, read, to_tensor
+from recon.io import Image, Source, ValueRange, from_array, read, to_tensor
 from recon.operators.tomography import Tomography, read_geometry
 from recon.pipeline.config import Noise, SolveConfig
 from recon.pipeline.operator_specs import read_operator

@@ -10,7 +10,7 @@ import torch
 from recon import operators, priors, solvers
 from recon.errors import ConsistencyError, GuaranteeError, UsageError
 from recon.evidence import Evidence
-from recon.imaging import Image, Source, ValueRange, from_array
+from recon.io import Image, Source, ValueRange, from_array
 from recon.operators import Blur, LeastSquares
 from recon.pipeline.config import METHODS, Noise, SolveConfig
 from recon.pipeline.method import Pair, choose_method, examine

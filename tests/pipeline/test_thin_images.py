@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recon.imaging import ValueRange, from_array
+from recon.io import ValueRange, from_array
 from recon.pipeline.config import config_from
 from recon.pipeline.run import solve_image
 from recon.solvers import Status

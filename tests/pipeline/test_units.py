@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recon import imaging, operators, priors, solvers
+from recon import io, operators, priors, solvers
 from recon.errors import UsageError
-from recon.imaging import Image, ValueRange, from_array
+from recon.io import Image, ValueRange, from_array
 from recon.operators import Blur, CartesianMRI, Identity, Inpainting, LeastSquares
 from recon.pipeline.config import Noise, SolveConfig
 from recon.pipeline.contrast import contrast, spread
@@ -102,7 +102,7 @@ def test_the_smallest_images_have_a_contrast(shape: tuple[int, ...]) -> None:
 
 def test_a_photograph_has_the_contrast_that_the_rules_are_for(bundled_data: Path) -> None:
     for name in ("astronaut", "camera"):
-        image = imaging.to_tensor(imaging.read(bundled_data / "photographs" / f"{name}.png"))
+        image = io.to_tensor(io.read(bundled_data / "photographs" / f"{name}.png"))
         assert 0.2 * PHOTOGRAPH < contrast(image) < 5 * PHOTOGRAPH
 
 
@@ -306,7 +306,7 @@ def test_every_reader_gives_the_same_image(name: str, tmp_path: Path) -> None:
     stored = counts.astype(np.float32) * 4e-3 - 12 if name.startswith("float") else counts
     low, high = (-12.0, 250.14 - 0.0) if name.startswith("float") else (0.0, 65535.0)
     path = tmp_path / name
-    imaging.write(from_array(stored, value_range=ValueRange(low, high)), path)
+    io.write(from_array(stored, value_range=ValueRange(low, high)), path)
     config = SolveConfig(
         parse_spec("blur:gaussian=1"), parse_spec("tv"), noise=Noise(NOISE * 60000 / 65535), range=(low, high),
         device="cpu", tolerance=1e-6,
@@ -357,7 +357,7 @@ def test_padding_is_the_same_whatever_the_range() -> None:
     units = []
     for low, high in ((-1024.0, 3071.0), (-160.0, 240.0)):
         seen = replace(image, padding=padding, value_range=ValueRange(low, high, "HU"))
-        units.append(imaging.to_tensor(seen, torch.float64) * (high - low) + low)
+        units.append(io.to_tensor(seen, torch.float64) * (high - low) + low)
     torch.testing.assert_close(*units)
     assert torch.equal(units[0][..., :3], torch.full_like(units[0][..., :3], -1024.0))
 

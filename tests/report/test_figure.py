@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from recon.errors import OutputError
-from recon.imaging import ValueRange, read
+from recon.io import ValueRange, read
 from recon.report import solve_figure, volume_figure
 from recon.report.figure import _detail, _draw_history, _limits, _scale_of
 from recon.report.volume_figure import _middles
@@ -115,7 +115,7 @@ def test_the_detail_is_where_the_contrast_is_and_at_the_same_place_of_a_smaller_
 
 def test_importing_the_report_does_not_import_matplotlib() -> None:
     heavy = "{'matplotlib', 'pydicom', 'tifffile'}"
-    code = f"import sys, recon.report, recon.imaging; assert not {heavy} & set(sys.modules)"
+    code = f"import sys, recon.report, recon.io; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

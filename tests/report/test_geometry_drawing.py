@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from recon.errors import OutputError
-from recon.imaging import read
+from recon.io import read
 from recon.operators.tomography import AlongAxis, Detector, Geometry, Volume, evenly_spaced
 from recon.report import draw_geometry
 from recon.report.geometry_drawing import _first_view, _orbit_radius, _title, _turned, _volume_corners

@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from recon.imaging import ValueRange
+from recon.io import ValueRange
 from recon.report import image_sheet, solve_figure, volume_figure
 from recon.report._sampling import averaged
 

@@ -156,7 +156,7 @@ def keep_searches(
         InputError: The card is of another network, or the network in the folder is another one by now.
         OutputError: The card cannot be written.
     """
-    from recon.imaging.atomic import replacing  # noqa: PLC0415  the readers of images are not needed to read a card
+    from recon.io.atomic import replacing  # noqa: PLC0415  the readers of images are not needed to read a card
 
     if identity_of(folder) != sha256:
         raise InputError(f"{folder}: the network was changed while it was searched, so nothing is kept of the search.")

@@ -67,7 +67,7 @@ def write_safetensors(path: str | Path, tensors: Mapping[str, Tensor], *, overwr
         OutputError: The file cannot, or must not, be written.
         UsageError: See :func:`encode`.
     """
-    from recon.imaging.atomic import replacing  # noqa: PLC0415  the readers of images are not needed to read weights
+    from recon.io.atomic import replacing  # noqa: PLC0415  the readers of images are not needed to read weights
 
     content = encode(tensors)
     with replacing(path, overwrite=overwrite) as temporary:

@@ -65,7 +65,7 @@ def save(network: Network, folder: str | Path, *, overwrite: bool = False) -> st
     Raises:
         OutputError: Something cannot, or must not, be written.
     """
-    from recon.imaging.atomic import check_output, replacing  # noqa: PLC0415  see safetensors.py
+    from recon.io.atomic import check_output, replacing  # noqa: PLC0415  see safetensors.py
 
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,1 @@
+"""DICOM: reading, frames, positions in the patient, derived and new series."""

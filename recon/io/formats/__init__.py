@@ -1,0 +1,1 @@
+"""The other file formats: PNG, JPEG, TIFF, NPY."""
