@@ -54,7 +54,7 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
     require_files([*training, *validating])
     refuse_unreadable(training)  # before torch loads
     refuse_unreadable(validating)
-    from recon.pipeline.device import choose_device
+    from recon.device import choose_device
     from recon.training import Images, prepare, read_recipe
 
     images = Images(training, validating)

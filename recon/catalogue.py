@@ -7,8 +7,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, final
 
+from recon._toml import MOST_BYTES, read_toml
 from recon.errors import InputError
-from recon.toml import MOST_BYTES, read_toml
 
 CARD, DESCRIPTION = "card.json", "network.toml"
 

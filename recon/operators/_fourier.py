@@ -5,8 +5,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from recon.batches import on_any_batch
-from recon.memory import keep_freed_memory
+from recon._batches import on_any_batch
+from recon._malloc import keep_freed_memory
 
 _fft: Any = torch.fft  # torch leaves these functions untyped
 

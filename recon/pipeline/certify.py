@@ -10,12 +10,12 @@ from torch import Tensor
 
 from recon import io
 from recon.certificates import Remark
+from recon.device import Say
 from recon.errors import UsageError
 from recon.evidence import Assumed, Constant, Evidence, Measured, Proved, derive, from_above
 from recon.operators import Identity, adjoint_gap_upper
 from recon.operators.tomography import Tomography
 from recon.pipeline.config import METHODS
-from recon.pipeline.device import Say
 from recon.pipeline.method import Method, Pair, choose_method, examine
 from recon.pipeline.network_search import WHOLE, Extent, Progress, Sought, Watch
 from recon.pipeline.operator_specs import Shape, read_operator

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from recon._suggest import suggestion
+from recon._toml import read_toml
 from recon.errors import UsageError
 from recon.pipeline.spec import Spec, parse_spec, portable, spec_from_table, unknown_name
-from recon.toml import read_toml
-from recon.wording import suggestion
 
 METHODS = ("forward_backward", "tseng", "douglas_rachford", "davis_yin", "condat_vu", "fista")
 DIRECT_METHODS = ("fbp", "sirt", "cgls", "ab_gmres", "ba_gmres")

@@ -21,10 +21,10 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from recon import io
+from recon.device import Say
 from recon.errors import InputError, ReconError, UsageError
 from recon.io import Image, ValueRange, from_array, to_tensor
 from recon.pipeline.config import SolveConfig
-from recon.pipeline.device import Say
 from recon.pipeline.operator_specs import OperatorFamily, read_operator
 from recon.pipeline.plan import Plan, make_plan
 from recon.pipeline.problem import on_unit_scale

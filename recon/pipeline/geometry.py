@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from recon._toml import MOST_BYTES
 from recon.errors import OutputError, UsageError
 from recon.io.atomic import replacing
 from recon.operators.tomography import Geometry, geometry_to_toml
 from recon.pipeline.operator_specs import scanned
 from recon.pipeline.spec import Spec
-from recon.toml import MOST_BYTES
 
 
 def write_geometry(path: str | Path, geometry: Geometry, *, overwrite: bool = False) -> None:

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recon import io
+from recon._toml import read_toml
 from recon.errors import InputError, ReconError, UsageError
 from recon.io import Image
 from recon.pipeline import options
 from recon.pipeline.config import SolveConfig
 from recon.pipeline.planes import read_mask, read_plane
 from recon.pipeline.spec import Spec
-from recon.toml import read_toml
 
 _LARGE = 2**24
 """Bytes from which a file is looked at, and not read, where it would have to be read again."""

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from recon.certificates.ascent import Search
 from recon.certificates.refutation import Hardest, hardest_of_network
+from recon.device import Say
 from recon.operators.spectral import Effort
-from recon.pipeline.device import Say
 from recon.priors.networks import Network
 from recon.priors.networks.card import LEAST_SIDE, SearchRecord
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from recon import operators
+from recon.device import Say
 from recon.errors import ConsistencyError, InputError, UsageError
 from recon.operators.tomography import Geometry, Tomography, geometry_warnings, read_geometry
 from recon.pipeline import options
-from recon.pipeline.device import Say
 from recon.pipeline.kspace import off_centre_warning
 from recon.pipeline.planes import read_mask, read_plane
 from recon.pipeline.python_specs import guarded_operator, load_callable

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from recon._suggest import suggestion
 from recon.errors import UsageError
 from recon.pipeline.spec import Spec
-from recon.wording import suggestion
 
 
 def expect_keys(spec: Spec, known: Sequence[str], *, value: str | None = None) -> None:

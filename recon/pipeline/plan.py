@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from recon.certificates.conditions import EXACTLY
+from recon.device import Say
 from recon.errors import GuaranteeError
 from recon.evidence import Evidence, Measured
 from recon.io import Image
 from recon.operators.data_split import HasDataSplit
 from recon.pipeline.config import DIRECT_METHODS, SolveConfig
-from recon.pipeline.device import Say
 from recon.pipeline.direct import direct_method
 from recon.pipeline.method import Method, Pair, choose_method, dual_size, examine
 from recon.pipeline.problem import Problem, back_projection, build_problem, in_units

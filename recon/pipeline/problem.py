@@ -8,6 +8,7 @@ from torch import Tensor
 
 from recon import operators
 from recon.catalogue import folders
+from recon.device import Say, choose_device, choose_processor
 from recon.errors import ConsistencyError, UsageError
 from recon.io import Image, ValueRange, to_tensor
 from recon.io.image import robust_range
@@ -18,7 +19,6 @@ from recon.operators.tomography import Geometry, Tomography, WeightedTomography
 from recon.pipeline import scan
 from recon.pipeline.config import DIRECT_METHODS, Noise, SolveConfig
 from recon.pipeline.contrast import contrast, spread
-from recon.pipeline.device import Say, choose_device, choose_processor
 from recon.pipeline.matching import longest_step, mean_column
 from recon.pipeline.operator_specs import OperatorFamily, Shape, read_operator
 from recon.pipeline.prior_specs import (

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recon.device import Say
 from recon.errors import ReconError, UsageError
 from recon.pipeline import options
-from recon.pipeline.device import Say
 from recon.pipeline.spec import Spec
 from recon.pipeline.stated import is_packaged, stated_operator
 from recon.types import LinearOperator, Map

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recon.catalogue import folders
+from recon.device import Say
 from recon.errors import InputError
 from recon.pipeline.config import SolveConfig, config_from
-from recon.pipeline.device import Say
 from recon.pipeline.outputs import OutputFile, check_outputs
 from recon.pipeline.record import find_input, read_record, versions
 from recon.pipeline.run import Result, Watch, pixel_hash, read_image, solve_image, writable

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from recon import io, solvers
 from recon.certificates import BackwardError, ErrorBound
+from recon.device import Say
 from recon.errors import GuaranteeError, OutputError
 from recon.evidence import finite_or_none
 from recon.io import Image
 from recon.pipeline.batch import SUFFIXES
 from recon.pipeline.config import SolveConfig, to_json
-from recon.pipeline.device import Say
 from recon.pipeline.operator_specs import scanned
 from recon.pipeline.plan import Plan, make_plan, scale_of, starting_image
 from recon.pipeline.record import InputFile, input_file, now, peak_bytes, record_path, versions, write_record

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from recon import io
+from recon.device import Say
 from recon.errors import ConsistencyError, UsageError
 from recon.io import MAX_PIXELS, Image, Slices, Source, ValueRange
 from recon.io.projections.saturation import photon_weights
 from recon.operators.tomography import Geometry, checks, inverse
 from recon.pipeline.config import SolveConfig, is_number
-from recon.pipeline.device import Say
 from recon.pipeline.scale import SAME, Scale, between, is_of_hounsfield
 from recon.pipeline.spec import Spec
 from recon.types import LinearOperator

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from recon import io
+from recon.device import Say
 from recon.errors import ConsistencyError, OutputError, UsageError
 from recon.io import Image, Source, ValueRange, to_tensor
 from recon.operators.tomography import Geometry
 from recon.pipeline.config import Noise, relocate
-from recon.pipeline.device import Say
 from recon.pipeline.operator_specs import OperatorFamily
 from recon.pipeline.problem import on_unit_scale
 from recon.pipeline.record import input_file, versions, write_record

@@ -20,9 +20,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from recon._suggest import suggestion
+from recon._toml import read_toml
 from recon.errors import UsageError
-from recon.toml import read_toml
-from recon.wording import suggestion
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]+")
 _KEY = r"\s*(?P<key>[A-Za-z_][A-Za-z0-9_-]*)\s*="

@@ -10,13 +10,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from recon.device import Say
 from recon.errors import UsageError
 from recon.evidence import Assumed, Constant, Evidence, Fact, Measured, Proved, from_above, from_below
 from recon.operators import CharacterisedOperator, OperatorProperties
 from recon.operators.adjoint import exact_adjoint
 from recon.operators.base import SEMIDEFINITE, Characterised, HasNonnegativeEntries
 from recon.operators.spectral import Effort, extreme, map_norm
-from recon.pipeline.device import Say
 from recon.pipeline.refutation import attack
 from recon.pipeline.spec import Spec
 from recon.priors import Prior, Resolvent, ResolventProperties, Smooth, Split

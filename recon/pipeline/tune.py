@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import final
 
 from recon import io
+from recon.device import Say
 from recon.errors import InputError, UsageError
 from recon.pipeline.config import SolveConfig
-from recon.pipeline.device import Say
 from recon.pipeline.evaluate import UNIT, Score, as_image, evaluate, mean, simulated
 from recon.pipeline.operator_specs import read_operator
 from recon.pipeline.plan import make_plan

@@ -7,10 +7,10 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from recon._malloc import keep_freed_memory
 from recon.certificates.certificate import Certificate
 from recon.errors import UsageError
 from recon.evidence import Evidence
-from recon.memory import keep_freed_memory
 from recon.solvers.algorithm import Algorithm, S, State
 from recon.solvers.convergence import Criteria, ItemMonitor, estimates_distance
 from recon.solvers.solution import Progress, Solution, Status

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, final
 
+from recon._suggest import suggestion
+from recon._toml import parse_toml, read_fields, read_toml, write_value
 from recon.errors import ReconError, UsageError
 from recon.priors.networks import Config, ConvexRidgeConfig, DnCNNConfig, architecture
-from recon.toml import parse_toml, read_fields, read_toml, write_value
-from recon.wording import suggestion
 
 SCALES = ("file", "robust", "attenuation")
 MODES = ("denoise", "equilibrium")

@@ -17,12 +17,12 @@ from typing import final
 import torch
 from torch import Tensor
 
+from recon._toml import MOST_BYTES
 from recon._version import __version__
 from recon.errors import GuaranteeError, InputError, OutputError, UsageError
 from recon.io import replacing
 from recon.priors.networks import load, save
 from recon.report import image_sheet, training_curve
-from recon.toml import MOST_BYTES
 from recon.training.checkpoint import NAME, Progress, load_checkpoint, load_progress, owned, save_checkpoint
 from recon.training.config import WITHOUT_CLEAN, Recipe, difference, parse_recipe, to_json, to_toml
 from recon.training.data import Patches, Say, read_patches, read_validation

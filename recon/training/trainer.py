@@ -11,9 +11,9 @@ from typing import final
 import torch
 from torch import Tensor
 
+from recon._toml import write_value
 from recon.errors import GuaranteeError, InputError, UsageError
 from recon.priors.networks import ConvexRidge, InnerSolver, Network, make
-from recon.toml import write_value
 from recon.training.config import PenaltyConfig, Recipe, TrainingConfig
 from recon.training.data import Patches
 from recon.training.equilibrium import Restoration, restoration, tightened

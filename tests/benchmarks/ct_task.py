@@ -33,7 +33,7 @@ from skimage.transform import resize
 from timing import report
 from torch import Tensor
 
-from recon.memory import keep_freed_memory
+from recon._malloc import keep_freed_memory
 from recon.operators import spectral
 from recon.operators.base import EXACT_ADJOINT
 from recon.operators.tomography import Detector, Geometry, Tomography, Volume, evenly_spaced, fbp

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recon.batches import on_any_batch
+from recon._batches import on_any_batch
 from recon.operators._choices import unknown
 
 Floats = NDArray[np.float64]

@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeGuard, cast, get_args
 
+from recon._suggest import suggestion
+from recon._toml import parse_toml, read_toml
 from recon.errors import ConsistencyError, InputError
 from recon.operators.tomography.geometry import (
     AlongAxis,
@@ -32,8 +34,6 @@ from recon.operators.tomography.geometry import (
     Volume,
     evenly_spaced,
 )
-from recon.toml import parse_toml, read_toml
-from recon.wording import suggestion
 
 MOST_PIXELS = 2**16
 """Along a side of the detector or of the volume."""

@@ -7,7 +7,7 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 
-from recon.batches import on_any_batch
+from recon._batches import on_any_batch
 from recon.errors import UsageError
 from recon.evidence import Proved
 from recon.operators._checks import require_member

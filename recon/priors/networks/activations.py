@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from recon._suggest import suggestion
 from recon.errors import UsageError
 from recon.types import Map
-from recon.wording import suggestion
 
 
 @final

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.fft import fftfreq, irfft2, rfft2, rfftfreq
 
-from recon.batches import on_any_batch
+from recon._batches import on_any_batch
 
 
 def details(x: Tensor, scale: float) -> Tensor:

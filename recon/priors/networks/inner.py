@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recon.batches import on_any_batch
+from recon._batches import on_any_batch
 from recon.errors import GuaranteeError, UsageError
 from recon.priors.networks.ridge import Ridge
 from recon.types import Map

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from recon._suggest import suggestion
 from recon.errors import UsageError
 from recon.evidence import Constant, Proved
 from recon.operators.convolution_norms import ROUNDING, absolute_norm
@@ -13,7 +14,6 @@ from recon.priors.networks.convolution import check_padding
 from recon.priors.networks.layers import AbbaLayer, Layer, OrthogonalLayer, RescaledLayer, ResidualLayer, Scaled
 from recon.priors.networks.network import Config, Network, NoiseLevel, noise_map
 from recon.priors.networks.stages import Stage, through
-from recon.wording import suggestion
 
 LAYERS = ("sll", "aol", "orthogonal", "abba")
 

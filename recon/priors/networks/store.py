@@ -12,14 +12,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from recon._suggest import suggestion
+from recon._toml import read_fields, read_toml, write_value
 from recon.errors import InputError, ReconError, UsageError
 from recon.priors.networks.convex_ridge import ConvexRidge, ConvexRidgeConfig
 from recon.priors.networks.dncnn import DnCNN, DnCNNConfig
 from recon.priors.networks.lipschitz import LipschitzConfig, LipschitzNetwork
 from recon.priors.networks.network import Config, Network
 from recon.priors.networks.safetensors import decode, encode, read_bytes
-from recon.toml import read_fields, read_toml, write_value
-from recon.wording import suggestion
 
 DESCRIPTION = "network.toml"
 WEIGHTS = "weights.safetensors"

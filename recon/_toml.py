@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from recon._suggest import suggestion
 from recon.errors import ReconError, UsageError
-from recon.wording import suggestion
 
 MOST_BYTES = 2**20
 """Of a file that somebody wrote by hand; more is another kind of file, or an attack."""
