@@ -25,8 +25,8 @@ from recon.operators.mismatch import Mismatch, mismatch_of, residual_norm, shift
 from recon.operators.mri import CartesianMRI
 from recon.operators.nonnegative import proved_norm_bound
 from recon.operators.psf import box_psf, check_psf, defocus_psf, gaussian_psf, motion_psf, normalise_psf, psf_centre
+from recon.operators.sirt_weights import PreconditionedLeastSquares, Weights, sirt_weights, weighted
 from recon.operators.tomography import AlongAxis, Detector, Geometry, Tomography, Volume, evenly_spaced, read_geometry
-from recon.operators.weights import PreconditionedLeastSquares, Weights, sirt_weights, weighted
 
 __all__ = [
     "AlongAxis",

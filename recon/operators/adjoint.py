@@ -9,7 +9,7 @@ from torch import Tensor
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Evidence, Measured
 from recon.operators.base import Characterised, OperatorProperties
-from recon.operators.constants import sees_constants
+from recon.operators.null_space import sees_constants
 from recon.operators.spectral import Effort, map_norm
 from recon.types import LinearOperator, Map
 

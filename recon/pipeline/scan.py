@@ -20,7 +20,8 @@ from recon.device import Say
 from recon.errors import ConsistencyError, UsageError
 from recon.io import MAX_PIXELS, Image, Slices, Source, ValueRange
 from recon.io.projections.saturation import photon_weights
-from recon.operators.tomography import Geometry, checks, inverse
+from recon.operators.tomography import Geometry, inverse
+from recon.operators.tomography.consistency import sinogram
 from recon.pipeline.config import SolveConfig, is_number
 from recon.pipeline.scale import SAME, Scale, between, is_of_hounsfield
 from recon.pipeline.spec import Spec
@@ -64,7 +65,7 @@ def read_scan(path: Path, config: SolveConfig, geometry: Geometry, say: Say) -> 
         say(f"{path.name}: {note}")
     if is_panel:
         values, weights = values.swapaxes(0, 1), None if weights is None else weights.swapaxes(0, 1)
-    for warning in (*checks.check_sinogram(values, geometry), *_angles(projections.angles, geometry)):
+    for warning in (*sinogram.check_sinogram(values, geometry), *_angles(projections.angles, geometry)):
         say(f"{path.name}: {warning}")
     return Image(
         np.ascontiguousarray(values[:, None]),

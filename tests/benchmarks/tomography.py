@@ -207,7 +207,7 @@ def working_memory(kind: str) -> float:
 
 
 def print_growth(kind: str) -> None:
-    from recon.operators.tomography import kernels  # noqa: F401, PLC0415  an import, not work
+    from recon.operators.tomography.projectors.kernels import planar  # noqa: F401, PLC0415  an import, not work
 
     operator = Tomography(GEOMETRIES[kind])
     image, sinogram = torch.rand(operator.domain.shape), torch.rand(operator.range.shape)

@@ -16,8 +16,8 @@ import torch
 from timing import compare, interleaved_medians, report
 
 from recon.operators.tomography import Detector, Geometry, Tomography, Volume, evenly_spaced
-from recon.operators.tomography.rays import trace
-from recon.operators.tomography.shadows import cast
+from recon.operators.tomography.projectors.footprints import cast
+from recon.operators.tomography.projectors.rays import trace
 
 SIZE, VIEWS, BATCHES, ROUNDS, CLOCK = 512, 720, (1, 16), 20, 1.755e9
 """``CLOCK`` is an H100's, in Hz, where torch does not tell it."""

@@ -332,7 +332,7 @@ def test_evaluate_does_not_take_photons_for_noise(run, scan: Path, bundled_data)
 def norms(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """The projectors whose norm was computed."""
     from recon.operators import nonnegative, spectral  # noqa: PLC0415
-    from recon.operators.tomography import projector, weighted  # noqa: PLC0415
+    from recon.operators.tomography.projectors import projector, weighted  # noqa: PLC0415
 
     seen: list[object] = []
 

@@ -9,9 +9,9 @@ import torch
 
 from recon.errors import ConsistencyError
 from recon.operators.tomography import AlongAxis, Detector, Geometry, Tomography, Volume, evenly_spaced
-from recon.operators.tomography.checks import check_sinogram
-from recon.operators.tomography.cone_checks import middle_row
-from recon.operators.tomography.geometry import mid_plane
+from recon.operators.tomography.consistency.cone import middle_row
+from recon.operators.tomography.consistency.sinogram import check_sinogram
+from recon.operators.tomography.geometry.geometry import mid_plane
 
 SIZE = 24
 

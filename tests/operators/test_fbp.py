@@ -11,8 +11,8 @@ from scans import Ellipse, centres, depth_inside, sinogram
 from recon.errors import ConsistencyError, UsageError
 from recon.operators.adjoint import transpose
 from recon.operators.tomography import WINDOWS, Detector, Geometry, Tomography, Volume, evenly_spaced, fbp
-from recon.operators.tomography.filtering import convolve, ramp_taps
-from recon.operators.tomography.redundancy import ray_weights
+from recon.operators.tomography.analytic.redundancy_weights import ray_weights
+from recon.operators.tomography.projectors.ramp_filter import convolve, ramp_taps
 
 
 @pytest.fixture(autouse=True)

@@ -21,8 +21,8 @@ from recon.operators.tomography import (
     surrogate,
     views,
 )
-from recon.operators.tomography.geometry import mid_plane
-from recon.operators.tomography.rays import detector_coordinates
+from recon.operators.tomography.geometry.geometry import mid_plane
+from recon.operators.tomography.projectors.rays import detector_coordinates
 
 WIDTH = 100.0
 DISTANCES = {"source_to_axis": 200.0, "source_to_detector": 400.0}

@@ -6,8 +6,8 @@ import torch
 
 from recon.io import read_projections
 from recon.operators.tomography import Detector, Geometry, Tomography, Volume, evenly_spaced, read_geometry
-from recon.operators.tomography.checks import check_sinogram, odd_column_warnings, span_warnings
-from recon.operators.tomography.gain_checks import odd_columns
+from recon.operators.tomography.consistency.detector_gain import odd_columns
+from recon.operators.tomography.consistency.sinogram import check_sinogram, odd_column_warnings, span_warnings
 
 SIZE, PIXELS = 64, 96
 VOLUME = Volume((SIZE, SIZE), 1.0)

@@ -12,7 +12,7 @@ from rounding import at_most
 from recon.errors import ConsistencyError, DeviceError, UsageError
 from recon.evidence import Evidence
 from recon.operators.tomography import Detector, Geometry, Tomography, Volume, evenly_spaced
-from recon.operators.tomography.rays import detector_coordinates
+from recon.operators.tomography.projectors.rays import detector_coordinates
 
 FAN = {"source_to_axis": 60.0, "source_to_detector": 110.0}
 FEW_TOUCHED = Geometry("fan", (0.0,), Detector(1, 3.0), Volume((37, 1), 2.0, (0.0, 5.0)), **FAN)

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from recon.errors import ConsistencyError
 from recon.operators.tomography import Detector, Geometry, Tomography, Volume, evenly_spaced
-from recon.operators.tomography.checks import (
+from recon.operators.tomography.consistency.conjugate_rays import Turn
+from recon.operators.tomography.consistency.field_of_view import line_coordinates
+from recon.operators.tomography.consistency.sinogram import (
     angle_sign_warnings,
     angle_unit_warnings,
     centre_of_rotation,
@@ -24,9 +26,7 @@ from recon.operators.tomography.checks import (
     support_warnings,
     truncation_warnings,
 )
-from recon.operators.tomography.field_of_view import line_coordinates
-from recon.operators.tomography.opposite import Turn
-from recon.operators.tomography.rays import detector_coordinates
+from recon.operators.tomography.projectors.rays import detector_coordinates
 
 SIZE = 64
 FAN = {"source_to_axis": 150.0, "source_to_detector": 300.0}

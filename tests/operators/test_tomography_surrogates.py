@@ -27,7 +27,7 @@ from recon.operators.tomography import (
     evenly_spaced,
     surrogate,
 )
-from recon.operators.tomography.pixel_driven import PixelDriven
+from recon.operators.tomography.unmatched.pixel_driven import PixelDriven
 from recon.types import LinearOperator
 
 VOLUME = Volume((9, 8), 1.0, (0.5, -0.3))

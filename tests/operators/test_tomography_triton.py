@@ -16,7 +16,7 @@ import torch
 
 from recon.errors import DeviceError
 from recon.operators.tomography import Detector, Geometry, Tomography, Volume, evenly_spaced
-from recon.operators.tomography.planar_gpu import PlanarBeamOnGpu
+from recon.operators.tomography.projectors.planar_gpu import PlanarBeamOnGpu
 
 FAN = {"source_to_axis": 40.0, "source_to_detector": 70.0}
 ANGLES = (-30.0, 0.0, 45.0, 161.0, 270.0)
@@ -64,11 +64,11 @@ def batches(pair, geometry: Geometry) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _interpret(path: str) -> None:
-    from recon.operators.tomography import triton_kernels  # noqa: PLC0415
+    from recon.operators.tomography.projectors.kernels import planar_triton  # noqa: PLC0415
 
     found = {name: batches(PlanarBeamOnGpu(geometry), geometry) for name, geometry in LARGE.items()}
     for size in ("VIEWS", "RAYS", "DOWN", "ACROSS"):  # the interpreter's time goes with the size of a block
-        setattr(triton_kernels, size, type(triton_kernels.VIEWS)(4))
+        setattr(planar_triton, size, type(planar_triton.VIEWS)(4))
     for precision, dtype in DTYPES.items():
         for name, geometry in SMALL.items():
             found[f"{precision} {name}"] = matrices(PlanarBeamOnGpu(geometry, slices=128), geometry, dtype)
@@ -116,7 +116,7 @@ def test_batches_of_larger_images_are_those_of_numba(found, name):
 
 def test_without_triton_a_gpu_is_refused_in_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "triton", None)
-    monkeypatch.delitem(sys.modules, "recon.operators.tomography.triton_kernels", raising=False)
+    monkeypatch.delitem(sys.modules, "recon.operators.tomography.projectors.kernels.planar_triton", raising=False)
     pair = PlanarBeamOnGpu(SMALL["parallel"])
     with pytest.raises(DeviceError, match=r"triton is not installed; expected it \(pip install triton\)"):
         pair.project(torch.zeros(7, 10))
@@ -130,10 +130,10 @@ def test_the_kernels_compile_for_an_h100(tmp_path, monkeypatch, kind, slices):
         pytest.skip("this version of triton is compiled for another interface")
     from triton.backends.compiler import GPUTarget  # noqa: PLC0415
 
-    from recon.operators.tomography import triton_kernels  # noqa: PLC0415
+    from recon.operators.tomography.projectors.kernels import planar_triton  # noqa: PLC0415
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    function = triton_kernels._project if kind == "project" else triton_kernels._back_project
+    function = planar_triton._project if kind == "project" else planar_triton._back_project
     constants = {"SLICES": slices, **({"FIXED": True} if kind == "project" else {"KIND": kind, "REACH": 2})}
     double = {"start", "slope", "scan", "directions", "bends"}
     single = {"out", "both_ways", "length", "along_columns", "padded", "turns"}

@@ -10,7 +10,7 @@ from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Evidence
 from recon.operators import Blur, Identity, compose, gaussian_psf, mismatch_of, stack
 from recon.operators.tomography import Detector, Geometry, Tomography, Volume
-from recon.operators.tomography.preconditioned import FilteredProjector
+from recon.operators.tomography.projectors.ramp_preconditioner import FilteredProjector
 from recon.pipeline.certify import certify_operator, certify_prior
 from recon.pipeline.method import choose_method, examine
 from recon.pipeline.operator_specs import operator_from_spec

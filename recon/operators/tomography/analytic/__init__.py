@@ -1,0 +1,1 @@
+"""Filtered back-projection and the algorithm of Feldkamp, Davis and Kress."""

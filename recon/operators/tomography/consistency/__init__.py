@@ -1,0 +1,1 @@
+"""Checks of measured projections against their geometry."""

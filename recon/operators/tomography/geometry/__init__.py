@@ -1,0 +1,1 @@
+"""Scan geometries: values, TOML files, validation."""

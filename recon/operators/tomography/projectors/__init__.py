@@ -1,0 +1,1 @@
+"""Projectors with their exact adjoints."""

@@ -1,0 +1,1 @@
+"""Back-projectors that are not the adjoint of the projector."""
