@@ -29,7 +29,7 @@ from recon.pipeline.evaluate import evaluate, mean
 from recon.pipeline.network_search import WHOLE
 from recon.pipeline.spec import Spec
 from recon.priors.networks import DnCNNConfig, load, save
-from recon.priors.networks.card import LEAST_SIDE, ROUNDING
+from recon.priors.networks.files.card import LEAST_SIDE, ROUNDING
 from recon.training import Recipe, read_recipe
 from recon.training.config import recipe_from, to_json
 from recon.training.data import read_validation

@@ -9,7 +9,7 @@ import torch
 
 from recon import catalogue
 from recon.certificates.ascent import Search
-from recon.certificates.refutation import believed, hardest_of_network
+from recon.certificates.lipschitz_search import believed, hardest_of_network
 from recon.errors import InputError
 from recon.evidence import Evidence, Measured
 from recon.operators import Blur, LeastSquares, gaussian_psf

@@ -1,6 +1,6 @@
 """What is proved, measured or assumed: of an operator pair, of a prior, of a run."""
 
-from recon.certificates import refutation
+from recon.certificates import lipschitz_search
 from recon.certificates.backward_error import BackwardError, backward_error
 from recon.certificates.certificate import Certificate, Condition, Remark, stated
 from recon.certificates.error_bounds import (
@@ -11,7 +11,7 @@ from recon.certificates.error_bounds import (
 )
 from recon.certificates.inexact import certify_backward_error, certify_inexact_forward_backward
 from recon.certificates.linear import certify_preconditioned_forward_backward, certify_shifted_ba
-from recon.certificates.lipschitz import (
+from recon.certificates.lipschitz_bounds import (
     absolute_norm,
     circular_norm,
     combettes_pesquet_bound,
@@ -21,15 +21,7 @@ from recon.certificates.lipschitz import (
     product_bound,
     skip_bound,
 )
-from recon.certificates.mismatched import (
-    certify_contractive_forward_backward,
-    certify_mismatched_forward_backward,
-    certify_mismatched_tseng,
-    contraction_rate,
-    residual_bound,
-)
-from recon.certificates.mismatched_primal_dual import certify_mismatched_condat_vu
-from recon.certificates.solvers import (
+from recon.certificates.matched import (
     certify_condat_vu,
     certify_davis_yin,
     certify_douglas_rachford,
@@ -38,6 +30,14 @@ from recon.certificates.solvers import (
     certify_smooth_fista,
     certify_tseng,
 )
+from recon.certificates.mismatched import (
+    certify_contractive_forward_backward,
+    certify_mismatched_forward_backward,
+    certify_mismatched_tseng,
+    contraction_rate,
+    residual_bound,
+)
+from recon.certificates.mismatched_primal_dual import certify_mismatched_condat_vu
 
 __all__ = [
     "BackwardError",
@@ -68,11 +68,11 @@ __all__ = [
     "convolution_norm",
     "fold_batch_norm",
     "limit_error_bound",
+    "lipschitz_search",
     "mismatch_error_bound",
     "network_bounds",
     "primal_dual_error_bound",
     "product_bound",
-    "refutation",
     "residual_bound",
     "skip_bound",
     "stated",

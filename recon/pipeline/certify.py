@@ -24,7 +24,7 @@ from recon.pipeline.refutation import attack, believed
 from recon.pipeline.spec import Spec
 from recon.pipeline.surrogate_specs import read_surrogate
 from recon.priors import Prior
-from recon.priors.networks.card import SearchRecord, is_whole, keep_searches
+from recon.priors.networks.files.card import SearchRecord, is_whole, keep_searches
 from recon.types import LinearOperator
 
 DEFAULT_SHAPE = (256, 256)

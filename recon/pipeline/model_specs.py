@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recon.catalogue import folders, identity_of
 from recon.certificates import Remark
-from recon.certificates.refutation import Hardest, believed, jacobian_norm
+from recon.certificates.lipschitz_search import Hardest, believed, jacobian_norm
 from recon.errors import UsageError
 from recon.evidence import Assumed, Evidence, Measured
 from recon.pipeline import options
@@ -27,7 +27,7 @@ from recon.pipeline.weights import (
 )
 from recon.priors import Prior, box, weighted_prior
 from recon.priors.networks import PRECISIONS, Claim, Network, claim_of, learned_prior, load
-from recon.priors.networks.store import DESCRIPTION, WEIGHTS
+from recon.priors.networks.files.store import DESCRIPTION, WEIGHTS
 
 LARGEST_LEVEL = 10.0
 """Of a noise level, on the [0, 1] scale of the images."""

@@ -8,11 +8,11 @@ from typing import final
 from torch import Tensor
 
 from recon.certificates.ascent import Search
-from recon.certificates.refutation import Hardest, hardest_of_network
+from recon.certificates.lipschitz_search import Hardest, hardest_of_network
 from recon.device import Say
 from recon.operators.spectral import Effort
 from recon.priors.networks import Network
-from recon.priors.networks.card import LEAST_SIDE, SearchRecord
+from recon.priors.networks.files.card import LEAST_SIDE, SearchRecord
 
 SEARCHED_SIDE = 8
 """The least height and width of what is searched: smaller images are nothing but borders."""
@@ -71,7 +71,7 @@ class Extent:
 
 
 WHOLE = Extent((32, 48, 64, 96), Search(steps=200, lanczos=Effort(tolerance=1e-2, applications=20)))
-"""What a claim needs that rests on a search; see :data:`recon.priors.networks.card.WHOLE_STEPS`."""
+"""What a claim needs that rests on a search; see :data:`recon.priors.networks.files.card.WHOLE_STEPS`."""
 
 QUICK = Extent((32,), Search(lanczos=Effort(tolerance=1e-2, applications=20), steps=50, starts=2), levels=2)
 """What can only refute."""
@@ -171,7 +171,7 @@ def search_network(  # noqa: PLR0913, PLR0917  the network, where it is used, an
         level: What it is told of the noise; ``None`` where it is made for one level.
         extent: Which searches.
         images: What to begin with besides, each ``(1, channels, height, width)``; see
-            :func:`recon.certificates.refutation.hardest_of_network`.
+            :func:`recon.certificates.lipschitz_search.hardest_of_network`.
         seed: Of what is random.
         progress: Sees how far it is.
     """

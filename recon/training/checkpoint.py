@@ -20,7 +20,7 @@ from torch import Tensor
 from recon._toml import MOST_BYTES
 from recon.errors import InputError, OutputError
 from recon.io import replacing
-from recon.priors.networks.safetensors import decode, encode, read_bytes
+from recon.priors.networks.files.safetensors import decode, encode, read_bytes
 
 NAME = "checkpoint.json"
 _STATE = re.compile(r"state-[0-9]{8,12}\.safetensors")

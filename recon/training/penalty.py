@@ -19,8 +19,8 @@ from recon.errors import UsageError
 from recon.priors.networks import Derivative, DnCNN, Network
 
 _SECANT, _PACE = 0.05, 0.03
-"""The root mean square of h, that of the longer secants of :class:`recon.certificates.refutation.Search`; and that of a
-step of x."""
+"""The root mean square of h, that of the longer secants of :class:`recon.certificates.lipschitz_search.Search`; and
+that of a step of x."""
 
 _ROUNDING = 64
 """Rounding units of a vector below which what orthogonalisation leaves of it is nothing: the space is exhausted."""
@@ -110,7 +110,7 @@ def between(clean: Tensor, denoised: Tensor, shares: Tensor) -> Tensor:
 
 
 def without_data(shape: tuple[int, int, int, int], generator: torch.Generator) -> Tensor:
-    """Images that no folder holds, as :func:`recon.certificates.refutation.starting_images`: constants, edges, noise.
+    """Constants, edges, noise, as :func:`recon.certificates.lipschitz_search.starting_images` makes them.
 
     Args:
         shape: ``(batch, channels, height, width)``.

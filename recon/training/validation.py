@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recon.certificates.refutation import jacobian_norm
+from recon.certificates.lipschitz_search import jacobian_norm
 from recon.errors import GuaranteeError
 from recon.evidence import Assumed, Constant, Evidence, Measured
 from recon.operators.spectral import Effort

@@ -27,8 +27,8 @@ from recon.priors.networks import (
     make,
     resolvent,
 )
-from recon.priors.networks.inner import prox
-from recon.priors.networks.ridge import Ridge
+from recon.priors.networks.architectures.ridge_potential import Ridge
+from recon.priors.networks.architectures.ridge_prox import prox
 from recon.types import Map
 
 SIDE, ROUNDS, TARGET, AGREEMENT = 512, 2, 0.7, 1e-5

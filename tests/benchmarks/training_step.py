@@ -20,7 +20,7 @@ from timing import compare, report
 from tomography import peak_mb
 
 from recon.priors.networks import Config, DnCNNConfig, LipschitzConfig
-from recon.priors.networks.layers import Layer, OrthogonalLayer, ResidualLayer
+from recon.priors.networks.layers.nonexpansive import Layer, OrthogonalLayer, ResidualLayer
 from recon.training import DataConfig, Patches, PenaltyConfig, Recipe, Trainer, TrainingConfig, steepest
 
 BATCH, SIDE, ROUNDS = 4, 64, 2

@@ -8,7 +8,7 @@ from rounding import ROOM, at_most
 from torch import Tensor, nn
 
 from recon.certificates.ascent import Search
-from recon.certificates.lipschitz import (
+from recon.certificates.lipschitz_bounds import (
     abba_bound,
     combettes_pesquet_bound,
     convolution_norm,
@@ -17,7 +17,7 @@ from recon.certificates.lipschitz import (
     product_bound,
     skip_bound,
 )
-from recon.certificates.refutation import hardest_of_network
+from recon.certificates.lipschitz_search import hardest_of_network
 from recon.errors import UsageError
 from recon.evidence import Evidence, Measured, Proved
 from recon.operators.spectral import Effort

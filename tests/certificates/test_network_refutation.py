@@ -8,9 +8,9 @@ import torch
 from network_cases import CASES, SMALL_RIDGE, Case, network_of
 from torch import Tensor
 
-from recon.certificates import refutation
+from recon.certificates import lipschitz_search
 from recon.certificates.ascent import Climb, Search
-from recon.certificates.refutation import (
+from recon.certificates.lipschitz_search import (
     Hardest,
     believed,
     hardest,
@@ -164,7 +164,7 @@ def test_the_worst_windows_of_the_data_are_among_the_starts(monkeypatch) -> None
         network.kernels[-1].mul_(100.0)
     seen, x = {}, torch.zeros(1, 3, 2, 2)
     nothing = Hardest(Measured(2.0, ""), x, x, "")
-    monkeypatch.setattr(refutation, "hardest", lambda Q, starts, *others: seen.update(starts) or nothing)
+    monkeypatch.setattr(lipschitz_search, "hardest", lambda Q, starts, *others: seen.update(starts) or nothing)
     hardest_of_network(network, images={"data": torch.rand(1, 3, 40, 20)}, side=16)
     assert {"a constant", "noise", "data", "data with noise", "data denoised"} <= seen.keys()
     assert seen["data"].shape == (1, 3, 16, 16)

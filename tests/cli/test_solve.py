@@ -18,7 +18,7 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 
-from recon.certificates.refutation import Hardest
+from recon.certificates.lipschitz_search import Hardest
 from recon.evidence import Measured
 from recon.pipeline import network_search
 from recon.pipeline import run as chain

@@ -20,7 +20,7 @@ from recon.operators.convolution_norms import (
     oversampling,
     peak_norm,
 )
-from recon.priors.networks.convolution import analyse, convolve
+from recon.priors.networks.layers.convolution import analyse, convolve
 
 
 def kernel(*shape: int, seed: int = 0) -> Tensor:

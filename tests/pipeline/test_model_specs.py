@@ -12,7 +12,7 @@ from cards import write_card
 
 from recon import io, priors
 from recon.certificates.ascent import Search
-from recon.certificates.refutation import Hardest
+from recon.certificates.lipschitz_search import Hardest
 from recon.errors import InputError, UsageError
 from recon.evidence import Evidence, Measured
 from recon.io import ValueRange, from_array
@@ -41,7 +41,7 @@ from recon.priors.networks import (
     measured_on_card,
     save,
 )
-from recon.priors.networks.card import WHOLE_STEPS, is_whole
+from recon.priors.networks.files.card import WHOLE_STEPS, is_whole
 from recon.solvers import Status
 
 RIDGE = ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.02, 0.2), levels=3)

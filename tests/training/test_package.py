@@ -17,7 +17,7 @@ from recon.evidence import Evidence
 from recon.operators.spectral import Effort
 from recon.pipeline.network_search import Extent
 from recon.priors.networks import LipschitzConfig, load, make, measured_on_card, save
-from recon.priors.networks import card as of_cards
+from recon.priors.networks.files import card as of_cards
 from recon.training import Images, prepare, read_recipe, train
 from recon.training.config import to_json
 

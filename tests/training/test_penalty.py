@@ -6,7 +6,7 @@ import pytest
 import torch
 from training_cases import FREE, RIDGE, patches, recipe
 
-from recon.certificates.refutation import jacobian_norm
+from recon.certificates.lipschitz_search import jacobian_norm
 from recon.errors import UsageError
 from recon.operators.spectral import Effort
 from recon.priors.networks import DnCNNConfig, make

@@ -5,17 +5,17 @@
 - :class:`ConvexRidge`: the prox of a learned convex potential; proved, and the gradient of an energy.
 """
 
-from recon.priors.networks.activations import ACTIVATIONS, Activation, activation
-from recon.priors.networks.card import Claim, claim_of, measured_on_card
-from recon.priors.networks.convex_ridge import ConvexRidge, ConvexRidgeConfig
-from recon.priors.networks.dncnn import DnCNN, DnCNNConfig
-from recon.priors.networks.inner import InnerSolver
-from recon.priors.networks.learned import FilterBank, learned_prior, resolvent
-from recon.priors.networks.lipschitz import LipschitzConfig, LipschitzNetwork
-from recon.priors.networks.network import Config, Derivative, Network
-from recon.priors.networks.rounding import PRECISIONS, rounding_error
-from recon.priors.networks.safetensors import read_safetensors, write_safetensors
-from recon.priors.networks.store import architecture, load, make, save
+from recon.priors.networks.architectures.convex_ridge import ConvexRidge, ConvexRidgeConfig
+from recon.priors.networks.architectures.dncnn import DnCNN, DnCNNConfig
+from recon.priors.networks.architectures.lipschitz_network import LipschitzConfig, LipschitzNetwork
+from recon.priors.networks.architectures.network import Config, Derivative, Network
+from recon.priors.networks.architectures.ridge_prox import InnerSolver
+from recon.priors.networks.files.card import Claim, claim_of, measured_on_card
+from recon.priors.networks.files.safetensors import read_safetensors, write_safetensors
+from recon.priors.networks.files.store import architecture, load, make, save
+from recon.priors.networks.half_precision import PRECISIONS, rounding_error
+from recon.priors.networks.layers.activations import ACTIVATIONS, Activation, activation
+from recon.priors.networks.learned_prior import FilterBank, learned_prior, resolvent
 
 __all__ = [
     "ACTIVATIONS",

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from recon.errors import UsageError
-from recon.priors.networks.activations import ACTIVATIONS, REFUSED, Activation, activation
+from recon.priors.networks.layers.activations import ACTIVATIONS, REFUSED, Activation, activation
 
 every_activation = pytest.mark.parametrize("known", ACTIVATIONS.values(), ids=lambda known: known.name)
 POINTS = torch.linspace(-9, 9, 1801, dtype=torch.float64)

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from recon.errors import UsageError
-from recon.priors.networks.convolution import (
+from recon.priors.networks.layers.convolution import (
     PADDINGS,
     analyse,
     check_padding,

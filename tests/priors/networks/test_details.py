@@ -8,7 +8,7 @@ from network_cases import Case, images, jacobian, network_of
 
 from recon.errors import UsageError
 from recon.priors.networks import DnCNNConfig, make
-from recon.priors.networks.details import details
+from recon.priors.networks.layers.high_pass import details
 
 SCALE = 2.0
 PLAIN = Case("plain", DnCNNConfig(features=4, depth=3))

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from recon.errors import GuaranteeError, UsageError
 from recon.priors.networks import ConvexRidge, InnerSolver
-from recon.priors.networks.inner import prox, solve_curved
-from recon.priors.networks.ridge import by_strips
+from recon.priors.networks.architectures.ridge_potential import by_strips
+from recon.priors.networks.architectures.ridge_prox import prox, solve_curved
 
 PRECISE = InnerSolver(accuracy=1e-13, adjoint_accuracy=1e-13, max_steps=20_000)
 variants = pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import torch
 from rounding import at_most
 from torch import Tensor
 
-from recon.priors.networks.layers import (
+from recon.priors.networks.layers.nonexpansive import (
     MARGIN,
     AbbaLayer,
     Layer,

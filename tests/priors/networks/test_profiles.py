@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from recon.errors import UsageError
-from recon.priors.networks.piecewise import Finder
-from recon.priors.networks.profiles import HuberMixture, MonotoneSpline, Pieces, Profile, profile
-from recon.priors.networks.splines import LinearSpline
+from recon.priors.networks.layers.piecewise import Finder
+from recon.priors.networks.layers.profiles import HuberMixture, MonotoneSpline, Pieces, Profile, profile
+from recon.priors.networks.layers.splines import LinearSpline
 
 CHANNELS = 3
 

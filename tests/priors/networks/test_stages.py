@@ -6,8 +6,9 @@ from network_cases import CASES, Case, images, network_of
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recon.priors.networks import DnCNNConfig, LipschitzConfig, learned_prior, make, resolvent, stages
-from recon.priors.networks.stages import Stage, through
+from recon.priors.networks import DnCNNConfig, LipschitzConfig, learned_prior, make, resolvent
+from recon.priors.networks.layers.nonexpansive import strip_evaluation
+from recon.priors.networks.layers.strip_evaluation import Stage, through
 
 CHAINS = [case for case in CASES if case.config.family != "ConvexRidge"]
 SHAPES = ((1, 40, 9), (2, 37, 13), (3, 61, 1), (2, 1, 7))
@@ -15,8 +16,8 @@ SHAPES = ((1, 40, 9), (2, 37, 13), (3, 61, 1), (2, 1, 7))
 
 @pytest.fixture
 def short_strips(monkeypatch) -> None:
-    monkeypatch.setattr(stages, "_HELD", 600)
-    monkeypatch.setattr(stages, "_LEAST_ROWS", 1)
+    monkeypatch.setattr(strip_evaluation, "_HELD", 600)
+    monkeypatch.setattr(strip_evaluation, "_LEAST_ROWS", 1)
 
 
 @pytest.mark.usefixtures("short_strips")
@@ -37,8 +38,8 @@ def test_strips_change_nothing(case: Case, shape: tuple[int, int, int]) -> None:
 @pytest.mark.parametrize("reach", [1, 2, 3])
 @pytest.mark.parametrize("rows", [9, 10, 17])
 def test_a_strip_is_no_larger_than_it_must_be(monkeypatch, reach: int, rows: int) -> None:
-    monkeypatch.setattr(stages, "_HELD", rows * 5)
-    monkeypatch.setattr(stages, "_LEAST_ROWS", 1)
+    monkeypatch.setattr(strip_evaluation, "_HELD", rows * 5)
+    monkeypatch.setattr(strip_evaluation, "_LEAST_ROWS", 1)
     kernel, seen = torch.rand(1, 1, 2 * reach + 1, 1), []
 
     def blur(z: Tensor) -> Tensor:
@@ -56,7 +57,7 @@ def test_a_strip_is_no_larger_than_it_must_be(monkeypatch, reach: int, rows: int
 
 
 def test_a_large_batch_is_taken_a_few_items_at_a_time(monkeypatch) -> None:
-    monkeypatch.setattr(stages, "_HELD", 2 * 30)
+    monkeypatch.setattr(strip_evaluation, "_HELD", 2 * 30)
     seen = []
 
     def count(z: Tensor) -> Tensor:

@@ -11,18 +11,9 @@ from hypothesis import strategies as st
 from network_cases import CASES, Case
 
 from recon.errors import InputError, OutputError, UsageError
-from recon.priors.networks import (
-    DnCNNConfig,
-    LipschitzConfig,
-    load,
-    make,
-    read_safetensors,
-    safetensors,
-    save,
-    store,
-    write_safetensors,
-)
-from recon.priors.networks.safetensors import decode, encode
+from recon.priors.networks import DnCNNConfig, LipschitzConfig, load, make, read_safetensors, save, write_safetensors
+from recon.priors.networks.files import safetensors, store
+from recon.priors.networks.files.safetensors import decode, encode
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from recon.errors import UsageError
 from recon.evidence import Measured
-from recon.priors.networks.convex_ridge import ConvexRidge
-from recon.priors.networks.network import Network
+from recon.priors.networks.architectures.convex_ridge import ConvexRidge
+from recon.priors.networks.architectures.network import Network
 from recon.types import Map
 
 PRECISIONS: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16}

@@ -12,14 +12,14 @@ from recon.errors import UsageError
 from recon.evidence import Assumed, Constant, Evidence, Fact, Measured, Proved
 from recon.operators.base import EXACT_ADJOINT, OperatorProperties, Space
 from recon.operators.convolution_norms import convolution_norm
-from recon.priors.networks.convex_ridge import GRID, ConvexRidge
-from recon.priors.networks.convolution import analyse, synthesise
-from recon.priors.networks.dncnn import DnCNN
-from recon.priors.networks.inner import InnerSolver, prox
-from recon.priors.networks.network import Network
-from recon.priors.networks.piecewise import OddPiecewise
-from recon.priors.networks.ridge import LEAST_ROWS, STRIP, Ridge, by_strips
-from recon.priors.networks.rounding import examples, layer_precision, rounding_error
+from recon.priors.networks.architectures.convex_ridge import GRID, ConvexRidge
+from recon.priors.networks.architectures.dncnn import DnCNN
+from recon.priors.networks.architectures.network import Network
+from recon.priors.networks.architectures.ridge_potential import LEAST_ROWS, STRIP, Ridge, by_strips
+from recon.priors.networks.architectures.ridge_prox import InnerSolver, prox
+from recon.priors.networks.half_precision import examples, layer_precision, rounding_error
+from recon.priors.networks.layers.convolution import analyse, synthesise
+from recon.priors.networks.layers.piecewise import OddPiecewise
 from recon.priors.prior import Prior
 from recon.priors.resolvent import (
     CLOSED_FORM,

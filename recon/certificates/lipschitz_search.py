@@ -18,7 +18,7 @@ from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Constant, Evidence, Measured
 from recon.operators.spectral import Effort, extreme
 from recon.priors.networks import ConvexRidge, Derivative, Network
-from recon.priors.networks.inner import InnerSolver
+from recon.priors.networks.architectures.ridge_prox import InnerSolver
 from recon.types import Map
 
 SLACK = 1e-6

@@ -15,11 +15,11 @@ from torch import Tensor
 from recon._suggest import suggestion
 from recon._toml import read_fields, read_toml, write_value
 from recon.errors import InputError, ReconError, UsageError
-from recon.priors.networks.convex_ridge import ConvexRidge, ConvexRidgeConfig
-from recon.priors.networks.dncnn import DnCNN, DnCNNConfig
-from recon.priors.networks.lipschitz import LipschitzConfig, LipschitzNetwork
-from recon.priors.networks.network import Config, Network
-from recon.priors.networks.safetensors import decode, encode, read_bytes
+from recon.priors.networks.architectures.convex_ridge import ConvexRidge, ConvexRidgeConfig
+from recon.priors.networks.architectures.dncnn import DnCNN, DnCNNConfig
+from recon.priors.networks.architectures.lipschitz_network import LipschitzConfig, LipschitzNetwork
+from recon.priors.networks.architectures.network import Config, Network
+from recon.priors.networks.files.safetensors import decode, encode, read_bytes
 
 DESCRIPTION = "network.toml"
 WEIGHTS = "weights.safetensors"

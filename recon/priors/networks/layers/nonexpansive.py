@@ -13,10 +13,10 @@ from torch.nn import functional
 
 from recon.errors import UsageError
 from recon.operators.convolution_norms import ROUNDING, absolute_norm, convolution_norm, peak_norm
-from recon.priors.networks.activations import activation
-from recon.priors.networks.convolution import convolve, convolve_adjoint
-from recon.priors.networks.network import Derived
-from recon.priors.networks.splines import LinearSpline
+from recon.priors.networks.architectures.network import Derived
+from recon.priors.networks.layers.activations import activation
+from recon.priors.networks.layers.convolution import convolve, convolve_adjoint
+from recon.priors.networks.layers.splines import LinearSpline
 
 MARGIN = 1e-6
 """By how much a layer stays below 1, so that a bound in double precision of weights rounded to single still does."""
@@ -182,7 +182,7 @@ class AbbaLayer(Layer):
     In the coordinates (u + v, u - v)/sqrt(2) of the halves the convolution is A + B beside A - B, and no entry of A - B
     exceeds that of A + B: its norm is that of A + B, for a nonnegative kernel the norm of its matrix of sums over the
     offsets, at every size. A network of such layers and pointwise 1-Lipschitz activations has a closed form, see
-    :func:`recon.certificates.lipschitz.abba_bound`, that its layers one by one do not reach.
+    :func:`recon.certificates.lipschitz_bounds.abba_bound`, that its layers one by one do not reach.
     """
 
     def __init__(self, features: int, padding: str, act: str) -> None:

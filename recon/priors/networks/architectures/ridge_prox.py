@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from recon._batches import on_any_batch
 from recon.errors import GuaranteeError, UsageError
-from recon.priors.networks.ridge import Ridge
+from recon.priors.networks.architectures.ridge_potential import Ridge
 from recon.types import Map
 
 _ROUNDINGS = 16

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recon.errors import UsageError
-from recon.priors.networks.piecewise import Finder, OddPiecewise
-from recon.priors.networks.splines import lookup, piece_index
+from recon.priors.networks.layers.piecewise import Finder, OddPiecewise
+from recon.priors.networks.layers.splines import lookup, piece_index
 
 
 @final

@@ -25,7 +25,7 @@ class Config:
 
     Attributes:
         channels: Of the images: 1 for grey, 3 for colour.
-        padding: How images are continued; see :mod:`recon.priors.networks.convolution`.
+        padding: How images are continued; see :mod:`recon.priors.networks.layers.convolution`.
         noise_range: The noise levels that the network is made for, lowest first, on the scale of the images; the
             same number twice is one level.
     """

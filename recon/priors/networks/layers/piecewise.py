@@ -6,7 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from recon.priors.networks.splines import lookup, piece_index
+from recon.priors.networks.layers.splines import lookup, piece_index
 
 _CELLS = 512
 """At most so many equal cells are laid over the pieces of a channel; 64 channels of them fill 128 KiB, a cache."""

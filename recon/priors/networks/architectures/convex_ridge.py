@@ -10,12 +10,12 @@ from torch.nn import functional
 from recon.errors import UsageError
 from recon.evidence import Constant, Proved
 from recon.operators.convolution_norms import convolution_norm, peak_norm
-from recon.priors.networks.convolution import PADDINGS, check_padding
-from recon.priors.networks.inner import DEFAULT, InnerSolver, prox, solve_curved
-from recon.priors.networks.layers import MARGIN
-from recon.priors.networks.network import Config, Derivative, Derived, Network, NoiseLevel
-from recon.priors.networks.profiles import profile
-from recon.priors.networks.ridge import Ridge
+from recon.priors.networks.architectures.network import Config, Derivative, Derived, Network, NoiseLevel
+from recon.priors.networks.architectures.ridge_potential import Ridge
+from recon.priors.networks.architectures.ridge_prox import DEFAULT, InnerSolver, prox, solve_curved
+from recon.priors.networks.layers.convolution import PADDINGS, check_padding
+from recon.priors.networks.layers.nonexpansive import MARGIN
+from recon.priors.networks.layers.profiles import profile
 from recon.types import Map
 
 GRID = 128
@@ -28,7 +28,7 @@ well above that response would make the potential quadratic, and a linear filter
 
 @dataclass(frozen=True)
 class ConvexRidgeConfig(Config):
-    """The prox of a sum of convex ridge functions of learned filters; see :mod:`recon.priors.networks.ridge`.
+    """The prox of a sum of convex ridge functions of learned filters; see :mod:`.ridge_potential`.
 
     Zero padding serves photographs better than ``"valid"``, which leaves pixels near the border noisy: after a short
     training for noise of 25/255, the outer ten pixels of crops of 160 x 160 cost 0.1 dB with the one and 1.1 dB with

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recon.priors.networks.convolution import analyse, synthesise
-from recon.priors.networks.profiles import Profile
+from recon.priors.networks.layers.convolution import analyse, synthesise
+from recon.priors.networks.layers.profiles import Profile
 from recon.types import Map
 
 _TINY = 1e-20

@@ -10,10 +10,17 @@ from recon._suggest import suggestion
 from recon.errors import UsageError
 from recon.evidence import Constant, Proved
 from recon.operators.convolution_norms import ROUNDING, absolute_norm
-from recon.priors.networks.convolution import check_padding
-from recon.priors.networks.layers import AbbaLayer, Layer, OrthogonalLayer, RescaledLayer, ResidualLayer, Scaled
-from recon.priors.networks.network import Config, Network, NoiseLevel, noise_map
-from recon.priors.networks.stages import Stage, through
+from recon.priors.networks.architectures.network import Config, Network, NoiseLevel, noise_map
+from recon.priors.networks.layers.convolution import check_padding
+from recon.priors.networks.layers.nonexpansive import (
+    AbbaLayer,
+    Layer,
+    OrthogonalLayer,
+    RescaledLayer,
+    ResidualLayer,
+    Scaled,
+)
+from recon.priors.networks.layers.strip_evaluation import Stage, through
 
 LAYERS = ("sll", "aol", "orthogonal", "abba")
 

@@ -13,10 +13,10 @@ from torch.nn import functional
 
 from recon.errors import UsageError
 from recon.evidence import Assumed, Constant
-from recon.priors.networks.convolution import check_padding, convolve, packed, reversed_kernel
-from recon.priors.networks.details import details
-from recon.priors.networks.network import Config, Derivative, Network, NoiseLevel, noise_map
-from recon.priors.networks.stages import Stage, through
+from recon.priors.networks.architectures.network import Config, Derivative, Network, NoiseLevel, noise_map
+from recon.priors.networks.layers.convolution import check_padding, convolve, packed, reversed_kernel
+from recon.priors.networks.layers.high_pass import details
+from recon.priors.networks.layers.strip_evaluation import Stage, through
 from recon.types import Map
 
 _LEAST_DEPTH = 2

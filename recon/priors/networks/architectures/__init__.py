@@ -1,0 +1,1 @@
+"""Networks that are firmly nonexpansive by construction or by training."""

@@ -1,0 +1,1 @@
+"""Network folders: weights in safetensors, architecture, card."""

@@ -1,0 +1,1 @@
+"""Layers of the networks, with bounds of their Lipschitz constants."""
