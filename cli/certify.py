@@ -9,8 +9,8 @@ from . import terminal
 from .common import talk_options
 
 if TYPE_CHECKING:
-    from recon.pipeline.certify import Guarantee, Report
-    from recon.pipeline.spec import Spec
+    from recon.reconstruction.certify import Guarantee, Report
+    from recon.specs.grammar import Spec
 
 
 @click.group("certify")
@@ -37,22 +37,22 @@ def operator(  # noqa: PLR0913, PLR0917  one for each option
 
     For example: recon certify operator blur:box=5 --surrogate blur:box=9 --shift auto
     """
-    from recon.pipeline.config import SolveConfig, config_from
+    from recon.specs.solve_config import SolveConfig, config_from
 
     config: SolveConfig = config_from(
         {"operator": spec, "surrogate": surrogate, "shift": shift, "prior": prior, "shape": shape, "seed": seed},
         where="The command line",
     )
-    from recon.pipeline.inputs import look_at_operator
+    from recon.specs.input_checks import look_at_operator
 
     for each in (config.operator, config.surrogate):
         if each is not None:
             look_at_operator(each)  # before torch loads
     if figure is not None:
-        from recon.pipeline.geometry import draw_scan
+        from recon.reconstruction.geometry_output import draw_scan
 
         draw_scan(config.operator, figure, overwrite)
-    from recon.pipeline.certify import certify_operator
+    from recon.reconstruction.certify import certify_operator
 
     report = certify_operator(
         config.operator,
@@ -92,13 +92,13 @@ def prior(  # noqa: PLR0913, PLR0917  one for each option
 
     For example: recon certify prior tv:weight=0.01
     """
-    from recon.pipeline.inputs import refuse_unreadable
-    from recon.pipeline.spec import parse_spec
+    from recon.specs.grammar import parse_spec
+    from recon.specs.input_checks import refuse_unreadable
 
     parsed = parse_spec(spec, "prior")
     for image in images:
         refuse_unreadable([image])  # before torch loads
-    from recon.pipeline.certify import images_of, keep
+    from recon.reconstruction.certify import images_of, keep
 
     report = searched(parsed, noise=noise, images=images_of(images), side=side, seed=seed, quick=quick)
     _print(report, as_json)
@@ -109,8 +109,8 @@ def prior(  # noqa: PLR0913, PLR0917  one for each option
 
 def searched(prior: "Spec", quick: bool = False, **given: Any) -> "Report":
     """The report on a prior, with the progress of a search of a network on stderr."""
-    from recon.pipeline.certify import certify_prior
-    from recon.pipeline.network_search import QUICK, WHOLE, Seen, about
+    from recon.methods.network_search import QUICK, WHOLE, Seen, about
+    from recon.reconstruction.certify import certify_prior
 
     line = terminal.ProgressLine(str(prior))
 

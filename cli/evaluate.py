@@ -10,9 +10,9 @@ from .common import talk_options
 from .solve import OPERATOR_HELP, problem_options
 
 if TYPE_CHECKING:
-    from recon.pipeline.config import SolveConfig
-    from recon.pipeline.evaluate import Score
-    from recon.pipeline.tune import Tuned
+    from recon.evaluation.evaluate import Score
+    from recon.evaluation.tune import Tuned
+    from recon.specs.solve_config import SolveConfig
 
 
 @click.command("evaluate")
@@ -47,9 +47,9 @@ def command(data: tuple[str, ...], operators: tuple[str, ...], **given: Any) -> 
 
     For example: recon evaluate --data photos --operator blur:gaussian=1.6 --noise 0.01
     """
-    from recon.pipeline.batch import expand_inputs, require_files
-    from recon.pipeline.config import read_config
-    from recon.pipeline.inputs import look_at_operator
+    from recon.reconstruction.file_names import expand_inputs, require_files
+    from recon.specs.input_checks import look_at_operator
+    from recon.specs.solve_config import read_config
 
     own = ("config_file", "as_json", "value_range", "tuning")
     options = {key: value for key, value in given.items() if key not in own} | {"range": given["value_range"]}
@@ -69,7 +69,7 @@ def command(data: tuple[str, ...], operators: tuple[str, ...], **given: Any) -> 
         _refuse_all_unreadable(files)
     tuned = _tune(configs, given["tuning"], files) if given["tuning"] else []
     configs = [each.config for each in tuned] or configs
-    from recon.pipeline.evaluate import evaluate
+    from recon.evaluation.evaluate import evaluate
 
     total, progress, scores = len(files) * len(configs), terminal.ProgressLine("evaluate"), []
 
@@ -90,7 +90,7 @@ def command(data: tuple[str, ...], operators: tuple[str, ...], **given: Any) -> 
 
 def _refuse_all_unreadable(files: "list[Path]") -> None:
     from recon.errors import BatchError, InputError
-    from recon.pipeline.inputs import refuse_unreadable
+    from recon.specs.input_checks import refuse_unreadable
 
     try:
         refuse_unreadable(files)
@@ -101,13 +101,13 @@ def _refuse_all_unreadable(files: "list[Path]") -> None:
 
 def _tune(configs: "list[SolveConfig]", where: tuple[str, ...], files: "list[Path]") -> "list[Tuned]":
     from recon.errors import UsageError
-    from recon.pipeline.batch import expand_inputs, require_files
-    from recon.pipeline.inputs import refuse_unreadable
+    from recon.reconstruction.file_names import expand_inputs, require_files
+    from recon.specs.input_checks import refuse_unreadable
 
     others = expand_inputs(where)
     require_files(others)
     refuse_unreadable(others)
-    from recon.pipeline.tune import tune
+    from recon.evaluation.tune import tune
 
     both = {file.resolve() for file in others} & {file.resolve() for file in files}
     if both:
@@ -134,7 +134,7 @@ def _tune(configs: "list[SolveConfig]", where: tuple[str, ...], files: "list[Pat
 
 def _print(scores: "list[Score]", operators: list[str], tuned: "list[Tuned]", as_json: bool) -> None:
     from recon.errors import BatchError
-    from recon.pipeline.evaluate import mean
+    from recon.evaluation.evaluate import mean
 
     means = [(name, mean(score for score in scores if score.operator == name)) for name in operators]
     if as_json:

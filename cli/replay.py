@@ -22,12 +22,12 @@ def command(record: Path, places: tuple[Path, ...], output: Path | None, overwri
     only, as its name may be the patient's: it is looked for beside the record, in the working directory and in
     INPUT (files or folders).
     """
-    from recon.pipeline.record import read_record
+    from recon.reconstruction.record import read_record
 
     read_record(record)  # before torch loads
-    from recon.pipeline.outputs import OutputState
-    from recon.pipeline.replay import replay
-    from recon.pipeline.run import Target, check_target, write_run
+    from recon.reconstruction.output_check import OutputState
+    from recon.reconstruction.replay import replay
+    from recon.reconstruction.run import Target, check_target, write_run
     from recon.solvers import Status
 
     if output is not None:

@@ -36,8 +36,8 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
 
     For example: recon simulate photo.png -o blurred.png --operator blur:gaussian=1.6 --noise 0.01
     """
-    from recon.pipeline.batch import expand_inputs, make_folder, name_outputs
-    from recon.pipeline.config import config_from, parse_noise
+    from recon.reconstruction.file_names import expand_inputs, make_folder, name_outputs
+    from recon.specs.solve_config import config_from, parse_noise
 
     if (noise is None) == (photons is None):
         raise click.UsageError("Expected either --noise SIGMA or, for ct, --photons N.", click.get_current_context())
@@ -45,14 +45,14 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     values = {"operator": operator, "water": water, "photons": photons}
     spec = config_from(values, where="The command line").operator
     files = expand_inputs(images)
-    from recon.pipeline.inputs import look_at_operator, refuse_unreadable
+    from recon.specs.input_checks import look_at_operator, refuse_unreadable
 
     look_at_operator(spec)  # before torch loads, as the images
     for file in files:
         refuse_unreadable([file])
-    from recon.pipeline.operator_specs import read_operator
-    from recon.pipeline.sidecar import sidecar_path
-    from recon.pipeline.simulate import Simulation, simulate_files
+    from recon.evaluation.simulate import Simulation, simulate_files
+    from recon.reconstruction.sidecar import sidecar_path
+    from recon.specs.operators import read_operator
 
     family = read_operator(spec, terminal.say)
     is_volume = family.geometry is not None and family.geometry.kind == "cone"

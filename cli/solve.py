@@ -10,8 +10,8 @@ from . import terminal
 from .common import NUMBER, WHOLE_NUMBER, talk_options
 
 if TYPE_CHECKING:
-    from recon.pipeline.config import SolveConfig
-    from recon.pipeline.run import Result, Run, Target
+    from recon.reconstruction.run import Result, Run, Target
+    from recon.specs.solve_config import SolveConfig
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -91,8 +91,8 @@ def command(inputs: tuple[str, ...], **given: Any) -> None:
 
     For example: recon solve blurred.png -o sharp.png --operator blur:psf=kernel.npy --noise 0.01
     """
-    from recon.pipeline.batch import expand_inputs, in_place_order, make_folder, name_outputs
-    from recon.pipeline.config import read_config
+    from recon.reconstruction.file_names import expand_inputs, in_place_order, make_folder, name_outputs
+    from recon.specs.solve_config import read_config
 
     own = ("output", "config_file", "figure", "overwrite", "keep_interrupted", "dry_run", "as_json", "value_range")
     options = {key: value for key, value in given.items() if key not in own}
@@ -122,7 +122,7 @@ def command(inputs: tuple[str, ...], **given: Any) -> None:
 
 def _from_sidecar(measurement: Path, values: dict[str, Any]) -> dict[str, Any]:
     """What the command line leaves out and a simulated measurement's sidecar knows."""
-    from recon.pipeline.sidecar import sidecar_path, sidecar_values
+    from recon.reconstruction.sidecar import sidecar_path, sidecar_values
 
     if not sidecar_path(measurement).is_file():
         return {}
@@ -133,7 +133,7 @@ def _from_sidecar(measurement: Path, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _target(output: Path, given: dict[str, Any]) -> "Target":
-    from recon.pipeline.run import Target
+    from recon.reconstruction.run import Target
 
     return Target(output, given["figure"], given["overwrite"], given.get("series_uid"))
 
@@ -141,12 +141,12 @@ def _target(output: Path, given: dict[str, Any]) -> "Target":
 def _solve_one(
     file: Path, output: Path, config: "SolveConfig", given: dict[str, Any], say: Callable[[str], None] = terminal.say
 ) -> "Run":
-    from recon.pipeline.inputs import read_first
+    from recon.specs.input_checks import read_first
 
     terminal.detail(f"{file}: reading")
     found = read_first(file, config)  # before torch loads, so that what cannot be read is refused at once
-    from recon.pipeline.plan import make_plan
-    from recon.pipeline.run import check_format, check_target, execute, files_of, read_image, write_run
+    from recon.reconstruction.plan import make_plan
+    from recon.reconstruction.run import check_format, check_target, execute, files_of, read_image, write_run
     from recon.solvers import Status
 
     target = _target(output, given)
@@ -212,7 +212,7 @@ def _report(run: "Run", as_json: bool) -> None:
 def _solve_many(files: list[Path], outputs: list[Path], config: "SolveConfig", given: dict[str, Any]) -> None:
     from recon.errors import BatchError, ReconError
     from recon.io import new_series_uid
-    from recon.pipeline.batch import make_folder
+    from recon.reconstruction.file_names import make_folder
 
     say = terminal.once()
     make_folder(outputs[0].parent)
@@ -241,14 +241,14 @@ def _solve_many(files: list[Path], outputs: list[Path], config: "SolveConfig", g
 
 
 def _show_plans(files: list[Path], outputs: list[Any], config: "SolveConfig", given: dict[str, Any]) -> None:
-    from recon.pipeline.inputs import read_first
-    from recon.pipeline.record import record_path
+    from recon.reconstruction.record import record_path
+    from recon.specs.input_checks import read_first
 
     plans = []
     for file, output in zip(files, outputs, strict=True):
         found = read_first(file, config)  # before torch loads
-        from recon.pipeline.plan import make_plan
-        from recon.pipeline.run import check_target, read_image
+        from recon.reconstruction.plan import make_plan
+        from recon.reconstruction.run import check_target, read_image
 
         if output is not None and output.parent.is_dir():
             check_target(_target(output, given), (file,))

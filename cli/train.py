@@ -47,8 +47,8 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
         raise click.UsageError(f"--processes is {given['processes']}; expected at least 1.")
     if given["config_file"] is None and not given["resume"]:
         raise click.UsageError("Missing option '--config'; expected a TOML file, unless --resume goes on with a run.")
-    from recon.pipeline.batch import expand_inputs, require_files
-    from recon.pipeline.inputs import refuse_unreadable
+    from recon.reconstruction.file_names import expand_inputs, require_files
+    from recon.specs.input_checks import refuse_unreadable
 
     training, validating = expand_inputs(data), expand_inputs(validation)
     require_files([*training, *validating])
@@ -139,8 +139,8 @@ def _require_end(outcome: "Outcome", output: Path, received: list[int]) -> None:
 
 def _search(output: Path) -> None:
     """Search the network of a run as ``recon certify prior`` does, and keep what is found in its card."""
-    from recon.pipeline.certify import keep
-    from recon.pipeline.spec import Spec
+    from recon.reconstruction.certify import keep
+    from recon.specs.grammar import Spec
 
     from .certify import searched
 

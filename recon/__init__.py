@@ -1,8 +1,8 @@
 """Image reconstruction with learned priors and guarantees.
 
 The subpackages load on first use, so that ``recon --help`` does not wait for torch:
-``recon.operators``, ``recon.priors``, ``recon.solvers``, ``recon.certificates``, ``recon.io``,
-``recon.report`` and ``recon.pipeline``.
+``recon.operators``, ``recon.priors``, ``recon.solvers``, ``recon.certificates``, ``recon.methods``, ``recon.specs``,
+``recon.reconstruction``, ``recon.evaluation``, ``recon.training``, ``recon.io``, ``recon.report``, ``recon.catalogue``.
 """
 
 import importlib
@@ -12,15 +12,20 @@ from recon._version import __version__
 
 __all__ = [
     "__version__",
+    "catalogue",
     "certificates",
     "errors",
+    "evaluation",
     "evidence",
     "io",
+    "methods",
     "operators",
-    "pipeline",
     "priors",
+    "reconstruction",
     "report",
     "solvers",
+    "specs",
+    "training",
     "types",
 ]
 

@@ -1,4 +1,4 @@
-"""Grids that check the rules of recon.pipeline.weights and network_levels for learned priors, on validation images.
+"""Grids for the rules of recon.methods.regularisation_weights and noise_levels, on validation images.
 
     python tests/benchmarks/calibration.py below DATA [--model proved-gray]
     python tests/benchmarks/calibration.py step DATA --model FOLDER
@@ -22,15 +22,15 @@ import torch
 from torch import Tensor
 
 from recon import catalogue, io
+from recon.methods.contrast import contrast, spread
+from recon.methods.method import choose_method, examine
+from recon.methods.noise_levels import use_of
+from recon.methods.regularisation_weights import free_stepsize, power_below, scale_of, tv_weight
+from recon.methods.stepsizes import INSIDE_TSENG, mean_column
 from recon.operators import Blur, LeastSquares, box_psf, gaussian_psf, normalise_psf
-from recon.pipeline.batch import expand_inputs
-from recon.pipeline.contrast import contrast, spread
-from recon.pipeline.matching import INSIDE_TSENG, mean_column
-from recon.pipeline.method import choose_method, examine
-from recon.pipeline.network_levels import use_of
-from recon.pipeline.weights import free_stepsize, power_below, scale_of, tv_weight
 from recon.priors import relaxed_prior, scaled_prior, total_variation, total_variation_prior, weighted_prior
 from recon.priors.networks import Network, learned_prior, load
+from recon.reconstruction.file_names import expand_inputs
 from recon.solvers import Algorithm, douglas_rachford, solve, tseng
 from recon.types import LinearOperator
 

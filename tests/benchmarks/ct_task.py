@@ -34,10 +34,10 @@ from timing import report
 from torch import Tensor
 
 from recon._malloc import keep_freed_memory
+from recon.methods.method import Pair, choose_method
 from recon.operators import spectral
 from recon.operators.base import EXACT_ADJOINT
 from recon.operators.tomography import Detector, Geometry, Tomography, Volume, evenly_spaced, fbp
-from recon.pipeline.method import Pair, choose_method
 from recon.priors import total_variation_prior, total_variation_value
 from recon.solvers import iterate
 

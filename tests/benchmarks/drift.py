@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from recon import catalogue
+from recon.methods.method import Method, choose_method, examine
 from recon.operators import Blur, gaussian_psf
-from recon.pipeline.method import Method, choose_method, examine
 from recon.priors import Prior, weighted_prior
 from recon.priors.networks import ConvexRidge, Network, learned_prior, load
 from recon.solvers.condat_vu import PrimalDual

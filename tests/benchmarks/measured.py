@@ -27,12 +27,12 @@ from skimage.filters import threshold_otsu
 from recon.io import Image
 from recon.operators import Detector, Geometry, Tomography, Volume, read_geometry
 from recon.operators.tomography import views
-from recon.pipeline.config import SolveConfig
-from recon.pipeline.geometry import write_geometry
-from recon.pipeline.run import solve_image
-from recon.pipeline.scan import read_scan
-from recon.pipeline.spec import Spec
+from recon.reconstruction.ct_input import read_scan
+from recon.reconstruction.geometry_output import write_geometry
+from recon.reconstruction.run import solve_image
 from recon.report._style import INK, STYLE
+from recon.specs.grammar import Spec
+from recon.specs.solve_config import SolveConfig
 
 ROOT = Path(__file__).parents[2]
 TOOTH = ROOT / "data/tooth"

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from recon import io
 from recon.io import Image, Source, ValueRange, from_array, to_tensor
-from recon.pipeline.config import Noise, SolveConfig
-from recon.pipeline.operator_specs import read_operator
-from recon.pipeline.plan import make_plan
-from recon.pipeline.run import Result, execute
-from recon.pipeline.spec import Spec, parse_spec
+from recon.reconstruction.plan import make_plan
+from recon.reconstruction.run import Result, execute
+from recon.specs.grammar import Spec, parse_spec
+from recon.specs.operators import read_operator
+from recon.specs.solve_config import Noise, SolveConfig
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 LIMIT_TIMES = 8

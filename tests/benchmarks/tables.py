@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from recon import catalogue
+from recon.evaluation.evaluate import evaluate, mean
 from recon.io import replacing
-from recon.pipeline.batch import expand_inputs
-from recon.pipeline.config import config_from
-from recon.pipeline.evaluate import evaluate, mean
+from recon.reconstruction.file_names import expand_inputs
+from recon.specs.solve_config import config_from
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE, TEXT = ROOT / "models" / "tables.json", ROOT / "models" / "TABLES.md"
@@ -50,8 +50,9 @@ HEAD = (
     "the first line by prior; those of the other lines differ in what their heads say, and all stand in tables.json.",
     "",
     "The columns of tv and wavelet were made when their weights did not follow the contrast of the image; on",
-    "validation images the newer weights change them by -0.05 to +0.15 dB (recon/pipeline/weights.py). The figures of",
-    "deblurring are of runs that stopped by the length of their steps, about 0.02 dB from their limit at most.",
+    "validation images the newer weights change them by -0.05 to +0.15 dB (recon/methods/regularisation_weights.py).",
+    "The figures of deblurring are of runs that stopped by the length of their steps, about 0.02 dB from their limit",
+    "at most.",
 )
 
 Column = tuple[str, str, float]

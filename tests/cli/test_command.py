@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from recon import __version__
-from recon.pipeline import plan
+from recon.reconstruction import plan
 
 COMMANDS = ("solve", "simulate", "train", "certify", "evaluate", "models", "replay", "completion")
 SCRIPT = Path(sys.executable).with_name("recon")

@@ -208,9 +208,9 @@ def test_a_volume_of_another_size_and_a_score_of_slices_are_refused(run, body: n
 def test_a_volume_that_does_not_fit_into_memory_is_refused_before_anything_is_taken(
     run, projections, monkeypatch
 ) -> None:
-    from recon.pipeline import room  # noqa: PLC0415
+    from recon.reconstruction import memory  # noqa: PLC0415
 
-    monkeypatch.setattr(room, "free_bytes", lambda: 10**6)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 10**6)
     outcome = run("solve", projections, "-o", "volume.npy", *CT)
     assert outcome.code == 2
     assert "16 x 22 x 20 voxels" in outcome.err and "GiB are free" in outcome.err

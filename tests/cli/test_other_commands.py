@@ -12,9 +12,9 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from recon.certificates.ascent import Search
-from recon.pipeline import network_search
-from recon.pipeline.evaluate import figures
-from recon.pipeline.network_search import Extent
+from recon.evaluation.evaluate import figures
+from recon.methods import network_search
+from recon.methods.network_search import Extent
 from recon.priors.networks import DnCNNConfig, make, save
 
 BLUR = ("--operator", "blur:psf=kernel.npy", "--noise", "0.01")

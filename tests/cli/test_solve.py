@@ -20,9 +20,9 @@ from pydicom.uid import generate_uid
 
 from recon.certificates.lipschitz_search import Hardest
 from recon.evidence import Measured
-from recon.pipeline import network_search
-from recon.pipeline import run as chain
+from recon.methods import network_search
 from recon.priors.networks import ConvexRidgeConfig, make, save
+from recon.reconstruction import run as chain
 
 SCRIPT = Path(sys.executable).with_name("recon")
 BLUR = ("--operator", "blur:psf=kernel.npy", "--noise", "0.01", "--device", "cpu")

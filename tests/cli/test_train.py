@@ -17,8 +17,8 @@ from recon.catalogue import identity_of
 from recon.certificates.ascent import Search
 from recon.certificates.lipschitz_search import Hardest
 from recon.evidence import Measured
-from recon.pipeline import network_search
-from recon.pipeline.network_search import Extent
+from recon.methods import network_search
+from recon.methods.network_search import Extent
 from recon.priors.networks import load
 from recon.priors.networks.files import card
 from recon.training import validation

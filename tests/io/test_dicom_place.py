@@ -9,7 +9,7 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 
 from recon.io import display_window, positions_along_normal, read
-from recon.pipeline.batch import in_place_order
+from recon.reconstruction.file_names import in_place_order
 
 
 def slices(folder: Path, places: list[float], series: str | None = "1.2.3") -> list[Path]:

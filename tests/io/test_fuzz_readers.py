@@ -21,7 +21,7 @@ from pydicom.encaps import generate_frames
 from recon.errors import InputError
 from recon.io import Image, read, write
 from recon.io.formats import png
-from recon.pipeline.planes import read_mask, read_plane
+from recon.specs.planes import read_mask, read_plane
 
 DICOM = ["MR_small.dcm", "MR_small_RLE.dcm", "SC_rgb_small_odd_jpeg.dcm", "ExplVR_BigEnd.dcm", "image_dfl.dcm"]
 STACKS = ["imagej", "ome", "shaped"]

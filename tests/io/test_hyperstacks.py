@@ -10,7 +10,7 @@ from orientation_cases import lzw
 
 from recon.errors import InputError
 from recon.io import Image, read, to_tensor, with_tensor, write
-from recon.pipeline.batch import SUFFIXES
+from recon.reconstruction.file_names import SUFFIXES
 
 LENGTHS = {"T": 2, "Z": 3, "C": 4, "Y": 7, "X": 5, "S": 3}
 IMAGEJ = {

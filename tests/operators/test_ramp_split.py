@@ -8,11 +8,11 @@ from rounding import at_most
 
 from recon import priors, solvers
 from recon.errors import UsageError
+from recon.methods.method import choose_method, examine
 from recon.operators import AlongAxis, Detector, Geometry, LeastSquares, Tomography, Volume, evenly_spaced, scale
 from recon.operators.tomography import WeightedTomography
 from recon.operators.tomography.projectors.ramp_preconditioner import ramp_split
 from recon.operators.tomography.projectors.row_filter import RowFilter
-from recon.pipeline.method import choose_method, examine
 from recon.priors.networks import ConvexRidgeConfig, learned_prior
 from recon.priors.networks import make as make_network
 

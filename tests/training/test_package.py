@@ -7,15 +7,15 @@ import tempfile
 import pytest
 import torch
 from click.testing import CliRunner
-from recon.models import package as packaging
-from recon.models.package import main, of_run, validated
 from training_cases import write_scenes
 
 from recon import catalogue
 from recon.certificates.ascent import Search
+from recon.evaluation import packaging
+from recon.evaluation.packaging import main, of_run, validated
 from recon.evidence import Evidence
+from recon.methods.network_search import Extent
 from recon.operators.spectral import Effort
-from recon.pipeline.network_search import Extent
 from recon.priors.networks import LipschitzConfig, load, make, measured_on_card, save
 from recon.priors.networks.files import card as of_cards
 from recon.training import Images, prepare, read_recipe, train

@@ -1,1 +1,0 @@
-"""The chain: read, operator, prior, method, certificate, solve, write."""

@@ -1,0 +1,1 @@
+"""One run: problem, plan, solve, write, record, replay."""

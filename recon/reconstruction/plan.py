@@ -1,0 +1,293 @@
+"""Everything that is known of a run before its first step."""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from recon.certificates.conditions import EXACTLY
+from recon.device import Say
+from recon.errors import GuaranteeError
+from recon.evidence import Evidence, Measured
+from recon.io import Image
+from recon.methods.assumption_check import attack, believed
+from recon.methods.method import Method, Pair, choose_method, dual_size, examine
+from recon.methods.remedies import remedy
+from recon.methods.unregularised import direct_method
+from recon.operators.data_split import HasDataSplit
+from recon.priors import Prior, Resolvent
+from recon.reconstruction.memory import volume_bytes
+from recon.reconstruction.problem import Problem, back_projection, build_problem, in_units
+from recon.specs.solve_config import DIRECT_METHODS, SolveConfig
+
+WORKING_COPIES = {
+    "forward_backward": 8,
+    "tseng": 10,
+    "fista": 10,
+    "douglas_rachford": 10,
+    "davis_yin": 12,
+    "condat_vu": 20,
+    "fbp": 8,
+    "FDK": 8,
+    "sirt": 10,
+    "cgls": 12,
+    "ab_gmres": 30,
+    "ba_gmres": 30,
+}
+"""Images of the result's size that a method holds at its peak, the operator's spectra and the driver included."""
+
+_IMAGES, _SWEPT, _WHOLE = 10, 5, 7
+"""The same for Condat-Vu with a penalty g(Lx): images, and as many numbers as Lx has, where its parts are gone through
+one by one, and where they are not. With 64 filters at 1024 x 1024, 4.1 and 7.0 times the responses were seen."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A problem, the constants of its operator, the method with its certificate, and what the prior was tried with."""
+
+    problem: Problem
+    pair: Pair
+    method: Method
+    hardest: Measured | None = None
+
+    @property
+    def tolerance(self) -> float:
+        """The distance to the limit, over the scale, at which the run stops."""
+        asked = self.problem.config.tolerance
+        return self.method.tolerance if asked is None else asked
+
+    @property
+    def memory_bytes(self) -> int:
+        """About how much memory the run takes beyond the program itself."""
+        measurement, shape, geometry = self.problem.measurement, self.problem.image_shape, self.problem.family.geometry
+        if geometry is not None and len(shape) == 3:
+            return volume_bytes(geometry, self.problem.config.method)
+        image = measurement[..., 0, 0].numel() * math.prod(shape) * measurement.element_size()
+        split = self.problem.prior.prior.split
+        if self.method.name == "condat_vu" and split is not None:
+            of_pixels = self.problem.images
+            swept = split.local and not isinstance(self.pair.operator, HasDataSplit)
+            responses = dual_size(split, of_pixels) / max(1, of_pixels.numel())
+            copies = _IMAGES + (_SWEPT if swept else _WHOLE) * responses
+            return int(image * copies)
+        return image * WORKING_COPIES[self.method.name]
+
+    def to_json(self) -> dict[str, object]:
+        """What was chosen and what is known, as plain values."""
+        problem, method, norm = self.problem, self.method, self.pair.properties.computed_norm
+        value_range = problem.template.value_range
+        return {
+            "operator": str(problem.family.spec),
+            "prior": str(problem.prior.spec),
+            "method": method.name,
+            "stepsize": method.stepsize,
+            "stepsize_interval": None if method.interval is None else list(method.interval),
+            "dual_stepsize": method.dual_stepsize,
+            "relaxation": method.relaxation,
+            "tolerance": self.tolerance,
+            "early_residual": method.early if problem.config.stops_early else None,
+            "shift": 0.0 if self.pair.mismatch is None else self.pair.mismatch.shift,
+            "noise": problem.noise,
+            "noise_in_units": None if problem.noise is None else problem.noise * problem.image.value_range.width,
+            "range": {"low": value_range.low, "high": value_range.high, "units": value_range.units},
+            "measurement_shape": list(problem.measurement.shape),
+            "image_shape": list(problem.image_shape),
+            "device": str(problem.device),
+            "operator_norm": None if norm is None else norm.value,
+            "adjoint_gap": self.pair.gap.value,
+            "adjoint_gap_upper": None if self.pair.gap_upper is None else self.pair.gap_upper.value,
+            "memory_bytes": self.memory_bytes,
+        }
+
+    def describe(self) -> str:
+        """The plan for a person, one line each."""
+        problem, method, pair = self.problem, self.method, self.pair
+        value_range = problem.template.value_range
+        lines = [
+            ("input", _described(problem.image)),
+            ("grey values", f"{value_range.low:g}..{value_range.high:g} {value_range.units}".strip() + " become 0..1"),
+            ("operator", f"{problem.family.spec}, on images of {' x '.join(map(str, problem.image_shape))}"),
+            ("  norm", str(pair.properties.computed_norm or "not needed")),
+            ("  adjoint", self._adjoint()),
+            *self._mismatch_lines(),
+            ("prior", str(problem.prior.spec)),
+            ("noise", "not needed" if problem.noise is None else in_units(problem.noise, problem.image)),
+            ("method", f"{method.name}, {self._effort()}"),
+            ("  step size", self._steps()),
+            ("device", str(problem.device)),
+            ("memory", f"about {self.memory_bytes / 2**20:.0f} MiB beside the program itself"),
+        ]
+        width = max(len(name) for name, _ in lines)
+        return "\n".join([*(f"{name:<{width}}  {text}" for name, text in lines), "", str(method.certificate)])
+
+    def _adjoint(self) -> str:
+        pair, known, upper = self.pair, self.pair.properties.adjoint_gap, self.pair.gap_upper
+        above = "" if upper is None or upper.evidence is Evidence.PROVED else f"; from above {upper}"
+        if pair.mismatch is not None:
+            return f"is a surrogate, not the adjoint: gap {pair.gap}{above}"
+        seen = "" if known == pair.gap else f"; checked before the first step: {pair.gap.value:.2g}"
+        return f"is the adjoint: gap {known}{seen}{above}"
+
+    def _effort(self) -> str:
+        if self.method.closed_form:
+            return "in closed form"
+        config = self.problem.config
+        if config.stops_early and self.method.early is not None:
+            return f"at most {config.budget} steps, to a residual of {self.method.early:g}: before its limit"
+        return f"at most {config.budget} steps, to within {self.tolerance:g} of the image from the limit"
+
+    def _mismatch_lines(self) -> list[tuple[str, str]]:
+        mismatch = self.pair.mismatch
+        if mismatch is None:
+            return []
+        return [
+            ("surrogate", str(self.problem.config.surrogate)),
+            ("  shift", f"{mismatch.shift:.4g}"),
+            ("  min sym", str(mismatch.symmetric_part_min)),
+            ("  cocoercive", str(mismatch.cocoercivity)),
+        ]
+
+    def _steps(self) -> str:
+        method = self.method
+        if method.stepsize is None:
+            return "none"
+        dual = "" if method.dual_stepsize is None else f", dual {method.dual_stepsize:.4g}"
+        relaxed = "" if method.relaxation == 1 else f", relaxation {method.relaxation:g}"
+        converges = (
+            "no upper limit"
+            if method.interval is None
+            else f"expected in ({method.interval[0]:g}, {method.interval[1]:.4g})"
+        )
+        return f"{method.stepsize:.4g}{dual}{relaxed}; {converges}"
+
+
+def _described(image: Image) -> str:
+    return f"{image.frames} frame(s) of {image.channels} channel(s), {image.height} x {image.width} pixels"
+
+
+def make_plan(
+    config: SolveConfig, image: Image, say: Say, pair: Pair | None = None, hardest: Measured | None = None
+) -> Plan:
+    """Read, examine, choose and certify: nothing is run, and nothing is written.
+
+    Args:
+        config: What to do.
+        image: The measurement.
+        say: Where remarks go, a line each.
+        pair: The operator as examined before, by an earlier plan of the same configuration and image size.
+        hardest: What the prior was refuted with before, by an earlier plan of the same configuration, channels and
+            noise level.
+
+    Raises:
+        UsageError, InputError, ConsistencyError, DeviceError: What does not fit, by name.
+        GuaranteeError: The adjoint is none, or a certificate is required and absent.
+    """
+    problem = build_problem(config, image, say)
+    if pair is None:
+        pair = examine(problem.operator, problem.surrogate, problem.example, shift=config.shift, seed=config.seed)
+    direct = config.method in DIRECT_METHODS
+    hardest = None if direct else hardest or _hardest(problem, config.seed)
+    plan = Plan(problem, pair, _method(problem, pair, hardest, say), hardest)
+    if config.require_certificate:
+        _require(plan)
+    if not direct:
+        _advise(plan, say)
+    return plan
+
+
+def _method(problem: Problem, pair: Pair, hardest: Measured | None, say: Say) -> Method:
+    config = problem.config
+    if config.method in DIRECT_METHODS:
+        return direct_method(pair, config.method, problem.prior.prior, config.stepsize, config.window)
+    known = problem.prior.prior
+    prior, rounding = _measured(problem, pair, known if hardest is None else believed(known, hardest))
+    method = choose_method(
+        pair, prior, config.method, config.stepsize,
+        weight=problem.relative_weight, noise=problem.noise, like=problem.images, matched=problem.prior.stepsize,
+    ).remarked(problem.prior.remarks)  # fmt: skip
+    if not rounding:
+        return method
+    if config.tolerance is not None and config.tolerance < rounding:
+        say(
+            f"{problem.prior.spec}: the tolerance {config.tolerance:g} is below the rounding of the prior, "
+            f"{rounding:.2g} of the image, and may never be reached; expected at least that, or precision=float32"
+        )
+    return replace(method, tolerance=max(method.tolerance, rounding), rounding=rounding)
+
+
+def starting_image(problem: Problem, pair: Pair) -> Tensor:
+    """The problem's own start, or the back-projection K y, scaled for each frame so that it measures nearest to y."""
+    if problem.start is not None:
+        return problem.start
+    back = None if pair.surrogate is None else pair.surrogate.A_adjoint
+    return back_projection(pair.operator, problem.measurement, back)
+
+
+def scale_of(start: Tensor) -> list[float]:
+    """The norm of each frame of the image that the data give to start from; of one that vanishes, that of ones."""
+    norms = torch.linalg.vector_norm(start.flatten(1), dim=1, dtype=torch.promote_types(start.dtype, torch.float64))
+    return [norm if norm > 0 and math.isfinite(norm) else math.sqrt(start[0].numel()) for norm in norms.real.tolist()]
+
+
+def _measured(problem: Problem, pair: Pair, prior: Prior) -> tuple[Prior, float]:
+    """A prior in half precision with its error at the start of the run, to two digits; and that error, else zero.
+
+    Steps shorter than the error say nothing: it is the tolerance at which such a run stops by default.
+    """
+    exact = problem.prior.exact
+    if exact is None:
+        return prior, 0.0
+    from recon.priors.networks import rounding_error  # noqa: PLC0415  networks cost time to import
+
+    error = rounding_error(prior.resolvent(1.0), exact.resolvent(1.0), starting_image(problem, pair))
+
+    def resolvent(stepsize: float) -> Resolvent:
+        rounded = prior.resolvent(stepsize)
+        return replace(rounded, properties=replace(rounded.properties, error=error))
+
+    return replace(prior, resolvent=resolvent), float(f"{error.value:.2g}")
+
+
+def _hardest(problem: Problem, seed: int) -> Measured | None:
+    """What an attempt to refute finds of a prior that is not proved to be firmly nonexpansive; of others nothing."""
+    resolvent = (problem.prior.exact or problem.prior.prior).resolvent(1.0)  # secants of a rounded map are rounding
+    if resolvent.properties.lipschitz_Q.evidence is Evidence.PROVED:
+        return None
+    channels = problem.measurement.shape[1]  # of the problem's example there is only ever one
+    try:
+        return attack(resolvent, seed, channels, problem.example.dtype)
+    except Exception:  # a map of somebody else's may refuse small images, and stays assumed
+        return None
+
+
+def _advise(plan: Plan, say: Say) -> None:
+    """What would give a guarantee, where there is none."""
+    inexact = [name for name in plan.method.certificate.missing if EXACTLY in name]
+    if plan.pair.mismatch is None and inexact and plan.problem.prior.prior.split is not None:
+        say(f"{plan.method.name} evaluates the prior by an inner iteration; --method condat_vu does so exactly")
+    if (advice := _remedy(plan)) is not None:
+        say(advice)
+
+
+def _remedy(plan: Plan) -> str | None:
+    """What would give a guarantee to a run with a surrogate."""
+    config, chosen = plan.problem.config, plan.problem.prior
+
+    def retry(pair: Pair, stepsize: float | None) -> Method:
+        return choose_method(pair, chosen.prior, config.method, stepsize, weight=chosen.weight)
+
+    return remedy(plan.pair, plan.method, chosen.prior, chosen.weight is not None, retry)
+
+
+def _require(plan: Plan) -> None:
+    certificate = plan.method.certificate.strongest
+    if certificate is None:
+        sentence = plan.method.certificate.sentence
+        raise GuaranteeError(f"A certificate is required, and {plan.method.name} has none: {sentence}")
+    if certificate.evidence is Evidence.ASSUMED:
+        assumed = [c.name for c in certificate.conditions if c.evidence is Evidence.ASSUMED]
+        raise GuaranteeError(
+            f"A certificate is required, and that of {plan.method.name} rests on assumptions: {'; '.join(assumed)}; "
+            "expected conditions that are proved or at least measured."
+        )

@@ -1,0 +1,77 @@
+"""To do a recorded run again."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recon.catalogue import folders
+from recon.device import Say
+from recon.errors import InputError
+from recon.reconstruction.output_check import OutputFile, check_outputs
+from recon.reconstruction.record import find_input, read_record, versions
+from recon.reconstruction.run import Result, Watch, pixel_hash, read_image, solve_image, writable
+from recon.solvers import Status
+from recon.specs.solve_config import SolveConfig, config_from
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A run that was done again.
+
+    Attributes:
+        result: The new run.
+        measurement: The input that was found.
+        same_result: Whether the values are the recorded ones to the bit, before any rounding.
+        changed: The packages whose versions differ, as "name old -> new".
+        outputs: The files that the record names as outputs, and what has become of them.
+    """
+
+    result: Result
+    measurement: Path
+    same_result: bool
+    changed: tuple[str, ...]
+    outputs: tuple[OutputFile, ...] = ()
+
+    @property
+    def identical(self) -> bool:
+        """Whether the result is the recorded one, and no recorded output that is still there has other pixels."""
+        return self.same_result and not any(output.altered for output in self.outputs)
+
+
+def replay(record: Path, places: Sequence[Path], say: Say, watch: Watch | None = None) -> Replay:
+    """Do a recorded run again, on inputs whose hashes are verified.
+
+    Args:
+        record: The run record.
+        places: Where an input may lie that the record does not name or that has moved, besides the packaged networks.
+        say: Where remarks go.
+        watch: Called as the run goes on.
+
+    Raises:
+        InputError: The record is none, or an input is not found.
+        ConsistencyError: An input has changed.
+    """
+    document = read_record(record)
+    config = recorded_config(document, record)
+    entries = document["inputs"]
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
+        raise InputError(f"{record}: the run record names no input.")
+    looked = [*places, record.parent, Path(), *folders().values()]
+    measurement, *_ = (find_input(entry, record, looked) for entry in entries)
+    result = solve_image(config, read_image(measurement, config, say), say, watch)
+    recorded = document.get("versions")
+    old = recorded if isinstance(recorded, dict) else {}
+    changed = tuple(f"{name} {old.get(name)} -> {new}" for name, new in versions().items() if old.get(name) != new)
+    same = pixel_hash(result.solution.x) == document.get("result_sha256")
+    ended = result.status not in (Status.INTERRUPTED, Status.DIVERGED, Status.NOT_FINITE)
+    outputs = check_outputs(document, record.parent, functools.partial(writable, result.image)) if ended else ()
+    return Replay(result, measurement, same, changed, outputs)
+
+
+def recorded_config(document: dict[str, object], record: Path) -> SolveConfig:
+    """The configuration that a record states, its files relative to the record's folder."""
+    config = document["config"]
+    if not isinstance(config, dict):
+        raise InputError(f"{record}: the run record's configuration is not a table.")
+    return config_from(config, str(record.parent), str(record))

@@ -1,0 +1,428 @@
+"""The chain for one input: read, plan, solve, write, record."""
+
+import contextlib
+import functools
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from recon import io, solvers
+from recon.certificates import BackwardError, ErrorBound
+from recon.device import Say
+from recon.errors import GuaranteeError, OutputError
+from recon.evidence import finite_or_none
+from recon.io import Image
+from recon.reconstruction.ct_input import as_frames, as_items, read_scan
+from recon.reconstruction.file_names import SUFFIXES
+from recon.reconstruction.plan import Plan, make_plan, scale_of, starting_image
+from recon.reconstruction.record import InputFile, input_file, now, peak_bytes, record_path, versions, write_record
+from recon.reconstruction.residual_check import ResidualCheck, check_residual
+from recon.solvers import Distance, Progress, Solution, Status
+from recon.solvers.convergence import estimates_distance
+from recon.specs.operators import scanned
+from recon.specs.solve_config import SolveConfig, to_json
+
+FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
+
+Watch = Callable[[int, int, float], None]
+"""Called at each look with the step, the budget and the largest estimated distance to the limit, over the scale."""
+
+_WORST_FIRST = (
+    Status.NOT_FINITE,
+    Status.DIVERGED,
+    Status.INTERRUPTED,
+    Status.DRIFTING,
+    Status.OUT_OF_STEPS,
+    Status.STALLED,
+    Status.STOPPED_EARLY,
+    Status.CONVERGED,
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run that has ended.
+
+    Attributes:
+        plan: What was run.
+        solution: What the solver gave.
+        scale: The norm of each frame of the start, of which residuals and distances are fractions.
+        seconds: How long the solver took.
+        peak_bytes: The largest memory used so far: resident on the CPU, allocated on a CUDA device.
+    """
+
+    plan: Plan
+    solution: Solution
+    scale: tuple[float, ...]
+    seconds: float
+    peak_bytes: int
+
+    @cached_property
+    def image(self) -> Image:
+        """The result in the measurement's units; of projections, in attenuation or HU."""
+        problem = self.plan.problem
+        found = io.with_tensor(problem.template, as_frames(self.solution.x))
+        return found if problem.shown is None else replace(found, value_range=problem.shown)
+
+    @cached_property
+    def bounds(self) -> tuple[ErrorBound, ...]:
+        """How far each frame is at most from what the exact adjoint would have given; none without a surrogate."""
+        bound = self.plan.method.bound
+        return () if bound is None else bound(self.plan.problem.measurement, self.solution.x)
+
+    @cached_property
+    def backward_errors(self) -> tuple[BackwardError, ...]:
+        """Of which problem each frame is the solution, where the prior is evaluated inexactly; else none."""
+        backward = self.plan.method.backward
+        return () if backward is None else backward(self.plan.problem.measurement, self.solution.x)
+
+    @cached_property
+    def distances(self) -> tuple[Distance, ...]:
+        """How far each frame is from the limit of its run: as estimated, or as proved where that is nearer."""
+        measured = self.solution.distance
+        if self.plan.method.proved_distance is None:
+            return measured
+        bounds = self.plan.method.proved_distance(self.plan.problem.measurement, self.solution.x)
+        return tuple(map(_nearer, measured, bounds, self.scale))
+
+    @property
+    def distance(self) -> Distance:
+        """That of the frame that is the farthest."""
+        return max(self.distances, key=lambda distance: distance.relative)
+
+    @cached_property
+    def residual_check(self) -> ResidualCheck | None:
+        """How the residual compares with the noise; none of a closed form, which takes no account of noise."""
+        if self.plan.method.closed_form:
+            return None
+        return check_residual(self.plan.problem, self.solution.x, self.status is Status.CONVERGED)
+
+    @property
+    def status(self) -> Status:
+        """The worst status among the frames."""
+        return next(status for status in _WORST_FIRST if status in self.solution.status)
+
+    @property
+    def steps(self) -> int:
+        """The steps of the frame that took the most."""
+        return max(self.solution.steps)
+
+    @property
+    def outcome(self) -> str:
+        """How it ended, in a few words."""
+        if self.plan.method.closed_form:
+            return "computed in closed form"
+        return f"{self.status.value} after {self.steps} step{'s' * (self.steps != 1)}"
+
+    @property
+    def residual(self) -> float:
+        """The largest relative residual at the last look."""
+        return max(self.solution.history[-1].residuals)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a run is written.
+
+    Attributes:
+        output: The image.
+        figure: The figure, or ``None``.
+        overwrite: Whether existing files may be replaced.
+        series_uid: Of the DICOM series that several outputs make up; ``None``: each is one of its own.
+    """
+
+    output: Path
+    figure: Path | None = None
+    overwrite: bool = False
+    series_uid: str | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk.
+
+    Attributes:
+        result: The run.
+        paths: The files of the result.
+        record: The run record.
+        document: What the record says.
+    """
+
+    result: Result
+    paths: tuple[Path, ...]
+    record: Path
+    document: dict[str, object]
+
+
+def read_image(path: Path, config: SolveConfig, say: Say, found: Image | None = None) -> Image:
+    """The image in a file, in the range that was asked for; what its reader had to say is passed on.
+
+    Of projections it is the line integrals, as :func:`recon.reconstruction.ct_input.read_scan` gives them. ``found`` is
+    what :func:`recon.specs.input_checks.read_first` has read already.
+    """
+    if config.operator.name == "ct":
+        return read_scan(path, config, scanned(config.operator), say)
+    image = found or io.read(path, value_range=config.range)
+    for note in image.notes:
+        say(f"{path.name}: {note}")
+    return image
+
+
+def solve_image(config: SolveConfig, image: Image, say: Say = lambda line: None, watch: Watch | None = None) -> Result:
+    """Reconstruct an image: plan it, run it, and take the result back to the image's units.
+
+    Args:
+        config: What to do.
+        image: The measurement.
+        say: Where remarks go, a line each.
+        watch: Called as the run goes on.
+
+    Returns:
+        The result, whatever its status.
+
+    Raises:
+        ReconError: Whatever stands in the way, before the first step.
+    """
+    return execute(make_plan(config, image, say), watch)
+
+
+def execute(plan: Plan, watch: Watch | None = None) -> Result:
+    """Run a plan."""
+    problem, config = plan.problem, plan.problem.config
+
+    def look(progress: Progress, _: Tensor) -> None:
+        if watch is not None:
+            watch(progress.step, config.budget, max(progress.distances))
+
+    on_cuda = problem.device.type == "cuda"
+    if on_cuda:
+        torch.cuda.reset_peak_memory_stats(problem.device)
+    with _determinism(config.deterministic):
+        started = time.perf_counter()
+        start = starting_image(problem, plan.pair)
+        scale = scale_of(start)
+        solution = solvers.solve(
+            plan.method.algorithm(problem.measurement),
+            start,
+            tolerance=plan.tolerance,
+            max_steps=config.budget,
+            check_every=1 if len(problem.image_shape) == 3 else 10,  # a step of a volume takes long
+            callback=look,
+            certificate=plan.method.certificate,
+            rounding=plan.method.rounding,
+            scale=scale,
+            early=plan.method.early if config.stops_early else None,
+        )
+        seconds = time.perf_counter() - started
+    constraint = problem.prior.prior.constraint
+    if constraint is not None:  # relaxation goes a little beyond it, and the projection is nearer to the solution
+        solution = replace(solution, x=constraint(solution.x))
+    peak = torch.cuda.max_memory_allocated(problem.device) if on_cuda else peak_bytes()
+    return Result(plan, solution, tuple(scale), seconds, peak)
+
+
+@contextlib.contextmanager
+def _determinism(wanted: bool) -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(wanted or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def check_target(target: Target, inputs: tuple[Path, ...], image: Image | None = None) -> None:
+    """See that everything a run writes may be written there, before any work is done.
+
+    Args:
+        target: Where it writes.
+        inputs: The files that it reads.
+        image: The measurement, once it is read: its frames may be written to a file each.
+
+    Raises:
+        OutputError: Something exists, is an input, cannot be written, or would be written twice.
+    """
+    if target.output.suffix.lower() not in SUFFIXES:
+        raise OutputError(
+            f"{target.output}: the suffix {target.output.suffix!r} names no format; expected {', '.join(SUFFIXES)}."
+        )
+    frames = () if image is None else io.output_paths(image, target.output)
+    paths = dict.fromkeys((target.output, record_path(target.output), *frames))
+    if target.figure is not None and target.figure.suffix.lower() not in FIGURE_SUFFIXES:
+        raise OutputError(f"{target.figure}: no format of a figure; expected {', '.join(FIGURE_SUFFIXES)}.")
+    held = [io.check_output(path, overwrite=target.overwrite, inputs=inputs) for path in paths]
+    if target.figure is None:
+        return
+    if io.check_output(target.figure, overwrite=target.overwrite, inputs=inputs) in held:
+        raise OutputError(
+            f"{target.figure}: the figure and the result have one name; expected two, because one would replace the "
+            "other."
+        )
+
+
+def check_format(plan: Plan, output: Path) -> None:
+    """See that the result of a plan can be written in the format of ``output``, before any work is done.
+
+    Raises:
+        OutputError: A DICOM file is to be made of something that neither is one nor in HU, or of an image of another
+            size.
+    """
+    image, shape = plan.problem.template, plan.problem.image_shape
+    if output.suffix.lower() not in (".dcm", ".dicom"):
+        return
+    if image.source.format != "dicom":
+        io.check_units(image, output)
+        return
+    if shape != (image.height, image.width):
+        raise OutputError(
+            f"{output}: the result has {shape[0]} x {shape[1]} pixels and its DICOM source {image.height} x "
+            f"{image.width}, so its positions would be wrong; expected TIFF or NPY."
+        )
+
+
+def write_run(result: Result, measurement: Path, target: Target, say: Say) -> Run:
+    """Write a result, its record and its figure.
+
+    Raises:
+        GuaranteeError: The run diverged; nothing is written.
+        OutputError: Something cannot be written.
+    """
+    if result.status in (Status.DIVERGED, Status.NOT_FINITE):
+        raise GuaranteeError(
+            f"{result.plan.method.name} on {result.plan.problem.family.spec} ended as {result.status.value} after "
+            f"{result.steps} steps; nothing was written. {result.status.sentence}"
+        )
+    held = files_of(result.plan, measurement)
+    check_target(target, held, result.plan.problem.template)
+    inputs = input_files(result.plan, measurement)
+    image = writable(result.image, target.output)
+    written = io.write(image, target.output, overwrite=target.overwrite, inputs=held, series_uid=target.series_uid)
+    if written.clipped:
+        say(f"{target.output}: {written.clipped} value(s) did not fit into the file's range and were clipped")
+    for note in written.notes:
+        say(f"{target.output}: {note}")
+    check = result.residual_check
+    for remark in () if check is None else check.remarks:
+        say(f"{target.output}: {remark}")
+    record = record_path(target.output)
+    document = _document(result, inputs, written.paths, record.parent)
+    write_record(record, document, target.overwrite)
+    if target.figure is not None:
+        _write_figure(result, target.figure, target.overwrite)
+    return Run(result, written.paths, record, document)
+
+
+def files_of(plan: Plan, measurement: Path) -> tuple[Path, ...]:
+    """The files that a run depends on."""
+    return (measurement, *(path for _, path in _model_files(plan)))
+
+
+def input_files(plan: Plan, measurement: Path) -> tuple[InputFile, ...]:
+    """The files that a run depends on, with their hashes."""
+    measured = input_file("measurement", measurement, private=plan.problem.image.source.format == "dicom")
+    return (measured, *(input_file(role, path) for role, path in _model_files(plan)))
+
+
+def _model_files(plan: Plan) -> list[tuple[str, Path]]:
+    problem = plan.problem
+    families = [("operator", problem.family.files), ("prior", problem.prior.files)]
+    families += [(role, (Path(name),)) for role, name in _fields(problem.config).items() if isinstance(name, str)]
+    if problem.surrogate_family is not None:
+        families.append(("surrogate", problem.surrogate_family.files))
+    return [(role, path) for role, paths in families for path in paths]
+
+
+def _fields(config: SolveConfig) -> dict[str, str | float | None]:
+    return {"flat field": config.flat, "dark field": config.dark}
+
+
+def writable(image: Image, output: Path) -> Image:
+    """A complex result as its modulus, unless the file can hold complex numbers."""
+    if image.pixels.dtype.kind != "c" or output.suffix.lower() == ".npy":
+        return image
+    return io.with_tensor(image, torch.from_numpy(abs(image.pixels)))
+
+
+def _document(
+    result: Result, inputs: tuple[InputFile, ...], paths: tuple[Path, ...], folder: Path
+) -> dict[str, object]:
+    plan, solution = result.plan, result.solution
+    return {
+        "status": result.status.value,
+        "sentence": result.status.sentence,
+        "steps": result.steps,
+        "distance": result.distance.to_json(),
+        "frames": [
+            {"status": status.value, "steps": steps, "distance": distance.to_json()}
+            for status, steps, distance in zip(solution.status, solution.steps, result.distances, strict=True)
+        ],
+        "seconds": round(result.seconds, 3),
+        "peak_bytes": result.peak_bytes,
+        "ended": now(),
+        "certificate": plan.method.certificate.to_json(),
+        "error_bounds": [bound.to_json() for bound in result.bounds],
+        "backward_errors": [error.to_json() for error in result.backward_errors],
+        "residual_check": None if result.residual_check is None else result.residual_check.to_json(),
+        "config": to_json(plan.problem.config, folder),
+        "plan": plan.to_json(),
+        "versions": versions(),
+        "inputs": [entry.to_json(folder) for entry in inputs],
+        "outputs": [{"path": path.name, "sha256": input_file("output", path).sha256} for path in paths],
+        "result_sha256": pixel_hash(solution.x),
+        "history": [
+            {
+                "step": look.step,
+                "residuals": list(look.residuals),
+                "distances": list(map(finite_or_none, look.distances)),
+            }
+            for look in solution.history
+        ],
+    }
+
+
+def _nearer(measured: Distance, bound: ErrorBound, scale: float) -> Distance:
+    """The smaller of an estimate and a bound."""
+    if not bound.value < measured.value:
+        return measured
+    return Distance(bound.value, bound.value / scale, bound.evidence, bound.how)
+
+
+def pixel_hash(x: Tensor) -> str:
+    """The SHA-256 of the values of a tensor, before any rounding to a file's integers."""
+    return hashlib.sha256(x.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+
+
+@torch.no_grad()
+def _write_figure(result: Result, figure: Path, overwrite: bool) -> None:
+    from recon.report import solve_figure, volume_figure  # noqa: PLC0415  matplotlib costs half a second
+
+    plan, x = result.plan, result.solution.x
+    problem = plan.problem
+    measurement = problem.measurement
+    if problem.weighted:
+        frames = io.to_tensor(problem.image, x.dtype.to_real()).to(x)
+        measurement = frames if problem.family.geometry is None else as_items(frames, problem.family.geometry)
+    looks = () if plan.method.closed_form else result.solution.history
+    history = [(look.step, max(look.residuals)) for look in looks]
+    distances = [(look.step, max(look.distances)) for look in looks if estimates_distance(look.step)]
+    draw = solve_figure if x.ndim == 4 else functools.partial(volume_figure, spacing=problem.family.spacing)
+    draw(
+        figure,
+        measurement,
+        x,
+        problem.family.on(problem.image_shape).A(x) - measurement,
+        history,
+        title=f"{problem.family.spec.name}, {problem.prior.spec}, {plan.method.name}: {result.outcome}",
+        value_range=problem.template.value_range,
+        measured_range=problem.image.value_range,
+        distances=distances,
+        certificate_sentence=plan.method.certificate.sentence,
+        window=io.display_window(problem.template),
+        overwrite=overwrite,
+    )

@@ -1,0 +1,1 @@
+"""Text and TOML to operators, priors and configurations."""

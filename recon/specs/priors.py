@@ -1,0 +1,369 @@
+"""From a specification to a prior."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from recon import priors
+from recon.certificates import Remark
+from recon.errors import UsageError
+from recon.evidence import Assumed
+from recon.methods.regularisation_weights import (
+    IN_VOLUMES,
+    Matched,
+    projected_weight,
+    scale_of,
+    tv_weight,
+    wavelet_weight,
+)
+from recon.priors import Prior, Resolvent, ResolventProperties
+from recon.priors.total_variation import FLAT
+from recon.specs import options
+from recon.specs.grammar import Spec, unknown_name
+from recon.specs.user_code import guarded_map, load_callable
+from recon.specs.user_statements import stated_prior, stated_properties
+from recon.types import Map
+
+if TYPE_CHECKING:
+    from recon.specs.networks import Model
+
+
+@dataclass(frozen=True)
+class ChosenPrior:
+    """A prior with the specification that gives it again, weights filled in.
+
+    Attributes:
+        spec: The specification, with every value that was matched to the noise.
+        prior: The prior.
+        files: The files that were read for it.
+        note: What a user should know of the choice, or nothing.
+        model: The network, which is searched for violations by its derivative; ``None`` of what is none: there is only
+            :func:`recon.methods.assumption_check.attack`.
+        exact: The same prior without rounding, where its layers are evaluated in half precision; else ``None``.
+        remarks: What belongs into a certificate without being a condition of it.
+        levels: Noise levels at which a search should look where none is stated.
+        stepsize: The step size that a single resolvent is matched to where any converges; else ``None``.
+        least_side: Height and width of the smallest image of which its card speaks; ``None`` where none does.
+        share: Of what a single resolvent takes away, below its range of noise; see :func:`recon.priors.relaxed`.
+    """
+
+    spec: Spec
+    prior: Prior
+    files: tuple[Path, ...] = ()
+    note: str = ""
+    model: "Model | None" = None
+    exact: Prior | None = None
+    remarks: tuple[Remark, ...] = ()
+    levels: tuple[float, ...] = ()
+    stepsize: float | None = None
+    least_side: int | None = None
+    share: float = 1.0
+
+    @property
+    def weight(self) -> float | None:
+        """The weight of its penalty, where it has one."""
+        return float(self.spec.options["weight"]) if "weight" in self.spec.options else None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a prior is matched to.
+
+    Attributes:
+        noise: The standard deviation of the noise on the scale of the problem; ``None`` where it is not known.
+        channels: Of the images; ``None`` where any will do.
+        blurs: Whether the operator mixes pixels rather than sampling them.
+        image_shape: (height, width), or (slices, height, width); ``None`` where it is not known.
+        column_norm: Of the projections of a single pixel, where the measurement is projections.
+        spacing: The distance of two neighbours along each axis, in the pixels of a slice.
+        step_noise: The standard deviation of the noise that a step along the gradient of the data leaves in a pixel;
+            ``None`` where the pixels themselves are measured, or the noise is not known.
+        unit_noise: The same for a step size of 1, where any converges and none was asked for; else ``None``.
+        contrast: Of the image; ``None`` where it is not known, and taken for that of a photograph.
+    """
+
+    noise: float | None = None
+    channels: int | None = 1
+    blurs: bool = True
+    image_shape: tuple[int, ...] | None = None
+    column_norm: float | None = None
+    spacing: tuple[float, ...] = FLAT
+    step_noise: float | None = None
+    unit_noise: float | None = None
+    contrast: float | None = None
+
+    @property
+    def scale(self) -> float:
+        """S of :mod:`recon.methods.regularisation_weights`."""
+        return (
+            1.0 if self.contrast is None else scale_of(self.contrast, (self.noise or 0.0) / (self.column_norm or 1.0))
+        )
+
+
+def read_prior(spec: Spec, setting: Setting = Setting()) -> ChosenPrior:
+    """The prior that a specification describes.
+
+    Args:
+        spec: The specification.
+        setting: What a weight that is left out is matched to.
+
+    Raises:
+        UsageError: An unknown name or key, a value outside its range, or neither a weight nor a noise level.
+    """
+    spec, kind = _kind(spec)
+    if kind is None:
+        raise unknown_name(spec.name, (name for name in _KINDS if name != "folder"), "prior")
+    chosen = kind.read(spec, setting)
+    if len(setting.spacing) > len(FLAT) and kind.of_slices:
+        exact = None if chosen.exact is None else _slice_by_slice(chosen.exact)
+        return replace(chosen, prior=_slice_by_slice(chosen.prior), exact=exact)
+    return chosen
+
+
+def _slice_by_slice(prior: Prior) -> Prior:
+    """A prior of images as one of volumes, (batch, channels, slices, height, width): the same for each slice."""
+
+    def resolvent(stepsize: float) -> Resolvent:
+        of_image = prior.resolvent(stepsize)
+
+        def apply(x: torch.Tensor) -> torch.Tensor:
+            if x.ndim == 4:
+                return of_image(x)
+            slices = x.transpose(1, 2)
+            return of_image(slices.flatten(0, 1)).reshape(slices.shape).transpose(1, 2)
+
+        return replace(of_image, apply=apply)
+
+    return replace(prior, resolvent=resolvent, split=None, value=None)
+
+
+def prior_from_spec(spec: Spec, setting: Setting = Setting()) -> Prior:
+    """The prior that a specification describes; see :func:`read_prior`."""
+    return read_prior(spec, setting).prior
+
+
+def is_single(spec: Spec) -> bool:
+    """Whether the specification may be of a single resolvent, which is matched to the noise and the step."""
+    _, kind = _kind(spec)
+    return kind is not None and kind.matched == "sigma"
+
+
+def require_complex(spec: Spec | None, operator: Spec) -> None:
+    """Refuse a prior of real images for an operator of complex ones.
+
+    Raises:
+        UsageError: The prior takes real images only.
+    """
+    _, kind = (spec, None) if spec is None else _kind(spec)
+    if kind is not None and kind.of_reals:
+        raise UsageError(
+            f"prior is {spec} and the operator {operator}; expected a prior of complex images, such as tv or wavelet, "
+            "because networks and denoisers take real ones."
+        )
+
+
+def needs_noise(spec: Spec) -> bool:
+    """Whether something that the specification leaves out is matched to the noise."""
+    _, kind = _kind(spec)
+    return kind is not None and bool(kind.matched) and kind.matched not in spec.options
+
+
+def has_weight(spec: Spec) -> bool:
+    """Whether the prior has a weight in units of the grey values that may be matched to the noise."""
+    _, kind = _kind(spec)
+    return kind is not None and kind.matched == "weight"
+
+
+def _none(spec: Spec, setting: Setting) -> ChosenPrior:
+    options.expect_keys(spec, ())
+    return ChosenPrior(spec, priors.no_prior())
+
+
+def _box(spec: Spec, setting: Setting) -> ChosenPrior:
+    options.expect_keys(spec, ("low", "high"))
+    low = options.number(spec, "low", 0.0, low=-1e6, high=1e6)
+    high = options.number(spec, "high", 1.0, low=-1e6, high=1e6)
+    if not low < high:
+        raise UsageError(f"{spec}: low is {low:g} and high is {high:g}; expected low below high.")
+    return ChosenPrior(spec, priors.box_prior(low, high))
+
+
+def _tikhonov(spec: Spec, setting: Setting) -> ChosenPrior:
+    options.expect_keys(spec, ("weight",))
+    weight = options.number(spec, "weight", low=0, high=1e6)
+    return ChosenPrior(spec, priors.tikhonov_prior(weight))
+
+
+def _l1(spec: Spec, setting: Setting) -> ChosenPrior:
+    options.expect_keys(spec, ("weight",))
+    weight = options.number(spec, "weight", low=0, high=1e6)
+    return ChosenPrior(spec, priors.l1_prior(weight))
+
+
+def _tv(spec: Spec, setting: Setting) -> ChosenPrior:
+    options.expect_keys(spec, ("weight", "isotropic", "joint", "low", "high"))
+    spec, weight = _weight(spec, setting, tv_weight)
+    isotropic = options.truth(spec, "isotropic", True)
+    joint = options.truth(spec, "joint", False)
+    bounds = options.bounds(spec)
+    prior = priors.total_variation_prior(
+        weight, isotropic, joint=joint, image_shape=setting.image_shape, bounds=bounds, spacing=setting.spacing
+    )
+    return ChosenPrior(spec, prior)
+
+
+def _wavelet(spec: Spec, setting: Setting) -> ChosenPrior:
+    options.expect_keys(spec, ("weight", "wavelet", "levels", "shifts"))
+    spec, weight = _weight(spec, setting, wavelet_weight)
+    wavelet = spec.options.get("wavelet", priors.wavelets.WAVELET)
+    levels = options.integer(spec, "levels", priors.wavelets.LEVELS, low=1, high=12)
+    shifts = options.integer(spec, "shifts", 1, low=1, high=64)
+    return ChosenPrior(spec, priors.wavelet_prior(weight, wavelet, levels, shifts))
+
+
+def _weight(spec: Spec, setting: Setting, matched: Matched) -> tuple[Spec, float]:
+    if "weight" in spec.options:
+        return spec, options.number(spec, "weight", low=0, high=1e6)
+    if setting.noise is None:
+        raise UsageError(
+            f"{spec}: neither a weight nor a noise level is given; expected {spec.name}:weight=W or --noise SIGMA."
+        )
+    found = matched(setting.noise, setting.blurs, setting.scale)
+    if setting.column_norm is not None:
+        found = projected_weight(setting.noise, setting.column_norm, matched, setting.scale)
+    if len(setting.spacing) > len(FLAT) and matched is tv_weight:
+        found *= IN_VOLUMES
+    weight = float(f"{found:.3g}")  # so that the record's text gives the very same weight
+    return replace(spec, options={**spec.options, "weight": repr(weight)}), weight
+
+
+def _deepinv(spec: Spec, setting: Setting) -> ChosenPrior:
+    options.expect_keys(spec, ("sigma",), value="CLASS")
+    matched = setting.noise if setting.step_noise is None else float(f"{2 * setting.step_noise:.3g}")
+    sigma = matched if "sigma" not in spec.options else options.positive(spec, "sigma")
+    if sigma is None:
+        raise UsageError(
+            f"{spec}: a denoiser needs a noise level; expected {spec.name}:CLASS,sigma=S or --noise SIGMA."
+        )
+    model, untrained = _deepinv_model(spec, setting.channels or 1)
+    name = f"deepinv {type(model).__name__}"
+    properties = ResolventProperties(
+        lipschitz_Q=Assumed(1.0, f"{name} is taken to be firmly nonexpansive"),
+        error=Assumed(0.0, f"{name} is taken to be exact"),
+    )
+
+    def denoise(x: torch.Tensor) -> torch.Tensor:
+        model.to(x.device)
+        with torch.no_grad():
+            denoised: torch.Tensor = model(x, sigma)
+        return denoised
+
+    resolvent = Resolvent(denoise, properties, name)
+    note = f"{name} has no trained weights here, as nothing is ever downloaded: its output means little"
+    chosen = replace(spec, options={**spec.options, "sigma": repr(sigma)})
+    return ChosenPrior(chosen, Prior(name, lambda gamma: resolvent), note=note if untrained else "")
+
+
+def _deepinv_model(spec: Spec, channels: int) -> tuple[torch.nn.Module, bool]:
+    """An instance of the class, on the CPU, without weights from anywhere; and whether it wants some."""
+    import deepinv  # noqa: PLC0415  costs seconds
+
+    base = deepinv.models.Denoiser
+    classes: dict[str, Any] = {
+        name: found
+        for name, found in vars(deepinv.models).items()
+        if inspect.isclass(found) and issubclass(found, base) and found is not base
+    }
+    if spec.value not in classes:
+        raise unknown_name(spec.value or "", classes, "denoiser in deepinv.models")
+    parameters = inspect.signature(classes[spec.value]).parameters
+    wanted = {"pretrained": None, "in_channels": channels, "out_channels": channels}
+    arguments: dict[str, Any] = {key: value for key, value in wanted.items() if key in parameters}
+    try:
+        model: torch.nn.Module = classes[spec.value](**arguments).eval()
+    except Exception as error:  # whatever a class of another library may raise
+        raise UsageError(f"{spec}: deepinv's {spec.value} cannot be made from its defaults ({error}).") from error
+    return model, "pretrained" in parameters
+
+
+def _python(spec: Spec, setting: Setting) -> ChosenPrior:
+    path, make = load_callable(spec)
+    try:
+        made = make()
+    except Exception as error:  # the user's own code may raise anything
+        raise UsageError(
+            f"{spec}: calling it without arguments raised {error!r}; expected a callable that takes nothing and "
+            "returns a Prior, a Resolvent or a map from images to images."
+        ) from error
+    if isinstance(made, Prior):
+        notes: list[str] = []
+        prior = stated_prior(spec, made, lambda each: _guarded_resolvent(spec, each), notes.append)
+        return ChosenPrior(spec, prior, (path,), note="; ".join(notes))
+    if not callable(made):
+        raise UsageError(
+            f"{spec}: it returned a {type(made).__name__}; expected a Prior, a Resolvent or a map from image to image."
+        )
+    resolvent = _guarded_resolvent(spec, made)
+    return ChosenPrior(spec, Prior(resolvent.name, lambda gamma: resolvent), (path,))
+
+
+def _guarded_resolvent(spec: Spec, resolvent: Map) -> Resolvent:
+    """The user's map as a resolvent that names itself where it fails; what it says of itself is assumed."""
+    known = stated_properties(spec, priors.properties_of(resolvent))
+    if isinstance(resolvent, Resolvent):
+        return replace(resolvent, apply=guarded_map(spec, resolvent.apply), properties=known)
+    return Resolvent(guarded_map(spec, resolvent), known, priors.name_of(resolvent))
+
+
+def _model(spec: Spec, setting: Setting) -> ChosenPrior:
+    from recon.specs.networks import read_model  # noqa: PLC0415  networks cost time to import
+
+    model = read_model(spec, setting)
+    return ChosenPrior(
+        model.spec, model.prior, model.files, model.note, model, model.exact, model.remarks, model.levels,
+        model.stepsize, None if model.claim is None else model.claim.least_side, model.share,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a name stands for.
+
+    Attributes:
+        read: From a specification of the name to its prior.
+        matched: The key whose value is matched to the noise where it is left out, or nothing: the weight of a penalty,
+            or the level of what may be a single resolvent.
+        of_slices: Whether its maps take images (batch, channels, height, width): a volume goes through them slice by
+            slice.
+        of_reals: Whether they take real images only.
+    """
+
+    read: Callable[[Spec, Setting], ChosenPrior]
+    matched: str = ""
+    of_slices: bool = False
+    of_reals: bool = False
+
+
+_KINDS = {
+    "none": _Kind(_none),
+    "box": _Kind(_box),
+    "tikhonov": _Kind(_tikhonov),
+    "l1": _Kind(_l1),
+    "tv": _Kind(_tv, "weight"),
+    "wavelet": _Kind(_wavelet, "weight", of_slices=True),
+    "model": _Kind(_model, "sigma", of_slices=True, of_reals=True),
+    "folder": _Kind(_model, "sigma", of_slices=True, of_reals=True),
+    "deepinv": _Kind(_deepinv, "sigma", of_slices=True, of_reals=True),
+    "python": _Kind(_python, of_slices=True),
+}
+
+
+def _kind(spec: Spec) -> tuple[Spec, _Kind | None]:
+    """The specification, spelt out where its name alone is a folder; and its kind, ``None`` if there is none."""
+    if spec.name not in _KINDS and spec == Spec(spec.name, folder=spec.folder) and spec.path(spec.name).is_dir():
+        spec = Spec("folder", value=spec.name, folder=spec.folder)
+    return spec, _KINDS.get(spec.name)

@@ -1,0 +1,61 @@
+"""From a specification to a surrogate of a projector's adjoint."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from recon.errors import UsageError
+from recon.operators.tomography import SURROGATES, Tomography, WeightedTomography, options_of, surrogate
+from recon.specs import options
+from recon.specs.grammar import Spec, unknown_name
+from recon.specs.user_code import guarded_operator, load_callable
+from recon.types import LinearOperator
+
+LARGEST = 4096
+"""Of a whole number among the options."""
+
+
+def read_surrogate(spec: Spec, operator: Tomography | WeightedTomography) -> LinearOperator:
+    """The operator whose adjoint is the surrogate that a specification describes.
+
+    Args:
+        spec: A surrogate by name, with its options, or ``python:FILE.py:CALLABLE``, whose callable takes the projector
+            and returns an object with ``A_adjoint``, the back-projection, and ``A``, its transpose.
+        operator: What the surrogate is of; where its rays have weights, the surrogate gets them too.
+
+    Raises:
+        UsageError: There is no such surrogate, or it has no such option or value.
+    """
+    if isinstance(operator, WeightedTomography):
+        return operator.surrogate(read_surrogate(spec, operator.projector))
+    if spec.name == "python":
+        return _own(spec, operator)
+    if spec.name not in SURROGATES:
+        raise unknown_name(spec.name, (*SURROGATES, "python"), "surrogate")
+    known = options_of(spec.name)
+    options.expect_keys(spec, tuple(known))
+    return surrogate(spec.name, operator, **_typed(spec, known))
+
+
+def _typed(spec: Spec, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The options as what their defaults are: whole numbers, or words."""
+    return {
+        key: text if isinstance(known[key], str) else options.integer(spec, key, low=0, high=LARGEST)
+        for key, text in spec.options.items()
+    }
+
+
+def _own(spec: Spec, projector: Tomography) -> LinearOperator:
+    _, make = load_callable(spec)
+    try:
+        made = make(projector)
+    except Exception as error:  # the user's own code may raise anything
+        raise UsageError(
+            f"{spec}: calling it with the projector raised {error!r}; expected a callable that takes it and returns an "
+            "object with the methods A_adjoint and A."
+        ) from error
+    if not isinstance(made, LinearOperator):
+        raise UsageError(
+            f"{spec}: it returned a {type(made).__name__}; expected an object with the methods A_adjoint, the "
+            "back-projection, and A, its transpose."
+        )
+    return guarded_operator(spec, made, projector.geometry.image_shape)
