@@ -346,7 +346,7 @@ def writable(image: Image, output: Path) -> Image:
     """A complex result as its modulus, unless the file can hold complex numbers."""
     if image.pixels.dtype.kind != "c" or output.suffix.lower() == ".npy":
         return image
-    return io.with_tensor(image, torch.from_numpy(abs(image.pixels)))
+    return replace(image, pixels=abs(image.pixels))
 
 
 def _document(

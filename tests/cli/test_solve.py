@@ -18,6 +18,7 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 
+from recon import io
 from recon.certificates.lipschitz_search import Hardest
 from recon.evidence import Measured
 from recon.methods import network_search
@@ -509,3 +510,28 @@ def test_a_level_that_a_network_was_not_made_for_is_warned_of_and_recorded(
     for text in (planned.out, solved.out, solved.err, certified.out):
         assert (said in text) == outside
     assert [(remark["value"], remark["low"], remark["high"]) for remark in remarks] == [(0.4, 0.02, 0.2)] * outside
+
+
+@pytest.mark.parametrize("range_option", [(), ("--range", "0:255")], ids=["no range", "range"])
+def test_a_complex_result_has_the_same_modulus_in_every_format(run, photo, range_option) -> None:
+    """The grey values of a modulus that was scaled twice were 255 times too large in PNG and TIFF."""
+    mask = np.zeros((40, 32), dtype=bool)
+    mask[::2] = mask[14:26] = True
+    np.save("lines.npy", mask)
+    assert run("simulate", photo, "-o", "k.npy", "--operator", "mri:mask=lines.npy", "--noise", 0.01).code == 0
+    (photo.parent / "k.npy.simulate.json").unlink()
+    options = ("--operator", "mri:mask=lines.npy", "--noise", 0.01, "--prior", "tv", *range_option)
+    found = {}
+    for suffix in ("npy", "tif", "png"):
+        outcome = run("solve", "k.npy", "-o", f"out.{suffix}", *options)
+        assert outcome.code == 0, outcome.err
+        if suffix == "png":
+            black, white = re.search(r"Black is (\S+) and white is ([^ \n]+)\.", outcome.err).groups()
+            grey = np.asarray(Image.open("out.png"), dtype=float) / 65535
+            found[suffix] = float(black) + grey * (float(white) - float(black))
+        else:
+            found[suffix] = abs(io.read(photo.parent / f"out.{suffix}").pixels[0, 0])
+    np.testing.assert_allclose(found["tif"], found["npy"], rtol=1e-6)
+    clipped = np.clip(found["npy"], float(black), float(white))
+    np.testing.assert_allclose(found["png"], clipped, atol=1e-4 * (float(white) - float(black)))
+    assert abs(found["npy"].mean() - 100) < 30
