@@ -129,7 +129,7 @@ def _score(  # noqa: PLR0913, PLR0917  internal: the parts of one loop
         raise InputError(f"{file.name}: the image is {image.height} x {image.width} pixels; expected at least 7 x 7.")
     operator = family.on((image.height, image.width))
     clean, y, stated = simulated(config, family, operator, image, number)
-    sizes, levels = (*y.shape[-2:], *clean.shape[-2:]), (clean.shape[1], stated.noise)
+    sizes, levels = (*y.shape[1:], *clean.shape[1:]), (clean.shape[1], stated.noise)
     alike = earlier.get(sizes)
     as_noisy = None if stated.noise is None else earlier.get(levels)  # an estimate is another one for each image
     measured = as_image(y, image.value_range if family.geometry is None else UNIT)

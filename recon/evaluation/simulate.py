@@ -76,7 +76,7 @@ def simulate_image(simulation: Simulation, clean: Image, precision: torch.dtype 
     y = measure(operator, x, sigma, simulation.seed, family.is_masked)
     if 0 in y.shape:
         raise ConsistencyError(f"{family.spec}: nothing is measured of an image of {clean.height} x {clean.width}.")
-    black = black_seen(clean.value_range, operator, torch.zeros_like(x[:1, :1]))
+    black = black_seen(clean.value_range, operator, torch.zeros_like(x[:1]))
     return io.with_tensor(clean, y if black is None else y - black)
 
 

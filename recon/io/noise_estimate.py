@@ -64,7 +64,8 @@ def estimate_noise(planes: Iterable[Plane], padding: Iterable[Mask | None] = (),
     coefficients, of those whose pixels are above air. It is that of white noise: of correlated noise they see a part.
 
     Args:
-        planes: Images (height, width) of one scale.
+        planes: Images (height, width) of one scale; of complex ones the noise is that of the real and of the imaginary
+            part, each taken for an image.
         padding: Of each image where there is none, or ``None``; by default there is image everywhere.
         correlated: Whether noise may be correlated from pixel to pixel, as in a reconstructed slice: then not less than
             the standard deviation in the flattest tiles of 8 x 8 pixels, less a plane through each.
@@ -93,7 +94,11 @@ def signal(plane: Plane, mask: Mask | None = None) -> Mask:
 def _paired(planes: Iterable[Plane], padding: Iterable[Mask | None]) -> list[tuple[Plane, Mask | None]]:
     every = list(planes)
     masks = list(padding) or [None] * len(every)
-    return list(zip(every, masks, strict=True))
+    return [(part, mask) for plane, mask in zip(every, masks, strict=True) for part in _parts(plane)]
+
+
+def _parts(plane: NDArray[Any]) -> list[Plane]:
+    return [plane.real, plane.imag] if np.iscomplexobj(plane) else [plane]
 
 
 def _details(plane: Plane, mask: Mask | None) -> _Details:

@@ -119,9 +119,10 @@ class Problem:
 
     @property
     def example(self) -> Tensor:
-        """A zero image of one frame and one channel, of the result's size."""
+        """A zero image of one frame, of the result's size; of one channel where the operator maps each alike."""
         kind = self.measurement.dtype.to_complex() if self.family.is_complex else self.measurement.dtype
-        return torch.zeros(1, 1, *self.image_shape, dtype=kind, device=self.device)
+        channels = _channels_seen(self.family, self.image)
+        return torch.zeros(1, channels, *self.image_shape, dtype=kind, device=self.device)
 
 
 def build_problem(config: SolveConfig, image: Image, say: Say, precision: torch.dtype = torch.float32) -> Problem:
@@ -153,7 +154,7 @@ def build_problem(config: SolveConfig, image: Image, say: Say, precision: torch.
     device = choose_device(config.device, say)
     measurement = _measurement(image, family, operator, shape, precision).to(device)
     seen, size = _looked_at(inner, default, family, operator, measurement)
-    left, unit = _step_noise(inner, operator, shape, noise)
+    left, unit = _step_noise(inner, operator, torch.zeros(1, _channels_seen(family, image), *shape), noise)
     setting = Setting(noise, image.channels, family.blurs, shape, step_noise=left, unit_noise=unit, contrast=seen)
     prior = _prior(inner, default, setting, say, scale)
     if (tip := _tip(inner, operator, setting, prior)) is not None:
@@ -164,6 +165,11 @@ def build_problem(config: SolveConfig, image: Image, say: Say, precision: torch.
     )  # fmt: skip
     _check_sizes(problem)
     return problem
+
+
+def _channels_seen(family: OperatorFamily, image: Image) -> int:
+    """How many channels an operator is examined with: the user's own may mix them, the package's map each alike."""
+    return image.channels if family.spec.name == "python" else 1
 
 
 def _on_scale(config: SolveConfig, scale: Scale) -> SolveConfig:
@@ -180,7 +186,7 @@ def _measurement(
     if family.is_complex:
         measurement = measurement.to(precision.to_complex())
     try:
-        black = black_seen(image.value_range, operator, torch.zeros(1, 1, *shape, dtype=measurement.dtype))
+        black = black_seen(image.value_range, operator, torch.zeros(1, _channels_seen(family, image), *shape, dtype=measurement.dtype))
         return measurement if black is None else measurement + black
     except _MISFITS:
         return measurement  # it is said where the sizes are checked
@@ -251,7 +257,7 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
     noise = _noise(inner, image, family, default, say)
     chosen = _prior_spec(inner, default)
     column = ct_input.column_norm(operator, shape) if needs_noise(chosen) else None
-    left, unit = (None, None) if len(shape) == 3 else _step_noise(inner, operator, shape, noise)
+    left, unit = (None, None) if len(shape) == 3 else _step_noise(inner, operator, torch.zeros(1, 1, *shape), noise)
     seen, size = (contrast(start), spread(start)) if has_weight(chosen) else (None, 0.0)
     setting = Setting(noise, image.channels, True, shape, column, family.spacing, left, unit, seen)
     prior = _prior(inner, default, setting, say, scale)
@@ -312,7 +318,7 @@ def _prior_spec(config: SolveConfig, default: Spec) -> Spec:
 
 
 def _step_noise(
-    config: SolveConfig, operator: LinearOperator, shape: Shape, noise: float | None
+    config: SolveConfig, operator: LinearOperator, example: Tensor, noise: float | None
 ) -> tuple[float | None, float | None]:
     """What ``s A^T`` makes of the noise, where it may be needed, and ``A^T`` where s is free.
 
@@ -322,7 +328,6 @@ def _step_noise(
         return None, None  # whose step size does not enter the solution
     if not noise or config.prior is None or not is_single(config.prior) or isinstance(operator, Identity):
         return None, None
-    example = torch.zeros(1, 1, *shape)
     norm = operators.properties_of(operator, example).norm
     size = norm.value + norm.error
     if size == 0:

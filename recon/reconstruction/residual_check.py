@@ -140,7 +140,7 @@ def check_residual(problem: Problem, x: Tensor, converged: bool = True) -> Resid
     measurement, image = _planes(problem.measurement, some), _planes(_image(problem), some)
     residual = _planes(problem.operator.A(x), some) - measurement
     measured, border = (residual != 0) | (measurement != 0), _border(problem, measurement.shape)
-    inside = measured & ~border & _object(image)
+    inside = measured & ~border & _object(problem, image)
     square = np.square(np.abs(residual)) / (2 if np.iscomplexobj(residual) else 1)  # sigma is of each part
     return ResidualCheck(
         noise,
@@ -176,16 +176,17 @@ def _source(problem: Problem) -> str:
 
 def _image(problem: Problem) -> Tensor:
     """The measurement as it was read, without weights."""
-    values = to_tensor(problem.image, torch.float64).to(
-        torch.complex128 if problem.family.is_complex else torch.float64
-    )
+    values = to_tensor(problem.image, torch.float64)
+    values = values.to(torch.complex128) if problem.family.is_complex else values
     geometry = problem.family.geometry
     return values if geometry is None else ct_input.as_items(values, geometry)
 
 
-def _object(image: Planes) -> Mask:
+def _object(problem: Problem, image: Planes) -> Mask:
     """Where the measurement is above air; all of a spectrum."""
-    return np.ones(image.shape, np.bool_) if np.iscomplexobj(image) else np.stack([signal(plane) for plane in image])
+    if problem.family.is_complex:
+        return np.ones(image.shape, np.bool_)
+    return np.stack([signal(np.abs(plane) if np.iscomplexobj(plane) else plane) for plane in image])
 
 
 def _noise_seen(problem: Problem, image: Planes, some: slice) -> float:
@@ -201,7 +202,7 @@ def _noise_seen(problem: Problem, image: Planes, some: slice) -> float:
     if not isinstance(problem.operator, WeightedTomography):
         return seen
     root = _planes(problem.operator.root.expand(problem.measurement.shape), some)
-    lit = _object(image) & (root > 0)
+    lit = _object(problem, image) & (root > 0)
     return seen * float(np.median(root[lit])) if lit.any() else math.nan
 
 
@@ -239,5 +240,5 @@ def _is_unchanged(problem: Problem, x: Tensor, noise: float) -> bool:
     """Whether the result of denoising is its input, to within a fiftieth of the noise, or rounding."""
     if not isinstance(problem.operator, Identity) or problem.prior.spec.name == "none":
         return False
-    apart = float((x - problem.measurement).double().square().mean().sqrt())
+    apart = float((x - problem.measurement).abs().double().square().mean().sqrt())
     return apart <= max(UNCHANGED * noise if math.isfinite(noise) else 0.0, 1e-7)
