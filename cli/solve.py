@@ -127,7 +127,7 @@ def _from_sidecar(measurement: Path, values: dict[str, Any]) -> dict[str, Any]:
     if not sidecar_path(measurement).is_file():
         return {}
     taken = {key: value for key, value in sidecar_values(measurement).items() if values[key] is None}
-    shown = ", ".join(f"{key} {value}" for key, value in taken.items())
+    shown = ", ".join(f"{key} {value}" for key, value in taken.items() if value is not None)
     terminal.say(f"taken from {sidecar_path(measurement).name}: {shown}")
     return taken
 

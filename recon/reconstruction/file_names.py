@@ -115,9 +115,8 @@ def name_outputs(inputs: Sequence[Path], output: str, given: Sequence[str] = ())
     names = [_name(path, number) for number, path in enumerate(inputs, start=1)]
     for name in names:
         if names.count(name) > 1:
-            raise OutputError(
-                f"{output}: several inputs would be written to {name}; expected inputs of distinct names."
-            )
+            same = ", ".join(path.name for path, each in zip(inputs, names, strict=True) if each == name)
+            raise OutputError(f"{output}: {same} would all be written to {name}; expected inputs of distinct names.")
     return [folder / name for name in names]
 
 

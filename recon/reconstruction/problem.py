@@ -186,7 +186,9 @@ def _measurement(
     if family.is_complex:
         measurement = measurement.to(precision.to_complex())
     try:
-        black = black_seen(image.value_range, operator, torch.zeros(1, _channels_seen(family, image), *shape, dtype=measurement.dtype))
+        black = black_seen(
+            image.value_range, operator, torch.zeros(1, _channels_seen(family, image), *shape, dtype=measurement.dtype)
+        )
         return measurement if black is None else measurement + black
     except _MISFITS:
         return measurement  # it is said where the sizes are checked
@@ -441,9 +443,10 @@ def is_reconstructed(image: Image, family: OperatorFamily) -> bool:
 def _doubt(noise: float, image: Image, family: OperatorFamily) -> str | None:
     """What is odd about a noise level that was stated, if anything is."""
     if noise >= _IMPLAUSIBLE:
+        other = f"--noise {noise:g}{image.units}" if image.units else f"--noise {noise / 255:.3g} (of 255, {noise:g})"
         return (
-            f"--noise says {noise:g} of the range of grey values, which leaves little of an image; on a scale of 255 "
-            f"that is {255 * noise:g}"
+            f"--noise says {noise:g} of the range of grey values, which leaves little of an image; perhaps {other} is "
+            "meant"
         )
     if not (family.blurs and family.spec.name in ESTIMABLE):
         return None  # where no blur takes them out, fine details of an image are taken for noise

@@ -36,6 +36,10 @@ images of 128 x 128 pixels, with noise of 0.005 and 0.05 and total variation.
 TANGIBLE = 0.5
 """Of the noise, the least root mean square of a smooth part that is worth a remark."""
 
+OF_PROJECTIONS = "a wrong axis of rotation or geometry, beam hardening, or scatter"
+OF_IMAGES = "a wrong kernel or mask"
+"""Usual causes of a residual with structure."""
+
 UNCHANGED = 0.02
 """Of the noise: a result that is nearer to its input removed none of it."""
 
@@ -60,6 +64,7 @@ class ResidualCheck:
             measurement does not tell.
         converged: Whether the run had converged; else its residual may be larger than that of its limit.
         level: The noise in the units of the measurement, as the remarks give it.
+        causes: Of a residual with structure.
     """
 
     noise: float
@@ -71,6 +76,7 @@ class ResidualCheck:
     seen: float = math.nan
     converged: bool = True
     level: str = ""
+    causes: str = OF_IMAGES
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -120,7 +126,7 @@ class ResidualCheck:
         return (
             f"the residual over the object has structure: {100 * self.smooth:.0f} % of its mean square is in means "
             f"over {_BLOCK} x {_BLOCK} pixels, of noise it is {100 / _BLOCK**2:.0f} %; the operator does not explain "
-            "the measurement, as with beam hardening, scatter, or a wrong kernel"
+            f"the measurement, as with {self.causes}"
         )
 
     def _same(self) -> str:
@@ -152,6 +158,7 @@ def check_residual(problem: Problem, x: Tensor, converged: bool = True) -> Resid
         _noise_seen(problem, image, some),
         converged,
         _in_units(problem.noise, problem.image),
+        OF_PROJECTIONS if problem.family.geometry is not None else OF_IMAGES,
     )
 
 

@@ -233,9 +233,14 @@ def _draw_history(
     if estimates and points:
         axes.set_title("convergence, relative to the image", loc="left", pad=4)
         axes.semilogy(
-            *zip(*estimates, strict=True), color=GREY, linewidth=1.0, linestyle="--", marker=".", label="distance left"
+            *zip(*estimates, strict=True),
+            color=GREY,
+            linewidth=1.0,
+            linestyle="--",
+            marker=".",
+            label="distance of the image to its limit",
         )
-        axes.plot([], [], color=ACCENT, linewidth=1.3, label="last step")
+        axes.plot([], [], color=ACCENT, linewidth=1.3, label="step of all variables")
         axes.legend(fontsize=7, frameon=False, loc="lower left", handlelength=1.6)
     if points:
         steps, values = zip(*points, strict=True)

@@ -67,15 +67,23 @@ class Distance:
         return {**finite, "evidence": self.evidence.value, "how": self.how}
 
     @property
+    def is_known(self) -> bool:
+        """Whether there is a number that says something: an estimate of more than the image itself does not."""
+        limit = math.inf if self.evidence is Evidence.PROVED else 1.0
+        return math.isfinite(self.relative) and self.relative < limit
+
+    @property
     def brief(self) -> str:
         """The number, or that there is none."""
-        if not math.isfinite(self.relative):
+        if not self.is_known:
             return "not known"
         return f"{'at most' if self.evidence is Evidence.PROVED else 'about'} {self.relative:.1e}"
 
     def __str__(self) -> str:
         if not math.isfinite(self.relative):
             return f"{self.brief}: {self.how}"
+        if not self.is_known:
+            return f"{self.brief}: the estimate, {self.relative:.1e} of the image, is larger than the image itself"
         return f"{self.brief} of the image ({self.evidence}: {self.how})"
 
 

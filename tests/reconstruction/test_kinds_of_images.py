@@ -45,7 +45,9 @@ def colours() -> np.ndarray:
 
 
 def examined(config: SolveConfig) -> Pair:
-    return make_plan(config, from_array(colours().transpose(2, 0, 1)[None], value_range=ValueRange(0.0, 1.0)), lambda line: None).pair
+    return make_plan(
+        config, from_array(colours().transpose(2, 0, 1)[None], value_range=ValueRange(0.0, 1.0)), lambda line: None
+    ).pair
 
 
 def test_an_operator_of_the_user_is_examined_with_all_channels(rgb: SolveConfig) -> None:

@@ -333,7 +333,7 @@ def test_a_prior_without_a_known_proximity_is_not_accelerated() -> None:
 
 @pytest.mark.parametrize(
     ("noise", "words"),
-    [(0.01, None), (0.0005, "looks like 0.0"), (5.0, "on a scale of 255 that is 1275")],
+    [(0.01, None), (0.0005, "looks like 0.0"), (5.0, "perhaps --noise 0.0196 (of 255, 5)")],
 )
 def test_a_noise_level_that_cannot_be_is_remarked_on(noise, words):
     said = []

@@ -14,7 +14,17 @@ from recon.certificates import certify_forward_backward
 from recon.evidence import Evidence
 from recon.operators import Blur, Identity, LeastSquares, from_matrix, properties_of
 from recon.priors import identity, soft_threshold
-from recon.solvers import Status, condat_vu, davis_yin, douglas_rachford, fista, forward_backward, solve, tseng
+from recon.solvers import (
+    Distance,
+    Status,
+    condat_vu,
+    davis_yin,
+    douglas_rachford,
+    fista,
+    forward_backward,
+    solve,
+    tseng,
+)
 from recon.solvers.convergence import distance_left, estimates_distance
 
 TOLERANCE = 1e-3
@@ -189,3 +199,16 @@ def test_single_precision_stalls_where_double_precision_goes_on():
         data = LeastSquares(blur, y.to(dtype))
         algorithm = forward_backward(data, priors.tikhonov(0.5), 1.0)
         assert solve(algorithm, torch.zeros_like(y).to(dtype), tolerance=1e-9).status == (status,)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "relative", "words"),
+    [
+        (Evidence.MEASURED, 0.02, "about 2.0e-02 of the image"),
+        (Evidence.MEASURED, 1.5, "not known: the estimate, 1.5e+00 of the image, is larger than the image itself"),
+        (Evidence.MEASURED, math.inf, "not known: why"),
+        (Evidence.PROVED, 1.5, "at most 1.5e+00 of the image"),
+    ],
+)
+def test_an_estimate_larger_than_the_image_is_no_estimate(evidence: Evidence, relative: float, words: str) -> None:
+    assert words in str(Distance(relative, relative, evidence, "why"))
