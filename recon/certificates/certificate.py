@@ -6,6 +6,9 @@ from typing import Any, final
 
 from recon.evidence import Constant, Evidence, Fact, finite_or_none, from_above, from_below, weakest
 
+SOLUTION = "a solution exists"
+"""The condition of every theorem about a limit."""
+
 
 @final
 @dataclass(frozen=True)
@@ -135,6 +138,14 @@ class Certificate:
     def evidence(self) -> Evidence:
         """The weakest evidence among the conditions."""
         return weakest(*(condition.evidence for condition in self.conditions))
+
+    @property
+    def has_solution(self) -> bool:
+        """Whether it is proved that a solution exists, whatever is known of the other conditions."""
+        return any(
+            condition.name == SOLUTION and condition.holds and condition.evidence is Evidence.PROVED
+            for condition in self.conditions
+        )
 
     @property
     def missing(self) -> tuple[str, ...]:

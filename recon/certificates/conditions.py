@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from recon.certificates.certificate import Condition, at_most, stated
+from recon.certificates.certificate import SOLUTION, Condition, at_most, stated
 from recon.evidence import Constant, Evidence, Fact, derive, from_above, from_below, weakest
 from recon.operators import OperatorProperties
 from recon.operators.rounding import rounded_down
@@ -92,7 +92,7 @@ def solvable(prior: ResolventProperties, operator: OperatorProperties | None = N
         fact = _by_the_operator(prior, operator)
     singular, blind = "for this prior, as A^T A may be singular", "as A may vanish on constant images"
     missing = singular if prior.attains_where_constants_are_seen is None else blind
-    return stated("a solution exists", fact, f"not known {missing}")
+    return stated(SOLUTION, fact, f"not known {missing}")
 
 
 def _by_the_operator(prior: ResolventProperties, operator: OperatorProperties) -> Fact | None:

@@ -1,6 +1,6 @@
 """What is guaranteed of the linear iterations of tomography: BA, shifted BA, and SIRT with its constraint."""
 
-from recon.certificates.certificate import Certificate, Condition, below, positive, stated
+from recon.certificates.certificate import SOLUTION, Certificate, Condition, below, positive, stated
 from recon.certificates.conditions import (
     evaluated_exactly,
     exact_adjoint,
@@ -37,7 +37,7 @@ def certify_shifted_ba(iteration: LinearIteration, stepsize: float) -> Certifica
         conditions=(
             positive("every nonzero eigenvalue has a positive real part, 2 Re(l) / |l|^2", iteration.limit),
             below("step size below 2 Re(l) / |l|^2", stepsize, iteration.limit),
-            stated("a solution exists", iteration.solvable, "zero is an eigenvalue, and K does not spare its part"),
+            stated(SOLUTION, iteration.solvable, "zero is an eigenvalue, and K does not spare its part"),
         ),
     )
 

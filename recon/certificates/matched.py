@@ -4,7 +4,7 @@ Notation: B is the data map, L its Lipschitz constant, M the monotone operator w
 step size, r the relaxation. Each docstring carries its theorem in full.
 """
 
-from recon.certificates.certificate import Certificate, Condition, at_most, below, stated
+from recon.certificates.certificate import SOLUTION, Certificate, Condition, at_most, below, stated
 from recon.certificates.conditions import (
     evaluated_exactly,
     exact_adjoint,
@@ -166,7 +166,7 @@ def certify_condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
             firmly_nonexpansive(dual_prior, "the dual prior"),
             evaluated_exactly(prior, "the primal prior"),
             evaluated_exactly(dual_prior, "the dual prior"),
-            stated("a solution exists", attains, "not known for this combination"),
+            stated(SOLUTION, attains, "not known for this combination"),
         ),
     )
 
@@ -226,7 +226,7 @@ def certify_smooth_fista(
         conditions=(
             exact_adjoint(operator),
             at_most(f"s Lip(grad R{'' if implicit else ' + A^T A'}) at most 1", needed, 1.0),
-            stated("a solution exists", attains, "not known for this penalty"),
+            stated(SOLUTION, attains, "not known for this penalty"),
         ),
     )
 
@@ -260,7 +260,7 @@ def _constrained_solvable(prior: ResolventProperties, constraint: ResolventPrope
         fact = Fact(evidence, f"{prior.everywhere.how}, and {constraint.bounded.how}")
     unbounded = "the constraint is unbounded"
     undefined = "the prior is not known to be defined on all of it"
-    return stated("a solution exists", fact, f"not known: {unbounded if constraint.bounded is None else undefined}")
+    return stated(SOLUTION, fact, f"not known: {unbounded if constraint.bounded is None else undefined}")
 
 
 __all__ = [

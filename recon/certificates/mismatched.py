@@ -7,7 +7,7 @@ symmetric part of K A + shift Id.
 import math
 from operator import neg
 
-from recon.certificates.certificate import Certificate, Condition, at_most, below, positive, stated
+from recon.certificates.certificate import SOLUTION, Certificate, Condition, at_most, below, positive, stated
 from recon.certificates.conditions import evaluated_exactly, firmly_nonexpansive, inverse, lower_bound, strength
 from recon.evidence import Constant, Evidence, Fact, Proved, derive, from_above
 from recon.operators import Mismatch
@@ -162,7 +162,7 @@ def _mismatched_solvable(pair: Mismatch, prior: ResolventProperties, stepsize: f
         fact = Fact(both.evidence, "the prior's operator is strongly monotone, and K A + shift Id takes away less")
     elif prior.bounded is not None:
         fact = Fact(prior.bounded.evidence, f"{prior.bounded.how}, so that x -> J(x - s B x) has a fixed point")
-    return stated("a solution exists", fact, f"not known: {_why_not(pair, prior)}")
+    return stated(SOLUTION, fact, f"not known: {_why_not(pair, prior)}")
 
 
 def _why_not(pair: Mismatch, prior: ResolventProperties) -> str:

@@ -17,14 +17,23 @@ ANCHOR = 1000
 LOOKS = 3
 """Moves must have shrunk at so many looks in a row before a distance is extrapolated from them."""
 
+LEAST_STEPS = 16
+"""Fewer steps are no convergence unless the image stands: where one mode dies at once, a slow one is not seen yet."""
+
 GROWTH = 1e3
-"""A step this many times the shortest one so far is divergence: steps of an averaged map never grow."""
+"""A step this many times the shortest one so far, and as long as the scale, is divergence.
+
+Steps of an averaged map never grow; those of an accelerated one grow along a slow mode, but not to an image's size.
+"""
 
 LATE_GROWTH = 1e2
 """The same when the budget runs out, for a divergence too slow to reach ``GROWTH``."""
 
-NEVER_SHRUNK, MANY_STEPS = 0.5, 100
-"""When the budget runs out after so many steps, steps that are still this part of the first one never shrank."""
+NEVER_SHRUNK, MANY_STEPS, LONG_WAY = 0.5, 100, 3.0
+"""When the budget runs out after so many steps, steps that are still this part of the first one never shrank.
+
+As long a way as that, in units of the scale, makes it a divergence: a slow mode takes steps of one length, too.
+"""
 
 STALL_LOOKS, STALL_GAIN = 10, 0.9
 """A map that rounds has stalled when so many looks have not brought the residual below this part of what it was."""
@@ -94,6 +103,7 @@ class Criteria:
         rounding: The relative error of a map that rounds; 0: none.
         early: The residual at which to stop before the limit; ``None``: never.
         proved: Whether a certificate proves that the run converges, so that it can neither diverge nor drift.
+        solvable: Whether a certificate proves that a solution exists, so that what moves on is slow and does not drift.
     """
 
     tolerance: float
@@ -102,6 +112,7 @@ class Criteria:
     rounding: float = 0.0
     early: float | None = None
     proved: bool = False
+    solvable: bool = False
 
 
 class ItemMonitor:
@@ -160,7 +171,7 @@ class ItemMonitor:
         self._rounds_off = length <= FLOOR * self.criteria.unit * size
         if not self.criteria.own_residual:
             self._shortest = min(self._shortest, max(length, SHORTEST * size))
-        if self._growth > GROWTH and not self.criteria.proved:
+        if self._growth > GROWTH and self._far and not self.criteria.proved:
             self.status = Status.DIVERGED
         elif self.criteria.early is not None and self.residual <= self.criteria.early:
             self.status = Status.STOPPED_EARLY
@@ -186,7 +197,8 @@ class ItemMonitor:
         self.left = max(distance_left(self.moves, self._floor), last / 2 if last > self._floor else 0.0)
         if self.status is not None:
             return
-        if self.left <= self.criteria.tolerance * self.scale and self._settles:
+        near = self.left <= self.criteria.tolerance * self.scale and (step >= LEAST_STEPS or self._rests)
+        if near and self._settles:
             self.status = Status.CONVERGED
         elif self.criteria.tolerance and self._stands and (self.criteria.own_residual or self._settles):
             self.status = Status.STALLED
@@ -200,15 +212,17 @@ class ItemMonitor:
     def _late_status(self, late: bool) -> Status:
         if self.criteria.proved:
             return Status.OUT_OF_STEPS
-        if self._growth > LATE_GROWTH:
+        if self._growth > LATE_GROWTH and self._far:
             return Status.DIVERGED
+        moving = Status.OUT_OF_STEPS if self.criteria.solvable else Status.DRIFTING
         if late and self._grew(self.moves):
-            return Status.DRIFTING
+            return moving
         if self.criteria.own_residual or not late:
             return Status.OUT_OF_STEPS
-        if self._latest > NEVER_SHRUNK * self._first and self._last > self._floor:
+        far = self.steps * self._latest > LONG_WAY * self.scale
+        if far and self._latest > NEVER_SHRUNK * self._first and self._last > self._floor:
             return Status.DIVERGED
-        return Status.DRIFTING if self._hidden_drift else Status.OUT_OF_STEPS
+        return moving if self._hidden_drift else Status.OUT_OF_STEPS
 
     @property
     def _settles(self) -> bool:
@@ -222,9 +236,14 @@ class ItemMonitor:
         return self._rounds_off or reaches[-1] < max(reaches[:-1], default=0.0)
 
     @property
+    def _rests(self) -> bool:
+        """Whether the latest moves of the image are rounding only."""
+        return max(self.moves[-LOOKS:]) <= self._floor
+
+    @property
     def _stands(self) -> bool:
         """Whether the image has moved, and now moves by rounding only."""
-        return max(self.moves[-LOOKS:]) <= self._floor < max(self.moves)
+        return self._rests and self._floor < max(self.moves)
 
     @property
     def _hidden_drift(self) -> bool:
@@ -232,6 +251,11 @@ class ItemMonitor:
         recent = self._paces[-LOOKS - 1 :]
         steady = len(recent) > LOOKS and min(recent) > STEADY * max(recent)
         return steady and not self._rounds_off and self._last < HIDDEN * self._latest
+
+    @property
+    def _far(self) -> bool:
+        """Whether a step is as long as an image, or the algorithm's own residual as large as at the start."""
+        return self._latest > (1.0 if self.criteria.own_residual else self.scale)
 
     @property
     def _growth(self) -> float:

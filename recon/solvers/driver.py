@@ -71,7 +71,7 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
         max_steps: The budget.
         check_every: The number of steps between two looks.
         callback: Called at each look; see :data:`Callback`.
-        certificate: Handed on to the solution; a proved one rules out divergence.
+        certificate: Handed on to the solution; a proved one rules out divergence, a proved solution rules out drift.
         state: Where to go on from, instead of ``x0``: the ``state`` of an earlier solution.
         rounding: The relative error of a map that rounds, as a network in half precision; 0: none. Such steps end up
             as long as a multiple of it that nobody knows, so that an item whose steps no longer shrink has stalled.
@@ -98,6 +98,7 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
         rounding,
         early,
         certificate is not None and certificate.holds and certificate.evidence is Evidence.PROVED,
+        certificate is not None and certificate.has_solution,
     )
     monitor = _Monitor(criteria, _scales(algorithm, current.x, scale), current.x)
     sound, step = current, 0

@@ -35,8 +35,8 @@ _SENTENCES = {
     Status.OUT_OF_STEPS: "The budget of steps ran out before the estimated distance to the limit fell below the "
     "tolerance.",
     Status.STALLED: "Steps change the image by rounding only, and the tolerance was not reached.",
-    Status.DRIFTING: "No solution was found: the iterates drift. Either there is none, or the step size is far too "
-    "small.",
+    Status.DRIFTING: "No solution was found: the iterates drift. Either there is none, or convergence takes far more "
+    "steps, as with an ill-conditioned problem or a small step size.",
     Status.DIVERGED: "The steps, or the residual, grew or never shrank: the iteration diverges.",
     Status.NOT_FINITE: "A NaN or an infinity appeared; the image is the last one that was seen to be finite.",
     Status.INTERRUPTED: "The run was interrupted; the image is the last iterate.",

@@ -164,7 +164,7 @@ def read_model(spec: Spec, setting: Setting) -> Model:
 
     ``weight`` multiplies the potential of a prox: 1 is right for noise in the pixels themselves; where the operator
     mixes them, the potential is taken inside of its range, and the weight is matched to the noise.
-    ``precision=bfloat16`` evaluates the layers in it; see :func:`recon.priors.networks.learned_prior`.
+    ``precision=bfloat16`` evaluates the layers in it; see :func:`recon.priors.networks.learned_resolvent`.
 
     Args:
         spec: The specification.

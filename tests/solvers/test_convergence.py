@@ -1,6 +1,7 @@
 """A run is called converged where it is near its limit, and nowhere else."""
 
 import math
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from recon import priors
 from recon.certificates import certify_forward_backward
-from recon.evidence import Evidence
+from recon.evidence import Evidence, Measured
 from recon.operators import Blur, Identity, LeastSquares, from_matrix, properties_of
 from recon.priors import identity, soft_threshold
 from recon.solvers import (
@@ -212,3 +213,49 @@ def test_single_precision_stalls_where_double_precision_goes_on():
 )
 def test_an_estimate_larger_than_the_image_is_no_estimate(evidence: Evidence, relative: float, words: str) -> None:
     assert words in str(Distance(relative, relative, evidence, "why"))
+
+
+def _shaded(slow: float) -> tuple[LeastSquares, torch.Tensor, torch.Tensor]:
+    """An image of which a quarter is seen with the factor ``slow``: data, image, its measurement."""
+    shade = torch.ones(64).double()
+    shade[:16] = slow
+    x = torch.rand(1, 64, generator=torch.Generator().manual_seed(0)).double()
+    data = LeastSquares(from_matrix(torch.diag(shade)), x * shade)
+    return data, x, x * shade
+
+
+@pytest.mark.parametrize("slow", [0.1, 0.036, 0.02])  # what moves by 1e-4 of its way a step has not moved yet
+@pytest.mark.parametrize("start", ["zero", "back-projection"])
+@pytest.mark.parametrize("method", ["forward-backward", "tseng", "davis-yin", "fista"])
+def test_a_slow_mode_is_neither_a_limit_nor_a_divergence(slow, start, method):
+    """Where the fast modes die at once; the certificate is not proved, but that a solution exists is."""
+    data, x, y = _shaded(slow)
+    box = priors.box(0.0, 1.0)
+    algorithm = {
+        "forward-backward": forward_backward(data, box, 1.9),
+        "tseng": tseng(data, box, 0.95),
+        "davis-yin": davis_yin(data, box, identity(), 1.9),
+        "fista": fista(data, box, 0.95),
+    }[method]
+    measured = replace(properties_of(from_matrix(torch.eye(64))), norm=Measured(1.0, "an iteration"))
+    certificate = certify_forward_backward(measured, box.properties, 1.9)
+    assert certificate.has_solution
+    assert certificate.evidence is Evidence.MEASURED
+    run = solve(algorithm, torch.zeros_like(x) if start == "zero" else y, certificate=certificate)
+    assert run.status[0] in (Status.CONVERGED, Status.OUT_OF_STEPS)
+    if run.converged:
+        assert float((run.x - x).norm()) <= 0.01 * float(x.norm())
+
+
+def test_the_slow_runs_would_drift_if_nobody_knew_of_a_solution():
+    data, x, _ = _shaded(0.01)
+    assert solve(forward_backward(data, identity(), 1.0), torch.zeros_like(x)).status == (Status.DRIFTING,)
+
+
+def test_a_divergence_is_seen_whatever_is_known_of_a_solution():
+    data, x, _ = _shaded(0.5)
+    measured = replace(properties_of(from_matrix(torch.eye(64))), norm=Measured(1.0, "an iteration"))
+    certificate = certify_forward_backward(measured, priors.box(0.0, 1.0).properties, 1.9)
+    for stepsize in (2.05, 2.5, 10.0):
+        run = solve(forward_backward(data, identity(), stepsize), 0.5 + torch.zeros_like(x), certificate=certificate)
+        assert run.status == (Status.DIVERGED,)

@@ -15,7 +15,7 @@ from recon.priors.networks.files.safetensors import read_safetensors, write_safe
 from recon.priors.networks.files.store import architecture, load, make, save
 from recon.priors.networks.half_precision import PRECISIONS, rounding_error
 from recon.priors.networks.layers.activations import ACTIVATIONS, Activation, activation
-from recon.priors.networks.learned_prior import FilterBank, learned_prior, resolvent
+from recon.priors.networks.learned_resolvent import FilterBank, learned_prior, resolvent
 
 __all__ = [
     "ACTIVATIONS",

@@ -13,7 +13,7 @@ from recon.errors import UsageError
 from recon.evidence import Evidence, Measured
 from recon.operators import Blur, Identity, Matrix, Space, adjoint_gap, gaussian_psf, properties_of
 from recon.priors import Resolvent, relaxed, reweighted, scaled, scaled_prior, weighted_prior
-from recon.priors.networks import DnCNNConfig, LipschitzConfig, learned_prior, make, resolvent
+from recon.priors.networks import DnCNNConfig, LipschitzConfig, learned_prior, learned_resolvent, make, resolvent
 from recon.priors.networks.layers.high_pass import details
 from recon.solvers import Solution, condat_vu, solve
 
@@ -168,7 +168,7 @@ def test_a_primal_dual_run_with_the_split_is_certified_exactly() -> None:
 @every_ridge
 @pytest.mark.parametrize("batch", [1, 2])
 def test_a_sweep_is_the_update_and_its_adjoint(config, batch, monkeypatch) -> None:
-    monkeypatch.setattr(learned_prior, "STRIP", 1)  # strips of the least height, the last one shorter
+    monkeypatch.setattr(learned_resolvent, "STRIP", 1)  # strips of the least height, the last one shorter
     prior = learned_prior(network_of(Case("", config)))
     bank, x = prior.split.operator, images(Case("", config), batch, 29, 12)
     u = torch.randn_like(bank.A(x))
@@ -184,7 +184,7 @@ def test_a_sweep_is_the_update_and_its_adjoint(config, batch, monkeypatch) -> No
 @every_ridge
 @pytest.mark.parametrize("relaxation", [1.0, 1.8])
 def test_a_primal_dual_run_by_sweeps_is_the_same_run(config, relaxation, monkeypatch) -> None:
-    monkeypatch.setattr(learned_prior, "STRIP", 1)
+    monkeypatch.setattr(learned_resolvent, "STRIP", 1)
     prior = weighted_prior(scaled_prior(learned_prior(network_of(Case("", config))), 0.9), 1.3)
     split, y = prior.split, images(Case("", config), 2, 29, 12)
     assert split.local

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recon.priors.networks import DnCNNConfig, LipschitzConfig, learned_prior, make, resolvent
-from recon.priors.networks.layers.nonexpansive import strip_evaluation
+from recon.priors.networks.layers import strip_evaluation
 from recon.priors.networks.layers.strip_evaluation import Stage, through
 
 CHAINS = [case for case in CASES if case.config.family != "ConvexRidge"]

@@ -231,7 +231,7 @@ def _same(level: float, other: float) -> bool:
 
 
 def measured_on_card(folder: Path, image_shape: tuple[int, ...] | None = None) -> Measured | Assumed | None:
-    """What a network's card says is known of Q, as :func:`recon.priors.networks.learned_prior` takes it.
+    """What a network's card says is known of Q, as :func:`recon.priors.networks.learned_resolvent` takes it.
 
     Args:
         folder: Of the network, as in :func:`recon.catalogue.folders`.
