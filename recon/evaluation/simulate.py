@@ -25,6 +25,12 @@ from recon.types import LinearOperator
 _UNLIKE = 0.01
 """By how much the pixels of an image may differ from those of a geometry before it is said."""
 
+_LARGEST_ATTENUATION = 10.0
+"""In 1/mm: lead has 6 at 60 keV. What exceeds it, or is as far below zero, is in HU."""
+
+_FEW_LIT = 0.5
+"""Of the rays, that may end without a photon before it is said."""
+
 
 @dataclass(frozen=True)
 class Simulation:
@@ -107,9 +113,7 @@ def _words(shape: tuple[int, ...]) -> str:
 def _attenuation(clean: Image, water: float | None) -> "np.ndarray":
     """In 1/mm, none below air; padding is air."""
     values = clean.pixels.astype(np.float32)
-    if clean.units != "HU":
-        if water is not None:
-            raise UsageError(f"water is {water:g}, and the image is not in HU; expected none, as it is taken for 1/mm.")
+    if clean.units != "HU" and not _is_stated_hounsfield(clean, water):
         return values.clip(min=0.0)
     if water is None:
         raise UsageError(
@@ -120,6 +124,35 @@ def _attenuation(clean: Image, water: float | None) -> "np.ndarray":
     if clean.padding is not None:
         values[clean.padding] = 0.0
     return values.clip(min=0.0)
+
+
+def _is_stated_hounsfield(clean: Image, water: float | None) -> bool:
+    """Whether ``--water`` says that an image without units is in HU.
+
+    Raises:
+        UsageError: Its values are those of an attenuation in 1/mm, or it has other units.
+    """
+    if water is None:
+        return False
+    if clean.units or float(clean.pixels.max()) <= _LARGEST_ATTENUATION:
+        kind = f"is in {clean.units}" if clean.units else "has values as of attenuation in 1/mm"
+        raise UsageError(f"water is {water:g}, and the image {kind}; expected an image in HU, or no --water.")
+    return True
+
+
+def _remark_on_rays(measured: Image, photons: float | None, clean: Image, say: Say) -> None:
+    """Say so where an attenuation is negative, as only HU are, or where hardly a photon arrives."""
+    if clean.units != "HU" and float(clean.pixels.min()) < -_LARGEST_ATTENUATION:
+        say(
+            f"the image has values down to {float(clean.pixels.min()):.4g} and is taken for attenuation in 1/mm, where "
+            "those below 0 count as 0; if it is in HU, --water MU says so"
+        )
+    dark = 0.0 if photons is None else float(np.mean(measured.pixels >= np.log(photons) - 1e-3))
+    if dark > _FEW_LIT:
+        say(
+            f"at most one photon of {photons:g} survives in {100 * dark:.0f} % of the rays; is the image in 1/mm, the "
+            "pitch in mm?"
+        )
 
 
 def _counted(y: Tensor, photons: float, seed: int) -> Tensor:
@@ -150,6 +183,8 @@ def simulate_files(
         say(f"{clean[0].name}: {note}")
     remark_on_water(simulation.water, say)
     measured = simulate_image(simulation, image)
+    if simulation.family.geometry is not None and not image.units and simulation.water is None:
+        _remark_on_rays(measured, simulation.photons, image, say)
     written = io.write(measured, output, overwrite=overwrite, inputs=held)
     if written.clipped:
         say(f"{output}: {written.clipped} value(s) did not fit into the file's range and were clipped")

@@ -172,14 +172,18 @@ def refuse_gap(operator: LinearOperator, gap: Measured, upper: Measured, dtype: 
     if not is_gap(gap, upper, dtype):
         return
     tolerance = TOLERANCE[dtype.to_real()]
-    by = f"{100 * gap.value:.2g} % of ||A||"
+    by = f"{_percent(gap.value)} of ||A||"
     if gap.value <= tolerance or upper.value > 10 * gap.value:
-        by = f"{by} or more, by an estimate from above {100 * upper.value:.3g} %, as a fault at a few pixels would"
+        by = f"{by} or more, by an estimate from above {_percent(upper.value)}, as a fault at a few pixels would"
     raise GuaranteeError(
         f"{type(operator).__name__}: A_adjoint differs from the adjoint of A by {by}; expected at most "
         f"{100 * tolerance:.0e} %, because the solvers' guarantees rest on it: correct it, or "
         "declare it as a surrogate."
     )
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.2g} %" if part < 0.1 else f"{100 * part:.0f} %"
 
 
 def check_adjoint(operator: LinearOperator, example: Tensor | None = None, *, seed: int = 0) -> Measured:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from recon.io import Image, to_tensor
 from recon.io.noise_estimate import estimate_noise, signal
-from recon.operators import Identity
+from recon.operators import Identity, Inpainting
 from recon.operators.tomography import WeightedTomography
 from recon.reconstruction import ct_input
 from recon.reconstruction.problem import ESTIMABLE, Problem, is_reconstructed
@@ -143,7 +143,7 @@ def check_residual(problem: Problem, x: Tensor, converged: bool = True) -> Resid
         return ResidualCheck(noise, "unknown", unchanged=unchanged, converged=converged)
     count = problem.measurement[..., 0, 0].numel()
     some = slice(None, None, max(1, count // _LOOKED_AT))
-    measurement, image = _planes(problem.measurement, some), _planes(_image(problem), some)
+    measurement, image = _planes(_measured(problem), some), _planes(_image(problem), some)
     residual = _planes(problem.operator.A(x), some) - measurement
     measured, border = (residual != 0) | (measurement != 0), _border(problem, measurement.shape)
     inside = measured & ~border & _object(problem, image)
@@ -160,6 +160,12 @@ def check_residual(problem: Problem, x: Tensor, converged: bool = True) -> Resid
         _in_units(problem.noise, problem.image),
         OF_PROJECTIONS if problem.family.geometry is not None else OF_IMAGES,
     )
+
+
+def _measured(problem: Problem) -> Tensor:
+    """The measurement where there is one: a file may hold anything in the pixels that a mask leaves out."""
+    operator, y = problem.operator, problem.measurement
+    return operator.A(y) if isinstance(operator, Inpainting) else y
 
 
 def _planes(values: Tensor, some: slice) -> Planes:
@@ -248,4 +254,5 @@ def _is_unchanged(problem: Problem, x: Tensor, noise: float) -> bool:
     if not isinstance(problem.operator, Identity) or problem.prior.spec.name == "none":
         return False
     apart = float((x - problem.measurement).abs().double().square().mean().sqrt())
-    return apart <= max(UNCHANGED * noise if math.isfinite(noise) else 0.0, 1e-7)
+    spread = float(problem.measurement.abs().double().std(correction=0))
+    return apart <= max(UNCHANGED * min(noise, spread) if math.isfinite(noise) else 0.0, 1e-7)

@@ -451,3 +451,23 @@ def test_half_a_turn_declared_as_a_turn_is_noticed(run, disc: np.ndarray, scan: 
     scan.write_text(scan.read_text().replace("stop = 180", "stop = 360"))
     outcome = run("solve", sinogram, "-o", "slice.tif", "--method", "fbp", *CT)
     assert "Opposite rays disagree with angles from 0 to 350 degrees" in outcome.err
+
+
+def test_an_array_in_hounsfield_units_is_no_attenuation(run, disc: np.ndarray) -> None:
+    np.save("hu.npy", (1000 * (disc / 0.02 - 1)).astype(np.float32))
+    silent = run("simulate", "hu.npy", "-o", "a.npy", "--operator", "ct:scan.toml", "--photons", "1e6")
+    assert silent.code == 0
+    assert "down to -1000 and is taken for attenuation in 1/mm" in silent.err
+    assert "if it is in HU, --water MU says so" in silent.err
+    told = run("simulate", "hu.npy", "-o", "b.npy", "--operator", "ct:scan.toml", "--photons", "1e6", "--water", "0.02")
+    assert told.code == 0
+    assert "attenuation" not in told.err
+    plain = run("simulate", "disc.npy", "-o", "c.npy", "--operator", "ct:scan.toml", "--photons", "1e6")
+    assert "attenuation" not in plain.err
+    np.testing.assert_allclose(np.load("b.npy"), np.load("c.npy"), atol=0.02)
+
+
+def test_an_attenuation_has_no_water(run, disc: np.ndarray) -> None:
+    outcome = run("simulate", "disc.npy", "-o", "a.npy", "--water", "0.02", *CT[:2], "--photons", "1e6")
+    assert outcome.code == 2
+    assert "water is 0.02, and the image has values as of attenuation in 1/mm" in outcome.err

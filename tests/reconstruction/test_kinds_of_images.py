@@ -1,6 +1,7 @@
 """Images of several channels that an operator mixes, and complex ones, from the command's chain."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +76,22 @@ def test_the_noise_of_a_complex_image_is_that_of_its_parts(phase: float) -> None
         unchanged = check_residual(problem, problem.measurement, True)
     assert any("equal" in remark for remark in unchanged.remarks)
     assert torch.is_complex(problem.measurement)
+
+
+@pytest.mark.parametrize("left_out", [0.0, 1.0, 37.0])
+def test_pixels_that_a_mask_leaves_out_may_hold_anything(rgb: SolveConfig, left_out: float) -> None:
+    mask = np.random.default_rng(2).random((40, 40)) < 0.6
+    np.save("mask.npy", mask)
+    y = np.where(mask, 0.5 + 0.01 * np.random.default_rng(3).standard_normal(mask.shape), left_out)
+    config = replace(rgb, operator=parse_spec("inpaint:mask=mask.npy"))
+    problem = build_problem(config, from_array(y, value_range=ValueRange(0.0, 1.0)), lambda line: None)
+    check = check_residual(problem, torch.full((1, 1, 40, 40), 0.5))
+    assert check.inside == pytest.approx(0.01, rel=0.2)
+    assert not check.remarks
+
+
+def test_a_result_that_a_noise_of_a_wrong_unit_flattens_is_not_its_input(rgb: SolveConfig) -> None:
+    config = replace(rgb, operator=parse_spec("identity"), noise=Noise(15.0))
+    problem = build_problem(config, from_array(colours()[..., 0], value_range=ValueRange(0.0, 1.0)), lambda line: None)
+    assert not check_residual(problem, torch.full_like(problem.measurement, 0.5)).unchanged
+    assert check_residual(problem, problem.measurement).unchanged
