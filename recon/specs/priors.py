@@ -15,6 +15,7 @@ from recon.evidence import Assumed
 from recon.methods.regularisation_weights import (
     IN_VOLUMES,
     Matched,
+    joint_tv_weight,
     projected_weight,
     scale_of,
     tv_weight,
@@ -206,9 +207,9 @@ def _l1(spec: Spec, setting: Setting) -> ChosenPrior:
 
 def _tv(spec: Spec, setting: Setting) -> ChosenPrior:
     options.expect_keys(spec, ("weight", "isotropic", "joint", "low", "high"))
-    spec, weight = _weight(spec, setting, tv_weight)
     isotropic = options.truth(spec, "isotropic", True)
     joint = options.truth(spec, "joint", False)
+    spec, weight = _weight(spec, setting, joint_tv_weight if joint and setting.channels == 3 else tv_weight)
     bounds = options.bounds(spec)
     prior = priors.total_variation_prior(
         weight, isotropic, joint=joint, image_shape=setting.image_shape, bounds=bounds, spacing=setting.spacing
@@ -235,7 +236,7 @@ def _weight(spec: Spec, setting: Setting, matched: Matched) -> tuple[Spec, float
     found = matched(setting.noise, setting.blurs, setting.scale)
     if setting.column_norm is not None:
         found = projected_weight(setting.noise, setting.column_norm, matched, setting.scale)
-    if len(setting.spacing) > len(FLAT) and matched is tv_weight:
+    if len(setting.spacing) > len(FLAT) and matched is not wavelet_weight:
         found *= IN_VOLUMES
     weight = float(f"{found:.3g}")  # so that the record's text gives the very same weight
     return replace(spec, options={**spec.options, "weight": repr(weight)}), weight
