@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from recon.methods.catalogue import with_prior, without_prior
+
 from . import terminal
 from .common import NUMBER, WHOLE_NUMBER, talk_options
 
@@ -28,8 +30,7 @@ PRIOR_HELP = (
 
 
 METHOD_HELP = (
-    "forward_backward, tseng, douglas_rachford, davis_yin, condat_vu or fista; for ct without a prior fbp (FDK of a "
-    "cone), sirt, cgls, and with a surrogate ab_gmres, ba_gmres. Default: what operator and prior allow."
+    f"{', '.join(with_prior())}; without a prior {', '.join(without_prior())}. Default: what operator and prior allow."
 )
 _PROBLEM_OPTIONS = (
     click.option("--prior", metavar="SPEC", help=PRIOR_HELP),

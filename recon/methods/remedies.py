@@ -5,18 +5,19 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from recon.certificates.conditions import EXACTLY, strength
-from recon.methods.method import Method, Pair
+from recon.methods.operator_pair import OperatorPair
+from recon.methods.setting import Method
 from recon.operators import Mismatch, shift_for
 from recon.priors import Prior
 
-Retry = Callable[[Pair, float | None], Method]
+Retry = Callable[[OperatorPair, float | None], Method]
 """From a pair and a step size, or ``None`` for the method's own, to the method of the same run with these."""
 
 _HALVINGS = 10
 _BASE = "the surrogate leaves this method without a guarantee"
 
 
-def remedy(pair: Pair, method: Method, prior: Prior, is_penalty: bool, retry: Retry) -> str | None:
+def remedy(pair: OperatorPair, method: Method, prior: Prior, is_penalty: bool, retry: Retry) -> str | None:
     """Advice on what would give a guarantee to a method with a surrogate; ``None`` where nothing is missing.
 
     With an m-strongly monotone M and mu = lambda_min(sym(K A)), K A + M / s is strongly monotone where m / s + mu > 0,
@@ -55,7 +56,7 @@ def _holds(method: Method) -> bool:
     return all(EXACTLY in name for name in method.certificate.missing)
 
 
-def _shorter_step(pair: Pair, stepsize: float, retry: Retry) -> float | None:
+def _shorter_step(pair: OperatorPair, stepsize: float, retry: Retry) -> float | None:
     """The longest step found by halving, in two digits, with which the certificate holds; ``None`` where none is."""
     for halvings in range(1, _HALVINGS + 1):
         shorter = float(f"{stepsize / 2**halvings:.2g}")

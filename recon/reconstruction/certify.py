@@ -14,8 +14,11 @@ from recon.device import Say
 from recon.errors import UsageError
 from recon.evidence import Assumed, Constant, Evidence, Measured, Proved, derive, from_above
 from recon.methods.assumption_check import attack, believed
-from recon.methods.method import Method, Pair, choose_method, examine
+from recon.methods.catalogue import with_prior
+from recon.methods.choice import choose_method
 from recon.methods.network_search import WHOLE, Extent, Progress, Sought, Watch
+from recon.methods.operator_pair import OperatorPair, analyse_operator
+from recon.methods.setting import Method
 from recon.operators import Identity, adjoint_gap_upper
 from recon.operators.tomography import Tomography
 from recon.priors import Prior
@@ -23,7 +26,6 @@ from recon.priors.networks.files.card import SearchRecord, is_whole, keep_search
 from recon.specs.grammar import Spec
 from recon.specs.operators import Shape, read_operator
 from recon.specs.priors import ChosenPrior, Setting, read_prior, require_complex
-from recon.specs.solve_config import METHODS
 from recon.specs.surrogates import read_surrogate
 from recon.types import LinearOperator
 
@@ -186,7 +188,7 @@ def certify_operator(  # noqa: PLR0913  each is an independent choice of the cal
     built = family.on(size)
     replaced = None if surrogate is None else _surrogate(surrogate, built, size, say)
     example = torch.zeros(1, 1, *size, dtype=torch.complex64 if family.is_complex else torch.float32)
-    pair = examine(built, replaced, example, shift=shift, seed=seed, refuse=False)
+    pair = analyse_operator(built, replaced, example, shift=shift, seed=seed, refuse=False)
     chosen = read_prior(prior or Spec("none"), Setting(ANY_NOISE, image_shape=size, spacing=family.spacing))
     setting = f"images of {' x '.join(map(str, size))}, prior {chosen.spec.name}"
     remarks = () if prior is None else _remarks(prior, chosen)
@@ -201,7 +203,7 @@ def _surrogate(spec: Spec, operator: LinearOperator, size: Shape, say: Say) -> L
     return read_surrogate(spec, operator) if isinstance(operator, Tomography) else read_operator(spec, say).on(size)
 
 
-def _operator_constants(pair: Pair) -> dict[str, Constant]:
+def _operator_constants(pair: OperatorPair) -> dict[str, Constant]:
     norm, mismatch = pair.properties.norm, pair.mismatch
     if mismatch is None:
         best = derive(lambda value: 1 / value**2 if value else 0.0, from_above(norm), how=f"1 / ||A||^2; {norm.how}")
@@ -284,7 +286,7 @@ def certify_prior(  # noqa: PLR0913  each is an independent choice of the caller
         "resolvent_error": chosen.prior.resolvent(1.0).properties.error,
     }
     identity = Identity(DEFAULT_SHAPE)
-    pair = Pair(identity, identity.properties, identity.properties.adjoint_gap)
+    pair = OperatorPair(identity, identity.properties, identity.properties.adjoint_gap)
     remarks = () if noise is None and "sigma" not in prior.options else chosen.remarks
     remarks += _beyond_card(chosen, shape)
     setting = f"as {chosen.spec}, with the identity as the operator"
@@ -379,11 +381,11 @@ def _beyond_card(chosen: ChosenPrior, shape: Shape | None) -> tuple[Remark, ...]
     return (Remark("the side of what was searched", min(shape), least, math.inf, how),)
 
 
-def _guarantees(pair: Pair, prior: Prior, remarks: tuple[Remark, ...]) -> tuple[Guarantee, ...]:
-    return tuple(_guarantee(pair, prior, name, remarks) for name in METHODS)
+def _guarantees(pair: OperatorPair, prior: Prior, remarks: tuple[Remark, ...]) -> tuple[Guarantee, ...]:
+    return tuple(_guarantee(pair, prior, name, remarks) for name in with_prior())
 
 
-def _guarantee(pair: Pair, prior: Prior, name: str, remarks: tuple[Remark, ...]) -> Guarantee:
+def _guarantee(pair: OperatorPair, prior: Prior, name: str, remarks: tuple[Remark, ...]) -> Guarantee:
     try:
         method = choose_method(pair, prior, name, noise=ANY_NOISE)  # bounds a residual, and enters no condition
         return Guarantee(name, method.remarked(remarks))

@@ -12,30 +12,16 @@ from recon.errors import GuaranteeError
 from recon.evidence import Evidence, Measured
 from recon.io import Image
 from recon.methods.assumption_check import attack, believed
-from recon.methods.method import Method, Pair, choose_method, dual_size, examine
+from recon.methods.catalogue import ENTRIES
+from recon.methods.choice import choose_method, dual_size
+from recon.methods.operator_pair import OperatorPair, analyse_operator
 from recon.methods.remedies import remedy
-from recon.methods.unregularised import direct_method
+from recon.methods.setting import Method
 from recon.operators.data_split import HasDataSplit
 from recon.priors import Prior, Resolvent
 from recon.reconstruction.memory import volume_bytes
 from recon.reconstruction.problem import Problem, back_projection, build_problem, in_units
-from recon.specs.solve_config import DIRECT_METHODS, SolveConfig
-
-WORKING_COPIES = {
-    "forward_backward": 8,
-    "tseng": 10,
-    "fista": 10,
-    "douglas_rachford": 10,
-    "davis_yin": 12,
-    "condat_vu": 20,
-    "fbp": 8,
-    "FDK": 8,
-    "sirt": 10,
-    "cgls": 12,
-    "ab_gmres": 30,
-    "ba_gmres": 30,
-}
-"""Images of the result's size that a method holds at its peak, the operator's spectra and the driver included."""
+from recon.specs.solve_config import SolveConfig
 
 _IMAGES, _SWEPT, _WHOLE = 10, 5, 7
 """The same for Condat-Vu with a penalty g(Lx): images, and as many numbers as Lx has, where its parts are gone through
@@ -47,7 +33,7 @@ class Plan:
     """A problem, the constants of its operator, the method with its certificate, and what the prior was tried with."""
 
     problem: Problem
-    pair: Pair
+    pair: OperatorPair
     method: Method
     hardest: Measured | None = None
 
@@ -62,7 +48,7 @@ class Plan:
         """About how much memory the run takes beyond the program itself."""
         measurement, shape, geometry = self.problem.measurement, self.problem.image_shape, self.problem.family.geometry
         if geometry is not None and len(shape) == 3:
-            return volume_bytes(geometry, self.problem.config.method)
+            return volume_bytes(geometry, self.problem.config.entry)
         image = measurement[..., 0, 0].numel() * math.prod(shape) * measurement.element_size()
         split = self.problem.prior.prior.split
         if self.method.name == "condat_vu" and split is not None:
@@ -71,7 +57,7 @@ class Plan:
             responses = dual_size(split, of_pixels) / max(1, of_pixels.numel())
             copies = _IMAGES + (_SWEPT if swept else _WHOLE) * responses
             return int(image * copies)
-        return image * WORKING_COPIES[self.method.name]
+        return image * ENTRIES[self.method.name].copies
 
     def to_json(self) -> dict[str, object]:
         """What was chosen and what is known, as plain values."""
@@ -167,9 +153,9 @@ def _described(image: Image) -> str:
 
 
 def make_plan(
-    config: SolveConfig, image: Image, say: Say, pair: Pair | None = None, hardest: Measured | None = None
+    config: SolveConfig, image: Image, say: Say, pair: OperatorPair | None = None, hardest: Measured | None = None
 ) -> Plan:
-    """Read, examine, choose and certify: nothing is run, and nothing is written.
+    """Read, analyse_operator, choose and certify: nothing is run, and nothing is written.
 
     Args:
         config: What to do.
@@ -185,26 +171,26 @@ def make_plan(
     """
     problem = build_problem(config, image, say)
     if pair is None:
-        pair = examine(problem.operator, problem.surrogate, problem.example, shift=config.shift, seed=config.seed)
-    direct = config.method in DIRECT_METHODS
-    hardest = None if direct else hardest or _hardest(problem, config.seed)
+        pair = analyse_operator(
+            problem.operator, problem.surrogate, problem.example, shift=config.shift, seed=config.seed
+        )
+    hardest = None if not config.takes_prior else hardest or _hardest(problem, config.seed)
     plan = Plan(problem, pair, _method(problem, pair, hardest, say), hardest)
     if config.require_certificate:
         _require(plan)
-    if not direct:
+    if config.takes_prior:
         _advise(plan, say)
     return plan
 
 
-def _method(problem: Problem, pair: Pair, hardest: Measured | None, say: Say) -> Method:
+def _method(problem: Problem, pair: OperatorPair, hardest: Measured | None, say: Say) -> Method:
     config = problem.config
-    if config.method in DIRECT_METHODS:
-        return direct_method(pair, config.method, problem.prior.prior, config.stepsize, config.window)
     known = problem.prior.prior
     prior, rounding = _measured(problem, pair, known if hardest is None else believed(known, hardest))
     method = choose_method(
         pair, prior, config.method, config.stepsize,
         weight=problem.relative_weight, noise=problem.noise, like=problem.images, matched=problem.prior.stepsize,
+        window=config.window,
     ).remarked(problem.prior.remarks)  # fmt: skip
     if not rounding:
         return method
@@ -216,7 +202,7 @@ def _method(problem: Problem, pair: Pair, hardest: Measured | None, say: Say) ->
     return replace(method, tolerance=max(method.tolerance, rounding), rounding=rounding)
 
 
-def starting_image(problem: Problem, pair: Pair) -> Tensor:
+def starting_image(problem: Problem, pair: OperatorPair) -> Tensor:
     """The problem's own start, or the back-projection K y, scaled for each frame so that it measures nearest to y."""
     if problem.start is not None:
         return problem.start
@@ -230,7 +216,7 @@ def scale_of(start: Tensor) -> list[float]:
     return [norm if norm > 0 and math.isfinite(norm) else math.sqrt(start[0].numel()) for norm in norms.real.tolist()]
 
 
-def _measured(problem: Problem, pair: Pair, prior: Prior) -> tuple[Prior, float]:
+def _measured(problem: Problem, pair: OperatorPair, prior: Prior) -> tuple[Prior, float]:
     """A prior in half precision with its error at the start of the run, to two digits; and that error, else zero.
 
     Steps shorter than the error say nothing: it is the tolerance at which such a run stops by default.
@@ -274,7 +260,7 @@ def _remedy(plan: Plan) -> str | None:
     """What would give a guarantee to a run with a surrogate."""
     config, chosen = plan.problem.config, plan.problem.prior
 
-    def retry(pair: Pair, stepsize: float | None) -> Method:
+    def retry(pair: OperatorPair, stepsize: float | None) -> Method:
         return choose_method(pair, chosen.prior, config.method, stepsize, weight=chosen.weight)
 
     return remedy(plan.pair, plan.method, chosen.prior, chosen.weight is not None, retry)

@@ -13,7 +13,9 @@ from recon.errors import ConsistencyError, UsageError
 from recon.io import Image, ValueRange, to_tensor
 from recon.io.image import robust_range
 from recon.io.noise_estimate import SMALLEST_SIDE, estimate_noise
+from recon.methods.catalogue import ENTRIES
 from recon.methods.contrast import contrast, spread
+from recon.methods.entry import PriorUse
 from recon.methods.stepsizes import longest_step, mean_column
 from recon.operators import Identity, Inpainting
 from recon.operators.base import HasDataResolvent
@@ -32,7 +34,7 @@ from recon.specs.priors import (
     read_prior,
     require_complex,
 )
-from recon.specs.solve_config import DIRECT_METHODS, Noise, SolveConfig
+from recon.specs.solve_config import Noise, SolveConfig
 from recon.specs.surrogates import read_surrogate
 from recon.types import LinearOperator, Map
 
@@ -235,7 +237,7 @@ def _exactly(y: Tensor) -> Tensor:
 def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem has
     config: SolveConfig, image: Image, family: OperatorFamily, geometry: Geometry, say: Say, precision: torch.dtype
 ) -> Problem:
-    require_memory(geometry, config.method, str(family.spec))
+    require_memory(geometry, config.entry, str(family.spec))
     default = default_prior_of_scan(config, geometry)
     width, value_range = ct_input.attenuation_range(config, image, geometry, say)
     shown = value_range
@@ -248,12 +250,13 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
             f"shape is {','.join(map(str, config.shape))} and the volume of {family.spec} has "
             f"{' x '.join(map(str, shape))} pixels; expected no shape, because the geometry states it."
         )
-    root = None if config.method == "fbp" else ct_input.root_weights(image, geometry)
+    weighted = config.entry is None or config.entry.weighted_rays
+    root = None if not weighted else ct_input.root_weights(image, geometry)
     operator = Tomography(geometry) if root is None else WeightedTomography(Tomography(geometry), root)
     device = _device(config, geometry, say)
     measurement = ct_input.as_items(to_tensor(image, precision), geometry).to(device)
     start = measurement.new_zeros(*measurement.shape[:2], *shape)
-    if config.method != "fbp":
+    if weighted:
         start = ct_input.quick_look(measurement, geometry)
     surrogate = None if config.surrogate is None else read_surrogate(config.surrogate, operator)
     noise = _noise(inner, image, family, default, say)
@@ -307,9 +310,9 @@ def _weighed(operator: Tomography | WeightedTomography, measurement: Tensor) -> 
 
 def _prior_spec(config: SolveConfig, default: Spec) -> Spec:
     """The prior that was asked for; none for a method that takes none, or a box for the one that can project."""
-    if config.method not in DIRECT_METHODS:
+    if config.takes_prior or config.entry is None:
         return config.prior or default
-    if config.method == "sirt" and config.prior is not None and config.prior.name == "box":
+    if config.entry.prior is PriorUse.BOX and config.prior is not None and config.prior.name == "box":
         return config.prior
     if config.prior is not None and config.prior.name != "none":
         raise UsageError(
@@ -326,7 +329,8 @@ def _step_noise(
 
     A surrogate changes it little.
     """
-    if config.method == "condat_vu":
+    entry = config.entry
+    if entry is not None and entry.longest_step is None:
         return None, None  # whose step size does not enter the solution
     if not noise or config.prior is None or not is_single(config.prior) or isinstance(operator, Identity):
         return None, None
@@ -335,7 +339,7 @@ def _step_noise(
     if size == 0:
         return None, None  # and refused when a method is chosen
     unit = noise * mean_column(operator, example)
-    step = config.stepsize or longest_step(size**2, config.method)
+    step = config.stepsize or longest_step(size**2, entry or ENTRIES["forward_backward"])
     return step * unit, unit if _step_is_free(config, operator) else None
 
 
@@ -346,7 +350,7 @@ def _step_is_free(config: SolveConfig, operator: LinearOperator) -> bool:
     """
     asked = config.stepsize is not None or config.surrogate is not None
     rounds = config.prior is not None and config.prior.options.get("precision", "float32") != "float32"
-    named = config.method == "douglas_rachford" or (config.method is None and not rounds)
+    named = not rounds if config.entry is None else config.entry.free_step
     return named and not asked and isinstance(operator, HasDataResolvent)
 
 

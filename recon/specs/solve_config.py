@@ -15,11 +15,9 @@ from typing import Literal
 from recon._suggest import suggestion
 from recon._toml import read_toml
 from recon.errors import UsageError
+from recon.methods.catalogue import ENTRIES
+from recon.methods.entry import MethodEntry
 from recon.specs.grammar import Spec, parse_spec, portable, spec_from_table, unknown_name
-
-METHODS = ("forward_backward", "tseng", "douglas_rachford", "davis_yin", "condat_vu", "fista")
-DIRECT_METHODS = ("fbp", "sirt", "cgls", "ab_gmres", "ba_gmres")
-"""Those that take no prior and have no guarantee of this package: a quick look, and what others compare with."""
 
 BUDGET = 1000
 """Steps that a run may take unless told otherwise."""
@@ -56,7 +54,7 @@ class SolveConfig:
     Attributes:
         operator: What the instrument does.
         prior: The regulariser; ``None``: total variation, its weight matched to the noise.
-        method: One of :data:`METHODS`; ``None``: it follows from the operator and the prior.
+        method: One of :data:`recon.methods.catalogue.ENTRIES`; ``None``: it follows from the operator and the prior.
         noise: The standard deviation of the noise; ``None``: estimated where something depends on it.
         window: One of :data:`WINDOWS`, for filtered back-projection; ``None``: the smoothest.
         stepsize: The step size; ``None``: from the operator's norm, inside the interval of the theorem, or
@@ -103,8 +101,8 @@ class SolveConfig:
     dark: str | float | None = None
 
     def __post_init__(self) -> None:
-        if self.method is not None and self.method not in (*METHODS, *DIRECT_METHODS):
-            raise unknown_name(self.method, (*METHODS, *DIRECT_METHODS), "method")
+        if self.method is not None and self.method not in ENTRIES:
+            raise unknown_name(self.method, ENTRIES, "method")
         self._check_projections()
         self._check_direct()
         if self.iterations is not None and self.iterations < 1:
@@ -149,18 +147,30 @@ class SolveConfig:
     def _check_direct(self) -> None:
         if self.window is not None and self.window not in WINDOWS:
             raise unknown_name(self.window, WINDOWS, "window")
-        if self.window is not None and self.method != "fbp":
+        entry = self.entry
+        if self.window is not None and not (entry and "window" in entry.options):
+            able = " or ".join(each.name for each in ENTRIES.values() if "window" in each.options)
             raise UsageError(
-                f"window is {self.window!r} with {self._stated_method}; expected method fbp, which alone filters."
+                f"window is {self.window!r} with {self._stated_method}; expected method {able}, which alone filters."
             )
-        if self.stepsize is not None and self.method in DIRECT_METHODS and self.method != "sirt":
+        if self.stepsize is not None and entry and not entry.stepsize:
             raise UsageError(
                 f"stepsize is {self.stepsize!r} with {self._stated_method}; expected none, as it takes none."
             )
-        if self.tolerance is not None and self.method == "fbp":
+        if self.tolerance is not None and entry and entry.closed_form:
             raise UsageError(
                 f"tolerance is {self.tolerance!r} with {self._stated_method}; expected none, as it is a closed form."
             )
+
+    @property
+    def entry(self) -> MethodEntry | None:
+        """The method's entry; ``None`` where the method follows from operator and prior."""
+        return None if self.method is None else ENTRIES[self.method]
+
+    @property
+    def takes_prior(self) -> bool:
+        """Whether the method takes priors in general, as the one does that follows from operator and prior."""
+        return self.entry is None or self.entry.takes_prior
 
     @property
     def _stated_method(self) -> str:

@@ -22,11 +22,13 @@ import torch
 from torch import Tensor
 
 from recon import catalogue, io
+from recon.methods.choice import choose_method
 from recon.methods.contrast import contrast, spread
-from recon.methods.method import choose_method, examine
+from recon.methods.entry import INSIDE_TSENG
 from recon.methods.noise_levels import use_of
+from recon.methods.operator_pair import analyse_operator
 from recon.methods.regularisation_weights import free_stepsize, power_below, scale_of, tv_weight
-from recon.methods.stepsizes import INSIDE_TSENG, mean_column
+from recon.methods.stepsizes import mean_column
 from recon.operators import Blur, LeastSquares, box_psf, gaussian_psf, normalise_psf
 from recon.priors import relaxed_prior, scaled_prior, total_variation, total_variation_prior, weighted_prior
 from recon.priors.networks import Network, learned_prior, load
@@ -103,7 +105,7 @@ def weighted(operator: LinearOperator | None, clean: Tensor, noise: float) -> di
 def of_variation(operator: LinearOperator | None, y: Tensor, weight: float) -> Tensor:
     if operator is None:
         return total_variation(weight, accuracy=1e-3, max_steps=20_000)(y)
-    pair = examine(operator, None, torch.zeros_like(y))
+    pair = analyse_operator(operator, None, torch.zeros_like(y))
     method = choose_method(pair, total_variation_prior(weight), "condat_vu", weight=weight)
     return solve(method.algorithm(y), y, tolerance=1e-4, max_steps=150).x
 

@@ -34,7 +34,8 @@ from timing import report
 from torch import Tensor
 
 from recon._malloc import keep_freed_memory
-from recon.methods.method import Pair, choose_method
+from recon.methods.choice import choose_method
+from recon.methods.operator_pair import OperatorPair
 from recon.operators import spectral
 from recon.operators.base import EXACT_ADJOINT
 from recon.operators.tomography import Detector, Geometry, Tomography, Volume, evenly_spaced, fbp
@@ -134,7 +135,7 @@ class Contender:
 def ours(problem: Problem) -> Contender:
     """What ``recon solve`` takes for a projector and total variation with a bound: one method, no setting."""
     operator = problem.operator
-    pair = Pair(operator, operator.properties, EXACT_ADJOINT)
+    pair = OperatorPair(operator, operator.properties, EXACT_ADJOINT)
 
     def run(watch: Watch) -> None:
         watch.start()

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 from recon import catalogue
-from recon.methods.method import Method, choose_method, examine
+from recon.methods.choice import choose_method
+from recon.methods.operator_pair import analyse_operator
+from recon.methods.setting import Method
 from recon.operators import Blur, gaussian_psf
 from recon.priors import Prior, weighted_prior
 from recon.priors.networks import ConvexRidge, Network, learned_prior, load
@@ -42,7 +44,7 @@ def drift(network: Network, steps: int) -> str:
     operator = Blur(gaussian_psf(1.6), (SIDE, SIDE))
     y = operator.A(squares(channels))
     y = y + NOISE * torch.randn(y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(0))
-    pair = examine(operator, None, y[:1, :1])
+    pair = analyse_operator(operator, None, y[:1, :1])
     if potential:
         prior = weighted_prior(prior, WEIGHT)
         method = choose_method(pair, prior, "condat_vu")

@@ -8,7 +8,8 @@ from rounding import at_most
 
 from recon import priors, solvers
 from recon.errors import UsageError
-from recon.methods.method import choose_method, examine
+from recon.methods.choice import choose_method
+from recon.methods.operator_pair import analyse_operator
 from recon.operators import AlongAxis, Detector, Geometry, LeastSquares, Tomography, Volume, evenly_spaced, scale
 from recon.operators.tomography import WeightedTomography
 from recon.operators.tomography.projectors.ramp_preconditioner import ramp_split
@@ -91,7 +92,7 @@ def test_all_split_finds_the_minimiser_that_the_gradient_finds(make) -> None:
     values = []
     for operator in (A, scale(A, 1.0)):  # a multiple has no split of its own, and goes by the gradient
         zero = torch.zeros(1, 1, SIDE, SIDE, dtype=torch.float64)
-        method = choose_method(examine(operator, None, zero), prior, "condat_vu", weight=weight)
+        method = choose_method(analyse_operator(operator, None, zero), prior, "condat_vu", weight=weight)
         assert method.certificate.holds
         x = solvers.solve(method.algorithm(y), zero, tolerance=1e-9, max_steps=1000).x.clamp(min=0.99)
         values.append(float(LeastSquares(A, y).value(x) + prior.value(x)))
@@ -105,13 +106,13 @@ def test_a_learned_potential_is_split_off_with_the_data_term() -> None:
     y, zero = A.A(drawn(1, 1, SIDE, SIDE)), torch.zeros(1, 1, SIDE, SIDE, dtype=torch.float64)
     found = []
     for name in ("condat_vu", "fista"):
-        method = choose_method(examine(A, None, zero), prior, name)
+        method = choose_method(analyse_operator(A, None, zero), prior, name)
         assert method.certificate.holds
         x = solvers.solve(method.algorithm(y), zero, tolerance=1e-9, max_steps=3000).x
         found.append(float(LeastSquares(A, y).value(x) + prior.value(x)))
     assert found[0] == pytest.approx(found[1], rel=1e-6)
     assert found[0] < 0.5 * float(LeastSquares(A, y).value(zero))
-    assert choose_method(examine(A, None, zero), prior).name == "condat_vu"
+    assert choose_method(analyse_operator(A, None, zero), prior).name == "condat_vu"
 
 
 def test_weights_of_another_shape_or_sign_are_refused() -> None:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from recon.evidence import Evidence
-from recon.methods.method import choose_method, examine
+from recon.methods.choice import choose_method
+from recon.methods.operator_pair import analyse_operator
 from recon.operators import spectral
 from recon.operators.tomography import Detector, Geometry, Tomography, Volume, WeightedTomography, evenly_spaced
 from recon.priors import total_variation_prior
@@ -41,7 +42,7 @@ def projections(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.dtype]]:
 def test_a_pair_whose_gap_is_proved_is_not_sampled(projections: list[torch.dtype], weighted: bool) -> None:
     plain = Tomography(SCAN.geometry)
     operator = WeightedTomography(plain, ROOT) if weighted else plain
-    pair = examine(operator, None, torch.zeros(1, 1, *SHAPE))
+    pair = analyse_operator(operator, None, torch.zeros(1, 1, *SHAPE))
     assert (pair.gap.value, pair.gap.evidence) == (0.0, Evidence.PROVED)
     assert len(projections) == 0  # no constant that nobody asks for
     assert pair.properties.computed_norm is None

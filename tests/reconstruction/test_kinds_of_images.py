@@ -10,7 +10,7 @@ import torch
 
 from recon.errors import GuaranteeError
 from recon.io import ValueRange, from_array
-from recon.methods.method import Pair
+from recon.methods.operator_pair import OperatorPair
 from recon.reconstruction.plan import make_plan
 from recon.reconstruction.problem import build_problem
 from recon.reconstruction.residual_check import check_residual
@@ -45,7 +45,7 @@ def colours() -> np.ndarray:
     return np.random.default_rng(0).uniform(0.2, 0.8, (24, 24, 3))
 
 
-def examined(config: SolveConfig) -> Pair:
+def examined(config: SolveConfig) -> OperatorPair:
     return make_plan(
         config, from_array(colours().transpose(2, 0, 1)[None], value_range=ValueRange(0.0, 1.0)), lambda line: None
     ).pair

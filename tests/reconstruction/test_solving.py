@@ -11,14 +11,16 @@ from recon import operators, priors, solvers
 from recon.errors import ConsistencyError, GuaranteeError, UsageError
 from recon.evidence import Evidence
 from recon.io import Image, Source, ValueRange, from_array
-from recon.methods.method import Pair, choose_method, examine
+from recon.methods.catalogue import with_prior
+from recon.methods.choice import choose_method
+from recon.methods.operator_pair import OperatorPair, analyse_operator
 from recon.operators import Blur, LeastSquares
 from recon.priors.networks import ConvexRidgeConfig, LipschitzConfig, learned_prior, make
 from recon.reconstruction.plan import make_plan
 from recon.reconstruction.run import execute, pixel_hash, solve_image
 from recon.solvers import Status
 from recon.specs.grammar import Spec, parse_spec
-from recon.specs.solve_config import METHODS, Noise, SolveConfig
+from recon.specs.solve_config import Noise, SolveConfig
 
 SHAPE = (24, 20)
 BLUR = parse_spec("blur:gaussian=1")
@@ -70,7 +72,7 @@ def test_the_method_follows_from_the_prior(prior: str, method: str) -> None:
     assert plan_of(config(prior=parse_spec(prior))).method.name == method
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", with_prior())
 def test_every_method_is_certified_at_its_own_step_size(method: str) -> None:
     prior = "tv:weight=0.01" if method == "condat_vu" else "tikhonov:weight=0.01"
     plan = plan_of(config(prior=parse_spec(prior), method=method))
@@ -82,7 +84,7 @@ def test_every_method_is_certified_at_its_own_step_size(method: str) -> None:
 
 def test_all_methods_find_the_same_minimiser() -> None:
     found = {}
-    for method in METHODS:
+    for method in with_prior():
         if method == "condat_vu":
             continue
         wanted = config(prior=parse_spec("tikhonov:weight=0.05"), method=method, tolerance=1e-7, iterations=3000)
@@ -106,7 +108,7 @@ def test_the_two_primal_duals_find_the_same_minimiser() -> None:
 
     found = []
     for each in (operator, _without_resolvent(operator)):
-        pair = Pair(each, operator.properties, operator.properties.adjoint_gap)
+        pair = OperatorPair(each, operator.properties, operator.properties.adjoint_gap)
         method = choose_method(pair, prior, "condat_vu", weight=0.01)
         assert method.certificate.holds
         found.append(solvers.solve(method.algorithm(y), y, tolerance=1e-6, max_steps=1500).x)
@@ -119,8 +121,8 @@ def test_a_learned_potential_has_one_minimiser_by_every_method() -> None:
     torch.manual_seed(0)
     network = make(ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.05, 0.05)))
     prior = priors.weighted_prior(learned_prior(network, accuracy=1e-6), 0.1)
-    pair = Pair(operator, operator.properties, operator.properties.adjoint_gap)
-    plain = Pair(_without_resolvent(operator), operator.properties, operator.properties.adjoint_gap)
+    pair = OperatorPair(operator, operator.properties, operator.properties.adjoint_gap)
+    plain = OperatorPair(_without_resolvent(operator), operator.properties, operator.properties.adjoint_gap)
     found = {}
     for name, each in {"fista": pair, "condat_vu": pair, "plain fista": plain, "plain condat_vu": plain}.items():
         method = choose_method(each, prior, name.removeprefix("plain "))
@@ -176,7 +178,7 @@ def test_a_single_resolvent_by_condat_vu_keeps_the_residual_within_the_noise() -
     torch.manual_seed(0)
     network = make(LipschitzConfig(layers="orthogonal", features=4, depth=2, hidden=4, contraction=0.5))
     prior = learned_prior(network)
-    pair = Pair(operator, operator.properties, operator.properties.adjoint_gap)
+    pair = OperatorPair(operator, operator.properties, operator.properties.adjoint_gap)
     found = []
     for stepsize in (0.3, 3.0):
         method = choose_method(pair, prior, "condat_vu", stepsize, noise=0.05)
@@ -303,7 +305,7 @@ def test_an_operator_that_is_zero_is_refused() -> None:
 
         A_adjoint = A
 
-    pair = examine(Zero(), None, torch.zeros(1, 1, *SHAPE))
+    pair = analyse_operator(Zero(), None, torch.zeros(1, 1, *SHAPE))
     with pytest.raises(GuaranteeError, match="operator is zero"):
         choose_method(pair, priors.no_prior(), "forward_backward")
 

@@ -8,7 +8,8 @@ import torch
 
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Evidence
-from recon.methods.method import choose_method, examine
+from recon.methods.choice import choose_method
+from recon.methods.operator_pair import analyse_operator
 from recon.operators import Blur, Identity, compose, gaussian_psf, mismatch_of, stack
 from recon.operators.tomography import Detector, Geometry, Tomography, Volume
 from recon.operators.tomography.projectors.ramp_preconditioner import FilteredProjector
@@ -136,7 +137,7 @@ def test_a_smallest_eigenvalue_that_is_too_large_is_refuted(operator) -> None:
 
 def test_nothing_of_a_users_operator_is_proved_in_a_certificate(operator) -> None:
     for name in ("Half", "NormTooSmall", "Closed"):
-        pair = examine(operator(name), None, EXAMPLE)
+        pair = analyse_operator(operator(name), None, EXAMPLE)
         for method in ("forward_backward", "condat_vu", "fista"):
             certificate = choose_method(pair, total_variation_prior(0.1), method).certificate
             assert certificate.evidence is not Evidence.PROVED, (name, method)
@@ -144,7 +145,7 @@ def test_nothing_of_a_users_operator_is_proved_in_a_certificate(operator) -> Non
 
 def test_a_gap_cannot_be_hidden_behind_a_norm_that_is_stated(operator) -> None:
     with pytest.raises(GuaranteeError, match="by 20 % of"):
-        examine(operator("Huge"), None, EXAMPLE)
+        analyse_operator(operator("Huge"), None, EXAMPLE)
 
 
 def test_entries_that_are_said_not_to_be_negative_are_tried(operator) -> None:
@@ -232,7 +233,7 @@ def test_a_constant_of_a_prior_that_is_no_number_is_refused_by_name(prior) -> No
 
 
 def test_a_refuted_statement_leaves_a_finite_step(operator) -> None:
-    pair = examine(operator("NormTooSmall"), None, EXAMPLE)
+    pair = analyse_operator(operator("NormTooSmall"), None, EXAMPLE)
     method = choose_method(pair, read_prior(Spec("none")).prior, "forward_backward")
     assert math.isfinite(method.stepsize)
     assert method.stepsize < 2 / 0.5**2

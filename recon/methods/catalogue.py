@@ -1,0 +1,111 @@
+"""The methods by name. A new one is a file with its builder, an entry here, and a line in ``tests/cases.py``."""
+
+from recon.methods.entry import INSIDE, INSIDE_TSENG, MethodEntry, PriorUse, Use
+
+_ENTRIES = (
+    MethodEntry(
+        "forward_backward",
+        "a gradient step on the data, then the prior's resolvent",
+        "forward_backward:build",
+        surrogate=Use.TAKEN,
+        stepsize="(0, 2 / ||A||^2); with a surrogate (0, 2 eta), eta the cocoercivity",
+        longest_step=2 * INSIDE,
+        copies=8,
+    ),
+    MethodEntry(
+        "tseng",
+        "forward-backward-forward, which needs no cocoercivity",
+        "tseng:build",
+        surrogate=Use.TAKEN,
+        stepsize="(0, 1 / ||A||^2); with a surrogate (0, 1 / ||K A||)",
+        longest_step=INSIDE_TSENG,
+    ),
+    MethodEntry(
+        "douglas_rachford",
+        "the resolvents of data term and prior in turn, where the first has a closed form",
+        "douglas_rachford:build",
+        stepsize="any",
+        longest_step=2 * INSIDE,
+        free_step=True,
+    ),
+    MethodEntry(
+        "davis_yin",
+        "three operators: the gradient of the data, the prior, and bounds",
+        "davis_yin:build",
+        bounds=True,
+        stepsize="(0, 2 / ||A||^2)",
+        longest_step=2 * INSIDE,
+        copies=12,
+    ),
+    MethodEntry(
+        "condat_vu",
+        "primal-dual splitting of a penalty g(L x), without an inner iteration",
+        "condat_vu:build",
+        bounds=True,
+        stepsize="any; with the gradient of the data (0, 2 / ||A||^2)",
+        copies=20,
+    ),
+    MethodEntry(
+        "fista",
+        "accelerated forward-backward, for proximity operators",
+        "fista:build",
+        stepsize="(0, 1 / ||A||^2]",
+        longest_step=2 * INSIDE,
+    ),
+    MethodEntry(
+        "fbp",
+        "filtered back-projection; FDK of a cone",
+        "fbp:build",
+        prior=PriorUse.NONE,
+        closed_form=True,
+        options=frozenset({"window"}),
+        weighted_rays=False,
+        copies=8,
+        volume_copies=(26, 36),
+    ),
+    MethodEntry(
+        "sirt",
+        "simultaneous iterative reconstruction: gradient steps, weighted by row and column sums",
+        "sirt:build",
+        prior=PriorUse.BOX,
+        stepsize="(0, 2)",
+        volume_copies=(28, 40),
+    ),
+    MethodEntry(
+        "cgls",
+        "conjugate gradients on the normal equations",
+        "cgls:build",
+        prior=PriorUse.NONE,
+        copies=12,
+        volume_copies=(28, 40),
+    ),
+    MethodEntry(
+        "ab_gmres",
+        "restarted GMRES with a surrogate K as preconditioner: A K z = y",
+        "gmres:build_ab",
+        prior=PriorUse.NONE,
+        surrogate=Use.NEEDED,
+        copies=30,
+    ),
+    MethodEntry(
+        "ba_gmres",
+        "restarted GMRES on K A x = K y with a surrogate K",
+        "gmres:build_ba",
+        prior=PriorUse.NONE,
+        surrogate=Use.NEEDED,
+        copies=30,
+    ),
+)
+
+ENTRIES: dict[str, MethodEntry] = {entry.name: entry for entry in _ENTRIES}
+"""Each by its name, those with a prior first."""
+
+
+def with_prior() -> tuple[str, ...]:
+    """The names of the methods that take priors in general."""
+    return tuple(name for name, entry in ENTRIES.items() if entry.takes_prior)
+
+
+def without_prior() -> tuple[str, ...]:
+    """The names of those that take none: a quick look, and what others compare with."""
+    return tuple(name for name, entry in ENTRIES.items() if not entry.takes_prior)

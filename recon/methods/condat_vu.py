@@ -1,0 +1,182 @@
+"""Primal-dual splitting of a penalty g(L x) (Condat 2013, Vu 2013), without an inner iteration."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recon import certificates as proofs
+from recon import operators, priors, solvers
+from recon.errors import UsageError
+from recon.evidence import from_above
+from recon.methods.data_term import RESOLVENT_RELAXATION, data_resolvent, free_step
+from recon.methods.entry import INSIDE
+from recon.methods.operator_pair import OperatorPair
+from recon.methods.setting import Method, MethodSetting
+from recon.operators import LeastSquares, OperatorProperties
+from recon.operators.base import HasDataResolvent
+from recon.operators.data_split import HasDataSplit
+from recon.priors import Prior, Resolvent, Split
+
+GRADIENT_BALANCE = 0.8
+"""Condat-Vu with the gradient: the primal step size, as a part of 2 / ||A||^2; the rest is left to the dual step.
+
+Of 0.3 to 0.98, tried on six problems of deblurring and denoising by total variation, the nearest to the best of each.
+"""
+
+RESOLVENT_BALANCE = 0.45
+"""Condat-Vu with the resolvent of the data: the primal step size is this over ||A|| sqrt(weight).
+
+On five such problems, with weights from 1e-4 to 3e-2, the best of the step sizes 2, 5, 10, 20, 50, 100 is within a
+factor 2 of it. It takes a fifth to a tenth of the steps of the gradient.
+"""
+
+SMOOTH_BALANCE, SMOOTH_GRADIENT_BALANCE = 20.0, 0.5
+"""Condat-Vu for a penalty R with a Lipschitz gradient: the primal step size is the first over Lip(grad R) with the
+resolvent of the data, and the second of 2 / ||A||^2 with its gradient.
+
+For a learned potential, a camera shake and noise of 0.0025, 0.01 and 0.05, the best of 2.5, 5, 10, 20 and 40 are 40, 20
+and 20: to 0.03 dB in 40 to 60 steps, half as long again as those of FISTA, which takes 160.
+"""
+
+SPLIT_BALANCE, SMOOTH_SPLIT_BALANCE = 0.0033, 4.0
+"""Condat-Vu with data term and penalty both split off: the primal step size is the first over the penalty's weight, or
+the second over Lip(grad R).
+
+A slice of the body of 512 x 512 from 60 views, by ``proved-ct``, is after 177 steps of 7.0, 3.5, 2.5 and 1.8 over the
+constant 1.9, 0.8, 0.6 and 1.2 HU from its limit at 1e5 photons a ray, and 0.50, 0.08, 0.22 and 0.76 HU at 1e4. By total
+variation, at 1e5 photons, steps of 0.0055, 0.0028, 0.0019 and 0.0014 over the weight leave 4.4, 2.0, 1.3 and 2.0 HU.
+More views want shorter steps, very noisy ones longer.
+"""
+
+
+def build(setting: MethodSetting) -> Method:
+    """Condat-Vu splitting: of a single resolvent, or of a penalty, by the data's resolvent, splitting or gradient."""
+    pair, prior, stepsize, weight = setting.pair, setting.prior, setting.stepsize, setting.weight
+    if prior.split is None and prior.resolvent(1.0).properties.proximity is None:
+        return _residual_ball(pair, prior, stepsize, setting.noise)
+    if isinstance(pair.operator, HasDataResolvent) and prior.constraint is None:
+        return _primal_dual(pair, prior, stepsize, weight)
+    if isinstance(pair.operator, HasDataSplit):
+        return _all_split(pair, pair.operator, prior, stepsize, weight)
+    split = _split(prior)
+    limit = 2 / pair.squared_norm
+    s = stepsize or (GRADIENT_BALANCE if prior.smooth is None else SMOOTH_GRADIENT_BALANCE) * limit
+    if s >= limit:
+        raise UsageError(
+            f"stepsize is {s:g} with method 'condat_vu'; expected a number in (0, {limit:.4g}), that is below "
+            "2 / ||A||^2, because beyond it no dual step is left."
+        )
+    dual = operators.properties_of(split.operator)
+    # the dual step that the theorem leaves: 1/s - t ||L||^2 >= ||A||^2 / 2, kept off the edge for the rounding
+    t = _dual_step(INSIDE * max(1 / s - 1 / limit, 0.0), dual)
+    primal, dual_resolvent = prior.constraint or priors.identity(), split.conjugate_resolvent(t)
+    certificate = proofs.certify_condat_vu(
+        pair.properties, primal.properties, dual, dual_resolvent.properties, s, t,
+        attains=prior.resolvent(1.0).properties.attains,
+    )  # fmt: skip
+    return Method(
+        "condat_vu", s, t, (0.0, limit), certificate,
+        lambda y: solvers.condat_vu(
+            LeastSquares(pair.operator, y), primal, split.operator, dual_resolvent, s, t, local=split.local
+        ),
+    )  # fmt: skip
+
+
+def _primal_dual(pair: OperatorPair, prior: Prior, stepsize: float | None, weight: float | None) -> Method:
+    """Condat-Vu with the resolvent of the data term in place of its gradient, which has no limit on the step size."""
+    split, size, r = _split(prior), math.sqrt(pair.squared_norm), RESOLVENT_RELAXATION
+    balanced = RESOLVENT_BALANCE / (size * math.sqrt(weight)) if weight else 10 / size**2
+    if prior.smooth is not None and prior.smooth.lipschitz.value > 0:
+        balanced = SMOOTH_BALANCE / prior.smooth.lipschitz.value
+    s = free_step(stepsize, min(max(balanced, 1 / size**2), 100 / size**2), "condat_vu")
+    dual = operators.properties_of(split.operator)
+    t = _dual_step(INSIDE / s, dual)
+    dual_resolvent = split.conjugate_resolvent(t)
+    certificate = proofs.certify_condat_vu(
+        None, data_resolvent(pair), dual, dual_resolvent.properties, s, t, r,
+        attains=prior.resolvent(1.0).properties.attains,
+    )  # fmt: skip
+
+    def algorithm(y: Tensor) -> solvers.Algorithm[Any]:
+        data = LeastSquares(pair.operator, y).resolvent(s)
+        return solvers.condat_vu(None, data, split.operator, dual_resolvent, s, t, r, local=split.local)
+
+    return Method("condat_vu", s, t, None, certificate, algorithm, r)
+
+
+def _residual_ball(pair: OperatorPair, prior: Prior, stepsize: float | None, noise: float | None) -> Method:
+    """Condat-Vu with J in the primal and ||Ax - y|| at most what the noise explains: a zero of M + A^T N(A .).
+
+    N is a cone, so that neither of the step sizes enters the solution, and J keeps the level of the noise itself.
+    """
+    if noise is None:
+        raise UsageError(
+            f"method is 'condat_vu' with {prior.name}, a single resolvent, and no noise level is known; expected "
+            "--noise SIGMA, because the residual is bounded by what the noise explains."
+        )
+    size = math.sqrt(pair.squared_norm)
+    s = free_step(stepsize, 1 / size, "condat_vu")
+    t = INSIDE / (s * size**2)
+    resolvent = prior.resolvent(1.0)
+
+    def dual(y: Tensor) -> Resolvent:
+        entries = y[:1].numel() * (2 if y.is_complex() else 1)
+        return priors.conjugate(priors.l2_ball(y, noise * math.sqrt(entries)), t)
+
+    known = priors.conjugate(priors.l2_ball(torch.zeros(1), 1.0), t).properties
+    certificate = proofs.certify_condat_vu(
+        None, resolvent.properties, pair.properties, known, s, t, RESOLVENT_RELAXATION, attains=None
+    )
+    return Method(
+        "condat_vu", s, t, None, certificate,
+        lambda y: solvers.condat_vu(None, resolvent, pair.operator, dual(y), s, t, RESOLVENT_RELAXATION),
+        RESOLVENT_RELAXATION, solves_sum=False,
+    )  # fmt: skip
+
+
+def _all_split(
+    pair: OperatorPair, operator: HasDataSplit, prior: Prior, stepsize: float | None, weight: float | None
+) -> Method:
+    """Condat-Vu with the data term and the penalty both behind the dual operator, and the constraint in the primal."""
+    split, r = _split(prior), RESOLVENT_RELAXATION
+    primal = prior.constraint or priors.identity()
+    data = operator.data_split(split.operator.properties.norm.value)
+    split = split.on(data.operator.domain.shape)
+    together = operators.stack(data.operator, split.operator)
+    dual = together.properties
+    balanced = SPLIT_BALANCE / (weight or 1.0)
+    if prior.smooth is not None and prior.smooth.lipschitz.value > 0:
+        balanced = SMOOTH_SPLIT_BALANCE / prior.smooth.lipschitz.value
+    s = free_step(stepsize, balanced, "condat_vu")
+    t = INSIDE / (s * from_above(dual.norm).value ** 2)
+
+    def dual_resolvent(y: Tensor) -> Resolvent:
+        conjugate = priors.proximity_operator(data.conjugate_resolvent(y, t), "the data term's conjugate", attains=None)
+        return priors.separable(together, conjugate, split.conjugate_resolvent(t))
+
+    nothing = pair.operator.A(data.operator.domain.zeros(1, 1))
+    certificate = proofs.certify_condat_vu(
+        None, primal.properties, dual, dual_resolvent(nothing).properties, s, t, r,
+        attains=prior.resolvent(1.0).properties.attains,
+    )  # fmt: skip
+    return Method(
+        "condat_vu", s, t, None, certificate,
+        lambda y: solvers.condat_vu(None, primal, together, dual_resolvent(y), s, t, r), r,
+    )  # fmt: skip
+
+
+def _dual_step(room: float, dual: OperatorProperties) -> float:
+    """The dual step t with ``t ||L||^2 = room``; where L is zero, as the differences of a single pixel, any will do."""
+    size = from_above(dual.norm).value
+    return room / size**2 if size > 0 else 1.0
+
+
+def _split(prior: Prior) -> Split:
+    if prior.split is None:
+        raise UsageError(
+            f"method is 'condat_vu', and the prior {prior.name!r} is not a penalty g(Lx) with a closed form of g; "
+            "expected tv, or another method, such as forward_backward."
+        )
+    return prior.split

@@ -1,0 +1,87 @@
+"""What a method is built from, and what it is then: an algorithm with its steps and its certificate."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from recon import solvers
+from recon.certificates import BackwardError, Certificate, ErrorBound, Remark
+from recon.methods.operator_pair import OperatorPair
+from recon.priors import Prior
+from recon.solvers.driver import TOLERANCE
+
+
+@dataclass(frozen=True)
+class MethodSetting:
+    """A problem, and what a user may say of the method.
+
+    Attributes:
+        pair: The operator, as analysed.
+        prior: The prior.
+        stepsize: The primal step size; ``None``: inside the theorem's interval.
+        weight: Of the prior's penalty, to which the steps are balanced, where the image has the spread of a photograph
+            on [0, 1]; it takes no part in the problem.
+        noise: The standard deviation of the noise, by which Condat-Vu bounds the residual where the prior is a single
+            resolvent.
+        matched: The step size of Douglas-Rachford that the level of a single resolvent is matched to.
+        window: Of filtered back-projection; ``None``: the smoothest.
+    """
+
+    pair: OperatorPair
+    prior: Prior
+    stepsize: float | None = None
+    weight: float | None = None
+    noise: float | None = None
+    matched: float | None = None
+    window: str | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """An algorithm with its steps and its certificate.
+
+    Attributes:
+        name: One of the names in :mod:`recon.methods.catalogue`.
+        stepsize: The primal step size; ``None`` where there is none.
+        dual_stepsize: The dual one; ``None`` where there is none.
+        interval: Step sizes under which the theorem holds, both ends excluded; ``None`` where any will do.
+        certificate: What is guaranteed.
+        algorithm: Measurement to algorithm.
+        relaxation: Of the algorithm.
+        bound: From measurement and images to what bounds their distance to the matched solution; ``None`` where that is
+            what the certificate speaks of.
+        backward: From measurement and images to the problem that they solve instead, where the prior is evaluated
+            inexactly; else ``None``.
+        tolerance: The distance to the limit, over the scale, at which to stop unless told otherwise.
+        early: The residual at which a method without a prior stops before its limit; ``None``: never.
+        proved_distance: From measurement and images to bounds of their distance to the limit, where the sum is proved
+            to be strongly monotone and the resolvent is evaluated exactly; else ``None``.
+        rounding: The relative error of a prior in half precision, as measured; else zero.
+        closed_form: Whether nothing is iterated.
+        solves_sum: Whether its limit is a zero of the sum of data map and prior; else it is that of another problem.
+        steps: How many it takes, whatever the tolerance, as methods of learned steps and samplers do; ``None``: as many
+            as lead to the limit.
+    """
+
+    name: str
+    stepsize: float | None
+    dual_stepsize: float | None
+    interval: tuple[float, float] | None
+    certificate: Certificate
+    algorithm: Callable[[Tensor], solvers.Algorithm[Any]]
+    relaxation: float = 1.0
+    bound: Callable[[Tensor, Tensor], tuple[ErrorBound, ...]] | None = None
+    backward: Callable[[Tensor, Tensor], tuple[BackwardError, ...]] | None = None
+    tolerance: float = TOLERANCE
+    early: float | None = None
+    proved_distance: Callable[[Tensor, Tensor], tuple[ErrorBound, ...]] | None = None
+    rounding: float = 0.0
+    closed_form: bool = False
+    solves_sum: bool = True
+    steps: int | None = None
+
+    def remarked(self, remarks: tuple[Remark, ...]) -> "Method":
+        """The same with remarks on its certificate."""
+        return replace(self, certificate=replace(self.certificate, remarks=(*self.certificate.remarks, *remarks)))
