@@ -17,7 +17,7 @@ from .common import WHOLE_NUMBER, talk_options
 if TYPE_CHECKING:
     from recon.evidence import Constant
     from recon.training import Now, Outcome
-    from recon.training.validation import Look
+    from recon.training.validation import ValidationResult
 
 TERMINATED = 143
 
@@ -174,7 +174,7 @@ def _report(outcome: "Outcome", output: Path, as_json: bool, solves: bool) -> No
         terminal.result(f"recon certify prior {output} searches for violations, and keeps in {output} what it finds.")
 
 
-def _known(output: Path, seen: "Look") -> "Constant":
+def _known(output: Path, seen: "ValidationResult") -> "Constant":
     """What is known of Q: after a search what the card says, else what the last look says."""
     from recon.priors.networks import measured_on_card
 

@@ -6,11 +6,11 @@ import torch
 
 from recon.errors import DeviceError
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 """Where one line for a person goes."""
 
 
-def choose_device(name: str, say: Say) -> torch.device:
+def choose_device(name: str, say: Notify) -> torch.device:
     """The device that ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` names.
 
     ``auto`` is the first CUDA device that works, else the CPU, and says so in one line; a device that was asked for

@@ -11,9 +11,8 @@ from recon.certificates.conditions import lipschitz
 from recon.certificates.error_bounds import ROUNDINGS, expansion, norms, refusal
 from recon.errors import UsageError
 from recon.evidence import Constant, Evidence, derive, finite_or_none, from_above
-from recon.operators import LeastSquares, OperatorProperties
-from recon.operators import properties_of as operator_properties
-from recon.priors import properties_of as prior_properties
+from recon.operators import LeastSquares, OperatorProperties, operator_properties
+from recon.priors import resolvent_properties
 from recon.types import Map
 
 
@@ -87,7 +86,7 @@ def backward_error(
         UsageError: The step size is not a positive finite number, or there is a surrogate or a shift.
     """
     _check(data, stepsize)
-    known, prior = properties or operator_properties(data.operator, x[:1]), prior_properties(resolvent)
+    known, prior = properties or operator_properties(data.operator, x[:1]), resolvent_properties(resolvent)
     spread = derive(
         lambda square, *_: max(1.0, stepsize * square - 1), lipschitz(known), from_above(prior.lipschitz_Q),
         prior.error, known.adjoint_gap,

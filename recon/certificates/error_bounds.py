@@ -14,11 +14,9 @@ from torch import Tensor
 from recon.certificates.conditions import ROUNDING, lower_bound, strength
 from recon.errors import UsageError
 from recon.evidence import Constant, Evidence, derive, finite_or_none, from_above, from_below
-from recon.operators import LeastSquares, OperatorProperties
-from recon.operators import properties_of as operator_properties
+from recon.operators import LeastSquares, OperatorProperties, operator_properties
 from recon.operators.rounding import rounded_down, sum_rounded_down
-from recon.priors import ResolventProperties
-from recon.priors import properties_of as prior_properties
+from recon.priors import ResolventProperties, resolvent_properties
 from recon.types import LinearOperator, Map
 
 ROUNDINGS = 64
@@ -91,7 +89,7 @@ def mismatch_error_bound(
         UsageError: The step size is not a positive finite number.
     """
     _check(stepsize)
-    known, prior = properties or operator_properties(data.operator, x[:1]), prior_properties(resolvent)
+    known, prior = properties or operator_properties(data.operator, x[:1]), resolvent_properties(resolvent)
     reason = refusal(known) or expansion(prior)
     strong = derive(
         lambda m, least, *_: rounded_down(m + stepsize * max(least, 0.0)), strength(prior),
@@ -130,7 +128,7 @@ def limit_error_bound(
         UsageError: The step size is not a positive finite number.
     """
     _check(stepsize)
-    prior = prior_properties(resolvent)
+    prior = resolvent_properties(resolvent)
     strong = derive(
         lambda m, least, *_: sum_rounded_down(m / stepsize, least), strength(prior), lower_bound(monotone), prior.error,
         how="l + m/s",
@@ -213,7 +211,7 @@ def primal_dual_error_bound(  # noqa: PLR0913, PLR0917  the problem has as many 
     _check(stepsize)
     _check(dual_stepsize)
     known = properties or operator_properties(dual_operator, x[:1])
-    primal, dual = prior_properties(resolvent), prior_properties(dual_resolvent)
+    primal, dual = resolvent_properties(resolvent), resolvent_properties(dual_resolvent)
     g, h = strengths or (strength(primal), strength(dual))
     g, h = (_over(g, stepsize), _over(h, dual_stepsize)) if strengths is None else (from_below(g), from_below(h))
     both = derive(lambda *values: min(values[:2]), g, h, primal.error, dual.error, known.adjoint_gap, how=g.how)

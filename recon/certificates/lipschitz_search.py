@@ -34,7 +34,7 @@ _LOOK = Effort(tolerance=1e-2, applications=30)
 _AREA = 192
 """Height and width of what of an image is looked through for its worst window."""
 
-Watch = Callable[[int, int, float], None]
+ProgressCallback = Callable[[int, int, float], None]
 """Is told how many searches are done, of how many, and the largest quotient so far."""
 
 _NOISE = 0.05
@@ -59,7 +59,7 @@ class Window:
 
 @final
 @dataclass(frozen=True)
-class Hardest:
+class LipschitzLowerBound:
     """The largest quotient that was found.
 
     Attributes:
@@ -160,9 +160,9 @@ def hardest(  # noqa: PLR0913, PLR0917  the map, where to begin, and how hard to
     derivative: Callable[[Tensor], Derivative] | None = None,
     search: Search = DEFAULT,
     accuracy: float = 0.0,
-    watch: Watch | None = None,
+    watch: ProgressCallback | None = None,
     climbed: Climb | None = None,
-) -> Hardest:
+) -> LipschitzLowerBound:
     """The largest Lipschitz quotient of a map that a search finds.
 
     Args:
@@ -182,13 +182,13 @@ def hardest(  # noqa: PLR0913, PLR0917  the map, where to begin, and how hard to
         raise UsageError("hardest: there is no image to begin with; expected at least one.")
     climb = climbed or Climb(Q)
     generator = torch.Generator().manual_seed(search.seed)
-    found: list[Hardest] = []
+    found: list[LipschitzLowerBound] = []
     done, count = 0, len(starts) * len(search.distances)
 
     def slope(x: Tensor, name: str) -> Tensor:
         assert derivative is not None  # noqa: S101  the callers see to it
         known, direction = jacobian_norm(derivative(x), x, search.lanczos)
-        found.append(Hardest(replace(known, error=known.error + accuracy), x, x, f"{name}: derivative"))
+        found.append(LipschitzLowerBound(replace(known, error=known.error + accuracy), x, x, f"{name}: derivative"))
         return direction
 
     for name, start in starts.items():
@@ -212,16 +212,16 @@ def hardest(  # noqa: PLR0913, PLR0917  the map, where to begin, and how hard to
 
 
 @torch.no_grad()
-def _secant(Q: Map, x: Tensor, y: Tensor, accuracy: float, origin: str) -> list[Hardest]:
+def _secant(Q: Map, x: Tensor, y: Tensor, accuracy: float, origin: str) -> list[LipschitzLowerBound]:
     """The quotient of two images; none where they are the same."""
     distance = float(norm(y - x))
     if not distance:
         return []
     quotient, error = float(norm(Q(y) - Q(x))) / distance, accuracy * float(norm(x) + norm(y)) / distance
-    return [Hardest(Measured(quotient, "a secant: a lower bound", error), x, y, origin)]
+    return [LipschitzLowerBound(Measured(quotient, "a secant: a lower bound", error), x, y, origin)]
 
 
-def _hardest(worst: Hardest, searches: int, images: int) -> Hardest:
+def _hardest(worst: LipschitzLowerBound, searches: int, images: int) -> LipschitzLowerBound:
     height, width = worst.x.shape[-2:]
     where = f"{worst.origin}, {height} x {width} pixels"
     how = f"the hardest of {searches} searches from {images} images ({where}): a lower bound"
@@ -235,8 +235,8 @@ def hardest_of_network(  # noqa: PLR0913, PLR0917  the network, where to begin, 
     side: int = 32,
     search: Search = DEFAULT,
     device: torch.device | str = "cpu",
-    watch: Watch | None = None,
-) -> Hardest:
+    watch: ProgressCallback | None = None,
+) -> LipschitzLowerBound:
     """The largest Lipschitz quotient of a network's Q that a search finds, in double precision.
 
     It begins with :func:`starting_images`, with two images on the network's own trajectory, ``J(J(..x))``, and with
@@ -295,24 +295,28 @@ def _own_starts(network: Network, noise_level: float | None, side: int, search: 
     return {name: own[name] for name in _ORDER[: search.starts]}
 
 
-def _brightness(network: Network, noise_level: float | None, x: Tensor) -> Hardest:
+def _brightness(network: Network, noise_level: float | None, x: Tensor) -> LipschitzLowerBound:
     """Along a direction that ``changes`` may leave out, because Q keeps it at every x."""
     brighter = torch.ones_like(x)
     with torch.no_grad():
         gain = float(norm(network.derivative(x, noise_level).forward(brighter)) / norm(brighter))
-    return Hardest(Measured(gain, "the derivative along the brightness: a lower bound"), x, x, "a constant: derivative")
+    return LipschitzLowerBound(
+        Measured(gain, "the derivative along the brightness: a lower bound"), x, x, "a constant: derivative"
+    )
 
 
-def _whole(network: Network, noise_level: float | None, windows: Mapping[str, Window], search: Search) -> Hardest:
+def _whole(
+    network: Network, noise_level: float | None, windows: Mapping[str, Window], search: Search
+) -> LipschitzLowerBound:
     """||Q'|| of the worst of some images, as a whole."""
     name, window = max(windows.items(), key=lambda item: item[1].norm)
     x = search.inside(window.whole.double())
     found, _ = jacobian_norm(network.changes(x, noise_level), x, search.lanczos)
     origin = f"{name}: derivative of the whole"
-    return Hardest(replace(found, how=f"{origin}: a lower bound"), x, x, origin)
+    return LipschitzLowerBound(replace(found, how=f"{origin}: a lower bound"), x, x, origin)
 
 
-def believed(claim: Constant, found: Hardest) -> Constant:
+def reconcile_constant(claim: Constant, found: LipschitzLowerBound) -> Constant:
     """What to believe of a Lipschitz constant after a search.
 
     A proof stands, an assumption or an earlier measurement gives way to what was found.

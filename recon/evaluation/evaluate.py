@@ -21,15 +21,15 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from recon import io
-from recon.device import Say
+from recon.device import Notify
 from recon.errors import InputError, ReconError, UsageError
 from recon.evaluation.simulate import measure
 from recon.io import Image, ValueRange, from_array, to_tensor
 from recon.reconstruction.ct_input import quick_look
 from recon.reconstruction.plan import Plan, make_plan
 from recon.reconstruction.problem import on_unit_scale
-from recon.reconstruction.run import Watch, execute
-from recon.specs.operators import OperatorFamily, read_operator
+from recon.reconstruction.run import ProgressCallback, execute
+from recon.specs.operators import OperatorFactory, read_operator
 from recon.specs.solve_config import SolveConfig
 from recon.types import LinearOperator
 
@@ -78,7 +78,7 @@ class Score:
 
 
 def evaluate(
-    configs: Sequence[SolveConfig], files: Sequence[Path], say: Say, watch: Watch | None = None,
+    configs: Sequence[SolveConfig], files: Sequence[Path], say: Notify, watch: ProgressCallback | None = None,
     done: Callable[[Score], None] = lambda score: None,
 ) -> list[Score]:  # fmt: skip
     """Score every configuration on every clean image.
@@ -121,8 +121,8 @@ def _label(file: Path, number: int) -> str:
 
 
 def _score(  # noqa: PLR0913, PLR0917  internal: the parts of one loop
-    config: SolveConfig, family: OperatorFamily, file: Path, number: int, earlier: dict[tuple[object, ...], Plan],
-    say: Say, watch: Watch | None,
+    config: SolveConfig, family: OperatorFactory, file: Path, number: int, earlier: dict[tuple[object, ...], Plan],
+    say: Notify, watch: ProgressCallback | None,
 ) -> Score:  # fmt: skip
     image = io.read(file, value_range=config.range)
     if min(image.height, image.width) < SMALLEST:
@@ -148,7 +148,7 @@ def _score(  # noqa: PLR0913, PLR0917  internal: the parts of one loop
 
 
 def simulated(
-    config: SolveConfig, family: OperatorFamily, operator: LinearOperator, image: Image, number: int
+    config: SolveConfig, family: OperatorFactory, operator: LinearOperator, image: Image, number: int
 ) -> tuple[Tensor, Tensor, SolveConfig]:
     """A clean image, its measurement, and the configuration that solves that one.
 
@@ -182,20 +182,20 @@ def as_image(measurement: Tensor, value_range: ValueRange = UNIT) -> Image:
     return from_array(measurement.double().numpy() * value_range.width + value_range.low, value_range=value_range)
 
 
-def _naive(operator: LinearOperator, y: Tensor, family: OperatorFamily, clean: Tensor) -> Tensor:
+def _naive(operator: LinearOperator, y: Tensor, family: OperatorFactory, clean: Tensor) -> Tensor:
     """What can be seen of the image without solving anything."""
     if family.geometry is not None:
         return quick_look(y, family.geometry)
     return operator.A_adjoint(y).abs() if y.is_complex() else _enlarged(y, family, clean)
 
 
-def _enlarged(y: Tensor, family: OperatorFamily, clean: Tensor) -> Tensor:
+def _enlarged(y: Tensor, family: OperatorFactory, clean: Tensor) -> Tensor:
     if family.spec.name != "downsample":
         return y
     return torch.nn.functional.interpolate(y, size=clean.shape[-2:], mode="bicubic", align_corners=False)
 
 
-def _seen(x: Tensor, y: Tensor, family: OperatorFamily) -> Pixels:
+def _seen(x: Tensor, y: Tensor, family: OperatorFactory) -> Pixels:
     """The part of an image that the measurement shows, clipped to [0, 1]: (channels, height, width) of each frame."""
     if family.spec.options.get("boundary") == "valid" and x.shape != y.shape:
         (height, width), (rows, columns) = y.shape[-2:], (x.shape[-2] - y.shape[-2] + 1, x.shape[-1] - y.shape[-1] + 1)

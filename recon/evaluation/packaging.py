@@ -34,7 +34,7 @@ from recon.training import Recipe, read_recipe
 from recon.training.config import recipe_from, to_json
 from recon.training.data import read_validation
 from recon.training.trainer import as_kept
-from recon.training.validation import look
+from recon.training.validation import validate
 
 _STARTS, _SIDE = 2, 192
 """Validation images that the search for violations begins in, and how much of their middle."""
@@ -169,7 +169,7 @@ def validated(folder: Path, recipe: Recipe, validation: Path) -> list[dict[str, 
     images = read_validation(
         expand_inputs((str(validation),)), recipe.data, recipe.network.channels, shown.images, shown.crop, click.echo
     )
-    figures = look(as_kept(load(folder)), images, recipe.levels, True, recipe.training.seed).figures
+    figures = validate(as_kept(load(folder)), images, recipe.levels, True, recipe.training.seed).figures
     return [{"noise": each.noise, "psnr": round(each.psnr, 4), "psnr_noisy": round(each.noisy, 4)} for each in figures]
 
 

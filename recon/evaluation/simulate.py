@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recon import io
-from recon.device import Say
+from recon.device import Notify
 from recon.errors import ConsistencyError, OutputError, UsageError
 from recon.io import Image, Source, ValueRange, to_tensor
 from recon.operators.tomography import Geometry
@@ -18,7 +18,7 @@ from recon.reconstruction.problem import on_unit_scale
 from recon.reconstruction.record import input_file, versions, write_record
 from recon.reconstruction.scale import black_seen
 from recon.reconstruction.sidecar import sidecar_path
-from recon.specs.operators import OperatorFamily
+from recon.specs.operators import OperatorFactory
 from recon.specs.solve_config import Noise, relocate
 from recon.types import LinearOperator
 
@@ -44,7 +44,7 @@ class Simulation:
         photons: How many a ray of projections brings where nothing is in its way: the noise is then theirs.
     """
 
-    family: OperatorFamily
+    family: OperatorFactory
     noise: Noise
     seed: int = 0
     water: float | None = None
@@ -140,7 +140,7 @@ def _is_stated_hounsfield(clean: Image, water: float | None) -> bool:
     return True
 
 
-def _remark_on_rays(measured: Image, photons: float | None, clean: Image, say: Say) -> None:
+def _remark_on_rays(measured: Image, photons: float | None, clean: Image, say: Notify) -> None:
     """Say so where an attenuation is negative, as only HU are, or where hardly a photon arrives."""
     if clean.units != "HU" and float(clean.pixels.min()) < -_LARGEST_ATTENUATION:
         say(
@@ -163,7 +163,7 @@ def _counted(y: Tensor, photons: float, seed: int) -> Tensor:
 
 
 def simulate_files(
-    simulation: Simulation, clean: Sequence[Path], output: Path, overwrite: bool, say: Say
+    simulation: Simulation, clean: Sequence[Path], output: Path, overwrite: bool, say: Notify
 ) -> tuple[Path, ...]:
     """Simulate the measurement of one file, or of a volume's slices in several, and write it with its sidecar.
 
@@ -210,7 +210,7 @@ def _one_or_all(entries: list[dict[str, object]]) -> object:
     return entries[0] if len(entries) == 1 else entries
 
 
-def _read(simulation: Simulation, clean: Sequence[Path], say: Say) -> Image:
+def _read(simulation: Simulation, clean: Sequence[Path], say: Notify) -> Image:
     """The image, or the volume of which a cone sees all slices at once."""
     geometry = simulation.family.geometry
     if geometry is None:

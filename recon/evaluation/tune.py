@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import final
 
 from recon import io
-from recon.device import Say
+from recon.device import Notify
 from recon.errors import InputError, UsageError
 from recon.evaluation.evaluate import UNIT, Score, as_image, evaluate, mean, simulated
 from recon.reconstruction.plan import make_plan
@@ -43,7 +43,7 @@ class Tuned:
 def tune(
     config: SolveConfig,
     files: Sequence[Path],
-    say: Say,
+    say: Notify,
     done: Callable[[float, Score], None] = lambda value, score: None,
 ) -> Tuned:
     """The value of the free parameter with the highest mean PSNR on validation images.
@@ -85,7 +85,7 @@ def tune(
     return Tuned(_with(config, prior, name, value), name, value, tried)
 
 
-def free_parameter(config: SolveConfig, file: Path, say: Say) -> tuple[Spec, str]:
+def free_parameter(config: SolveConfig, file: Path, say: Notify) -> tuple[Spec, str]:
     """The prior with the values that are matched to the noise, and the name of the one to search for.
 
     Raises:

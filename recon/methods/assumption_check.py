@@ -21,7 +21,7 @@ _STEPS = 20
 _SIZE = 64
 
 
-def believed(prior: Prior, hardest: Measured, thorough: bool = False, fine: bool = False) -> Prior:
+def reconcile_with_search(prior: Prior, hardest: Measured, thorough: bool = False, fine: bool = False) -> Prior:
     """The prior with what was measured in place of what was assumed, or measured before, where that is refuted.
 
     After a thorough search it also takes the place of an assumption that it does not refute, but not of one above 1:

@@ -1,13 +1,13 @@
 """The methods by name. A new one is a file with its builder, an entry here, and a line in ``tests/cases.py``."""
 
-from recon.methods.entry import INSIDE, INSIDE_TSENG, MethodEntry, PriorUse, Use
+from recon.methods.entry import INSIDE, INSIDE_TSENG, MethodEntry, PriorUse, Requirement
 
 _ENTRIES = (
     MethodEntry(
         "forward_backward",
         "a gradient step on the data, then the prior's resolvent",
         "forward_backward:build",
-        surrogate=Use.TAKEN,
+        surrogate=Requirement.TAKEN,
         stepsize="(0, 2 / ||A||^2); with a surrogate (0, 2 eta), eta the cocoercivity",
         longest_step=2 * INSIDE,
         copies=8,
@@ -16,7 +16,7 @@ _ENTRIES = (
         "tseng",
         "forward-backward-forward, which needs no cocoercivity",
         "tseng:build",
-        surrogate=Use.TAKEN,
+        surrogate=Requirement.TAKEN,
         stepsize="(0, 1 / ||A||^2); with a surrogate (0, 1 / ||K A||)",
         longest_step=INSIDE_TSENG,
     ),
@@ -84,7 +84,7 @@ _ENTRIES = (
         "restarted GMRES with a surrogate K as preconditioner: A K z = y",
         "gmres:build_ab",
         prior=PriorUse.NONE,
-        surrogate=Use.NEEDED,
+        surrogate=Requirement.NEEDED,
         copies=30,
     ),
     MethodEntry(
@@ -92,7 +92,7 @@ _ENTRIES = (
         "restarted GMRES on K A x = K y with a surrogate K",
         "gmres:build_ba",
         prior=PriorUse.NONE,
-        surrogate=Use.NEEDED,
+        surrogate=Requirement.NEEDED,
         copies=30,
     ),
 )

@@ -11,7 +11,7 @@ from recon.certificates.conditions import strength
 from recon.errors import UsageError
 from recon.evidence import Constant, Evidence, derive
 from recon.methods.catalogue import ENTRIES
-from recon.methods.entry import MethodEntry, Use
+from recon.methods.entry import MethodEntry, Requirement
 from recon.methods.mismatched import mismatched_data
 from recon.methods.operator_pair import OperatorPair
 from recon.methods.setting import Method, MethodSetting
@@ -81,14 +81,16 @@ def choose_method(  # noqa: PLR0913, PLR0917  the problem, and what a user may s
 
 def _check_surrogate(entry: MethodEntry, pair: OperatorPair) -> None:
     given = pair.surrogate is not None
-    if given and entry.surrogate is Use.REFUSED and entry.takes_prior:
-        able = " or ".join(each.name for each in ENTRIES.values() if each.takes_prior and each.surrogate is Use.TAKEN)
+    if given and entry.surrogate is Requirement.REFUSED and entry.takes_prior:
+        able = " or ".join(
+            each.name for each in ENTRIES.values() if each.takes_prior and each.surrogate is Requirement.TAKEN
+        )
         raise UsageError(
             f"method is {entry.name!r} with a surrogate; expected {able}, because the others need the exact adjoint."
         )
-    if given and entry.surrogate is Use.REFUSED:
+    if given and entry.surrogate is Requirement.REFUSED:
         raise UsageError(f"method is {entry.name!r} with a surrogate; expected none, as it takes the adjoint itself.")
-    if not given and entry.surrogate is Use.NEEDED:
+    if not given and entry.surrogate is Requirement.NEEDED:
         raise UsageError(f"method is {entry.name!r} without a surrogate; expected one, as in --surrogate pixel-driven.")
 
 

@@ -68,7 +68,7 @@ def build(setting: MethodSetting) -> Method:
             f"stepsize is {s:g} with method 'condat_vu'; expected a number in (0, {limit:.4g}), that is below "
             "2 / ||A||^2, because beyond it no dual step is left."
         )
-    dual = operators.properties_of(split.operator)
+    dual = operators.operator_properties(split.operator)
     # the dual step that the theorem leaves: 1/s - t ||L||^2 >= ||A||^2 / 2, kept off the edge for the rounding
     t = _dual_step(INSIDE * max(1 / s - 1 / limit, 0.0), dual)
     primal, dual_resolvent = prior.constraint or priors.identity(), split.conjugate_resolvent(t)
@@ -91,7 +91,7 @@ def _primal_dual(pair: OperatorPair, prior: Prior, stepsize: float | None, weigh
     if prior.smooth is not None and prior.smooth.lipschitz.value > 0:
         balanced = SMOOTH_BALANCE / prior.smooth.lipschitz.value
     s = free_step(stepsize, min(max(balanced, 1 / size**2), 100 / size**2), "condat_vu")
-    dual = operators.properties_of(split.operator)
+    dual = operators.operator_properties(split.operator)
     t = _dual_step(INSIDE / s, dual)
     dual_resolvent = split.conjugate_resolvent(t)
     certificate = proofs.certify_condat_vu(

@@ -23,7 +23,7 @@ For a Gaussian blur of 1.5 pixels and a penalised DnCNN, 0.5, 0.7 and 0.9 conver
 """
 
 
-class Use(StrEnum):
+class Requirement(StrEnum):
     """Whether a method takes something."""
 
     REFUSED = "refused"
@@ -70,7 +70,7 @@ class MethodEntry:
     summary: str
     builder: str
     prior: PriorUse = PriorUse.ANY
-    surrogate: Use = Use.REFUSED
+    surrogate: Requirement = Requirement.REFUSED
     bounds: bool = False
     stepsize: str = ""
     closed_form: bool = False

@@ -8,8 +8,8 @@ from typing import final
 from torch import Tensor
 
 from recon.certificates.ascent import Search
-from recon.certificates.lipschitz_search import Hardest, hardest_of_network
-from recon.device import Say
+from recon.certificates.lipschitz_search import LipschitzLowerBound, hardest_of_network
+from recon.device import Notify
 from recon.operators.spectral import Effort
 from recon.priors.networks import Network
 from recon.priors.networks.files.card import LEAST_SIDE, SearchRecord
@@ -101,7 +101,7 @@ class Seen:
     seconds_left: float
 
 
-Watch = Callable[[Seen], None]
+ProgressCallback = Callable[[Seen], None]
 
 
 @dataclass
@@ -117,8 +117,8 @@ class Progress:
 
     work: float
     count: int
-    say: Say = lambda line: None
-    watch: Watch = lambda seen: None
+    say: Notify = lambda line: None
+    watch: ProgressCallback = lambda seen: None
     done: int = 0
     value: float = 0.0
     _worked: float = 0.0
@@ -152,7 +152,7 @@ class Sought:
         records: Each search.
     """
 
-    hardest: Hardest
+    hardest: LipschitzLowerBound
     records: tuple[SearchRecord, ...]
 
 

@@ -32,7 +32,7 @@ def is_potential(network: Network) -> bool:
 
 @final
 @dataclass(frozen=True)
-class Use:
+class NoiseLevelAdaptation:
     """How a network is used for a noise level; all of it keeps what is known of it.
 
     Attributes:
@@ -60,7 +60,9 @@ class Use:
     def remarks(self, network: Network) -> tuple[Remark, ...]:
         """That the level is outside of the range, and what is done."""
         low, high = network.config.noise_range
-        if low == high or self == Use(self.sigma, self.level):  # made for one level, and for any from there
+        if low == high or self == NoiseLevelAdaptation(
+            self.sigma, self.level
+        ):  # made for one level, and for any from there
             return ()
         return (
             Remark(
@@ -84,7 +86,7 @@ class Use:
         )
 
 
-def use_of(network: Network, sigma: float) -> Use:
+def adaptation_of(network: Network, sigma: float) -> NoiseLevelAdaptation:
     """How a network is used for noise of ``sigma``.
 
     Above its range, at the upper end on the image divided by what is missing. Below it, the potential of a prox at the
@@ -95,13 +97,17 @@ def use_of(network: Network, sigma: float) -> Use:
     """
     low, high = network.config.noise_range
     if high == 0:
-        return Use(sigma, sigma)  # made for any level, or for one that nobody stated
+        return NoiseLevelAdaptation(sigma, sigma)  # made for any level, or for one that nobody stated
     level = min(max(sigma, low), high)
     if abs(sigma - level) <= _ROUNDED * level:
-        return Use(sigma, level)
+        return NoiseLevelAdaptation(sigma, level)
     ratio = sigma / level
     if ratio > 1:
-        return Use(sigma, level, scale=ratio)
+        return NoiseLevelAdaptation(sigma, level, scale=ratio)
     if is_potential(network):
-        return Use(sigma, level, factor=power_below(ratio))
-    return Use(sigma, level, share=ratio**2) if is_plain(network) else Use(sigma, level, scale=ratio)
+        return NoiseLevelAdaptation(sigma, level, factor=power_below(ratio))
+    return (
+        NoiseLevelAdaptation(sigma, level, share=ratio**2)
+        if is_plain(network)
+        else NoiseLevelAdaptation(sigma, level, scale=ratio)
+    )

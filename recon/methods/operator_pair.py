@@ -78,7 +78,7 @@ def analyse_operator(  # noqa: PLR0913  each is an independent choice of the cal
     Raises:
         GuaranteeError: ``A_adjoint`` is not the adjoint, and no surrogate was declared.
     """
-    properties = operators.properties_of(operator, example, seed=seed)
+    properties = operators.operator_properties(operator, example, seed=seed)
     if surrogate is None and isinstance(operator, _PROVED_PAIRS):
         return OperatorPair(operator, properties, properties.adjoint_gap, gap_upper=properties.adjoint_gap)
     if surrogate is None:

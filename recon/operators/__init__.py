@@ -1,7 +1,7 @@
 """What the instrument does: forward operators, each with its exact adjoint and its constants."""
 
 from recon.operators import spectral
-from recon.operators.adjoint import adjoint_gap, adjoint_gap_upper, check_adjoint, properties_of
+from recon.operators.adjoint import adjoint_gap, adjoint_gap_upper, check_adjoint, operator_properties
 from recon.operators.base import Buffer, HasNonnegativeEntries, OperatorProperties, Space
 from recon.operators.blur import Blur, CircularBlur, ValidBlur
 from recon.operators.composition import (
@@ -71,7 +71,7 @@ __all__ = [
     "mismatch_of",
     "motion_psf",
     "normalise_psf",
-    "properties_of",
+    "operator_properties",
     "proved_norm_bound",
     "psf_centre",
     "read_geometry",

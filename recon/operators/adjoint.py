@@ -199,7 +199,9 @@ def check_adjoint(operator: LinearOperator, example: Tensor | None = None, *, se
     return gap
 
 
-def properties_of(operator: LinearOperator, example: Tensor | None = None, *, seed: int = 0) -> OperatorProperties:
+def operator_properties(
+    operator: LinearOperator, example: Tensor | None = None, *, seed: int = 0
+) -> OperatorProperties:
     """What an operator knows of itself; what it does not know is measured.
 
     Args:

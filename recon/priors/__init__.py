@@ -12,7 +12,7 @@ from recon.priors.prior import (
     total_variation_prior,
     wavelet_prior,
 )
-from recon.priors.resolvent import Resolvent, ResolventProperties, name_of, properties_of, proximity_operator
+from recon.priors.resolvent import Resolvent, ResolventProperties, name_of, proximity_operator, resolvent_properties
 from recon.priors.separable import Parts, separable
 from recon.priors.smooth import Smooth
 from recon.priors.split import Split
@@ -38,10 +38,10 @@ __all__ = [
     "name_of",
     "no_prior",
     "orthonormal_wavelet",
-    "properties_of",
     "proximity_operator",
     "relaxed",
     "relaxed_prior",
+    "resolvent_properties",
     "reweighted",
     "scaled",
     "scaled_prior",

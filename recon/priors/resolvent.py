@@ -103,7 +103,7 @@ def as_lipschitz_constant(found: Measured) -> Measured:
     return replace(found, value=1.0, error=0.0) if 1 - _NEAR < found.value <= 1 else found
 
 
-def properties_of(resolvent: Map) -> ResolventProperties:
+def resolvent_properties(resolvent: Map) -> ResolventProperties:
     """What is known of a map: its own ``properties``, or nothing but the assumption that it is a resolvent.
 
     Raises:

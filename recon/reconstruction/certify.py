@@ -10,13 +10,13 @@ from torch import Tensor
 
 from recon import io
 from recon.certificates import Remark
-from recon.device import Say
+from recon.device import Notify
 from recon.errors import UsageError
 from recon.evidence import Assumed, Constant, Evidence, Measured, Proved, derive, from_above
-from recon.methods.assumption_check import attack, believed
+from recon.methods.assumption_check import attack, reconcile_with_search
 from recon.methods.catalogue import with_prior
 from recon.methods.choice import choose_method
-from recon.methods.network_search import WHOLE, Extent, Progress, Sought, Watch
+from recon.methods.network_search import WHOLE, Extent, Progress, ProgressCallback, Sought
 from recon.methods.operator_pair import OperatorPair, analyse_operator
 from recon.methods.setting import Method
 from recon.operators import Identity, adjoint_gap_upper
@@ -25,7 +25,7 @@ from recon.priors import Prior
 from recon.priors.networks.files.card import SearchRecord, is_whole, keep_searches
 from recon.specs.grammar import Spec
 from recon.specs.operators import Shape, read_operator
-from recon.specs.priors import ChosenPrior, Setting, read_prior, require_complex
+from recon.specs.priors import ConfiguredPrior, PriorContext, read_prior, require_complex
 from recon.specs.surrogates import read_surrogate
 from recon.types import LinearOperator
 
@@ -168,7 +168,7 @@ def certify_operator(  # noqa: PLR0913  each is an independent choice of the cal
     prior: Spec | None = None,
     shape: Shape | None = None,
     seed: int = 0,
-    say: Say = lambda line: None,
+    say: Notify = lambda line: None,
 ) -> Report:
     """The constants of an operator, or of an operator with a surrogate, and what follows for each method.
 
@@ -189,7 +189,7 @@ def certify_operator(  # noqa: PLR0913  each is an independent choice of the cal
     replaced = None if surrogate is None else _surrogate(surrogate, built, size, say)
     example = torch.zeros(1, 1, *size, dtype=torch.complex64 if family.is_complex else torch.float32)
     pair = analyse_operator(built, replaced, example, shift=shift, seed=seed, refuse=False)
-    chosen = read_prior(prior or Spec("none"), Setting(ANY_NOISE, image_shape=size, spacing=family.spacing))
+    chosen = read_prior(prior or Spec("none"), PriorContext(ANY_NOISE, image_shape=size, spacing=family.spacing))
     setting = f"images of {' x '.join(map(str, size))}, prior {chosen.spec.name}"
     remarks = () if prior is None else _remarks(prior, chosen)
     guarantees = _guarantees(pair, chosen.prior, remarks)
@@ -199,7 +199,7 @@ def certify_operator(  # noqa: PLR0913  each is an independent choice of the cal
     return Report(str(operator), setting, _operator_constants(pair), guarantees, remarks)
 
 
-def _surrogate(spec: Spec, operator: LinearOperator, size: Shape, say: Say) -> LinearOperator:
+def _surrogate(spec: Spec, operator: LinearOperator, size: Shape, say: Notify) -> LinearOperator:
     return read_surrogate(spec, operator) if isinstance(operator, Tomography) else read_operator(spec, say).on(size)
 
 
@@ -234,8 +234,8 @@ def certify_prior(  # noqa: PLR0913  each is an independent choice of the caller
     images: Mapping[str, Tensor] | None = None,
     side: int | None = None,
     seed: int = 0,
-    say: Say = lambda line: None,
-    watch: Watch = lambda seen: None,
+    say: Notify = lambda line: None,
+    watch: ProgressCallback = lambda seen: None,
     extent: Extent = WHOLE,
 ) -> Report:
     """The constants of a prior, with what follows for each method where the operator is the identity.
@@ -279,7 +279,7 @@ def certify_prior(  # noqa: PLR0913  each is an independent choice of the caller
             chosen, hardest = candidate, found
     assert hardest is not None  # noqa: S101  there is at least one candidate
     is_network = chosen.model is not None
-    known = believed(chosen.prior, hardest, thorough=is_network and whole, fine=is_network)
+    known = reconcile_with_search(chosen.prior, hardest, thorough=is_network and whole, fine=is_network)
     constants = {
         "lipschitz_Q": known.resolvent(1.0).properties.lipschitz_Q,
         "lipschitz_Q_attack": hardest,
@@ -312,7 +312,7 @@ def keep(report: Report) -> Constant | None:
     return kind(known["value"], known["how"])
 
 
-def _subject(chosen: ChosenPrior) -> Subject | None:
+def _subject(chosen: ConfiguredPrior) -> Subject | None:
     model = chosen.model
     if model is None or chosen.spec.name != "folder":
         return None
@@ -325,12 +325,12 @@ def _agree(values: list[float]) -> bool:
 
 
 def _progress(  # noqa: PLR0913, PLR0917  what is searched, and who hears of it
-    candidates: list[ChosenPrior],
+    candidates: list[ConfiguredPrior],
     extent: Extent,
     images: Mapping[str, Tensor],
     side: int | None,
-    say: Say,
-    watch: Watch,
+    say: Notify,
+    watch: ProgressCallback,
 ) -> Progress:
     extents = [each.model.extent(extent, images, side) for each in candidates if each.model is not None]
     work, count = sum(each.work(len(images)) for each in extents), sum(each.count(len(images)) for each in extents)
@@ -348,9 +348,9 @@ def _smallest(images: Mapping[str, Tensor], side: int | None) -> Shape | None:
     return min(shapes + ([] if side is None else [(side, side)]), key=min, default=None)
 
 
-def _candidates(prior: Spec, noise: float | None, shape: Shape | None) -> list[ChosenPrior]:
+def _candidates(prior: Spec, noise: float | None, shape: Shape | None) -> list[ConfiguredPrior]:
     """The prior on images of a shape, as stated or at each level at which it should be looked at."""
-    setting = Setting(noise or ANY_NOISE, channels=None, blurs=False, image_shape=shape)
+    setting = PriorContext(noise or ANY_NOISE, channels=None, blurs=False, image_shape=shape)
     first = read_prior(prior, setting)
     if noise is not None or "sigma" in prior.options or not first.levels:
         return [first]
@@ -358,7 +358,12 @@ def _candidates(prior: Spec, noise: float | None, shape: Shape | None) -> list[C
 
 
 def _searched(  # noqa: PLR0913, PLR0917  what is searched, and how
-    chosen: ChosenPrior, seed: int, images: Mapping[str, Tensor], side: int | None, extent: Extent, progress: Progress
+    chosen: ConfiguredPrior,
+    seed: int,
+    images: Mapping[str, Tensor],
+    side: int | None,
+    extent: Extent,
+    progress: Progress,
 ) -> tuple[Measured, Sought | None]:
     if chosen.model is not None:
         return chosen.model.search(seed, images, chosen.model.extent(extent, images, side), progress)
@@ -368,12 +373,12 @@ def _searched(  # noqa: PLR0913, PLR0917  what is searched, and how
     return attack(chosen.prior.resolvent(1.0), seed), None
 
 
-def _remarks(asked: Spec, chosen: ChosenPrior) -> tuple[Remark, ...]:
+def _remarks(asked: Spec, chosen: ConfiguredPrior) -> tuple[Remark, ...]:
     """Those on a level that the user stated: ``ANY_NOISE`` is nobody's."""
     return chosen.remarks if "sigma" in asked.options else ()
 
 
-def _beyond_card(chosen: ChosenPrior, shape: Shape | None) -> tuple[Remark, ...]:
+def _beyond_card(chosen: ConfiguredPrior, shape: Shape | None) -> tuple[Remark, ...]:
     least = chosen.least_side
     if least is None or shape is None or min(shape) >= least:
         return ()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from recon import io
-from recon.device import Say
+from recon.device import Notify
 from recon.errors import ConsistencyError, UsageError
 from recon.io import MAX_PIXELS, Image, Slices, Source, ValueRange
 from recon.io.projections.saturation import photon_weights
@@ -39,7 +39,7 @@ SAME_ANGLE = 0.01
 """In degrees."""
 
 
-def read_scan(path: Path, config: SolveConfig, geometry: Geometry, say: Say) -> Image:
+def read_scan(path: Path, config: SolveConfig, geometry: Geometry, say: Notify) -> Image:
     """The line integrals in a file as an image, checked against a geometry.
 
     (slices, 1, views, detector pixels), or of a cone (views, 1, panel rows, panel columns).
@@ -75,7 +75,7 @@ def read_scan(path: Path, config: SolveConfig, geometry: Geometry, say: Say) -> 
     )
 
 
-def _field(option: str, value: str | float | None, say: Say) -> Path | float | None:
+def _field(option: str, value: str | float | None, say: Notify) -> Path | float | None:
     if not isinstance(value, str):
         return value
     if is_number(value):
@@ -96,7 +96,7 @@ def _angles(angles: "np.ndarray | None", geometry: Geometry) -> tuple[str, ...]:
     )
 
 
-def attenuation_range(config: SolveConfig, scan: Image, geometry: Geometry, say: Say) -> tuple[float, ValueRange]:
+def attenuation_range(config: SolveConfig, scan: Image, geometry: Geometry, say: Notify) -> tuple[float, ValueRange]:
     """The attenuation in 1/mm that becomes 1, and the same scale in the units of the result.
 
     Raises:
@@ -139,7 +139,7 @@ def solved_range(
     return config.water * solved.width / -AIR_HU, solved, between(value_range, solved)
 
 
-def remark_on_water(water: float | None, say: Say) -> None:
+def remark_on_water(water: float | None, say: Notify) -> None:
     """Say so where the attenuation of water is not that for X-rays of any common energy."""
     if water is not None and not LIKELY_WATER[0] <= water <= LIKELY_WATER[1]:
         say(f"--water is {water:g}; it is meant in 1/mm, where water has about 0.02 for the X-rays of medicine")

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from recon.certificates.conditions import EXACTLY
-from recon.device import Say
+from recon.device import Notify
 from recon.errors import GuaranteeError
 from recon.evidence import Evidence, Measured
 from recon.io import Image
-from recon.methods.assumption_check import attack, believed
+from recon.methods.assumption_check import attack, reconcile_with_search
 from recon.methods.catalogue import ENTRIES
 from recon.methods.choice import choose_method, dual_size
 from recon.methods.operator_pair import OperatorPair, analyse_operator
@@ -153,7 +153,7 @@ def _described(image: Image) -> str:
 
 
 def make_plan(
-    config: SolveConfig, image: Image, say: Say, pair: OperatorPair | None = None, hardest: Measured | None = None
+    config: SolveConfig, image: Image, say: Notify, pair: OperatorPair | None = None, hardest: Measured | None = None
 ) -> Plan:
     """Read, analyse_operator, choose and certify: nothing is run, and nothing is written.
 
@@ -183,10 +183,10 @@ def make_plan(
     return plan
 
 
-def _method(problem: Problem, pair: OperatorPair, hardest: Measured | None, say: Say) -> Method:
+def _method(problem: Problem, pair: OperatorPair, hardest: Measured | None, say: Notify) -> Method:
     config = problem.config
     known = problem.prior.prior
-    prior, rounding = _measured(problem, pair, known if hardest is None else believed(known, hardest))
+    prior, rounding = _measured(problem, pair, known if hardest is None else reconcile_with_search(known, hardest))
     method = choose_method(
         pair, prior, config.method, config.stepsize,
         weight=problem.relative_weight, noise=problem.noise, like=problem.images, matched=problem.prior.stepsize,
@@ -247,7 +247,7 @@ def _hardest(problem: Problem, seed: int) -> Measured | None:
         return None
 
 
-def _advise(plan: Plan, say: Say) -> None:
+def _advise(plan: Plan, say: Notify) -> None:
     """What would give a guarantee, where there is none."""
     inexact = [name for name in plan.method.certificate.missing if EXACTLY in name]
     if plan.pair.mismatch is None and inexact and plan.problem.prior.prior.split is not None:

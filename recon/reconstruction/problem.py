@@ -8,7 +8,7 @@ from torch import Tensor
 
 from recon import operators
 from recon.catalogue import folders
-from recon.device import Say, choose_device, choose_processor
+from recon.device import Notify, choose_device, choose_processor
 from recon.errors import ConsistencyError, UsageError
 from recon.io import Image, ValueRange, to_tensor
 from recon.io.image import robust_range
@@ -24,10 +24,10 @@ from recon.reconstruction import ct_input
 from recon.reconstruction.memory import require_memory
 from recon.reconstruction.scale import SAME, Scale, as_complex, black_seen, solved_image
 from recon.specs.grammar import Spec
-from recon.specs.operators import OperatorFamily, Shape, read_operator
+from recon.specs.operators import OperatorFactory, Shape, read_operator
 from recon.specs.priors import (
-    ChosenPrior,
-    Setting,
+    ConfiguredPrior,
+    PriorContext,
     has_weight,
     is_single,
     needs_noise,
@@ -88,12 +88,12 @@ class Problem:
     config: SolveConfig
     image: Image
     measurement: Tensor
-    family: OperatorFamily
+    family: OperatorFactory
     operator: LinearOperator
     image_shape: Shape
     surrogate: LinearOperator | None
-    surrogate_family: OperatorFamily | None
-    prior: ChosenPrior
+    surrogate_family: OperatorFactory | None
+    prior: ConfiguredPrior
     noise: float | None
     device: torch.device
     template: Image
@@ -127,7 +127,7 @@ class Problem:
         return torch.zeros(1, channels, *self.image_shape, dtype=kind, device=self.device)
 
 
-def build_problem(config: SolveConfig, image: Image, say: Say, precision: torch.dtype = torch.float32) -> Problem:
+def build_problem(config: SolveConfig, image: Image, say: Notify, precision: torch.dtype = torch.float32) -> Problem:
     """Read what the configuration names, and see that it fits the image.
 
     Raises:
@@ -157,7 +157,7 @@ def build_problem(config: SolveConfig, image: Image, say: Say, precision: torch.
     measurement = _measurement(image, family, operator, shape, precision).to(device)
     seen, size = _looked_at(inner, default, family, operator, measurement)
     left, unit = _step_noise(inner, operator, torch.zeros(1, _channels_seen(family, image), *shape), noise)
-    setting = Setting(noise, image.channels, family.blurs, shape, step_noise=left, unit_noise=unit, contrast=seen)
+    setting = PriorContext(noise, image.channels, family.blurs, shape, step_noise=left, unit_noise=unit, contrast=seen)
     prior = _prior(inner, default, setting, say, scale)
     if (tip := _tip(inner, operator, setting, prior)) is not None:
         say(tip)
@@ -169,7 +169,7 @@ def build_problem(config: SolveConfig, image: Image, say: Say, precision: torch.
     return problem
 
 
-def _channels_seen(family: OperatorFamily, image: Image) -> int:
+def _channels_seen(family: OperatorFactory, image: Image) -> int:
     """How many channels an operator is examined with: the user's own may mix them, the package's map each alike."""
     return image.channels if family.spec.name == "python" else 1
 
@@ -181,7 +181,7 @@ def _on_scale(config: SolveConfig, scale: Scale) -> SolveConfig:
 
 
 def _measurement(
-    image: Image, family: OperatorFamily, operator: LinearOperator, shape: Shape, precision: torch.dtype
+    image: Image, family: OperatorFactory, operator: LinearOperator, shape: Shape, precision: torch.dtype
 ) -> Tensor:
     """The input on the scale of the problem."""
     measurement = to_tensor(image, precision)
@@ -197,7 +197,7 @@ def _measurement(
 
 
 def _looked_at(
-    config: SolveConfig, default: Spec, family: OperatorFamily, operator: LinearOperator, measurement: Tensor
+    config: SolveConfig, default: Spec, family: OperatorFactory, operator: LinearOperator, measurement: Tensor
 ) -> tuple[float | None, float]:
     """The contrast and the spread of the image, where a weight depends on them."""
     if not has_weight(_prior_spec(config, default)):
@@ -235,7 +235,7 @@ def _exactly(y: Tensor) -> Tensor:
 
 
 def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem has
-    config: SolveConfig, image: Image, family: OperatorFamily, geometry: Geometry, say: Say, precision: torch.dtype
+    config: SolveConfig, image: Image, family: OperatorFactory, geometry: Geometry, say: Notify, precision: torch.dtype
 ) -> Problem:
     require_memory(geometry, config.entry, str(family.spec))
     default = default_prior_of_scan(config, geometry)
@@ -264,7 +264,7 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
     column = ct_input.column_norm(operator, shape) if needs_noise(chosen) else None
     left, unit = (None, None) if len(shape) == 3 else _step_noise(inner, operator, torch.zeros(1, 1, *shape), noise)
     seen, size = (contrast(start), spread(start)) if has_weight(chosen) else (None, 0.0)
-    setting = Setting(noise, image.channels, True, shape, column, family.spacing, left, unit, seen)
+    setting = PriorContext(noise, image.channels, True, shape, column, family.spacing, left, unit, seen)
     prior = _prior(inner, default, setting, say, scale)
     if prior.prior.constraint is not None:
         start = prior.prior.constraint(start)
@@ -298,7 +298,7 @@ def default_prior_of_scan(config: SolveConfig, geometry: Geometry) -> Spec:
     return Spec("model", {"low": "0"}, "proved-ct") if known else Spec("tv", {"low": "0"})
 
 
-def _device(config: SolveConfig, geometry: Geometry, say: Say) -> torch.device:
+def _device(config: SolveConfig, geometry: Geometry, say: Notify) -> torch.device:
     if geometry.kind == "cone":
         return choose_processor(config.device, geometry.kind)
     return choose_device(config.device, say)
@@ -334,7 +334,7 @@ def _step_noise(
         return None, None  # whose step size does not enter the solution
     if not noise or config.prior is None or not is_single(config.prior) or isinstance(operator, Identity):
         return None, None
-    norm = operators.properties_of(operator, example).norm
+    norm = operators.operator_properties(operator, example).norm
     size = norm.value + norm.error
     if size == 0:
         return None, None  # and refused when a method is chosen
@@ -354,7 +354,7 @@ def _step_is_free(config: SolveConfig, operator: LinearOperator) -> bool:
     return named and not asked and isinstance(operator, HasDataResolvent)
 
 
-def _prior(config: SolveConfig, default: Spec, setting: Setting, say: Say, scale: Scale) -> ChosenPrior:
+def _prior(config: SolveConfig, default: Spec, setting: PriorContext, say: Notify, scale: Scale) -> ConfiguredPrior:
     prior = read_prior(_prior_spec(config, default), setting)
     prior = replace(prior, prior=scale.of_prior(prior.prior, prior.spec))
     if prior.note:
@@ -362,7 +362,7 @@ def _prior(config: SolveConfig, default: Spec, setting: Setting, say: Say, scale
     return prior
 
 
-def _tip(config: SolveConfig, operator: LinearOperator, setting: Setting, prior: ChosenPrior) -> str | None:
+def _tip(config: SolveConfig, operator: LinearOperator, setting: PriorContext, prior: ConfiguredPrior) -> str | None:
     """What to leave out where a bounded step leaves little of a single resolvent that a free one would leave whole."""
     bounded = setting.step_noise is not None and setting.unit_noise is None
     stated = config.prior is None or "sigma" in config.prior.options
@@ -392,7 +392,7 @@ def on_unit_scale(noise: Noise, image: Image) -> float:
     return noise.sigma / image.value_range.width
 
 
-def _noise(config: SolveConfig, image: Image, family: OperatorFamily, default: Spec, say: Say) -> float | None:
+def _noise(config: SolveConfig, image: Image, family: OperatorFactory, default: Spec, say: Notify) -> float | None:
     if config.noise is not None:
         if family.geometry is not None:
             return _of_line_integrals(config.noise, image)
@@ -412,7 +412,7 @@ def _noise(config: SolveConfig, image: Image, family: OperatorFamily, default: S
     return _estimated(image, family, say)
 
 
-def _estimated(image: Image, family: OperatorFamily, say: Say) -> float:
+def _estimated(image: Image, family: OperatorFactory, say: Notify) -> float:
     """The estimate of the noise level, which is said with what it rests on.
 
     Raises:
@@ -439,12 +439,12 @@ def _estimated(image: Image, family: OperatorFamily, say: Say) -> float:
     return estimate
 
 
-def is_reconstructed(image: Image, family: OperatorFamily) -> bool:
+def is_reconstructed(image: Image, family: OperatorFactory) -> bool:
     """Whether the measurement is an image in physical units, such as HU, whose noise is correlated."""
     return bool(image.units) and family.spec.name == "identity"
 
 
-def _doubt(noise: float, image: Image, family: OperatorFamily) -> str | None:
+def _doubt(noise: float, image: Image, family: OperatorFactory) -> str | None:
     """What is odd about a noise level that was stated, if anything is."""
     if noise >= _IMPLAUSIBLE:
         other = f"--noise {noise:g}{image.units}" if image.units else f"--noise {noise / 255:.3g} (of 255, {noise:g})"
@@ -479,7 +479,7 @@ def in_units(sigma: float, image: Image) -> str:
     return f"{sigma:.3g} of the range ({of_input:.3g} {image.units or 'in the units of the input'})"
 
 
-def say_range(image: Image, noise: float | None, say: Say) -> None:
+def say_range(image: Image, noise: float | None, say: Notify) -> None:
     """Say which grey values become 0 and 1 where that was read off the pixels, and what the noise is in their units."""
     known = image.value_range
     if (known.low, known.high) == (0, 1) or not _is_robust(image):

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recon.catalogue import folders
-from recon.device import Say
+from recon.device import Notify
 from recon.errors import InputError
 from recon.reconstruction.output_check import OutputFile, check_outputs
 from recon.reconstruction.record import find_input, read_record, versions
-from recon.reconstruction.run import Result, Watch, pixel_hash, read_image, solve_image, writable
+from recon.reconstruction.run import ProgressCallback, Result, pixel_hash, read_image, solve_image, writable
 from recon.solvers import Status
 from recon.specs.solve_config import SolveConfig, config_from
 
@@ -39,7 +39,7 @@ class Replay:
         return self.same_result and not any(output.altered for output in self.outputs)
 
 
-def replay(record: Path, places: Sequence[Path], say: Say, watch: Watch | None = None) -> Replay:
+def replay(record: Path, places: Sequence[Path], say: Notify, watch: ProgressCallback | None = None) -> Replay:
     """Do a recorded run again, on inputs whose hashes are verified.
 
     Args:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recon import io, solvers
 from recon.certificates import BackwardError, ErrorBound
-from recon.device import Say
+from recon.device import Notify
 from recon.errors import GuaranteeError, OutputError
 from recon.evidence import finite_or_none
 from recon.io import Image
@@ -30,7 +30,7 @@ from recon.specs.solve_config import SolveConfig, to_json
 
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 
-Watch = Callable[[int, int, float], None]
+ProgressCallback = Callable[[int, int, float], None]
 """Called at each look with the step, the budget and the largest estimated distance to the limit, over the scale."""
 
 _WORST_FIRST = (
@@ -160,7 +160,7 @@ class Run:
     document: dict[str, object]
 
 
-def read_image(path: Path, config: SolveConfig, say: Say, found: Image | None = None) -> Image:
+def read_image(path: Path, config: SolveConfig, say: Notify, found: Image | None = None) -> Image:
     """The image in a file, in the range that was asked for; what its reader had to say is passed on.
 
     Of projections it is the line integrals, as :func:`recon.reconstruction.ct_input.read_scan` gives them. ``found`` is
@@ -174,7 +174,9 @@ def read_image(path: Path, config: SolveConfig, say: Say, found: Image | None = 
     return image
 
 
-def solve_image(config: SolveConfig, image: Image, say: Say = lambda line: None, watch: Watch | None = None) -> Result:
+def solve_image(
+    config: SolveConfig, image: Image, say: Notify = lambda line: None, watch: ProgressCallback | None = None
+) -> Result:
     """Reconstruct an image: plan it, run it, and take the result back to the image's units.
 
     Args:
@@ -192,7 +194,7 @@ def solve_image(config: SolveConfig, image: Image, say: Say = lambda line: None,
     return execute(make_plan(config, image, say), watch)
 
 
-def execute(plan: Plan, watch: Watch | None = None) -> Result:
+def execute(plan: Plan, watch: ProgressCallback | None = None) -> Result:
     """Run a plan."""
     problem, config = plan.problem, plan.problem.config
 
@@ -286,7 +288,7 @@ def check_format(plan: Plan, output: Path) -> None:
         )
 
 
-def write_run(result: Result, measurement: Path, target: Target, say: Say) -> Run:
+def write_run(result: Result, measurement: Path, target: Target, say: Notify) -> Run:
     """Write a result, its record and its figure.
 
     Raises:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from recon.errors import UsageError
-from recon.priors import name_of, properties_of
+from recon.priors import name_of, resolvent_properties
 from recon.solvers.algorithm import Algorithm, check_stepsize
 from recon.solvers.units import refuse_other_units
 from recon.types import Map
@@ -48,7 +48,7 @@ def fista(gradient: Map, proximity: Map, stepsize: float) -> Algorithm[Accelerat
             data are in other units than it.
     """
     check_stepsize("fista", stepsize)
-    if properties_of(proximity).proximity is None:
+    if resolvent_properties(proximity).proximity is None:
         raise UsageError(
             f"fista: {name_of(proximity)} is not known to be the proximity operator of a convex function, and momentum "
             "has no guarantee without one; use forward_backward, which needs a firmly nonexpansive map only."

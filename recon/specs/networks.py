@@ -10,11 +10,11 @@ from torch import Tensor
 
 from recon.catalogue import folders, identity_of
 from recon.certificates import Remark
-from recon.certificates.lipschitz_search import Hardest, believed, jacobian_norm
+from recon.certificates.lipschitz_search import LipschitzLowerBound, jacobian_norm, reconcile_constant
 from recon.errors import UsageError
 from recon.evidence import Assumed, Evidence, Measured
 from recon.methods.network_search import POTENTIAL, PROVED, WHOLE, Extent, Progress, Sought, search_network
-from recon.methods.noise_levels import is_plain, is_potential, rounded, use_of
+from recon.methods.noise_levels import adaptation_of, is_plain, is_potential, rounded
 from recon.methods.regularisation_weights import (
     CALIBRATED,
     STEP_CALIBRATED,
@@ -27,7 +27,7 @@ from recon.priors.networks import PRECISIONS, Claim, Network, claim_of, learned_
 from recon.priors.networks.files.store import DESCRIPTION, WEIGHTS
 from recon.specs import options
 from recon.specs.grammar import Spec, unknown_name
-from recon.specs.priors import Setting
+from recon.specs.priors import PriorContext
 
 LARGEST_LEVEL = 10.0
 """Of a noise level, on the [0, 1] scale of the images."""
@@ -131,10 +131,10 @@ class Model:
                 raise UsageError(f"{name} has {image.shape[1]} channel(s); expected {channels}, as the network.")
         sought = search_network(self.network, self.level, extent, images, seed, progress)
         found = sought.hardest
-        believed(self.network.lipschitz_Q(self.level), found)
+        reconcile_constant(self.network.lipschitz_Q(self.level), found)
         return (found.quotient if self.share == 1 else self._of_share(found)), sought
 
-    def _of_share(self, found: Hardest) -> Measured:
+    def _of_share(self, found: LipschitzLowerBound) -> Measured:
         """Of ``(1 - a) Id + a Q``: a mean with 1, which bounds it, or where Q expands the quotient of that pair."""
         known, share = found.quotient, self.share
         mean, error = 1 - share + share * min(known.value, 1.0), share * known.error
@@ -153,14 +153,14 @@ class Model:
         return Measured(max(seen, mean), how, error)
 
 
-def read_model(spec: Spec, setting: Setting) -> Model:
+def read_model(spec: Spec, setting: PriorContext) -> Model:
     """The learned prior that ``model:NAME`` or a folder describes.
 
     A network is used at the level ``sigma``, which is the noise level unless given; one that is a single resolvent,
     with an operator, at twice the noise that a step leaves in the pixels (Pesquet, Repetti, Terris, Wiaux 2021), or
     where the step size is free in the middle of its range, to which the step is matched.
 
-    Outside of the range that it was made for, it is used as :func:`recon.methods.noise_levels.use_of` says.
+    Outside of the range that it was made for, it is used as :func:`recon.methods.noise_levels.adaptation_of` says.
 
     ``weight`` multiplies the potential of a prox: 1 is right for noise in the pixels themselves; where the operator
     mixes them, the potential is taken inside of its range, and the weight is matched to the noise.
@@ -191,7 +191,7 @@ def read_model(spec: Spec, setting: Setting) -> Model:
     if weight is not None and "weight" not in spec.options:
         spec = replace(spec, options={**spec.options, "weight": repr(rounded(weight))})
     sigma = rounded(sigma)  # so that the record's text gives the very same level
-    use = use_of(network, sigma)
+    use = adaptation_of(network, sigma)
     told = use.level if network.conditioned else None
     claim = None if network.lipschitz_Q(told).evidence is Evidence.PROVED else claim_of(folder)
     measured = None if claim is None else claim.on(setting.image_shape)
@@ -227,7 +227,7 @@ def _in_precision(
         raise UsageError(f"{spec}: {error}") from error
 
 
-def _matched(spec: Spec, setting: Setting, network: Network) -> tuple[float, float | None]:
+def _matched(spec: Spec, setting: PriorContext, network: Network) -> tuple[float, float | None]:
     """The level and, for a potential, what it is multiplied by; ``None``: by nothing."""
     if "sigma" in spec.options:
         return options.positive(spec, "sigma", high=LARGEST_LEVEL), None
@@ -255,7 +255,7 @@ def _usual(network: Network, noise: float) -> float:
     return math.sqrt(low * high) if low else noise
 
 
-def _stepsize(setting: Setting, network: Network) -> float | None:
+def _stepsize(setting: PriorContext, network: Network) -> float | None:
     """The step size that suits the usual level, whatever level was asked for."""
     if not setting.noise or setting.unit_noise is None or not is_plain(network):
         return None

@@ -1,7 +1,7 @@
 """From a specification to an operator.
 
 What a specification leaves open is the size of the image: :func:`read_operator` reads files and checks options once
-and gives an :class:`OperatorFamily`, from which the operator is built for each image size.
+and gives an :class:`OperatorFactory`, from which the operator is built for each image size.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from recon import operators
-from recon.device import Say
+from recon.device import Notify
 from recon.errors import ConsistencyError, InputError, UsageError
 from recon.operators.tomography import Geometry, Tomography, geometry_warnings, read_geometry
 from recon.specs import options
@@ -32,7 +32,7 @@ LARGEST_KERNEL = 1023
 
 
 @dataclass(frozen=True)
-class OperatorFamily:
+class OperatorFactory:
     """An operator for every image size.
 
     Attributes:
@@ -69,7 +69,7 @@ class OperatorFamily:
         return not (self.is_masked or self.spec.name == "identity")
 
 
-def read_operator(spec: Spec, say: Say = lambda line: None) -> OperatorFamily:
+def read_operator(spec: Spec, say: Notify = lambda line: None) -> OperatorFactory:
     """The operators that a specification describes, one for each image size.
 
     Args:
@@ -90,9 +90,9 @@ def operator_from_spec(spec: Spec, image_shape: Shape) -> LinearOperator:
     return read_operator(spec).on(image_shape)
 
 
-def _identity(spec: Spec, say: Say) -> OperatorFamily:
+def _identity(spec: Spec, say: Notify) -> OperatorFactory:
     options.expect_keys(spec, ())
-    return OperatorFamily(spec, lambda shape: operators.Identity(_sides(shape)))
+    return OperatorFactory(spec, lambda shape: operators.Identity(_sides(shape)))
 
 
 _KERNELS = ("psf", "gaussian", "motion", "defocus", "box")
@@ -103,7 +103,7 @@ def _sides(shape: Shape) -> tuple[int, int]:
     return height, width
 
 
-def _blur(spec: Spec, say: Say) -> OperatorFamily:
+def _blur(spec: Spec, say: Notify) -> OperatorFactory:
     options.expect_keys(spec, (*_KERNELS, "angle", "boundary", "normalise"))
     chosen = options.choice(spec, "boundary", ("circular", "valid"), "circular")
     boundary: Literal["circular", "valid"] = "circular" if chosen == "circular" else "valid"
@@ -126,7 +126,7 @@ def _blur(spec: Spec, say: Say) -> OperatorFamily:
         return measured[0] + height - 1, measured[1] + width - 1
 
     files = (options.file(spec, "psf"),) if kind == "psf" else ()
-    return OperatorFamily(spec, lambda shape: operators.Blur(psf, _sides(shape), boundary), image_shape, files)
+    return OperatorFactory(spec, lambda shape: operators.Blur(psf, _sides(shape), boundary), image_shape, files)
 
 
 def _parametric_psf(spec: Spec, kind: str) -> Tensor:
@@ -140,7 +140,7 @@ def _parametric_psf(spec: Spec, kind: str) -> Tensor:
     return operators.motion_psf(options.positive(spec, "motion", high=LARGEST_KERNEL), angle)
 
 
-def _psf_from_file(spec: Spec, say: Say) -> Tensor:
+def _psf_from_file(spec: Spec, say: Notify) -> Tensor:
     path = options.file(spec, "psf")
     plane = read_plane(path, "PSF")
     psf = torch.from_numpy(plane.astype(np.float64))
@@ -160,19 +160,19 @@ def _psf_from_file(spec: Spec, say: Say) -> Tensor:
     return (psf / total).to(given)  # in the file's precision, which the operator's constants are widened by
 
 
-def _inpaint(spec: Spec, say: Say) -> OperatorFamily:
+def _inpaint(spec: Spec, say: Notify) -> OperatorFactory:
     mask, path = _mask(spec, say)
     return _at_one_size(spec, operators.Inpainting(mask), mask.shape, path)
 
 
-def _mri(spec: Spec, say: Say) -> OperatorFamily:
+def _mri(spec: Spec, say: Notify) -> OperatorFactory:
     mask, path = _mask(spec, say)
     if warning := off_centre_warning(mask):
         say(f"{path.name}: {warning}")
     return _at_one_size(spec, operators.CartesianMRI(mask), mask.shape, path, is_complex=True)
 
 
-def _mask(spec: Spec, say: Say) -> tuple[Tensor, Path]:
+def _mask(spec: Spec, say: Notify) -> tuple[Tensor, Path]:
     options.expect_keys(spec, ("mask",))
     path = options.file(spec, "mask")
     mask, remark = read_mask(path)
@@ -183,7 +183,7 @@ def _mask(spec: Spec, say: Say) -> tuple[Tensor, Path]:
 
 def _at_one_size(
     spec: Spec, operator: LinearOperator, sides: Sequence[int], mask: Path, is_complex: bool = False
-) -> OperatorFamily:
+) -> OperatorFactory:
     """The family of an operator whose mask decides the size of the image."""
 
     def check(shape: Shape) -> Shape:
@@ -198,20 +198,20 @@ def _at_one_size(
         check(shape)
         return operator
 
-    return OperatorFamily(spec, on, check, (mask,), is_complex, (sides[0], sides[1]), is_masked=True)
+    return OperatorFactory(spec, on, check, (mask,), is_complex, (sides[0], sides[1]), is_masked=True)
 
 
-def _downsample(spec: Spec, say: Say) -> OperatorFamily:
+def _downsample(spec: Spec, say: Notify) -> OperatorFactory:
     options.expect_keys(spec, ("factor",))
     factor = options.integer(spec, "factor", low=1, high=64)
 
     def on(shape: Shape) -> LinearOperator:
         return operators.Downsampling(_sides(shape), factor)
 
-    return OperatorFamily(spec, on, lambda measured: (measured[0] * factor, measured[1] * factor))
+    return OperatorFactory(spec, on, lambda measured: (measured[0] * factor, measured[1] * factor))
 
 
-def _python(spec: Spec, say: Say) -> OperatorFamily:
+def _python(spec: Spec, say: Notify) -> OperatorFactory:
     path, make = load_callable(spec)
 
     def on(shape: Shape) -> LinearOperator:
@@ -228,7 +228,7 @@ def _python(spec: Spec, say: Say) -> OperatorFamily:
             )
         return guarded_operator(spec, made, _sides(shape), say)
 
-    return OperatorFamily(spec, on, files=(path,))
+    return OperatorFactory(spec, on, files=(path,))
 
 
 def scanned(spec: Spec) -> Geometry:
@@ -242,7 +242,7 @@ def scanned(spec: Spec) -> Geometry:
     return read_geometry(spec.path(spec.value or ""))
 
 
-def _ct(spec: Spec, say: Say) -> OperatorFamily:
+def _ct(spec: Spec, say: Notify) -> OperatorFactory:
     geometry, path = scanned(spec), spec.path(spec.value or "")
     for warning in geometry_warnings(geometry):
         say(f"{path}: {warning}")
@@ -255,14 +255,14 @@ def _ct(spec: Spec, say: Say) -> OperatorFamily:
             )
         return projector
 
-    return OperatorFamily(spec, on, lambda measured: only, (path,), only_shape=only, geometry=geometry)
+    return OperatorFactory(spec, on, lambda measured: only, (path,), only_shape=only, geometry=geometry)
 
 
 def _words(shape: Shape) -> str:
     return " x ".join(map(str, shape))
 
 
-_READERS: dict[str, Callable[[Spec, Say], OperatorFamily]] = {
+_READERS: dict[str, Callable[[Spec, Notify], OperatorFactory]] = {
     "identity": _identity,
     "blur": _blur,
     "inpaint": _inpaint,

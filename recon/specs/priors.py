@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ChosenPrior:
+class ConfiguredPrior:
     """A prior with the specification that gives it again, weights filled in.
 
     Attributes:
@@ -71,7 +71,7 @@ class ChosenPrior:
 
 
 @dataclass(frozen=True)
-class Setting:
+class PriorContext:
     """What a prior is matched to.
 
     Attributes:
@@ -105,7 +105,7 @@ class Setting:
         )
 
 
-def read_prior(spec: Spec, setting: Setting = Setting()) -> ChosenPrior:
+def read_prior(spec: Spec, setting: PriorContext = PriorContext()) -> ConfiguredPrior:
     """The prior that a specification describes.
 
     Args:
@@ -142,7 +142,7 @@ def _slice_by_slice(prior: Prior) -> Prior:
     return replace(prior, resolvent=resolvent, split=None, value=None)
 
 
-def prior_from_spec(spec: Spec, setting: Setting = Setting()) -> Prior:
+def prior_from_spec(spec: Spec, setting: PriorContext = PriorContext()) -> Prior:
     """The prior that a specification describes; see :func:`read_prior`."""
     return read_prior(spec, setting).prior
 
@@ -179,33 +179,33 @@ def has_weight(spec: Spec) -> bool:
     return kind is not None and kind.matched == "weight"
 
 
-def _none(spec: Spec, setting: Setting) -> ChosenPrior:
+def _none(spec: Spec, setting: PriorContext) -> ConfiguredPrior:
     options.expect_keys(spec, ())
-    return ChosenPrior(spec, priors.no_prior())
+    return ConfiguredPrior(spec, priors.no_prior())
 
 
-def _box(spec: Spec, setting: Setting) -> ChosenPrior:
+def _box(spec: Spec, setting: PriorContext) -> ConfiguredPrior:
     options.expect_keys(spec, ("low", "high"))
     low = options.number(spec, "low", 0.0, low=-1e6, high=1e6)
     high = options.number(spec, "high", 1.0, low=-1e6, high=1e6)
     if not low < high:
         raise UsageError(f"{spec}: low is {low:g} and high is {high:g}; expected low below high.")
-    return ChosenPrior(spec, priors.box_prior(low, high))
+    return ConfiguredPrior(spec, priors.box_prior(low, high))
 
 
-def _tikhonov(spec: Spec, setting: Setting) -> ChosenPrior:
+def _tikhonov(spec: Spec, setting: PriorContext) -> ConfiguredPrior:
     options.expect_keys(spec, ("weight",))
     weight = options.number(spec, "weight", low=0, high=1e6)
-    return ChosenPrior(spec, priors.tikhonov_prior(weight))
+    return ConfiguredPrior(spec, priors.tikhonov_prior(weight))
 
 
-def _l1(spec: Spec, setting: Setting) -> ChosenPrior:
+def _l1(spec: Spec, setting: PriorContext) -> ConfiguredPrior:
     options.expect_keys(spec, ("weight",))
     weight = options.number(spec, "weight", low=0, high=1e6)
-    return ChosenPrior(spec, priors.l1_prior(weight))
+    return ConfiguredPrior(spec, priors.l1_prior(weight))
 
 
-def _tv(spec: Spec, setting: Setting) -> ChosenPrior:
+def _tv(spec: Spec, setting: PriorContext) -> ConfiguredPrior:
     options.expect_keys(spec, ("weight", "isotropic", "joint", "low", "high"))
     isotropic = options.truth(spec, "isotropic", True)
     joint = options.truth(spec, "joint", False)
@@ -214,19 +214,19 @@ def _tv(spec: Spec, setting: Setting) -> ChosenPrior:
     prior = priors.total_variation_prior(
         weight, isotropic, joint=joint, image_shape=setting.image_shape, bounds=bounds, spacing=setting.spacing
     )
-    return ChosenPrior(spec, prior)
+    return ConfiguredPrior(spec, prior)
 
 
-def _wavelet(spec: Spec, setting: Setting) -> ChosenPrior:
+def _wavelet(spec: Spec, setting: PriorContext) -> ConfiguredPrior:
     options.expect_keys(spec, ("weight", "wavelet", "levels", "shifts"))
     spec, weight = _weight(spec, setting, wavelet_weight)
     wavelet = spec.options.get("wavelet", priors.wavelets.WAVELET)
     levels = options.integer(spec, "levels", priors.wavelets.LEVELS, low=1, high=12)
     shifts = options.integer(spec, "shifts", 1, low=1, high=64)
-    return ChosenPrior(spec, priors.wavelet_prior(weight, wavelet, levels, shifts))
+    return ConfiguredPrior(spec, priors.wavelet_prior(weight, wavelet, levels, shifts))
 
 
-def _weight(spec: Spec, setting: Setting, matched: Matched) -> tuple[Spec, float]:
+def _weight(spec: Spec, setting: PriorContext, matched: Matched) -> tuple[Spec, float]:
     if "weight" in spec.options:
         return spec, options.number(spec, "weight", low=0, high=1e6)
     if setting.noise is None:
@@ -242,7 +242,7 @@ def _weight(spec: Spec, setting: Setting, matched: Matched) -> tuple[Spec, float
     return replace(spec, options={**spec.options, "weight": repr(weight)}), weight
 
 
-def _deepinv(spec: Spec, setting: Setting) -> ChosenPrior:
+def _deepinv(spec: Spec, setting: PriorContext) -> ConfiguredPrior:
     options.expect_keys(spec, ("sigma",), value="CLASS")
     matched = setting.noise if setting.step_noise is None else float(f"{2 * setting.step_noise:.3g}")
     sigma = matched if "sigma" not in spec.options else options.positive(spec, "sigma")
@@ -266,7 +266,7 @@ def _deepinv(spec: Spec, setting: Setting) -> ChosenPrior:
     resolvent = Resolvent(denoise, properties, name)
     note = f"{name} has no trained weights here, as nothing is ever downloaded: its output means little"
     chosen = replace(spec, options={**spec.options, "sigma": repr(sigma)})
-    return ChosenPrior(chosen, Prior(name, lambda gamma: resolvent), note=note if untrained else "")
+    return ConfiguredPrior(chosen, Prior(name, lambda gamma: resolvent), note=note if untrained else "")
 
 
 def _deepinv_model(spec: Spec, channels: int) -> tuple[torch.nn.Module, bool]:
@@ -291,7 +291,7 @@ def _deepinv_model(spec: Spec, channels: int) -> tuple[torch.nn.Module, bool]:
     return model, "pretrained" in parameters
 
 
-def _python(spec: Spec, setting: Setting) -> ChosenPrior:
+def _python(spec: Spec, setting: PriorContext) -> ConfiguredPrior:
     path, make = load_callable(spec)
     try:
         made = make()
@@ -303,28 +303,28 @@ def _python(spec: Spec, setting: Setting) -> ChosenPrior:
     if isinstance(made, Prior):
         notes: list[str] = []
         prior = stated_prior(spec, made, lambda each: _guarded_resolvent(spec, each), notes.append)
-        return ChosenPrior(spec, prior, (path,), note="; ".join(notes))
+        return ConfiguredPrior(spec, prior, (path,), note="; ".join(notes))
     if not callable(made):
         raise UsageError(
             f"{spec}: it returned a {type(made).__name__}; expected a Prior, a Resolvent or a map from image to image."
         )
     resolvent = _guarded_resolvent(spec, made)
-    return ChosenPrior(spec, Prior(resolvent.name, lambda gamma: resolvent), (path,))
+    return ConfiguredPrior(spec, Prior(resolvent.name, lambda gamma: resolvent), (path,))
 
 
 def _guarded_resolvent(spec: Spec, resolvent: Map) -> Resolvent:
     """The user's map as a resolvent that names itself where it fails; what it says of itself is assumed."""
-    known = stated_properties(spec, priors.properties_of(resolvent))
+    known = stated_properties(spec, priors.resolvent_properties(resolvent))
     if isinstance(resolvent, Resolvent):
         return replace(resolvent, apply=guarded_map(spec, resolvent.apply), properties=known)
     return Resolvent(guarded_map(spec, resolvent), known, priors.name_of(resolvent))
 
 
-def _model(spec: Spec, setting: Setting) -> ChosenPrior:
+def _model(spec: Spec, setting: PriorContext) -> ConfiguredPrior:
     from recon.specs.networks import read_model  # noqa: PLC0415  networks cost time to import
 
     model = read_model(spec, setting)
-    return ChosenPrior(
+    return ConfiguredPrior(
         model.spec, model.prior, model.files, model.note, model, model.exact, model.remarks, model.levels,
         model.stepsize, None if model.claim is None else model.claim.least_side, model.share,
     )  # fmt: skip
@@ -343,7 +343,7 @@ class _Kind:
         of_reals: Whether they take real images only.
     """
 
-    read: Callable[[Spec, Setting], ChosenPrior]
+    read: Callable[[Spec, PriorContext], ConfiguredPrior]
     matched: str = ""
     of_slices: bool = False
     of_reals: bool = False

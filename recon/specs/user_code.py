@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recon.device import Say
+from recon.device import Notify
 from recon.errors import ReconError, UsageError
 from recon.specs import options
 from recon.specs.grammar import Spec
@@ -46,7 +46,7 @@ def load_callable(spec: Spec) -> tuple[Path, Callable[..., Any]]:
 
 
 def guarded_operator(
-    spec: Spec, operator: LinearOperator, image_shape: tuple[int, ...], say: Say = lambda line: None
+    spec: Spec, operator: LinearOperator, image_shape: tuple[int, ...], say: Notify = lambda line: None
 ) -> LinearOperator:
     """The user's operator, whose ``A`` and ``A_adjoint`` name it where they fail, and whose word is assumed.
 

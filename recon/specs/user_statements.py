@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from recon.device import Say
+from recon.device import Notify
 from recon.errors import UsageError
 from recon.evidence import Assumed, Constant, Evidence, Fact, Measured, Proved, from_above, from_below
 from recon.methods.assumption_check import attack
@@ -55,7 +55,7 @@ def _is_harmless(part: object) -> bool:
     return is_packaged(part) if isinstance(part, LinearOperator) else True
 
 
-def stated_operator(spec: Spec, operator: LinearOperator, forward: Map, back: Map, say: Say) -> LinearOperator:
+def stated_operator(spec: Spec, operator: LinearOperator, forward: Map, back: Map, say: Notify) -> LinearOperator:
     """The user's operator as an object of the same name, with what it states of itself as assumptions.
 
     Its spaces are kept, its constants are looked at when somebody asks for them, its gradient and its resolvent of the
@@ -90,7 +90,7 @@ def _has(operator: object, protocol: Any) -> bool:
         return False
 
 
-def _properties(spec: Spec, operator: Any, made: CharacterisedOperator, say: Say) -> OperatorProperties:
+def _properties(spec: Spec, operator: Any, made: CharacterisedOperator, say: Notify) -> OperatorProperties:
     known = operator.properties
     if not isinstance(known, OperatorProperties):
         raise UsageError(
@@ -106,7 +106,7 @@ def _properties(spec: Spec, operator: Any, made: CharacterisedOperator, say: Say
     return found if known.sees_constants is None else replace(found, sees_constants=assumed_fact(known.sees_constants))
 
 
-def _norm(spec: Spec, made: CharacterisedOperator, claim: Constant, say: Say) -> Constant:
+def _norm(spec: Spec, made: CharacterisedOperator, claim: Constant, say: Notify) -> Constant:
     """What was stated of ||A||; what was measured where that is larger."""
     x = made.domain.zeros(1, 1)
     try:
@@ -118,7 +118,7 @@ def _norm(spec: Spec, made: CharacterisedOperator, claim: Constant, say: Say) ->
     return _instead(spec, "||A||", claim, found, say)
 
 
-def _gram_min(spec: Spec, made: CharacterisedOperator, claim: Constant, say: Say) -> Constant:
+def _gram_min(spec: Spec, made: CharacterisedOperator, claim: Constant, say: Notify) -> Constant:
     """What was stated of the smallest eigenvalue of A^T A, which no ||A v||^2 / ||v||^2 may be below."""
     least = from_below(claim).value
     if least <= 0:
@@ -135,7 +135,7 @@ def _gram_min(spec: Spec, made: CharacterisedOperator, claim: Constant, say: Say
     return SEMIDEFINITE
 
 
-def _instead(spec: Spec, what: str, claim: Constant, found: Measured, say: Say) -> Measured:
+def _instead(spec: Spec, what: str, claim: Constant, found: Measured, say: Notify) -> Measured:
     say(f"{spec}: its code states {what} = {claim.value:.6g}, and {found.value:.6g} was measured, which refutes it")
     return replace(found, how=f"{found.how}; refutes {claim.value:.6g}, {BY_THE_USER}")
 
@@ -245,7 +245,7 @@ def stated_properties(spec: Spec, known: ResolventProperties) -> ResolventProper
     )
 
 
-def stated_prior(spec: Spec, prior: Prior, guard: Callable[[Resolvent], Resolvent], say: Say) -> Prior:
+def stated_prior(spec: Spec, prior: Prior, guard: Callable[[Resolvent], Resolvent], say: Notify) -> Prior:
     """The user's prior with all of its parts guarded, and what they state of themselves as assumptions.
 
     Args:
@@ -269,7 +269,7 @@ def _guarded(
     return lambda stepsize: guard(family(stepsize))
 
 
-def _split(spec: Spec, split: Split, guard: Callable[[Resolvent], Resolvent], say: Say) -> Split:
+def _split(spec: Spec, split: Split, guard: Callable[[Resolvent], Resolvent], say: Notify) -> Split:
     inner: LinearOperator = split.operator
     if not is_packaged(inner):
         inner = stated_operator(spec, inner, inner.A, inner.A_adjoint, say)
@@ -280,7 +280,7 @@ def _split(spec: Spec, split: Split, guard: Callable[[Resolvent], Resolvent], sa
     )
 
 
-def _smooth(spec: Spec, smooth: Smooth, say: Say) -> Smooth:
+def _smooth(spec: Spec, smooth: Smooth, say: Notify) -> Smooth:
     """The gradient with what is stated of its Lipschitz constant, or with a larger quotient that was found."""
     _require_number(spec, "smooth.lipschitz", smooth.lipschitz)
     halved = Resolvent(lambda x: (x + smooth.gradient(x)) / 2, ResolventProperties(Proved(0.0, "")), "")

@@ -17,7 +17,7 @@ from recon.io import Image, ValueRange
 from recon.io.image import robust_range
 from recon.training.config import DataConfig
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 Pixels = NDArray[Any]
 
 _LUMA = np.array([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)
@@ -91,7 +91,7 @@ def unit(pixels: Pixels) -> Pixels:
 
 
 def read_patches(  # noqa: PLR0913, PLR0917  what to read, how, and how much of it
-    files: Sequence[Path], config: DataConfig, channels: int, seed: int, say: Say, frames: int = 1
+    files: Sequence[Path], config: DataConfig, channels: int, seed: int, say: Notify, frames: int = 1
 ) -> Patches:
     """The images of many files, in a random order, as many as fit into the memory that the configuration allows.
 
@@ -135,7 +135,7 @@ def read_patches(  # noqa: PLR0913, PLR0917  what to read, how, and how much of 
 
 
 def read_validation(  # noqa: PLR0913, PLR0917  what to read, how, and how much of it
-    files: Sequence[Path], config: DataConfig, channels: int, count: int, crop: int, say: Say, units: str = ""
+    files: Sequence[Path], config: DataConfig, channels: int, count: int, crop: int, say: Notify, units: str = ""
 ) -> list[Tensor]:
     """The middle of the first images, each ``(1, channels, height, width)`` on the [0, 1] scale.
 
@@ -189,7 +189,7 @@ class _Reader:
             return []
         return [pixels] if self.frames > 1 else [pixels[index : index + 1] for index in range(len(pixels))]
 
-    def report(self, say: Say) -> None:
+    def report(self, say: Notify) -> None:
         """Refuse or mention the files that could not be read."""
         if not self.faults:
             return

@@ -81,7 +81,7 @@ def excess(network: Network, x: Tensor, level: Tensor | None, vector: Tensor, ta
 
 @final
 @dataclass(frozen=True)
-class Quarry:
+class AdversarialPoint:
     """A point that is moved to where the network expands most, while the network learns not to.
 
     Attributes:
@@ -94,13 +94,13 @@ class Quarry:
     h: Tensor
     level: Tensor
 
-    def hunted(self, network: Network) -> "Quarry":
+    def hunted(self, network: Network) -> "AdversarialPoint":
         """After one step of gradient ascent of ``||Q(x + h) - Q(x)||`` over x, and over h of a fixed norm."""
         level = self.level if network.conditioned else None
         distance = _SECANT * self.x.numel() ** 0.5
         climb = Climb(lambda x: network.Q(x, level))
         x, h, _ = climb.ascend(self.x, self.h, distance, Search(steps=1, rate=_PACE))
-        return Quarry(x, h, self.level)
+        return AdversarialPoint(x, h, self.level)
 
 
 def between(clean: Tensor, denoised: Tensor, shares: Tensor) -> Tensor:

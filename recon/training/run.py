@@ -25,12 +25,12 @@ from recon.priors.networks import load, save
 from recon.report import image_sheet, training_curve
 from recon.training.checkpoint import NAME, Progress, load_checkpoint, load_progress, owned, save_checkpoint
 from recon.training.config import WITHOUT_CLEAN, Recipe, difference, parse_recipe, to_json, to_toml
-from recon.training.data import Patches, Say, read_patches, read_validation
+from recon.training.data import Notify, Patches, read_patches, read_validation
 from recon.training.equilibrium import tightened
 from recon.training.group import ALONE, Group
 from recon.training.log import Log, Row
 from recon.training.trainer import Step, Trainer, as_kept
-from recon.training.validation import Look, look
+from recon.training.validation import ValidationResult, validate
 
 CONFIG, CARD = "config.toml", "card.json"
 _NORM = "||Q'|| of batches; dots: validation"
@@ -70,7 +70,7 @@ class Outcome:
 
     step: int
     steps: int
-    look: Look | None
+    look: ValidationResult | None
     seconds: float
 
 
@@ -110,7 +110,7 @@ class Listeners:
         stopping: Asked after every step; True saves and ends.
     """
 
-    say: Say = lambda line: None
+    say: Notify = lambda line: None
     watch: Callable[[Now], None] = lambda now: None
     stopping: Callable[[], bool] = lambda: False
 
@@ -206,7 +206,7 @@ class _Run:
         steps, every = self.recipe.training.steps, self.recipe.validation.every
         self._save()
         began, saved, before, first = time.monotonic(), time.monotonic(), self.seconds, self.trainer.step
-        seen: Look | None = None
+        seen: ValidationResult | None = None
         while self.trainer.step < steps:
             step = self._advance()
             self.seconds = before + time.monotonic() - began
@@ -255,16 +255,16 @@ class _Run:
                 kept = f"the weights of step {self.trainer.step} are kept"
             raise GuaranteeError(f"{self.folder}: the training stopped, and {kept}: {error}") from error
 
-    def _look(self) -> Look | None:
+    def _look(self) -> ValidationResult | None:
         if not self.group.first:
             return None
         network, problem = as_kept(self.trainer.average), self.trainer.restoration
         if problem is not None:
             tightened(network, problem.config)
         clean = self.recipe.training.loss not in WITHOUT_CLEAN
-        return look(network, self.shown, self.recipe.levels, clean, self.recipe.training.seed, problem)
+        return validate(network, self.shown, self.recipe.levels, clean, self.recipe.training.seed, problem)
 
-    def _record(self, step: Step, seen: Look | None) -> None:
+    def _record(self, step: Step, seen: ValidationResult | None) -> None:
         if self.log is None:
             return
         if seen is not None:
@@ -279,7 +279,7 @@ class _Run:
             progress = Progress(self.trainer.step, self.seconds, self.fingerprint, to_toml(self.recipe))
             save_checkpoint(self.folder, state, progress)
 
-    def _publish(self, seen: Look) -> None:
+    def _publish(self, seen: ValidationResult) -> None:
         """The network as it is now, what is known of it, and the figures."""
         (self.folder / CARD).unlink(missing_ok=True)  # whatever happens, a card is never beside other weights
         sha256 = save(self.trainer.average, self.folder, overwrite=True)
@@ -298,7 +298,7 @@ class _Run:
         training_curve(curves, self.folder / "curve.png", {_NORM: [(row.step, row.lipschitz) for row in rows]})
         image_sheet(seen.sheet, self.folder / "validation.png")
 
-    def _card(self, seen: Look) -> dict[str, object]:
+    def _card(self, seen: ValidationResult) -> dict[str, object]:
         network, known = self.recipe.network, seen.claim
         pixels = sum(image.shape[-2] * image.shape[-1] for image in self.patches.images)
         return {

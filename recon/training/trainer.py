@@ -19,7 +19,7 @@ from recon.training.data import Patches
 from recon.training.equilibrium import Restoration, restoration, tightened
 from recon.training.group import ALONE, Group
 from recon.training.losses import Sample, fidelity, sample
-from recon.training.penalty import Quarry, between, excess, steepest, without_data
+from recon.training.penalty import AdversarialPoint, between, excess, steepest, without_data
 from recon.training.teacher import Teacher
 
 _ADJOINT = 10.0
@@ -93,7 +93,7 @@ class Trainer:
         if penalty.weight:
             shape = (batch, recipe.network.channels, side, side)
             self.directions = torch.randn(shape, generator=self._generator("directions")).to(self.device)
-        self.quarry: Quarry | None = None
+        self.quarry: AdversarialPoint | None = None
 
     def advance(self) -> Step:
         """Do one step.
@@ -187,7 +187,9 @@ class Trainer:
             if self.directions.numel():
                 self.directions.copy_(state["directions"])
             if "quarry.x" in state:
-                self.quarry = Quarry(**{name: part.to(self.device) for name, part in _under("quarry.", state).items()})
+                self.quarry = AdversarialPoint(
+                    **{name: part.to(self.device) for name, part in _under("quarry.", state).items()}
+                )
             if self.restoration is not None and not torch.equal(state["kernel"], self.restoration.blur.psf):
                 raise InputError(
                     f"equilibrium.kernel = {self.recipe.equilibrium.kernel!r} is another kernel than at the beginning; "
@@ -271,11 +273,11 @@ class Trainer:
             (penalty_weight(penalty, self.step) * value).backward()  # type: ignore[no-untyped-call]
         return max(worst)
 
-    def _hunted(self, x: Tensor, level: Tensor) -> Quarry:
+    def _hunted(self, x: Tensor, level: Tensor) -> AdversarialPoint:
         """The quarry a step further, or a new one."""
         age = self.step - self.recipe.penalty.start
         if self.quarry is None or age % self.recipe.penalty.hunt == 0:
-            self.quarry = Quarry(x, self.directions[:1], level)
+            self.quarry = AdversarialPoint(x, self.directions[:1], level)
         return self.quarry.hunted(self.network)
 
     def _points(self, clean: Tensor, denoised: Tensor, level: Tensor, begin: int) -> tuple[Tensor, Tensor]:

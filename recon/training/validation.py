@@ -50,7 +50,7 @@ class Figures:
 
 @final
 @dataclass(frozen=True)
-class Look:
+class ValidationResult:
     """What was seen.
 
     Attributes:
@@ -85,14 +85,14 @@ class Look:
 
 
 @torch.no_grad()
-def look(  # noqa: PLR0913, PLR0917  what, at what, and how
+def validate(  # noqa: PLR0913, PLR0917  what, at what, and how
     network: Network,
     images: Sequence[Tensor],
     levels: Sequence[float],
     clean: bool,
     seed: int = 0,
     problem: Restoration | None = None,
-) -> Look:
+) -> ValidationResult:
     """Denoise validation images with noise of fixed seeds.
 
     Args:
@@ -125,7 +125,7 @@ def look(  # noqa: PLR0913, PLR0917  what, at what, and how
                 plain = ((f"as it is, noise {level:.3g}", _picture(image)), ("denoised", _picture(denoised)))
                 sheet.append((("clean", _picture(image)), *row) if clean else plain)
         found.append(Figures(level, *(sum(each) / len(each) for each in (after, before, restored))))
-    return Look(tuple(found), _lipschitz(network, points, device), tuple(sheet))
+    return ValidationResult(tuple(found), _lipschitz(network, points, device), tuple(sheet))
 
 
 def _restored(problem: Restoration, network: Network, image: Tensor, noise: Tensor, level: float | None) -> float:

@@ -25,7 +25,7 @@ from recon import catalogue, io
 from recon.methods.choice import choose_method
 from recon.methods.contrast import contrast, spread
 from recon.methods.entry import INSIDE_TSENG
-from recon.methods.noise_levels import use_of
+from recon.methods.noise_levels import adaptation_of
 from recon.methods.operator_pair import analyse_operator
 from recon.methods.regularisation_weights import free_stepsize, power_below, scale_of, tv_weight
 from recon.methods.stepsizes import mean_column
@@ -123,7 +123,7 @@ def below(network: Network, clean: Tensor) -> None:
         ways = {"scaled": scaled_prior(end, part), "share": relaxed_prior(end, part**2)}
         if end.value is not None:  # of a potential, which can be multiplied
             ways |= {f"weight^{power:g}": weighted_prior(end, part**power) for power in EXPONENTS}
-        done = use_of(network, part * low)
+        done = adaptation_of(network, part * low)
         starred = "share" if done.share != 1 else "scaled" if done.factor == 1 else f"weight^{exponent():g}"
         row = {"noisy": psnr(noisy, clean)}
         row |= {name: psnr(prior.resolvent(1.0)(noisy), clean) for name, prior in ways.items()}
@@ -170,7 +170,7 @@ def of_tseng(network: Network, clean: Tensor) -> None:
         data, column = measured(blur, clean, noise), mean_column(blur, clean[:1])
         row = {}
         for part in PARTS:
-            use = use_of(network, 2 * part / square * noise * column)
+            use = adaptation_of(network, 2 * part / square * noise * column)
             prior = use.of(learned_prior(network, use.level if network.conditioned else None)).resolvent(1.0)
             row[f"{part:g}"] = ended(tseng(data, prior, part / square), data, clean, 1000)
         show(f"{name}, noise {noise:g}", row, f"{INSIDE_TSENG:g}")

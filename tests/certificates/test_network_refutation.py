@@ -11,11 +11,11 @@ from torch import Tensor
 from recon.certificates import lipschitz_search
 from recon.certificates.ascent import Climb, Search
 from recon.certificates.lipschitz_search import (
-    Hardest,
-    believed,
+    LipschitzLowerBound,
     hardest,
     hardest_of_network,
     jacobian_norm,
+    reconcile_constant,
     starting_images,
     worst_windows,
 )
@@ -47,8 +47,8 @@ def test_a_network_five_per_cent_too_large_is_found() -> None:
     for found in (hardest(Q, starts, derivative, QUICK), hardest(Q, starts, search=replace(QUICK, steps=60))):
         assert 1.04 < found.quotient.value <= 1.05 + 1e-9
         with pytest.raises(GuaranteeError, match=r"said to be proved \(the weights\), but a search found 1\.0"):
-            believed(Proved(1.0, "the weights"), found)
-        assert believed(Assumed(1.0, "a penalty"), found) is found.quotient
+            reconcile_constant(Proved(1.0, "the weights"), found)
+        assert reconcile_constant(Assumed(1.0, "a penalty"), found) is found.quotient
 
 
 def test_the_pair_that_is_returned_is_the_evidence() -> None:
@@ -69,7 +69,7 @@ def test_the_pair_that_is_returned_is_the_evidence() -> None:
 def test_no_search_exceeds_a_proof(case: Case) -> None:
     network = network_of(case)
     found = hardest_of_network(network, case.level, side=8, search=QUICK)
-    assert believed(network.lipschitz_Q(case.level), found).evidence is Evidence.PROVED
+    assert reconcile_constant(network.lipschitz_Q(case.level), found).evidence is Evidence.PROVED
 
 
 def test_no_search_exceeds_the_constant_of_a_prox() -> None:
@@ -77,7 +77,7 @@ def test_no_search_exceeds_the_constant_of_a_prox() -> None:
     search = Search(lanczos=Effort(applications=6), rounds=1, steps=2, distances=(0.05,))
     found = hardest_of_network(network, side=6, search=search)
     assert found.quotient.value > 0.9
-    assert believed(network.lipschitz_Q(), found).evidence is Evidence.PROVED
+    assert reconcile_constant(network.lipschitz_Q(), found).evidence is Evidence.PROVED
 
 
 def test_the_derivative_norm_is_the_dense_one() -> None:
@@ -163,7 +163,7 @@ def test_the_worst_windows_of_the_data_are_among_the_starts(monkeypatch) -> None
     with torch.no_grad():
         network.kernels[-1].mul_(100.0)
     seen, x = {}, torch.zeros(1, 3, 2, 2)
-    nothing = Hardest(Measured(2.0, ""), x, x, "")
+    nothing = LipschitzLowerBound(Measured(2.0, ""), x, x, "")
     monkeypatch.setattr(lipschitz_search, "hardest", lambda Q, starts, *others: seen.update(starts) or nothing)
     hardest_of_network(network, images={"data": torch.rand(1, 3, 40, 20)}, side=16)
     assert {"a constant", "noise", "data", "data with noise", "data denoised"} <= seen.keys()
@@ -215,6 +215,6 @@ def test_a_network_that_keeps_constants_is_no_contraction() -> None:
 
 def test_an_inner_iteration_is_given_its_accuracy() -> None:
     x = torch.zeros(1, 1, 2, 2)
-    found = Hardest(Measured(1.0001, "", error=2e-4), x, x, "a secant")
-    assert believed(Proved(1.0, ""), found).evidence is Evidence.PROVED
+    found = LipschitzLowerBound(Measured(1.0001, "", error=2e-4), x, x, "a secant")
+    assert reconcile_constant(Proved(1.0, ""), found).evidence is Evidence.PROVED
     assert DnCNNConfig().features == 64

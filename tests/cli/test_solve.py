@@ -19,7 +19,7 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 
 from recon import io
-from recon.certificates.lipschitz_search import Hardest
+from recon.certificates.lipschitz_search import LipschitzLowerBound
 from recon.evidence import Measured
 from recon.methods import network_search
 from recon.priors.networks import ConvexRidgeConfig, make, save
@@ -493,7 +493,7 @@ def test_a_level_that_a_network_was_not_made_for_is_warned_of_and_recorded(
     run, photo: Path, sigma: str, outside: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = torch.zeros(1, 1, 8, 8)
-    found = Hardest(Measured(0.9, "a search that takes seconds"), small, small, "planted")
+    found = LipschitzLowerBound(Measured(0.9, "a search that takes seconds"), small, small, "planted")
     monkeypatch.setattr(network_search, "hardest_of_network", lambda *_, **__: found)
     torch.manual_seed(0)
     save(make(LEVELS), "net")

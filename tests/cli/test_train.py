@@ -15,7 +15,7 @@ from training_cases import TOML, write_scenes
 
 from recon.catalogue import identity_of
 from recon.certificates.ascent import Search
-from recon.certificates.lipschitz_search import Hardest
+from recon.certificates.lipschitz_search import LipschitzLowerBound
 from recon.evidence import Measured
 from recon.methods import network_search
 from recon.methods.network_search import Extent
@@ -54,7 +54,9 @@ def test_a_network_with_its_figures(run, inputs, monkeypatch, found) -> None:
 @pytest.mark.parametrize(("whole", "evidence"), [((32, 96), "assumed"), ((32, 40), "measured")])
 def test_a_search_at_the_end_is_kept_in_the_card(run, inputs, monkeypatch, whole, evidence) -> None:
     """And measures what it does not refute only if it is whole."""
-    nothing = Hardest(Measured(0.9, "a search"), torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8), "planted")
+    nothing = LipschitzLowerBound(
+        Measured(0.9, "a search"), torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8), "planted"
+    )
     monkeypatch.setattr(network_search, "hardest_of_network", lambda *_, **__: nothing)
     monkeypatch.setattr(validation, "_lipschitz", lambda *_: Measured(0.97, "a look"))
     monkeypatch.setattr(network_search, "WHOLE", Extent((32, 40), Search(steps=3, starts=2)))

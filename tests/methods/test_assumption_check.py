@@ -12,8 +12,8 @@ from recon.errors import GuaranteeError
 from recon.evaluation.evaluate import evaluate
 from recon.evidence import Assumed, Evidence, Fact, Measured, Proved
 from recon.io import ValueRange, from_array
-from recon.methods.assumption_check import attack, believed
-from recon.priors import Prior, Resolvent, ResolventProperties, properties_of
+from recon.methods.assumption_check import attack, reconcile_with_search
+from recon.priors import Prior, Resolvent, ResolventProperties, resolvent_properties
 from recon.priors.networks import DnCNNConfig, make, save
 from recon.reconstruction import plan as planning
 from recon.reconstruction.plan import make_plan
@@ -22,73 +22,75 @@ from recon.specs.solve_config import Noise, SolveConfig, config_from
 
 
 def prior_of(apply) -> Prior:
-    resolvent = Resolvent(apply, properties_of(apply), "a map")
+    resolvent = Resolvent(apply, resolvent_properties(apply), "a map")
     return Prior("a map", lambda stepsize: resolvent)
 
 
 @pytest.mark.parametrize(("gain", "lipschitz"), [(1.2, 1.4), (-0.9, 2.8)])
 def test_a_refuted_assumption_is_replaced_by_the_secant(gain, lipschitz):
     prior = prior_of(lambda x: gain * x)
-    known = believed(prior, attack(prior.resolvent(1.0))).resolvent(1.0).properties.lipschitz_Q
+    known = reconcile_with_search(prior, attack(prior.resolvent(1.0))).resolvent(1.0).properties.lipschitz_Q
     assert known.evidence is Evidence.MEASURED
     assert known.value == pytest.approx(lipschitz)
 
 
 def test_an_assumption_that_stands_and_a_proof_are_kept():
     for prior in (prior_of(lambda x: 0.4 * x), priors.l1_prior(0.1)):
-        assert believed(prior, attack(prior.resolvent(1.0))) is prior
+        assert reconcile_with_search(prior, attack(prior.resolvent(1.0))) is prior
 
 
 def test_after_a_thorough_search_an_assumption_is_a_measurement_and_a_proof_a_proof():
     prior, proved = prior_of(lambda x: 0.4 * x), priors.l1_prior(0.1)
     found = Measured(0.8, "a thorough search")
-    assert believed(prior, found, thorough=True).resolvent(1.0).properties.lipschitz_Q is found
-    assert believed(proved, found, thorough=True) is proved
+    assert reconcile_with_search(prior, found, thorough=True).resolvent(1.0).properties.lipschitz_Q is found
+    assert reconcile_with_search(proved, found, thorough=True) is proved
 
 
 def test_a_search_that_finds_less_than_an_earlier_one_takes_nothing_back():
     resolvent = priors.l1_prior(0.1).resolvent(1.0)
     assumed = replace(resolvent.properties, lipschitz_Q=Assumed(1.1, "other searches found that"))
     prior = Prior("a map", lambda stepsize: replace(resolvent, properties=assumed))
-    assert believed(prior, Measured(0.99, "a search"), thorough=True) is prior
+    assert reconcile_with_search(prior, Measured(0.99, "a search"), thorough=True) is prior
     less, more, assumed_too = Measured(1.05, "a counterexample"), Measured(1.2, "a harder one"), assumed.attains
     for thorough in (True, False):
-        known = believed(prior, less, thorough=thorough).resolvent(1.0).properties
+        known = reconcile_with_search(prior, less, thorough=thorough).resolvent(1.0).properties
         assert (known.lipschitz_Q, known.counterexample, known.proximity) == (assumed.lipschitz_Q, less, None)
         assert known.attains is assumed_too
         assert firmly_nonexpansive(known).refuted
         assert proximity(known).refuted
-        known = believed(prior, more, thorough=thorough).resolvent(1.0).properties
+        known = reconcile_with_search(prior, more, thorough=thorough).resolvent(1.0).properties
         assert (known.lipschitz_Q, known.counterexample, known.proximity) == (more, None, None)
     assert not firmly_nonexpansive(assumed).refuted
 
 
 def test_a_search_that_comes_near_1_stands_for_no_contraction():
     prior = prior_of(lambda x: 0.99 * x)
-    known = believed(prior, Measured(0.99, "a thorough search", 1e-3), thorough=True).resolvent(1.0).properties
+    known = (
+        reconcile_with_search(prior, Measured(0.99, "a thorough search", 1e-3), thorough=True).resolvent(1.0).properties
+    )
     assert (known.lipschitz_Q.value, known.lipschitz_Q.error) == (1.0, 0.0)
 
 
 def test_a_refuted_proof_is_an_error_and_not_a_guarantee():
     wrong = priors.l1_prior(0.1)
     with pytest.raises(GuaranteeError, match=r"Lip\(Q\) <= 1 is said to be proved .* a search found 1.2: the proof"):
-        believed(wrong, Measured(1.2, "a search"))
-    assert believed(wrong, Measured(1.2, "a search of what is had by iteration", 0.3)) is wrong
+        reconcile_with_search(wrong, Measured(1.2, "a search"))
+    assert reconcile_with_search(wrong, Measured(1.2, "a search of what is had by iteration", 0.3)) is wrong
 
 
 def test_what_expands_is_no_proximity_operator():
     resolvent = priors.l1_prior(0.1).resolvent(1.0)
     assumed = replace(resolvent.properties, lipschitz_Q=Assumed(1.0, "its author says so"))
     prior = Prior("a map", lambda stepsize: replace(resolvent, properties=assumed))
-    assert believed(prior, Measured(0.9, "a search")).resolvent(1.0).properties.proximity is not None
-    assert believed(prior, Measured(1.2, "a search")).resolvent(1.0).properties.proximity is None
+    assert reconcile_with_search(prior, Measured(0.9, "a search")).resolvent(1.0).properties.proximity is not None
+    assert reconcile_with_search(prior, Measured(1.2, "a search")).resolvent(1.0).properties.proximity is None
 
 
 def test_a_thorough_search_refutes_by_less_than_single_precision_would():
     prior = prior_of(lambda x: 0.9 * x)
     found = Measured(1.0005, "a search in double precision")
-    assert believed(prior, found) is prior
-    assert believed(prior, found, thorough=True).resolvent(1.0).properties.lipschitz_Q is found
+    assert reconcile_with_search(prior, found) is prior
+    assert reconcile_with_search(prior, found, thorough=True).resolvent(1.0).properties.lipschitz_Q is found
 
 
 def test_what_is_refuted_takes_with_it_what_followed_and_leaves_what_is_proved():
@@ -96,7 +98,7 @@ def test_what_is_refuted_takes_with_it_what_followed_and_leaves_what_is_proved()
     for claim in (0.9, 1.0):
         known = ResolventProperties(Measured(claim, "before"), attains=measured, everywhere=proved)
         prior = Prior("a map", lambda stepsize, known=known: Resolvent(lambda x: x, known, "a map"))
-        refuted = believed(prior, Measured(1.2, "now")).resolvent(1.0).properties
+        refuted = reconcile_with_search(prior, Measured(1.2, "now")).resolvent(1.0).properties
         assert (refuted.attains, refuted.everywhere) == (None, proved)
 
 
@@ -105,7 +107,7 @@ def test_a_short_secant_with_a_large_error_hides_no_refutation():
     known = ResolventProperties(Proved(1.0, "it is said"), error=Proved(1e-4, "an inner iteration"))
     prior = Prior("a map", lambda stepsize: Resolvent(lambda x: 1.15 * x, known, "a map"))
     with pytest.raises(GuaranteeError):
-        believed(prior, attack(prior.resolvent(1.0)))
+        reconcile_with_search(prior, attack(prior.resolvent(1.0)))
 
 
 def test_a_secant_of_an_inexact_resolvent_carries_its_error():
@@ -118,15 +120,15 @@ def test_a_secant_of_an_inexact_resolvent_carries_its_error():
 
     prior = Prior("a map", lambda stepsize: Resolvent(rounded, exact, "a map"))
     with pytest.raises(GuaranteeError):
-        believed(prior, attack(prior.resolvent(1.0)))
+        reconcile_with_search(prior, attack(prior.resolvent(1.0)))
     inexact = replace(exact, error=Proved(0.1, "an inner iteration"))
     prior = Prior("a map", lambda stepsize: Resolvent(rounded, inexact, "a map"))
-    assert believed(prior, attack(prior.resolvent(1.0))) is prior
+    assert reconcile_with_search(prior, attack(prior.resolvent(1.0))) is prior
 
 
 def test_single_precision_does_not_refute_the_identity():
     prior = prior_of(lambda x: 1.0 * x)
-    assert believed(prior, attack(prior.resolvent(1.0), channels=3, dtype=torch.float32)) is prior
+    assert reconcile_with_search(prior, attack(prior.resolvent(1.0), channels=3, dtype=torch.float32)) is prior
 
 
 def test_a_solve_names_the_refuted_condition(tmp_path, monkeypatch):

@@ -66,5 +66,5 @@ def _lines(geometry: Geometry) -> tuple[Floats, Floats]:
     if geometry.kind == "parallel":
         return u * axis, forth + 0 * u
     to_axis, distance = geometry.distances
-    bend = u / distance if detector.shape == "arc" else np.arctan(u / distance)
-    return -to_axis * forth + 0 * u, np.cos(bend) * forth + np.sin(bend) * axis
+    ray_coordinate = u / distance if detector.shape == "arc" else np.arctan(u / distance)
+    return -to_axis * forth + 0 * u, np.cos(ray_coordinate) * forth + np.sin(ray_coordinate) * axis

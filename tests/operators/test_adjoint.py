@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from recon.errors import GuaranteeError, UsageError
-from recon.operators import Identity, adjoint_gap, adjoint_gap_upper, check_adjoint, properties_of
+from recon.operators import Identity, adjoint_gap, adjoint_gap_upper, check_adjoint, operator_properties
 from recon.operators.adjoint import transpose
 
 
@@ -106,10 +106,10 @@ def test_transpose_is_the_transpose():
 
 def test_properties_are_measured_where_an_operator_does_not_know_them():
     matrix = torch.randn(30, 20, dtype=torch.float64)
-    found = properties_of(matrix_pair(matrix, matrix.T), torch.zeros(1, 20, dtype=torch.float64))
+    found = operator_properties(matrix_pair(matrix, matrix.T), torch.zeros(1, 20, dtype=torch.float64))
     assert found.norm.value == pytest.approx(torch.linalg.matrix_norm(matrix, 2).item(), rel=1e-3)
     assert found.norm.evidence == found.adjoint_gap.evidence == "measured"
-    assert properties_of(Identity((4, 4))).norm.evidence == "proved"
+    assert operator_properties(Identity((4, 4))).norm.evidence == "proved"
 
 
 def test_an_operator_without_a_domain_asks_for_an_example():
@@ -185,7 +185,7 @@ def test_a_map_that_raises_under_gradients_counts_as_not_differentiable():
 
 @pytest.mark.parametrize("curve", [torch.square, torch.relu, lambda x: x + 0.1, lambda x: x + 1e-2 * x**3])
 def test_a_map_that_is_not_linear_is_named_so(curve):
-    for measure in (adjoint_gap, check_adjoint, properties_of):
+    for measure in (adjoint_gap, check_adjoint, operator_properties):
         with pytest.raises(UsageError, match="Pair: A is not linear"):
             measure(Pair(curve, lambda y: y), torch.zeros(1, 1, 8, 8))
 

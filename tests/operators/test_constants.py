@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from recon.evidence import Evidence
-from recon.operators import Blur, Identity, Inpainting, Matrix, Space, gaussian_psf, properties_of
+from recon.operators import Blur, Identity, Inpainting, Matrix, Space, gaussian_psf, operator_properties
 
 SHAPE = (6, 8)
 IMAGE = torch.zeros(1, 1, *SHAPE)
@@ -26,23 +26,23 @@ def matrix(entries: torch.Tensor) -> Matrix:
     ids=lambda operator: type(operator).__name__,
 )
 def test_what_measures_a_constant_says_so(operator) -> None:
-    assert properties_of(operator, IMAGE).sees_constants.evidence is Evidence.MEASURED
+    assert operator_properties(operator, IMAGE).sees_constants.evidence is Evidence.MEASURED
 
 
 def test_what_has_no_negative_entry_needs_no_look() -> None:
-    seen = properties_of(matrix(torch.rand(3, PIXELS)), IMAGE).sees_constants
+    seen = operator_properties(matrix(torch.rand(3, PIXELS)), IMAGE).sees_constants
     assert (seen.evidence, "A 1 is not 0" in seen.how) == (Evidence.PROVED, True)
-    assert properties_of(matrix(torch.zeros(3, PIXELS)), IMAGE).sees_constants is None
+    assert operator_properties(matrix(torch.zeros(3, PIXELS)), IMAGE).sees_constants is None
 
 
 def test_what_takes_constants_out_sees_none() -> None:
     differences = torch.eye(PIXELS) - torch.eye(PIXELS).roll(1, 0)
-    assert properties_of(matrix(differences), IMAGE).sees_constants is None
+    assert operator_properties(matrix(differences), IMAGE).sees_constants is None
 
 
 def test_of_volumes_and_of_strangers_nothing_is_said() -> None:
     volume = Matrix(torch.eye(PIXELS), Space((2, 3, 8)), Space((PIXELS,)))
-    assert properties_of(volume, torch.zeros(1, 1, 2, 3, 8)).sees_constants is None
+    assert operator_properties(volume, torch.zeros(1, 1, 2, 3, 8)).sees_constants is None
 
     class Stranger:
         def A(self, x: torch.Tensor) -> torch.Tensor:
@@ -51,4 +51,4 @@ def test_of_volumes_and_of_strangers_nothing_is_said() -> None:
         def A_adjoint(self, y: torch.Tensor) -> torch.Tensor:
             return 2 * y
 
-    assert properties_of(Stranger(), IMAGE).sees_constants is None
+    assert operator_properties(Stranger(), IMAGE).sees_constants is None

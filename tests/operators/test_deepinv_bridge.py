@@ -13,7 +13,7 @@ from recon.operators import (
     LeastSquares,
     adjoint_gap,
     gaussian_psf,
-    properties_of,
+    operator_properties,
     spectral,
     to_deepinv,
 )
@@ -62,7 +62,7 @@ def test_deepinvs_physics_is_measured_here(deepinv, name):
     assert adjoint_gap(physics, example).value < 1e-4
     norm = spectral.norm(physics, example)
     assert norm.value > 0
-    assert properties_of(physics, example).norm.value == pytest.approx(norm.value, rel=1e-3)
+    assert operator_properties(physics, example).norm.value == pytest.approx(norm.value, rel=1e-3)
 
 
 @pytest.mark.parametrize(("psf_shape", "boundary"), [((3, 5), "circular"), ((5, 3), "valid"), ((4, 2), "circular")])

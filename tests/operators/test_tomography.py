@@ -136,8 +136,8 @@ def _chords(geometry: Geometry, centre: tuple[float, float], radius: float):
         distance = aside - u
     else:
         far = geometry.source_to_detector
-        bend = u / far if geometry.detector.shape == "arc" else np.arctan(u / far)
-        distance = aside * np.cos(bend) - (forth + geometry.source_to_axis) * np.sin(bend)
+        ray_coordinate = u / far if geometry.detector.shape == "arc" else np.arctan(u / far)
+        distance = aside * np.cos(ray_coordinate) - (forth + geometry.source_to_axis) * np.sin(ray_coordinate)
     return 2 * np.sqrt(np.maximum(radius**2 - distance**2, 0))
 
 

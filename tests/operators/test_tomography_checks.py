@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from recon.errors import ConsistencyError
 from recon.operators.tomography import Detector, Geometry, Tomography, Volume, evenly_spaced
-from recon.operators.tomography.consistency.conjugate_rays import Turn
+from recon.operators.tomography.consistency.conjugate_rays import AngularCoverage
 from recon.operators.tomography.consistency.field_of_view import line_coordinates
 from recon.operators.tomography.consistency.sinogram import (
     angle_sign_warnings,
@@ -304,8 +304,12 @@ def test_lines_have_the_distance_and_direction_of_their_two_ends(geometry):
     angle, distance = line_coordinates(geometry)
     turned, u = np.deg2rad(geometry.angles)[:, None], detector_coordinates(geometry)
     far = geometry.source_to_detector or 1.0
-    bend = u / far
-    aside, forth = (far * np.sin(bend), far * np.cos(bend)) if geometry.detector.shape == "arc" else (u, far + 0 * u)
+    ray_coordinate = u / far
+    aside, forth = (
+        (far * np.sin(ray_coordinate), far * np.cos(ray_coordinate))
+        if geometry.detector.shape == "arc"
+        else (u, far + 0 * u)
+    )
     start = (u, -1.0 + 0 * u) if geometry.kind == "parallel" else (0 * u, -geometry.source_to_axis + 0 * u)
     end = (aside, forth + start[1])
     cos, sin = np.cos(turned), np.sin(turned)
@@ -326,7 +330,7 @@ def test_views_around_the_circle_interpolate_what_is_linear(angles, target, rand
     """The unit direction, over small gaps: linear interpolation errs by the square of the gap."""
     angles = [*angles, angles[0] + 360]
     random.shuffle(angles)
-    turn = Turn.of(tuple(map(float, angles)))
+    turn = AngularCoverage.of(tuple(map(float, angles)))
     assert len(turn.angles) == len(angles) - 1
     assert abs(turn.gaps.sum() - 360) < 1e-9
     assert np.allclose(np.asarray(angles)[turn.order] % 360, turn.angles)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from recon import priors
 from recon.certificates import certify_forward_backward
 from recon.evidence import Evidence, Measured
-from recon.operators import Blur, Identity, LeastSquares, from_matrix, properties_of
+from recon.operators import Blur, Identity, LeastSquares, from_matrix, operator_properties
 from recon.priors import identity, soft_threshold
 from recon.solvers import (
     Distance,
@@ -123,7 +123,7 @@ def test_a_cycle_that_is_met_at_one_phase_is_no_limit():
 def test_what_is_proved_to_converge_does_not_diverge(stepsize):
     operator = Identity((6, 6))
     data = LeastSquares(operator, torch.rand(1, 1, 6, 6).double())
-    certificate = certify_forward_backward(properties_of(operator), identity().properties, stepsize)
+    certificate = certify_forward_backward(operator_properties(operator), identity().properties, stepsize)
     assert certificate.evidence is Evidence.PROVED
     run = solve(forward_backward(data, identity(), stepsize), torch.zeros(1, 1, 6, 6).double(), certificate=certificate)
     assert run.status[0] in (Status.CONVERGED, Status.OUT_OF_STEPS)
@@ -237,7 +237,7 @@ def test_a_slow_mode_is_neither_a_limit_nor_a_divergence(slow, start, method):
         "davis-yin": davis_yin(data, box, identity(), 1.9),
         "fista": fista(data, box, 0.95),
     }[method]
-    measured = replace(properties_of(from_matrix(torch.eye(64))), norm=Measured(1.0, "an iteration"))
+    measured = replace(operator_properties(from_matrix(torch.eye(64))), norm=Measured(1.0, "an iteration"))
     certificate = certify_forward_backward(measured, box.properties, 1.9)
     assert certificate.has_solution
     assert certificate.evidence is Evidence.MEASURED
@@ -254,7 +254,7 @@ def test_the_slow_runs_would_drift_if_nobody_knew_of_a_solution():
 
 def test_a_divergence_is_seen_whatever_is_known_of_a_solution():
     data, x, _ = _shaded(0.5)
-    measured = replace(properties_of(from_matrix(torch.eye(64))), norm=Measured(1.0, "an iteration"))
+    measured = replace(operator_properties(from_matrix(torch.eye(64))), norm=Measured(1.0, "an iteration"))
     certificate = certify_forward_backward(measured, priors.box(0.0, 1.0).properties, 1.9)
     for stepsize in (2.05, 2.5, 10.0):
         run = solve(forward_backward(data, identity(), stepsize), 0.5 + torch.zeros_like(x), certificate=certificate)

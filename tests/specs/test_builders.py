@@ -13,7 +13,7 @@ from recon.errors import ConsistencyError, InputError, ReconError, UsageError
 from recon.evidence import Evidence
 from recon.specs.grammar import Spec, parse_spec
 from recon.specs.operators import operator_from_spec, read_operator
-from recon.specs.priors import Setting, prior_from_spec, read_prior
+from recon.specs.priors import PriorContext, prior_from_spec, read_prior
 
 
 def operator(text: str, shape: tuple[int, int] = (24, 20)) -> object:
@@ -174,14 +174,14 @@ def test_a_specification_that_names_no_prior_is_refused_in_the_users_own_words(t
 
 
 def test_a_weight_that_was_matched_to_the_noise_is_written_out() -> None:
-    chosen = read_prior(parse_spec("tv"), Setting(0.01))
+    chosen = read_prior(parse_spec("tv"), PriorContext(0.01))
     assert float(chosen.spec.options["weight"]) == chosen.weight
     again = read_prior(parse_spec(str(chosen.spec)))
     assert again.weight == chosen.weight
 
 
 def test_a_denoiser_of_deepinv_is_assumed_to_be_firm_and_never_downloads() -> None:
-    chosen = read_prior(parse_spec("deepinv:DnCNN,sigma=0.05"), Setting(channels=3))
+    chosen = read_prior(parse_spec("deepinv:DnCNN,sigma=0.05"), PriorContext(channels=3))
     resolvent = chosen.prior.resolvent(1.0)
     assert resolvent.properties.lipschitz_Q.evidence is Evidence.ASSUMED
     assert resolvent.properties.proximity is None
@@ -239,7 +239,7 @@ def raises():
     return denoise
 def crops(): return lambda x: x[..., 1:, :]
 def arrays(): return lambda x: x.numpy()
-def resolvent(): return priors.Resolvent(lambda x: None, priors.properties_of(None), "mine")
+def resolvent(): return priors.Resolvent(lambda x: None, priors.resolvent_properties(None), "mine")
 def family(): return priors.Prior("mine", lambda s: resolvent())
 """
 
@@ -285,7 +285,7 @@ def test_nothing_but_a_known_error_comes_of_a_wild_specification(
     name: str, options: dict[str, str], value: str | None
 ) -> None:
     spec = Spec(name, options, value)
-    for build in (lambda: operator_from_spec(spec, (12, 10)), lambda: prior_from_spec(spec, Setting(0.01))):
+    for build in (lambda: operator_from_spec(spec, (12, 10)), lambda: prior_from_spec(spec, PriorContext(0.01))):
         try:
             build()
         except ReconError as error:
@@ -294,6 +294,6 @@ def test_nothing_but_a_known_error_comes_of_a_wild_specification(
 
 def test_only_denoisers_of_deepinv_are_named():
     with pytest.raises(UsageError, match=r"There is no denoiser in deepinv\.models 'WienerDeconvolution'") as refusal:
-        read_prior(parse_spec("deepinv:WienerDeconvolution"), Setting(0.1))
+        read_prior(parse_spec("deepinv:WienerDeconvolution"), PriorContext(0.1))
     assert "DRUNet" in str(refusal.value)
     assert "Reconstructor" not in str(refusal.value)

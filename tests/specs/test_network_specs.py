@@ -12,14 +12,14 @@ from cards import write_card
 
 from recon import io, priors
 from recon.certificates.ascent import Search
-from recon.certificates.lipschitz_search import Hardest
+from recon.certificates.lipschitz_search import LipschitzLowerBound
 from recon.errors import InputError, UsageError
 from recon.evidence import Evidence, Measured
 from recon.io import ValueRange, from_array
 from recon.methods import network_search
-from recon.methods.assumption_check import believed
+from recon.methods.assumption_check import reconcile_with_search
 from recon.methods.network_search import QUICK, WHOLE, Extent, about
-from recon.methods.noise_levels import use_of
+from recon.methods.noise_levels import adaptation_of
 from recon.methods.stepsizes import mean_column
 from recon.operators import Blur, from_matrix, gaussian_psf
 from recon.priors.networks import (
@@ -43,7 +43,7 @@ from recon.solvers import Status
 from recon.specs import networks
 from recon.specs.grammar import Spec, parse_spec
 from recon.specs.networks import read_model
-from recon.specs.priors import Setting, is_single, needs_noise, read_prior
+from recon.specs.priors import PriorContext, is_single, needs_noise, read_prior
 from recon.specs.solve_config import Noise, SolveConfig
 
 RIDGE = ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.02, 0.2), levels=3)
@@ -75,7 +75,7 @@ def plant(monkeypatch, value):
     def search(network, level, images, side, search, **_):
         seen.append((level, side, search))
         found = value(level) if callable(value) else value
-        return Hardest(Measured(found, "a search that takes seconds"), X, X, "planted")
+        return LipschitzLowerBound(Measured(found, "a search that takes seconds"), X, X, "planted")
 
     monkeypatch.setattr(network_search, "hardest_of_network", search)
     return seen
@@ -83,7 +83,7 @@ def plant(monkeypatch, value):
 
 def read(folder, noise=0.1, channels=1, column_norm=None, blurs=False, **options):
     spec = Spec("folder", {key: str(value) for key, value in options.items()}, str(folder))
-    return read_prior(spec, Setting(noise, channels, blurs, column_norm=column_norm))
+    return read_prior(spec, PriorContext(noise, channels, blurs, column_norm=column_norm))
 
 
 @pytest.mark.parametrize("config", [RIDGE])
@@ -121,7 +121,9 @@ def test_a_nearly_clean_photograph_is_not_made_worse_by_the_proved_prior():
     clean = io.to_tensor(io.read(CAMERA))[..., 180:276, 180:276]
     for noise in (0.002, 0.005):
         noisy = clean + noise * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-        found = read_prior(Spec("model", {}, "proved-gray"), Setting(noise, blurs=False)).prior.resolvent(1.0)(noisy)
+        found = read_prior(Spec("model", {}, "proved-gray"), PriorContext(noise, blurs=False)).prior.resolvent(1.0)(
+            noisy
+        )
         assert (found - clean).square().mean() < (noisy - clean).square().mean()
 
 
@@ -129,8 +131,8 @@ def test_a_nearly_clean_photograph_is_not_made_worse_by_the_proved_prior():
 def test_below_its_range_a_prox_in_one_step_and_above_it_all_are_scaled(folder, config):
     """What is neither a potential to be multiplied nor a plain resolvent keeps its energy by scaling."""
     one_shot = make(ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.02, 0.2), levels=3, one_shot=True))
-    assert (use_of(one_shot, 0.01).scale, use_of(one_shot, 0.4).scale) == (0.5, 2)
-    assert (use_of(load(folder), 0.8).scale, use_of(load(folder), 0.3).scale) == (2, 1)
+    assert (adaptation_of(one_shot, 0.01).scale, adaptation_of(one_shot, 0.4).scale) == (0.5, 2)
+    assert (adaptation_of(load(folder), 0.8).scale, adaptation_of(load(folder), 0.3).scale) == (2, 1)
 
 
 @pytest.mark.parametrize("config", [DnCNNConfig(depth=2, features=2, coarse=2.0, clip=0.5, noise_range=(0.2, 0.4))])
@@ -151,14 +153,14 @@ def test_a_share_of_what_expands_is_refuted_by_its_own_secant_only(tmp_path, mon
     """Q = -1.1 Id expands, and 0.75 Id + 0.25 Q = 0.475 Id does not."""
     config = DnCNNConfig(depth=2, features=2, noise_range=(0.2, 0.4))
     save(make(config), tmp_path / "net")
-    chosen = read_model(Spec("folder", {}, str(tmp_path / "net")), Setting(0.1, blurs=False))
+    chosen = read_model(Spec("folder", {}, str(tmp_path / "net")), PriorContext(0.1, blurs=False))
 
     def be(factor):
         along = Derivative(lambda v: factor * v, lambda v: factor * v)
         chosen.network.Q, chosen.network.derivative = (lambda x, level=None: factor * x), (lambda x, level=None: along)
 
     monkeypatch.setattr(type(chosen.network), "frozen", lambda self: self)
-    found = Hardest(Measured(1.1, "a search"), X, X + distance, "planted")
+    found = LipschitzLowerBound(Measured(1.1, "a search"), X, X + distance, "planted")
     monkeypatch.setattr(network_search, "hardest_of_network", lambda *_, **__: found)
     monkeypatch.setattr(networks, "believed", lambda *_: None)
     assert chosen.share == 0.25
@@ -279,7 +281,7 @@ def test_a_search_tells_how_far_it_is_and_how_long_it_takes(folder, monkeypatch)
         for start in range(looked.starts):
             now[0] += side**2 / 10
             watch(start, 0, 0.5)
-        return Hardest(Measured(0.5, "planted"), X, X, "planted")
+        return LipschitzLowerBound(Measured(0.5, "planted"), X, X, "planted")
 
     monkeypatch.setattr(network_search, "hardest_of_network", search)
     certify_prior(Spec("folder", {}, str(folder)), noise=0.15, say=said.append, watch=seen.append)
@@ -399,7 +401,7 @@ def test_changed_weights_are_refused(folder):
 
 def test_an_unknown_model_and_an_empty_folder_are_named(tmp_path):
     with pytest.raises(UsageError, match="There is no packaged model 'nothing'; known: "):
-        read_prior(Spec("model", value="nothing"), Setting(0.1))
+        read_prior(Spec("model", value="nothing"), PriorContext(0.1))
     with pytest.raises(InputError, match=r"network\.toml"):
         read(tmp_path)
 
@@ -418,7 +420,7 @@ def test_a_folder_without_a_slash_is_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save(make(ONE_LEVEL), "net")
     spec = parse_spec("net", "prior")
-    assert read_prior(spec, Setting(0.1)).spec.name == "folder"
+    assert read_prior(spec, PriorContext(0.1)).spec.name == "folder"
     assert needs_noise(spec)
     assert is_single(spec)
 
@@ -668,7 +670,7 @@ def test_a_card_says_what_was_measured_and_an_attack_may_exceed_it(folder, state
     known = read(folder, 0.1).prior.resolvent(1.0).properties.lipschitz_Q
     assert (known.value, known.evidence) == (stated, Evidence.MEASURED)
     found = Measured(1.1, "an attack")
-    refuted = believed(read(folder, 0.1).prior, found).resolvent(1.0).properties
+    refuted = reconcile_with_search(read(folder, 0.1).prior, found).resolvent(1.0).properties
     assert refuted.lipschitz_Q.value == max(stated, 1.1)
     assert refuted.attains is None
 
@@ -693,7 +695,7 @@ def test_what_a_card_measured_stands_for_images_as_large_as_those_that_were_sear
     side = least.get("least_side", 32)
     shapes = (((side - 1, 200), Evidence.ASSUMED), ((200, side), Evidence.MEASURED), (None, Evidence.MEASURED))
     for shape, evidence in shapes:
-        prior = read_prior(Spec("folder", {"sigma": "0.1"}, str(folder)), Setting(0.1, image_shape=shape)).prior
+        prior = read_prior(Spec("folder", {"sigma": "0.1"}, str(folder)), PriorContext(0.1, image_shape=shape)).prior
         known = prior.resolvent(1.0).properties.lipschitz_Q
         assert (known.value, known.evidence) == (1.0 if evidence is Evidence.MEASURED else smaller, evidence)
         assert f"sides of {side} pixels and more" in known.how

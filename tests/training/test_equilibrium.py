@@ -26,7 +26,7 @@ from recon.training import (
 )
 from recon.training.fixed_point import fixed_point
 from recon.training.group import Group
-from recon.training.validation import look
+from recon.training.validation import validate
 
 EXACT = EquilibriumConfig(blur=0.4, accuracy=1e-11, adjoint_accuracy=1e-11, max_steps=1000)
 NETWORKS = [
@@ -265,6 +265,6 @@ def test_a_reconstruction_that_does_not_converge_has_no_figure():
     with torch.no_grad():
         network.kernels[-1].mul_(2e3)
     problem = restoration(EquilibriumConfig(blur=0.5, max_steps=20), (12, 12))
-    (figures,) = look(network, [torch.rand(1, 1, 12, 12)], [0.1], clean=True, problem=problem).figures
+    (figures,) = validate(network, [torch.rand(1, 1, 12, 12)], [0.1], clean=True, problem=problem).figures
     assert math.isfinite(figures.psnr)
     assert math.isnan(figures.restored)

@@ -12,7 +12,7 @@ from recon.errors import InputError, UsageError
 from recon.priors.networks import LipschitzConfig
 from recon.training import Trainer
 from recon.training.trainer import as_kept, schedule
-from recon.training.validation import look
+from recon.training.validation import validate
 
 NETWORKS = [FREE, RIDGE, LipschitzConfig(features=4, depth=2)]
 
@@ -28,7 +28,7 @@ def test_it_learns(network, loss):
     for _ in range(30):
         trainer.advance()
     shown = [torch.from_numpy(scene(9)[None, None] / 255).float()]
-    (figures,) = look(as_kept(trainer.average), shown, [0.1], clean=True).figures
+    (figures,) = validate(as_kept(trainer.average), shown, [0.1], clean=True).figures
     assert figures.noisy == pytest.approx(20, abs=0.3)
     assert figures.psnr > figures.noisy + 2
 
@@ -36,7 +36,7 @@ def test_it_learns(network, loss):
 @pytest.mark.parametrize(("count", "levels"), [(3, [0.05, 0.1, 0.2]), (4, [0.05, 0.1]), (1, [0.05, 0.1, 0.2])])
 def test_the_sheet_shows_each_image_once_and_the_levels_in_turns(count, levels):
     network = as_kept(Trainer(recipe(FREE), patches()).average)
-    sheet = look(network, [torch.rand(1, 1, 12, 12) for _ in range(count)], levels, clean=True).sheet
+    sheet = validate(network, [torch.rand(1, 1, 12, 12) for _ in range(count)], levels, clean=True).sheet
     shown = sorted({float(row[1][0].split()[1].rstrip(":")) for row in sheet})
     assert len(sheet) == count
     assert shown == (levels if count > 1 else [levels[1]])
@@ -56,7 +56,7 @@ def test_it_learns_without_clean_images(loss):
     for _ in range(30):
         trainer.advance()
     shown = [torch.from_numpy(scene(9)[None, None] / 255).float()]
-    (figures,) = look(as_kept(trainer.average), shown, [0.1], clean=True).figures
+    (figures,) = validate(as_kept(trainer.average), shown, [0.1], clean=True).figures
     assert figures.psnr > figures.noisy + 2
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from recon.certificates import certify_condat_vu, certify_forward_backward
 from recon.errors import UsageError
 from recon.evidence import Evidence, Measured
-from recon.operators import Blur, Identity, Matrix, Space, adjoint_gap, gaussian_psf, properties_of
+from recon.operators import Blur, Identity, Matrix, Space, adjoint_gap, gaussian_psf, operator_properties
 from recon.priors import Resolvent, relaxed, reweighted, scaled, scaled_prior, weighted_prior
 from recon.priors.networks import DnCNNConfig, LipschitzConfig, learned_prior, learned_resolvent, make, resolvent
 from recon.priors.networks.layers.high_pass import details
@@ -75,11 +75,11 @@ def test_with_clipped_details_there_is_a_solution_for_every_operator_that_sees_c
     measured = resolvent(network, measured=Measured(1.0, "a search"))
     assert resolvent(make(replace(clipped, clip=0.0))).properties.attains_where_constants_are_seen is None
     averaging = Blur(gaussian_psf(1.0), (12, 14))
-    known = properties_of(averaging, x)
+    known = operator_properties(averaging, x)
     assert known.sees_constants.evidence is Evidence.MEASURED
     for prior in (measured, relaxed(measured, 0.3), scaled(measured, 2.0)):
         assert certify_forward_backward(known, prior.properties, 0.5).holds
-    blind = properties_of(Matrix(torch.eye(12 * 14) - 1 / (12 * 14), Space((12, 14)), Space((12, 14))), x)
+    blind = operator_properties(Matrix(torch.eye(12 * 14) - 1 / (12 * 14), Space((12, 14)), Space((12, 14))), x)
     assert blind.sees_constants is None
     assert certify_forward_backward(blind, measured.properties, 0.5).missing == ("a solution exists",)
 

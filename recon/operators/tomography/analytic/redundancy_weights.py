@@ -111,7 +111,7 @@ def _share_of_parts(geometry: Geometry, turn: Measured) -> Floats:
     from its other end: so a line that was seen once counts once. What Parker's weights (1982) do for half a turn and
     the fan, it does for any parts, with less noise.
     """
-    angle = np.rad2deg(bend(geometry))
+    angle = np.rad2deg(ray_coordinate(geometry))
     own = _claim(turn.angles[:, None], turn.arcs)
     other = _claim(turn.angles[:, None] + 180 - 2 * angle, turn.arcs)
     share: Floats = own / (own + other)
@@ -140,7 +140,7 @@ def _share_of_displaced(geometry: Geometry) -> Floats:
     return share[None]
 
 
-def bend(geometry: Geometry) -> Floats:
+def ray_coordinate(geometry: Geometry) -> Floats:
     """The angle between each ray of a fan and the one through the axis of rotation, in radians, (detector pixels,)."""
     u, distance = detector_coordinates(geometry), geometry.distances[1]
     angle: Floats = u / distance if geometry.detector.shape == "arc" else np.arctan(u / distance)

@@ -26,7 +26,7 @@ _COLUMNS = 128
 
 
 @dataclass(frozen=True)
-class Turn:
+class AngularCoverage:
     """The views in the order in which they stand around the circle, each direction once.
 
     Attributes:
@@ -50,7 +50,7 @@ class Turn:
         return len(self.angles) > 2 and bool(self.gaps.max() <= min(2 * _GAP * self.step, 120.0))
 
     @classmethod
-    def of(cls, angles: tuple[float, ...]) -> "Turn":
+    def of(cls, angles: tuple[float, ...]) -> "AngularCoverage":
         """Sort views, and keep one of those that look along the same direction."""
         around = np.mod(np.asarray(angles, dtype=np.float64), 360.0)
         order = np.argsort(around, kind="stable")
@@ -104,7 +104,7 @@ def fit_offset(sinogram: Floats, geometry: Geometry, sign: int = 1) -> OppositeF
         geometry: The scan, parallel or fan; its own ``detector.offset`` is not used.
         sign: -1 to take each angle with the other sign.
     """
-    turn, pixels = Turn.of(geometry.angles), geometry.detector.pixels
+    turn, pixels = AngularCoverage.of(geometry.angles), geometry.detector.pixels
     if len(turn.angles) < 2 or pixels < 8:
         return None
     lines = _Lines(_smooth(sinogram[turn.order], 2), geometry, turn, sign)
@@ -135,7 +135,7 @@ def fit_offset(sinogram: Floats, geometry: Geometry, sign: int = 1) -> OppositeF
 
 def measures_twice(geometry: Geometry, share: float) -> bool:
     """Whether the angles of a parallel or fan scan have at least that share of the lines measured from both sides."""
-    turn = Turn.of(geometry.angles)
+    turn = AngularCoverage.of(geometry.angles)
     if len(turn.angles) < 2:
         return False
     lines = _Lines(np.zeros((len(turn.angles), geometry.detector.pixels)), geometry, turn, 1)
@@ -157,7 +157,7 @@ class _Lines:
 
     values: Floats
     geometry: Geometry
-    turn: Turn
+    turn: AngularCoverage
     sign: int
 
     def paired_views(self) -> NDArray[np.intp]:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.errors import ConsistencyError
-from recon.operators.tomography.consistency.conjugate_rays import Turn, fan_angles
+from recon.operators.tomography.consistency.conjugate_rays import AngularCoverage, fan_angles
 from recon.operators.tomography.geometry.geometry import Geometry
 from recon.operators.tomography.projectors.rays import Floats, detector_coordinates
 
@@ -28,7 +28,7 @@ def truncation_warnings(values: Values, geometry: Geometry) -> tuple[str, ...]:
     looked = _looked_at(values)
     pixels, level = looked.shape[2], clear_level(looked)
     edge = max(1, pixels // 100)
-    offset, half_turn = geometry.detector.offset, not Turn.of(geometry.angles).is_full
+    offset, half_turn = geometry.detector.offset, not AngularCoverage.of(geometry.angles).is_full
     sides = (("first", looked[..., :edge], offset <= 0), ("last", looked[..., -edge:], offset >= 0))
     said = []
     for name, part, is_longer in sides:
@@ -51,7 +51,7 @@ def field_of_view_warnings(geometry: Geometry) -> tuple[str, ...]:
             f"detector.offset is {detector.offset:g} mm and the detector is {2 * near + 2 * abs(detector.offset):g} mm "
             "wide; expected less than half of that, because else the axis of rotation is seen by no pixel.",
         )
-    far = near + 2 * abs(detector.offset) if Turn.of(geometry.angles).is_full else near
+    far = near + 2 * abs(detector.offset) if AngularCoverage.of(geometry.angles).is_full else near
     seen = far
     if geometry.kind == "fan":
         seen = geometry.distances[0] * float(np.sin(np.deg2rad(fan_angles(geometry, np.array([far]))[0])))
@@ -106,9 +106,9 @@ def line_coordinates(geometry: Geometry) -> tuple[Floats, Floats]:
     angles, u = np.asarray(geometry.angles, np.float64)[:, None], detector_coordinates(geometry)
     if geometry.kind == "parallel":
         return np.broadcast_to(angles, (len(angles), len(u))), np.broadcast_to(u, (len(angles), len(u)))
-    bend = fan_angles(geometry, u)
-    distance = geometry.distances[0] * np.sin(np.deg2rad(bend))
-    return angles - bend, np.broadcast_to(distance, (len(angles), len(u)))
+    ray_coordinate = fan_angles(geometry, u)
+    distance = geometry.distances[0] * np.sin(np.deg2rad(ray_coordinate))
+    return angles - ray_coordinate, np.broadcast_to(distance, (len(angles), len(u)))
 
 
 def clear_level(values: Values) -> float:

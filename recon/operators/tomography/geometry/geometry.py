@@ -196,8 +196,8 @@ class Geometry:
         if self.kind == "parallel":
             return half
         axis, distance = self.distances
-        bend = half / distance if self.detector.shape == "arc" else math.atan(half / distance)
-        return axis * math.sin(min(bend, math.pi / 2))
+        ray_coordinate = half / distance if self.detector.shape == "arc" else math.atan(half / distance)
+        return axis * math.sin(min(ray_coordinate, math.pi / 2))
 
     @property
     def vertical(self) -> tuple[AlongAxis, AlongAxis]:

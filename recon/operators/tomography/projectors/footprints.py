@@ -2,10 +2,11 @@
 
 Lengths are in pixels of the image. The pixel in row r and column c is at ``(x, y) = corner + (c, -r)``. In a view it is
 ``aside = x cosine + y sine`` along the detector's axis and, in a fan, ``depth = y cosine - x sine + axis`` from the
-source. Ray k passes at ``bend = (k - centre) step``: parallel rays at ``aside = bend``, those to a flat detector at
-``aside = bend depth``, those to an arc at the angle ``bend``. The distance of a pixel to a ray, along a line of the
-image, is ``|aside - bend|``, ``|aside - bend depth|`` or ``|aside cos(bend) - depth sin(bend)|`` over the ray's
-``steepness``; with s the steepness and d that distance, Joseph's weight is ``(s - s d) length / s``.
+source. Ray k passes at ``ray_coordinate = (k - centre) step``: parallel rays at ``aside = ray_coordinate``, those to a
+flat detector at ``aside = ray_coordinate depth``, those to an arc at the angle ``ray_coordinate``. The distance of a
+pixel to a ray, along a line of the image, is ``|aside - ray_coordinate|``, ``|aside - ray_coordinate depth|`` or
+``|aside cos(ray_coordinate) - depth sin(ray_coordinate)|`` over the ray's ``steepness``; with s the steepness and d
+that distance, Joseph's weight is ``(s - s d) length / s``.
 """
 
 import math
@@ -30,7 +31,7 @@ ROUNDED = 1e-6
 
 
 @dataclass(frozen=True)
-class Shadows:
+class Footprints:
     """Arrays in double precision; see above.
 
     Attributes:
@@ -38,7 +39,7 @@ class Shadows:
         sine: Likewise.
         corner: (x, y) of the pixel in row 0 and column 0.
         axis: From the source to the axis of rotation; zero for parallel rays.
-        centre: The ray with ``bend`` zero, counted in detector pixels, which need not be whole.
+        centre: The ray with ``ray_coordinate`` zero, counted in detector pixels, which need not be whole.
         step: From a ray to the next.
         reach: How many rays on either side of its shadow a pixel may touch.
         margin: How many zeros the detector needs at both ends, for the rays that are looked at there.
@@ -56,7 +57,7 @@ class Shadows:
     gain: Floats
 
 
-def cast(geometry: Geometry, rays: Rays) -> Shadows:
+def pixel_footprints(geometry: Geometry, rays: Rays) -> Footprints:
     """The shadows of a scan with these rays."""
     angle, detector, volume = np.deg2rad(np.asarray(geometry.angles)), geometry.detector, geometry.volume
     rows, columns = volume.pixels
@@ -64,7 +65,7 @@ def cast(geometry: Geometry, rays: Rays) -> Shadows:
     step = detector.pitch / distance
     reach, margin = _reach(geometry, step, float(rays.steepness.max()))
     x, y = (offset / volume.pitch for offset in volume.offset)
-    return Shadows(
+    return Footprints(
         cosine=np.cos(angle),
         sine=np.sin(angle),
         corner=np.array((x - (columns - 1) / 2, y + (rows - 1) / 2)),

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from recon.operators.base import Buffer
 from recon.operators.tomography.geometry.geometry import Geometry
-from recon.operators.tomography.projectors.footprints import Shadows, cast, turns
+from recon.operators.tomography.projectors.footprints import Footprints, pixel_footprints, turns
 from recon.operators.tomography.projectors.rays import Rays, trace
 
 EIGHT = 8
@@ -112,8 +112,8 @@ class PlanarBeam:
         return trace(self.geometry)
 
     @cached_property
-    def _shadows(self) -> Shadows:
-        return cast(self.geometry, self._rays)
+    def _shadows(self) -> Footprints:
+        return pixel_footprints(self.geometry, self._rays)
 
     @cached_property
     def _gain(self) -> Buffer:

@@ -11,7 +11,7 @@ from torch import Tensor
 from recon.errors import DeviceError
 from recon.operators.base import Buffer
 from recon.operators.tomography.geometry.geometry import Geometry
-from recon.operators.tomography.projectors.footprints import Shadows, cast, turns
+from recon.operators.tomography.projectors.footprints import Footprints, pixel_footprints, turns
 from recon.operators.tomography.projectors.rays import Rays, trace
 
 
@@ -55,8 +55,8 @@ class PlanarBeamOnGpu:
         return trace(self.geometry)
 
     @cached_property
-    def _shadows(self) -> Shadows:
-        return cast(self.geometry, self._rays)
+    def _shadows(self) -> Footprints:
+        return pixel_footprints(self.geometry, self._rays)
 
     @cached_property
     def _walks(self) -> tuple[Buffer, ...]:

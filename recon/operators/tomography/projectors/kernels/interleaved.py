@@ -72,7 +72,7 @@ def back_project_parallel(
 
     Args:
         weighted: (views, detector pixels and zeros at both ends, 8): the sinograms times ``gain``.
-        cosine: As in :class:`Shadows`, as are ``sine``, ``corner``, ``step`` and ``reach``.
+        cosine: As in :class:`Footprints`, as are ``sine``, ``corner``, ``step`` and ``reach``.
         centre: Likewise, counted from the first of the zeros.
         rows: Of the images.
         columns: Of the images.
@@ -123,7 +123,7 @@ def back_project_flat(
 
     Args:
         weighted: As for :func:`back_project_parallel`, as are the arguments that are not named here.
-        axis: As in :class:`Shadows`.
+        axis: As in :class:`Footprints`.
     """
     views, stride = weighted.shape[0], weighted.shape[1]
     flat, out = weighted.ravel(), np.empty((rows, columns, LANES), weighted.dtype)
@@ -138,16 +138,16 @@ def back_project_flat(
                     c, s = cosine[view], sine[view]
                     aside, depth = x * c + y * s, y * c - x * s + axis
                     ray = _first_ray(aside / depth / step + centre, reach, top) + 2 * pair
-                    bend = (ray - centre) * step
+                    ray_coordinate = (ray - centre) * step
                     here[view] = (view * stride + ray) * LANES
-                    weights[0, view] = _flat_weight(aside, depth, bend, c, s)
-                    weights[1, view] = _flat_weight(aside, depth, bend + step, c, s)
+                    weights[0, view] = _flat_weight(aside, depth, ray_coordinate, c, s)
+                    weights[1, view] = _flat_weight(aside, depth, ray_coordinate + step, c, s)
                 total = _weighed(total, flat, here, weights)
             store(images, (row * columns + column) * LANES, total)
     return out
 
 
 @_inlined
-def _flat_weight(aside: float, depth: float, bend: float, cosine: float, sine: float) -> float:
-    steepness = max(abs(bend * cosine - sine), abs(bend * sine + cosine))
-    return max(0.0, steepness - abs(aside - bend * depth))
+def _flat_weight(aside: float, depth: float, ray_coordinate: float, cosine: float, sine: float) -> float:
+    steepness = max(abs(ray_coordinate * cosine - sine), abs(ray_coordinate * sine + cosine))
+    return max(0.0, steepness - abs(aside - ray_coordinate * depth))

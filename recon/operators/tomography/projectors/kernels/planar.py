@@ -148,7 +148,7 @@ def back_project_parallel(
 
     Args:
         weighted: (views, detector pixels and zeros at both ends): the sinogram times ``gain``.
-        cosine: As in :class:`Shadows`, as are ``sine``, ``corner``, ``step`` and ``reach``.
+        cosine: As in :class:`Footprints`, as are ``sine``, ``corner``, ``step`` and ``reach``.
         centre: Likewise, counted from the first of the zeros.
         rows: Of the image.
         columns: Of the image.
@@ -225,7 +225,7 @@ def back_project_flat(
 
     Args:
         weighted: As for :func:`back_project_parallel`, as are the arguments that are not named here.
-        axis: As in :class:`Shadows`.
+        axis: As in :class:`Footprints`.
     """
     views, stride = weighted.shape
     real, flat = weighted.dtype.type, weighted.ravel()
@@ -249,9 +249,9 @@ def back_project_flat(
                 aside, depth = x * c + y * s, y * c - x * s + axis
                 spread = HALF * (1.0 + abs(shadow[view])) / (max(depth - HALF, TINY) * step)
                 first[view], ray = _rays_around(shadow[view] / step + centre, spread, far, top)
-                bend = (ray - centre) * step
-                right, up = bend * c - s, bend * s + c
-                seen[0, view], seen[1, view], seen[2, view] = ray - first[view], aside - bend * depth, depth
+                ray_coordinate = (ray - centre) * step
+                right, up = ray_coordinate * c - s, ray_coordinate * s + c
+                seen[0, view], seen[1, view], seen[2, view] = ray - first[view], aside - ray_coordinate * depth, depth
                 seen[3, view], seen[4, view], seen[7, view] = right, up, max(abs(right), abs(up))
                 seen[8, view] = math.copysign(step, right) * c if abs(right) > abs(up) else math.copysign(step, up) * s
             for view in range(views):

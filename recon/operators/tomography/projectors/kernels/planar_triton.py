@@ -39,11 +39,11 @@ class Seen:
 
     Attributes:
         kind: ``parallel``, ``flat`` or ``arc``.
-        scan: Of :class:`Shadows`, the corner's x and y, ``axis``, ``centre``, ``step`` and its inverse.
+        scan: Of :class:`Footprints`, the corner's x and y, ``axis``, ``centre``, ``step`` and its inverse.
         directions: ``cosine`` and ``sine``, (views, 2).
         bends: Cosine and sine of the rays' bends, (detector pixels, 2), for an arc.
         turns: As :func:`kernels.back_project_arc` takes them, in the precision of the image, for an arc.
-        reach: As in :class:`Shadows`.
+        reach: As in :class:`Footprints`.
         margin: Likewise.
     """
 
@@ -230,12 +230,12 @@ def _beside(x, y, c, s, axis, centre, step, dense, bends, pixels, KIND: tl.const
     """
     aside, depth = x * c + y * s, y * c - x * s + axis
     if KIND == "parallel":
-        bend = aside.to(tl.float32)
+        ray_coordinate = aside.to(tl.float32)
     elif KIND == "flat":
-        bend = aside.to(tl.float32) / _positive(depth.to(tl.float32))
+        ray_coordinate = aside.to(tl.float32) / _positive(depth.to(tl.float32))
     else:
-        bend = _angle(aside.to(tl.float32), depth.to(tl.float32))
-    ray = bend * dense.to(tl.float32) + (centre.to(tl.float32) + 0.5)
+        ray_coordinate = _angle(aside.to(tl.float32), depth.to(tl.float32))
+    ray = ray_coordinate * dense.to(tl.float32) + (centre.to(tl.float32) + 0.5)
     ray = tl.floor(tl.minimum(tl.maximum(ray, 0.0), pixels - 1.0)).to(tl.int32)
     if KIND == "parallel":
         return ray, aside - (ray - centre) * step, depth, -s + 0 * x, c + 0 * x
