@@ -32,6 +32,7 @@ from recon.certificates.matched import (
 )
 from recon.certificates.mismatched import (
     certify_contractive_forward_backward,
+    certify_mismatched_douglas_rachford,
     certify_mismatched_forward_backward,
     certify_mismatched_tseng,
     contraction_rate,
@@ -56,6 +57,7 @@ __all__ = [
     "certify_forward_backward",
     "certify_inexact_forward_backward",
     "certify_mismatched_condat_vu",
+    "certify_mismatched_douglas_rachford",
     "certify_mismatched_forward_backward",
     "certify_mismatched_tseng",
     "certify_preconditioned_forward_backward",

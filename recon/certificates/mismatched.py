@@ -63,6 +63,36 @@ def certify_mismatched_tseng(pair: Mismatch, prior: ResolventProperties, stepsiz
     )
 
 
+def certify_mismatched_douglas_rachford(
+    pair: Mismatch, prior: ResolventProperties, stepsize: float, relaxation: float = 1.0
+) -> Certificate:
+    """Douglas-Rachford with the exact resolvent of the mismatched data map.
+
+    *Theorem* (Lions, Mercier 1979; Bauschke, Combettes, 2nd ed., Theorem 26.11). Let B = K(A . - y) + k Id be monotone;
+    it is continuous, hence maximally so, and the resolvent of s B is firmly nonexpansive for every s > 0. Let J be
+    firmly nonexpansive, zer(B + M/s) not empty and 0 < r < 2. Then the governing sequence converges, and its shadow J z
+    converges to a zero of B + M/s. B need not be cocoercive.
+
+    Args:
+        pair: The constants of K A + shift Id.
+        prior: Of the resolvent J.
+        stepsize: s, which enters the existence of a solution only.
+        relaxation: r.
+    """
+    return Certificate(
+        theorem="Douglas-Rachford splitting (Lions and Mercier 1979), mismatched",
+        conclusion="the iterates converge to a zero of K(Ax - y) + shift x + M x / s, which is not the matched "
+        "solution",
+        conditions=(
+            _monotone(pair.symmetric_part_min),
+            below("relaxation below 2", relaxation, Proved(2.0, "of a governing map that is firmly nonexpansive")),
+            firmly_nonexpansive(prior),
+            evaluated_exactly(prior),
+            _mismatched_solvable(pair, prior, stepsize),
+        ),
+    )
+
+
 def certify_contractive_forward_backward(
     pair: Mismatch,
     prior: ResolventProperties,

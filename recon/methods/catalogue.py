@@ -29,6 +29,14 @@ _ENTRIES = (
         free_step=True,
     ),
     MethodEntry(
+        "mismatched_douglas_rachford",
+        "the same with a surrogate, for circular blurs; the data map has to be monotone, not cocoercive",
+        "mismatched_douglas_rachford:build",
+        surrogate=Requirement.NEEDED,
+        stepsize="any",
+        longest_step=2 * INSIDE,
+    ),
+    MethodEntry(
         "davis_yin",
         "three operators: the gradient of the data, the prior, and bounds",
         "davis_yin:build",

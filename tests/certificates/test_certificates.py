@@ -13,6 +13,7 @@ from recon.certificates import (
     certify_douglas_rachford,
     certify_fista,
     certify_forward_backward,
+    certify_mismatched_douglas_rachford,
     certify_mismatched_forward_backward,
     certify_mismatched_tseng,
     certify_preconditioned_forward_backward,
@@ -62,6 +63,7 @@ CERTIFY = {
     "fista": (lambda o, p: certify_fista(o, p, 1 / LIPSCHITZ), OPERATOR),
     "preconditioned": (lambda o, p: certify_preconditioned_forward_backward(o, UNIFORM, p, 1.9), OPERATOR),
     "mismatched forward-backward": (lambda o, p: certify_mismatched_forward_backward(o, p, 1.9 * ETA), PAIR),
+    "mismatched douglas-rachford": (lambda o, p: certify_mismatched_douglas_rachford(o, p, 0.2), PAIR),
     "mismatched tseng": (lambda o, p: certify_mismatched_tseng(o, p, 0.2), PAIR),
 }
 MATCHED = [name for name, (_, subject) in CERTIFY.items() if subject is OPERATOR]
