@@ -23,9 +23,10 @@ from recon.operators import Identity, adjoint_gap_upper
 from recon.operators.tomography import Tomography
 from recon.priors import Prior
 from recon.priors.networks.files.card import SearchRecord, is_whole, keep_searches
+from recon.specs.configured_prior import ConfiguredPrior, PriorContext
 from recon.specs.grammar import Spec
 from recon.specs.operators import Shape, read_operator
-from recon.specs.priors import ConfiguredPrior, PriorContext, read_prior, require_complex
+from recon.specs.priors import read_prior, require_complex
 from recon.specs.surrogates import read_surrogate
 from recon.types import LinearOperator
 

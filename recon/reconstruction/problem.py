@@ -23,17 +23,10 @@ from recon.operators.tomography import Geometry, Tomography, WeightedTomography
 from recon.reconstruction import ct_input
 from recon.reconstruction.memory import require_memory
 from recon.reconstruction.scale import SAME, Scale, as_complex, black_seen, solved_image
+from recon.specs.configured_prior import ConfiguredPrior, PriorContext
 from recon.specs.grammar import Spec
 from recon.specs.operators import OperatorFactory, Shape, read_operator
-from recon.specs.priors import (
-    ConfiguredPrior,
-    PriorContext,
-    has_weight,
-    is_single,
-    needs_noise,
-    read_prior,
-    require_complex,
-)
+from recon.specs.priors import has_weight, is_single, needs_noise, read_prior, require_complex
 from recon.specs.solve_config import Noise, SolveConfig
 from recon.specs.surrogates import read_surrogate
 from recon.types import LinearOperator, Map

@@ -23,12 +23,11 @@ from recon.reconstruction.file_names import SUFFIXES
 from recon.reconstruction.plan import Plan, make_plan, scale_of, starting_image
 from recon.reconstruction.record import InputFile, input_file, now, peak_bytes, record_path, versions, write_record
 from recon.reconstruction.residual_check import ResidualCheck, check_residual
+from recon.report import FIGURE_SUFFIXES
 from recon.solvers import Distance, Progress, Solution, Status
 from recon.solvers.convergence import estimates_distance
 from recon.specs.operators import scanned
 from recon.specs.solve_config import SolveConfig, to_json
-
-FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 
 ProgressCallback = Callable[[int, int, float], None]
 """Called at each look with the step, the budget and the largest estimated distance to the limit, over the scale."""

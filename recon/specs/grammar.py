@@ -16,11 +16,10 @@ File names in it are relative to the folder of the TOML file. A folder is the sp
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recon._suggest import suggestion
 from recon._toml import read_toml
 from recon.errors import UsageError
 
@@ -147,11 +146,6 @@ def _text_of(value: object, kind: str, key: str) -> str:
     if isinstance(value, str | int | float):
         return str(value)
     raise UsageError(f"The {kind} table has {key} = {value!r}; expected text, a number, true or false.")
-
-
-def unknown_name(given: str, known: Iterable[str], what: str) -> UsageError:
-    """The error for a name that is not among ``known``, with the nearest match and the whole list."""
-    return UsageError(f"There is no {what} {given!r}; {suggestion(given, known)}.")
 
 
 def portable(path: Path, folder: Path) -> str:

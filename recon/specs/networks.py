@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from recon._suggest import unknown_name
 from recon.catalogue import folders, identity_of
 from recon.certificates import Remark
 from recon.certificates.lipschitz_search import LipschitzLowerBound, jacobian_norm, reconcile_constant
@@ -26,8 +27,8 @@ from recon.priors import Prior, box, weighted_prior
 from recon.priors.networks import PRECISIONS, Claim, Network, claim_of, learned_prior, load
 from recon.priors.networks.files.store import DESCRIPTION, WEIGHTS
 from recon.specs import options
-from recon.specs.grammar import Spec, unknown_name
-from recon.specs.priors import PriorContext
+from recon.specs.configured_prior import PriorContext
+from recon.specs.grammar import Spec
 
 LARGEST_LEVEL = 10.0
 """Of a noise level, on the [0, 1] scale of the images."""

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from recon import operators
+from recon._suggest import unknown_name
 from recon.device import Notify
 from recon.errors import ConsistencyError, InputError, UsageError
 from recon.operators.tomography import Geometry, Tomography, geometry_warnings, read_geometry
 from recon.specs import options
-from recon.specs.grammar import Spec, unknown_name
+from recon.specs.grammar import Spec
 from recon.specs.kspace_mask import off_centre_warning
 from recon.specs.planes import read_mask, read_plane
 from recon.specs.user_code import guarded_operator, load_callable

@@ -3,13 +3,12 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from recon import priors
-from recon.certificates import Remark
+from recon._suggest import unknown_name
 from recon.errors import UsageError
 from recon.evidence import Assumed
 from recon.methods.regularisation_weights import (
@@ -17,95 +16,20 @@ from recon.methods.regularisation_weights import (
     Matched,
     joint_tv_weight,
     projected_weight,
-    scale_of,
     tv_weight,
     wavelet_weight,
 )
 from recon.priors import Prior, Resolvent, ResolventProperties
 from recon.priors.total_variation import FLAT
 from recon.specs import options
-from recon.specs.grammar import Spec, unknown_name
+from recon.specs.configured_prior import UNKNOWN, ConfiguredPrior, PriorContext
+from recon.specs.grammar import Spec
 from recon.specs.user_code import guarded_map, load_callable
 from recon.specs.user_statements import stated_prior, stated_properties
 from recon.types import Map
 
-if TYPE_CHECKING:
-    from recon.specs.networks import Model
 
-
-@dataclass(frozen=True)
-class ConfiguredPrior:
-    """A prior with the specification that gives it again, weights filled in.
-
-    Attributes:
-        spec: The specification, with every value that was matched to the noise.
-        prior: The prior.
-        files: The files that were read for it.
-        note: What a user should know of the choice, or nothing.
-        model: The network, which is searched for violations by its derivative; ``None`` of what is none: there is only
-            :func:`recon.methods.assumption_check.attack`.
-        exact: The same prior without rounding, where its layers are evaluated in half precision; else ``None``.
-        remarks: What belongs into a certificate without being a condition of it.
-        levels: Noise levels at which a search should look where none is stated.
-        stepsize: The step size that a single resolvent is matched to where any converges; else ``None``.
-        least_side: Height and width of the smallest image of which its card speaks; ``None`` where none does.
-        share: Of what a single resolvent takes away, below its range of noise; see :func:`recon.priors.relaxed`.
-    """
-
-    spec: Spec
-    prior: Prior
-    files: tuple[Path, ...] = ()
-    note: str = ""
-    model: "Model | None" = None
-    exact: Prior | None = None
-    remarks: tuple[Remark, ...] = ()
-    levels: tuple[float, ...] = ()
-    stepsize: float | None = None
-    least_side: int | None = None
-    share: float = 1.0
-
-    @property
-    def weight(self) -> float | None:
-        """The weight of its penalty, where it has one."""
-        return float(self.spec.options["weight"]) if "weight" in self.spec.options else None
-
-
-@dataclass(frozen=True)
-class PriorContext:
-    """What a prior is matched to.
-
-    Attributes:
-        noise: The standard deviation of the noise on the scale of the problem; ``None`` where it is not known.
-        channels: Of the images; ``None`` where any will do.
-        blurs: Whether the operator mixes pixels rather than sampling them.
-        image_shape: (height, width), or (slices, height, width); ``None`` where it is not known.
-        column_norm: Of the projections of a single pixel, where the measurement is projections.
-        spacing: The distance of two neighbours along each axis, in the pixels of a slice.
-        step_noise: The standard deviation of the noise that a step along the gradient of the data leaves in a pixel;
-            ``None`` where the pixels themselves are measured, or the noise is not known.
-        unit_noise: The same for a step size of 1, where any converges and none was asked for; else ``None``.
-        contrast: Of the image; ``None`` where it is not known, and taken for that of a photograph.
-    """
-
-    noise: float | None = None
-    channels: int | None = 1
-    blurs: bool = True
-    image_shape: tuple[int, ...] | None = None
-    column_norm: float | None = None
-    spacing: tuple[float, ...] = FLAT
-    step_noise: float | None = None
-    unit_noise: float | None = None
-    contrast: float | None = None
-
-    @property
-    def scale(self) -> float:
-        """S of :mod:`recon.methods.regularisation_weights`."""
-        return (
-            1.0 if self.contrast is None else scale_of(self.contrast, (self.noise or 0.0) / (self.column_norm or 1.0))
-        )
-
-
-def read_prior(spec: Spec, setting: PriorContext = PriorContext()) -> ConfiguredPrior:
+def read_prior(spec: Spec, setting: PriorContext = UNKNOWN) -> ConfiguredPrior:
     """The prior that a specification describes.
 
     Args:
@@ -142,7 +66,7 @@ def _slice_by_slice(prior: Prior) -> Prior:
     return replace(prior, resolvent=resolvent, split=None, value=None)
 
 
-def prior_from_spec(spec: Spec, setting: PriorContext = PriorContext()) -> Prior:
+def prior_from_spec(spec: Spec, setting: PriorContext = UNKNOWN) -> Prior:
     """The prior that a specification describes; see :func:`read_prior`."""
     return read_prior(spec, setting).prior
 

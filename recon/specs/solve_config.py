@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from recon._suggest import suggestion
+from recon._suggest import suggestion, unknown_name
 from recon._toml import read_toml
 from recon.errors import UsageError
 from recon.methods.catalogue import ENTRIES
 from recon.methods.entry import MethodEntry
-from recon.specs.grammar import Spec, parse_spec, portable, spec_from_table, unknown_name
+from recon.specs.grammar import Spec, parse_spec, portable, spec_from_table
 
 BUDGET = 1000
 """Steps that a run may take unless told otherwise."""

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from recon._suggest import unknown_name
 from recon.errors import UsageError
 from recon.operators.tomography import SURROGATES, Tomography, WeightedTomography, options_of, surrogate
 from recon.specs import options
-from recon.specs.grammar import Spec, unknown_name
+from recon.specs.grammar import Spec
 from recon.specs.user_code import guarded_operator, load_callable
 from recon.types import LinearOperator
 

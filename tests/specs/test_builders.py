@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from recon import operators
 from recon.errors import ConsistencyError, InputError, ReconError, UsageError
 from recon.evidence import Evidence
+from recon.specs.configured_prior import PriorContext
 from recon.specs.grammar import Spec, parse_spec
 from recon.specs.operators import operator_from_spec, read_operator
-from recon.specs.priors import PriorContext, prior_from_spec, read_prior
+from recon.specs.priors import prior_from_spec, read_prior
 
 
 def operator(text: str, shape: tuple[int, int] = (24, 20)) -> object:

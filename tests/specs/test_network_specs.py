@@ -41,9 +41,10 @@ from recon.reconstruction.problem import build_problem
 from recon.reconstruction.run import execute
 from recon.solvers import Status
 from recon.specs import networks
+from recon.specs.configured_prior import PriorContext
 from recon.specs.grammar import Spec, parse_spec
 from recon.specs.networks import read_model
-from recon.specs.priors import PriorContext, is_single, needs_noise, read_prior
+from recon.specs.priors import is_single, needs_noise, read_prior
 from recon.specs.solve_config import Noise, SolveConfig
 
 RIDGE = ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.02, 0.2), levels=3)
@@ -162,7 +163,7 @@ def test_a_share_of_what_expands_is_refuted_by_its_own_secant_only(tmp_path, mon
     monkeypatch.setattr(type(chosen.network), "frozen", lambda self: self)
     found = LipschitzLowerBound(Measured(1.1, "a search"), X, X + distance, "planted")
     monkeypatch.setattr(network_search, "hardest_of_network", lambda *_, **__: found)
-    monkeypatch.setattr(networks, "believed", lambda *_: None)
+    monkeypatch.setattr(networks, "reconcile_constant", lambda *_: None)
     assert chosen.share == 0.25
     be(-1.1)
     assert chosen.search(0, {})[0].value == 1.0

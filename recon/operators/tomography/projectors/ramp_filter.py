@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recon._batches import on_any_batch
-from recon.operators._choices import unknown
+from recon._suggest import unknown_name
 
 Floats = NDArray[np.float64]
 
@@ -50,7 +50,7 @@ def ramp_taps(pixels: int, window: str = "ram-lak") -> Floats:
         UsageError: There is no such window.
     """
     if window not in WINDOWS:
-        raise unknown("window", window, WINDOWS)
+        raise unknown_name(window, WINDOWS, "window")
     return WINDOWS[window](np.arange(pixels, dtype=np.float64))
 
 

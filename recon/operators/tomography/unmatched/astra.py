@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recon._suggest import unknown_name
 from recon.errors import ConsistencyError, DeviceError, UsageError
-from recon.operators._choices import unknown
 from recon.operators.tomography.geometry.geometry import Geometry
 from recon.types import Map
 
@@ -34,7 +34,7 @@ def astra_pair(geometry: Geometry, projector: str) -> tuple[Map, Map]:
             "a fan with a flat one, because ASTRA has no other in a slice."
         )
     if projector not in PROJECTORS[geometry.kind]:
-        raise unknown("ASTRA projector", projector, PROJECTORS[geometry.kind])
+        raise unknown_name(projector, PROJECTORS[geometry.kind], "ASTRA projector")
     toolbox = _toolbox()
     if projector == "cuda" and not toolbox.use_cuda():
         raise DeviceError("astra: projector is 'cuda'; expected a GPU that ASTRA can use, and there is none.")

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recon._suggest import unknown_name
 from recon.errors import UsageError
 from recon.operators._checks import require_member
-from recon.operators._choices import unknown
 from recon.operators.base import Buffer, Space
 from recon.operators.tomography.analytic.fdk import inverse
 from recon.operators.tomography.analytic.redundancy_weights import ray_coordinate
@@ -92,7 +92,7 @@ def pixel_driven(operator: Tomography, *, weights: str = "density", bits: int | 
             GPUs; ``None`` for not at all.
     """
     if weights not in ("density", "constant"):
-        raise unknown("choice of weights", weights, ("density", "constant"))
+        raise unknown_name(weights, ("density", "constant"), "choice of weights")
     if bits is not None:
         _require_integer("pixel-driven", "bits", bits, 0, 16)
     geometry = operator.geometry
@@ -214,11 +214,11 @@ def surrogate(name: str, operator: Tomography, **options: Any) -> Surrogate:
         ConsistencyError: The geometry is not one for which it exists.
     """
     if name not in SURROGATES:
-        raise unknown("surrogate", name, SURROGATES)
+        raise unknown_name(name, SURROGATES, "surrogate")
     known = options_of(name)
     for option in options:
         if option not in known:
-            raise unknown(f"option of the surrogate {name!r}", option, known)
+            raise unknown_name(option, known, f"option of the surrogate {name!r}")
     if name not in _OF_VOLUMES:
         require_slice(f"surrogate {name!r}", operator.geometry)
     back, forward = SURROGATES[name](operator, **options)
