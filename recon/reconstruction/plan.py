@@ -40,8 +40,15 @@ class Plan:
     @property
     def tolerance(self) -> float:
         """The distance to the limit, over the scale, at which the run stops."""
+        if self.method.steps is not None:
+            return 0.0
         asked = self.problem.config.tolerance
         return self.method.tolerance if asked is None else asked
+
+    @property
+    def budget(self) -> int:
+        """The largest number of steps: the method's own, or the one that was asked for."""
+        return self.problem.config.budget if self.method.steps is None else self.method.steps
 
     @property
     def memory_bytes(self) -> int:
@@ -119,6 +126,8 @@ class Plan:
         if self.method.closed_form:
             return "in closed form"
         config = self.problem.config
+        if self.method.steps is not None:
+            return f"{self.method.steps} steps, as many as it has"
         if config.stops_early and self.method.early is not None:
             return f"at most {config.budget} steps, to a residual of {self.method.early:g}: before its limit"
         return f"at most {config.budget} steps, to within {self.tolerance:g} of the image from the limit"

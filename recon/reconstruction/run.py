@@ -40,6 +40,7 @@ _WORST_FIRST = (
     Status.OUT_OF_STEPS,
     Status.STALLED,
     Status.STOPPED_EARLY,
+    Status.COMPLETED,
     Status.CONVERGED,
 )
 
@@ -199,7 +200,7 @@ def execute(plan: Plan, watch: ProgressCallback | None = None) -> Result:
 
     def look(progress: Progress, _: Tensor) -> None:
         if watch is not None:
-            watch(progress.step, config.budget, max(progress.distances))
+            watch(progress.step, plan.budget, max(progress.distances))
 
     on_cuda = problem.device.type == "cuda"
     if on_cuda:
@@ -212,7 +213,7 @@ def execute(plan: Plan, watch: ProgressCallback | None = None) -> Result:
             plan.method.algorithm(problem.measurement),
             start,
             tolerance=plan.tolerance,
-            max_steps=config.budget,
+            max_steps=plan.budget,
             check_every=1 if len(problem.image_shape) == 3 else 10,  # a step of a volume takes long
             callback=look,
             certificate=plan.method.certificate,
@@ -221,11 +222,23 @@ def execute(plan: Plan, watch: ProgressCallback | None = None) -> Result:
             early=plan.method.early if config.stops_early else None,
         )
         seconds = time.perf_counter() - started
+    if plan.method.steps is not None:
+        solution = _completed(solution, plan.method.steps)
     constraint = problem.prior.prior.constraint
     if constraint is not None:  # relaxation goes a little beyond it, and the projection is nearer to the solution
         solution = replace(solution, x=constraint(solution.x))
     peak = torch.cuda.max_memory_allocated(problem.device) if on_cuda else peak_bytes()
     return Result(plan, solution, tuple(scale), seconds, peak)
+
+
+def _completed(solution: Solution, steps: int) -> Solution:
+    """A run of a fixed number of steps, whose items have no limit to be judged by."""
+    ended = (Status.NOT_FINITE, Status.INTERRUPTED)
+    status = tuple(
+        Status.COMPLETED if taken == steps and status not in ended else status
+        for status, taken in zip(solution.status, solution.steps, strict=True)
+    )
+    return replace(solution, status=status)
 
 
 @contextlib.contextmanager

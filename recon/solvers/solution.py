@@ -15,6 +15,7 @@ class Status(StrEnum):
     """How the run of one batch item ended."""
 
     CONVERGED = "converged"
+    COMPLETED = "completed"
     STOPPED_EARLY = "stopped early"
     OUT_OF_STEPS = "out of steps"
     STALLED = "stalled"
@@ -31,6 +32,7 @@ class Status(StrEnum):
 
 _SENTENCES = {
     Status.CONVERGED: "The estimated distance to the limit fell below the tolerance.",
+    Status.COMPLETED: "All steps of the method were taken; their number is its own, and not the way to a limit.",
     Status.STOPPED_EARLY: "The run was stopped before its limit, where a method without a prior fits the noise.",
     Status.OUT_OF_STEPS: "The budget of steps ran out before the estimated distance to the limit fell below the "
     "tolerance.",

@@ -79,7 +79,10 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 RECIPES = sorted(
-    path for path in (Path(__file__).parents[2] / "models").glob("*/*.toml") if path.name != "network.toml"
+    path
+    for folder in ("models", "docs/recipes")
+    for path in (Path(__file__).parents[2] / folder).glob("*/*.toml")
+    if path.name != "network.toml"
 )
 
 
