@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: demo test test-lowest lint bench study measured clean
+.PHONY: demo check test nightly test-lowest lint bench study measured clean
 .DELETE_ON_ERROR:
 
 $(VENV)/package: pyproject.toml
@@ -29,8 +29,17 @@ demo: $(VENV)/package
 		--operator identity --noise 15HU --figure $(OUT)/ct.png
 	@echo "Before and after: $(OUT)/camera.png and $(OUT)/ct.png"
 
+# Three tiers: the quick tests, all that a change must pass, and the long campaigns, which `make test` leaves out.
+PYTEST := -m pytest -n 2 --dist worksteal -q
+
+check: $(VENV)/dev lint
+	$(BIN)/python $(PYTEST) -m "not slow and not docs and not nightly"
+
 test: $(VENV)/dev lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal -q
+	$(BIN)/python $(PYTEST) -m "not nightly"
+
+nightly: $(VENV)/dev
+	$(BIN)/python $(PYTEST) -m nightly
 
 # The tests with the lowest releases that pyproject.toml admits, which tests/lowest.txt names; several GB of packages.
 LOWEST ?= .venv-lowest
@@ -42,7 +51,7 @@ $(LOWEST)/installed: pyproject.toml tests/lowest.txt
 	touch $@
 
 test-lowest: $(LOWEST)/installed
-	$(LOWEST)/bin/python -m pytest -n 2 --dist worksteal -q
+	$(LOWEST)/bin/python $(PYTEST)
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
@@ -63,7 +72,8 @@ BENCHMARKS := blur total_variation driver tomography ct_task training_step infer
 
 bench: $(VENV)/dev
 	$(BIN)/python -m pip install --quiet --group bench
-	for name in $(BENCHMARKS); do $(BIN)/python tests/benchmarks/$$name.py || exit 1; done
+	failed=; for name in $(BENCHMARKS); do $(BIN)/python tests/benchmarks/$$name.py || failed="$$failed $$name"; done; \
+	if [ -n "$$failed" ]; then echo "Stopped early:$$failed" >&2; exit 1; fi
 
 clean:
 	rm -rf $(VENV) $(LOWEST) $(OUT) build dist *.egg-info

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start: threads of several would wait for cores
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # of compiled loops, here too, but in test_scans_on_two_threads.py
 
 import hypothesis
 import pytest

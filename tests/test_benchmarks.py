@@ -1,16 +1,78 @@
-"""Benchmarks whose figures the code quotes run, at a toy size."""
+"""Every benchmark runs, at a toy size: its figures are worth nothing here, its comparisons of results are."""
 
+import json
+import math
+import re
 import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
+import pydicom
 import pytest
+import torch
+from PIL import Image
+
+from recon.operators import Detector, Geometry, Volume, evenly_spaced
+from recon.priors.networks import ConvexRidgeConfig, DnCNNConfig, LipschitzConfig, make, save
 
 FOLDER = Path(__file__).resolve().parent / "benchmarks"
+ROOT = FOLDER.parents[1]
+HELPERS = {"timing", "peers"}
+KEPT = {"deblurring, tv", "deblurring, wavelets", "denoising, tv", "60 views, tv"}
+
+Load = Callable[..., ModuleType]
 
 
-def test_where_runs_stop_is_near_their_limit(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
+    """A benchmark by name, with other values of its constants; none is left loaded."""
     monkeypatch.syspath_prepend(str(FOLDER))
-    stopping = __import__("stopping")
+
+    def loaded(name: str, **constants: object) -> ModuleType:
+        module = __import__(name)
+        for constant, value in constants.items():
+            monkeypatch.setattr(module, constant, value)
+        return module
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the peers, as in the benchmarks themselves
+        yield loaded
+    for path in FOLDER.glob("*.py"):
+        sys.modules.pop(path.stem, None)
+
+
+def compared(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> dict[str, dict]:
+    """What a comparison with peers prints with ``--json``, and that it prints a table without."""
+    found: list[dict] = []
+    monkeypatch.setattr(sys, "argv", [module.__name__, "--json"])
+    module.report(lambda: found.append(module.run()) or found[0], module.__doc__)
+    assert json.loads(capsys.readouterr().out) == found[0]
+    monkeypatch.setattr(sys, "argv", [module.__name__])
+    module.report(lambda: found[0], module.__doc__)
+    table = capsys.readouterr().out
+    for name, case in found[0].items():
+        assert name in table
+        assert case["ours_s"] > 0 or "beyond torch" in name  # a difference of two times
+        assert case["peers"]
+        assert case["ratio"].keys() == case["peers"].keys()
+    return found[0]
+
+
+def test_every_benchmark_is_tried_here() -> None:
+    text = Path(__file__).read_text()
+    tried = set(re.findall(r'load\(\s*"(\w+)"', text))
+    assert {path.stem for path in FOLDER.glob("*.py")} == tried | HELPERS
+
+
+@pytest.mark.slow
+def test_where_runs_stop_is_near_their_limit(load: Load, monkeypatch, capsys) -> None:
+    stopping = load("stopping")
     monkeypatch.setattr(stopping, "CASES", tuple(case for case in stopping.CASES if case.name in KEPT))
     rows = stopping.main(["--side", "32", "--least", "300", "--json"])
     assert {row["case"] for row in rows} == KEPT
@@ -20,7 +82,220 @@ def test_where_runs_stop_is_near_their_limit(monkeypatch: pytest.MonkeyPatch, ca
         assert row["true"] <= 2e-3
         assert abs(row.get("db", 0.0)) <= 0.05
         assert row.get("hu", 0.0) <= 1.0
-    sys.modules.pop("stopping")
+        assert row["case"] in stopping.line(row)
 
 
-KEPT = {"deblurring, tv", "deblurring, wavelets", "denoising, tv", "60 views, tv"}
+def test_blur(load: Load, monkeypatch, capsys) -> None:
+    cases = compared(load("blur", SIZE=32, KERNEL=5, BATCH=2, ROUNDS=1), monkeypatch, capsys)
+    assert cases.keys() == {"gradient", "resolvent"}
+
+
+def test_driver(load: Load, monkeypatch, capsys) -> None:
+    cases = compared(load("driver", SIZE=32, SMALL_SIZE=24, STEPS=10, ROUNDS=1), monkeypatch, capsys)
+    assert len(cases) == 3
+
+
+@pytest.mark.slow
+def test_total_variation(load: Load, monkeypatch, capsys) -> None:
+    """The two references agree to 1e-7 here too."""
+    small = load("total_variation", SHAPE=(48, 48), LEVEL=1e-2, ROUNDS=1, BUDGET=60, REFERENCE_STEPS=(8000, 2000))
+    (case,) = compared(small, monkeypatch, capsys).values()
+    assert case["steps"]["ours"]
+    assert {"deepinv PDCP, L12Prior", "deepinv FISTA, TVPrior"} <= case["steps"].keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["parallel", "fan"])
+def test_tomography(kind: str, load: Load, monkeypatch, capsys) -> None:
+    """64 pixels are too few for an agreement within 2 % with a peer who samples otherwise."""
+    volume = Volume((64, 64), 1.0)
+    scan = {
+        "parallel": Geometry("parallel", evenly_spaced(0, 180, 20), Detector(91, 1.0), volume),
+        "fan": Geometry("fan", evenly_spaced(0, 360, 20), Detector(96, 2.0), volume, 125.0, 250.0),
+    }[kind]
+    small = load(
+        "tomography", SIZE=64, VOLUME=volume, GEOMETRIES={kind: scan}, ROUNDS=1, SLOW_ROUNDS=1, TURN_S=0.0, BATCH=8,
+        DEEPINV_TOLERANCE=0.1,
+    )  # fmt: skip
+    monkeypatch.setattr(small, "working_memory", lambda kind: 1.0)  # in a fresh process, of the whole size: below
+    cases = compared(small, monkeypatch, capsys)
+    assert set(cases) == {f"{kind}, {what}" for what in ("projection", "back-projection", "both", "a slice of 8")}
+    assert all("deepinv Tomography" in case["peers"] for name, case in cases.items() if "a slice" not in name)
+
+
+@pytest.mark.slow
+def test_the_memory_of_tomography(load: Load) -> None:
+    assert 0 <= load("tomography").working_memory("parallel") <= 150
+
+
+@pytest.mark.slow
+def test_ct_task(load: Load, monkeypatch, capsys) -> None:
+    small = load(
+        "ct_task", SIZE=64, VIEWS=40, PIXELS=91, LEVELS=(10.0, 15.0), ROUNDS=2,
+        OUR_BUDGET_S=0.3, BUDGET_S=0.3, LONG_BUDGET_S=0.5, TARGETS={},
+    )  # fmt: skip
+    _tolerate(small, monkeypatch, 0.2)
+    cases = compared(small, monkeypatch, capsys)
+    assert cases.keys() >= {"to 10 dB", "the best image"}
+    assert math.isfinite(cases["the best image"]["psnr_db"]["deepinv FISTA, TVPrior"])
+
+
+def _tolerate(module: ModuleType, monkeypatch: pytest.MonkeyPatch, least: float) -> None:
+    """Pixels of a few hundredths of the image are projected a little differently by everybody."""
+    require = module.require_agreement
+    monkeypatch.setattr(
+        module,
+        "require_agreement",
+        lambda what, theirs, ours, at_most: require(what, theirs, ours, max(at_most, least)),
+    )
+
+
+@pytest.mark.slow
+def test_training_step(load: Load, monkeypatch, capsys) -> None:
+    small = load(
+        "training_step", BATCH=2, SIDE=16, ROUNDS=1, LAYERS=("sll", "orthogonal"),
+        FREE=DnCNNConfig(features=8, depth=4, noise_range=(0.01, 0.01)),
+    )  # fmt: skip
+    monkeypatch.setattr(small, "memory_mb", lambda weight: 1 + weight)  # in a fresh process, of the whole size: below
+    cases = compared(small, monkeypatch, capsys)
+    (penalised,) = (case for name, case in cases.items() if "Golub" in name)
+    assert 0 < penalised["seen"]["ours"] <= 1.001
+    assert penalised["memory_mb"].keys() == {"ours", "plain", "limit"}
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_training_step(load: Load) -> None:
+    assert load("training_step").memory_mb(0.0) > 0
+
+
+def test_inference(load: Load, monkeypatch, capsys) -> None:
+    small = load("inference", SIDE=40, ROUNDS=1)
+    assert compared(small, monkeypatch, capsys).keys() == small.FAMILIES.keys()
+
+
+@pytest.mark.slow
+def test_startup(load: Load, monkeypatch, capsys) -> None:
+    cases = compared(load("startup", ROUNDS=1, WARM_UP=0), monkeypatch, capsys)
+    assert cases["recon --help"]["ours_s"] < cases["recon --help"]["peers"]["import deepinv"]
+
+
+def test_tomography_gpu(load: Load, monkeypatch, capsys) -> None:
+    """Without a GPU nothing is timed, and what no GPU is needed for is counted."""
+    volume = Volume((32, 32), 1.0)
+    scan = Geometry("parallel", evenly_spaced(0, 180, 12), Detector(47, 1.0), volume)
+    small = load("tomography_gpu", SIZE=32, VOLUME=volume, VIEWS=12, BATCHES=(1,), ROUNDS=1, SCANS={"parallel": scan})
+    looked_at = 32 * 32 * 12
+    assert 2 * looked_at <= small.load_count(scan) <= 8 * looked_at
+    assert small.phantom(2).shape == (2, 32, 32)
+    if torch.cuda.is_available():
+        assert set(compared(small, monkeypatch, capsys)) == {"parallel, batch 1"}
+    else:
+        assert small.run() == {}
+        assert "CUDA" in capsys.readouterr().err
+
+
+def test_inference_gpu(load: Load, capsys) -> None:
+    """On the CPU, whose convolutions in bfloat16 some families refuse."""
+    families = {
+        "free": DnCNNConfig(features=4, depth=3),
+        "layers": LipschitzConfig(features=4, depth=2),
+        "potential": ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.1, 0.1)),
+    }
+    small = load("inference_gpu", SIDE=24, BATCHES=(1, 2), ROUNDS=1, PRODUCT=32, FAMILIES=families)
+    cases = small.run("cpu")
+    assert len(cases) == 1 + 2 * len(families)
+    for name in families:
+        assert cases[f"{name}, batch 2"]["float32"]["error"] <= 1e-6
+    small.show(cases)
+    assert "product of matrices" in capsys.readouterr().out
+
+
+def test_drift(load: Load, monkeypatch, capsys) -> None:
+    drift = load("drift", SIDE=16)
+    monkeypatch.setattr(sys, "argv", ["drift", "6"])
+    drift.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(drift.catalogue.folders())
+    assert all("from step 3 to 6" in line for line in lines)
+
+
+@pytest.mark.slow
+def test_measured(load: Load, monkeypatch, capsys, tmp_path: Path) -> None:
+    """With the tooth seen in 7 views, and a sinogram made up in place of the challenge's."""
+    small = load("measured", TOLERANCE=0.05, Volume=lambda pixels, pitch: Volume((64, 64), 8 * pitch))
+    tooth = small.tooth()
+    tooth = replace(tooth, geometry=replace(tooth.geometry, volume=Volume((64, 64), 8.0)), shown=None)
+    few = {"all views": range(0, 181, 30), "every 8th": range(0, 181, 60)}
+    monkeypatch.setattr(small, "tooth", lambda: replace(tooth, parts=few))
+    monkeypatch.setattr(sys, "argv", ["measured", "--shared", str(tmp_path), "-o", str(tmp_path / "figure.png")])
+    small.main()
+    assert "HTC 2022: skipped" in capsys.readouterr().out
+    (tmp_path / "htc2022_tb").mkdir()
+    u = np.linspace(-1, 1, 560, dtype=np.float32)
+    disc = np.sqrt(np.clip(0.25 - u**2, 0, None)) * np.ones((48, 1), np.float32)
+    np.savez(tmp_path / "htc2022_tb" / "sinogram.npz", sinogram=disc, angles_deg=np.arange(0, 360, 7.5))
+    small.main()
+    out = capsys.readouterr().out
+    assert all(f"  {part:<12} {method:<7}" in out for part in ("every 6th", "90 degrees") for method in ("FBP", "TV"))
+    assert (tmp_path / "figure.png").is_file()
+
+
+@pytest.mark.slow
+def test_mismatch_study(load: Load, monkeypatch, capsys, tmp_path: Path) -> None:
+    small = load("mismatch_study", SIZE=16, VIEWS=8)
+    monkeypatch.setattr(sys, "argv", ["mismatch_study", "--steps", "20", "-o", str(tmp_path / "figure.png")])
+    small.main()
+    assert "certified" not in capsys.readouterr().err
+    assert (tmp_path / "figure.png").is_file()
+
+
+@pytest.mark.slow
+def test_tables(load: Load, monkeypatch, capsys, tmp_path: Path) -> None:
+    (tmp_path / "natural" / "tiny").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (24, 24), np.uint8)).save(tmp_path / "natural" / "tiny" / "one.png")
+    cache, text = tmp_path / "tables.json", tmp_path / "TABLES.md"
+    cache.write_text(json.dumps({"sparse-ct": {"priors": ["FBP"], "rmse_HU": {"a": [1.0], "b": [3.0]}}}))
+    tables = load("tables", CACHE=cache, TEXT=text)
+    monkeypatch.setattr(tables, "TABLES", {"tiny": lambda: tables.denoising(("natural/tiny",), (25,), 1)})
+    monkeypatch.setattr(sys, "argv", ["tables", str(tmp_path)])
+    tables.main()
+    rows = capsys.readouterr().out.splitlines()
+    assert rows
+    assert "| mean | 2.0 |" in text.read_text()
+    tables.main()
+    assert capsys.readouterr().out == ""  # what is known is not done again
+
+
+@pytest.mark.slow
+def test_sparse_ct(load: Load, monkeypatch, capsys, tmp_path: Path) -> None:
+    """A slice of a quarter of the side, by the fast prior alone."""
+    slice_ = pydicom.dcmread(ROOT / "data" / "ct" / "tcga_60-2695.dcm")
+    slice_.PixelData = slice_.pixel_array[::4, ::4].tobytes()
+    slice_.Rows = slice_.Columns = 128
+    slice_.PixelSpacing = [2.2, 2.2]
+    slice_.save_as(tmp_path / "small.dcm")
+    cache = tmp_path / "tables.json"
+    cache.write_text("{}")
+    scan = ("--operator", "ct:data/ct/small.toml", "--water", "0.02", "--photons", "1e5")
+    sparse = load("sparse_ct", SCAN=scan, CACHE=cache, PRIORS={"FBP": ("--method", "fbp")})
+    monkeypatch.setattr(sys, "argv", ["sparse_ct", str(tmp_path / "small.dcm")])
+    sparse.main()
+    (error,) = json.loads(cache.read_text())["sparse-ct"]["rmse_HU"]["small"]
+    assert 10 < error < 300
+    assert f"{error:.1f} HU" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", ["below", "step", "tseng", "contrast"])
+def test_calibration(study: str, load: Load, monkeypatch, capsys, tmp_path: Path) -> None:
+    few = {"NOISES": (0.02,), "FACTORS": (1.0,), "SHARES": (0.5,), "EXPONENTS": (1.5,), "RATIOS": (0.5,)}
+    calibration = load("calibration", STEPS=3, **few)
+    monkeypatch.setattr(calibration, "PARTS", (calibration.INSIDE_TSENG,))
+    save(make(DnCNNConfig(features=4, depth=3, noise_range=(0.02, 0.1))), tmp_path / "single")
+    model = ["--model", str(tmp_path / "single")] if study in ("step", "tseng") else []
+    calibration.command.main(
+        [study, str(ROOT / "data" / "photographs" / "camera.png"), *model, "--images", "1", "--side", "32"],
+        standalone_mode=False,
+    )
+    assert capsys.readouterr().out.count("*") >= 1  # what recon does by itself is among what is tried

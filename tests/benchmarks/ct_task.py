@@ -235,10 +235,7 @@ def odl_contender(problem: Problem, odl: Any) -> Contender:
     return Contender(run)
 
 
-def pyproximal_contender(problem: Problem) -> Contender:
-    import pylops  # noqa: PLC0415
-    import pyproximal  # noqa: PLC0415
-
+def pyproximal_contender(problem: Problem, pyproximal: Any, pylops: Any) -> Contender:
     projector = pylops.medical.CT2D((SIZE, SIZE), 1.0, PIXELS, problem.angles, engine="cpu", projector_type="linear")
     gradient = pylops.Gradient((SIZE, SIZE), kind="forward", edge=False, dtype="float32")
     x = problem.truth.numpy().ravel()
@@ -368,7 +365,9 @@ def contenders(problem: Problem, library: str) -> dict[str, Contender]:
     if astra:
         if odl := optional("odl", "odl"):
             found["ODL PDHG"] = odl_contender(problem, odl)
-        found["pyproximal PrimalDual"] = pyproximal_contender(problem)
+        pyproximal, pylops = optional("pyproximal", "pyproximal"), optional("pylops", "pylops")
+        if pyproximal and pylops:
+            found["pyproximal PrimalDual"] = pyproximal_contender(problem, pyproximal, pylops)
         found |= astra_contenders(problem, astra)
     found["deepinv FISTA, TVPrior"] = deepinv_contender(problem)
     return found

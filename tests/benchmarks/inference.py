@@ -172,6 +172,14 @@ class PlainRidge:
     def weight(self) -> Tensor:
         return self.ridge.weight
 
+    @property
+    def kernel(self) -> Tensor:
+        return self.ridge.kernel
+
+    @property
+    def padding(self) -> str:
+        return self.ridge.padding
+
     def gradient(self, x: Tensor) -> Tensor:
         kernel, scale = self.ridge.kernel.contiguous(), self.ridge.scale
         reach = kernel.shape[-1] // 2

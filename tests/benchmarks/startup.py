@@ -9,7 +9,7 @@ from pathlib import Path
 
 from timing import interleaved_medians, report
 
-ROUNDS, LIMIT_S = 10, 0.3
+ROUNDS, WARM_UP, LIMIT_S = 10, 1, 0.3
 
 
 def run() -> dict[str, dict]:
@@ -18,7 +18,7 @@ def run() -> dict[str, dict]:
     peers = {"python -c pass": "pass", "import torch": "import torch", "import deepinv": "import deepinv"}
     programs = {"import recon": "import torch, recon", "its solvers": solvers, **peers}
     candidates = {name: lambda code=code: start(sys.executable, "-c", code) for name, code in programs.items()}
-    seconds = interleaved_medians({"recon --help": lambda: start(command, "--help"), **candidates}, ROUNDS, warm_up=1)
+    seconds = interleaved_medians({"recon --help": lambda: start(command, "--help"), **candidates}, ROUNDS, WARM_UP)
     started, imported, solving = (seconds.pop(name) for name in ("recon --help", "import recon", "its solvers"))
     torch_s = seconds["import torch"]
     return {

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from peers import optional
 from skimage.io import imread
 from timing import compare, report
 from torch import Tensor
@@ -25,6 +26,7 @@ from recon.solvers import condat_vu, iterate, solve
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 SHAPE, WEIGHT, NOISE, LEVEL, ROUNDS, BUDGET = (512, 512), 1e-3, 0.01, 1e-4, 3, 400
+REFERENCE_STEPS = (4000, 1000)
 STEPSIZE = 5.0
 """The primal step of every primal-dual method here: of 3, 5 and 8 the best for each of them."""
 
@@ -37,6 +39,7 @@ class Problem:
 
     def __init__(self) -> None:
         clean = torch.from_numpy(imread(DATA / "photographs" / "camera.png") / 255).float()[None, None]
+        clean = clean[..., : SHAPE[0], : SHAPE[1]]
         self.psf = torch.from_numpy(np.load(DATA / "kernels" / "levin09_1.npy", allow_pickle=False))
         self.operator = Blur(self.psf, SHAPE)
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
@@ -62,7 +65,7 @@ class Problem:
         with torch.no_grad():
             values = [
                 self.objective(next(islice(iterate(algorithm, y), steps, None)).x)
-                for algorithm, steps in ((by_gradient, 4000), (by_resolvent, 1000))
+                for algorithm, steps in zip((by_gradient, by_resolvent), REFERENCE_STEPS, strict=True)
             ]
         if abs(values[0] / values[1] - 1) > 1e-7:
             raise SystemExit(
@@ -89,8 +92,9 @@ def ours(problem: Problem) -> tuple[Run, Watched]:
 
 def pyproximal_solvers(problem: Problem) -> dict[str, tuple[Run, Watched]]:
     """PrimalDual of pyproximal, with its own L2 (inner conjugate gradients) and with a prox written for it."""
-    import pylops  # noqa: PLC0415
-    import pyproximal  # noqa: PLC0415
+    pyproximal, pylops = optional("pyproximal", "pyproximal"), optional("pylops", "pylops")
+    if pyproximal is None or pylops is None:
+        return {}
     import scipy.fft  # noqa: PLC0415
 
     otf = torch.fft.rfft2(problem.operator.A(impulse())).numpy()
