@@ -48,11 +48,6 @@ PUBLISHED = {
 HEAD = (
     "Made by `python tests/benchmarks/tables.py DATA`; PSNR in dB, means over the images. Below each, the command of",
     "the first line by prior; those of the other lines differ in what their heads say, and all stand in tables.json.",
-    "",
-    "The columns of tv and wavelet were made when their weights did not follow the contrast of the image; on",
-    "validation images the newer weights change them by -0.05 to +0.15 dB (recon/methods/regularisation_weights.py).",
-    "The figures of deblurring are of runs that stopped by the length of their steps, about 0.02 dB from their limit",
-    "at most.",
 )
 
 Column = tuple[str, str, float]
