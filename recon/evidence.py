@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 from recon.errors import UsageError
 
@@ -134,3 +134,26 @@ class Fact:
 def finite_or_none(number: float) -> float | None:
     """The number as JSON can hold it: ``None`` where it is NaN or infinite."""
     return number if math.isfinite(number) else None
+
+
+@dataclass(frozen=True)
+class Length:
+    """A distance of images, with its evidence.
+
+    Attributes:
+        value: In the norm of images; infinite where nothing can be said.
+        relative: The same over the norm of an image that the subclass names.
+        evidence: The weakest of what entered.
+        how: The formula, or why nothing can be said.
+    """
+
+    value: float
+    relative: float
+    evidence: Evidence
+    how: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, an infinite distance as null."""
+        numbers = {"value": self.value, "relative": self.relative}
+        finite = {name: finite_or_none(number) for name, number in numbers.items()}
+        return {**finite, "evidence": self.evidence.value, "how": self.how}

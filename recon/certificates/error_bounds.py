@@ -6,14 +6,14 @@ hand comes from a surrogate, a shift, a run that was stopped, or all three.
 
 import math
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
 
 from recon.certificates.conditions import ROUNDING, lower_bound, strength
 from recon.errors import UsageError
-from recon.evidence import Constant, Evidence, derive, finite_or_none, from_above, from_below
+from recon.evidence import Constant, Evidence, Length, derive, from_above, from_below
 from recon.operators import LeastSquares, OperatorProperties, operator_properties
 from recon.operators.rounding import rounded_down, sum_rounded_down
 from recon.priors import ResolventProperties, resolvent_properties
@@ -25,7 +25,7 @@ ROUNDINGS = 64
 
 @final
 @dataclass(frozen=True)
-class ErrorBound:
+class ErrorBound(Length):
     """An upper bound of the distance ||x - x*|| of one image from the matched solution.
 
     Attributes:
@@ -34,17 +34,6 @@ class ErrorBound:
         evidence: The weakest of what entered.
         how: The formula, or why nothing can be said.
     """
-
-    value: float
-    relative: float
-    evidence: Evidence
-    how: str
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain values, an infinite bound as null."""
-        numbers = {"value": self.value, "relative": self.relative}
-        finite = {name: finite_or_none(number) for name, number in numbers.items()}
-        return {**finite, "evidence": self.evidence.value, "how": self.how}
 
     def __str__(self) -> str:
         if math.isinf(self.value):

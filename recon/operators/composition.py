@@ -191,7 +191,6 @@ class Stack:
         return torch.cat([part.flatten(start_dim=-len(operator.range.shape)) for operator, part in parts], dim=-1)
 
 
-@final
 @dataclass(frozen=True, eq=False)
 class Scaled:
     """The operator ``factor * operator``; build it with :func:`scale`."""
@@ -226,37 +225,8 @@ class Scaled:
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class ScaledWithResolvent:
-    """The operator ``factor * operator``, for an operator with a closed-form resolvent; build it with :func:`scale`."""
-
-    operator: CharacterisedOperator
-    factor: float
-
-    def __post_init__(self) -> None:
-        _check_scaling(self.operator, self.factor)
-
-    @property
-    def domain(self) -> Space:
-        return self.operator.domain
-
-    @property
-    def range(self) -> Space:
-        return self.operator.range
-
-    @property
-    def properties(self) -> OperatorProperties:
-        return _scaled_properties(self.operator.properties, self.factor)
-
-    def A(self, x: Tensor) -> Tensor:
-        return self.factor * self.operator.A(x)
-
-    def A_adjoint(self, y: Tensor) -> Tensor:
-        return self.factor * self.operator.A_adjoint(y)
-
-    def data_gradient(self, measurement: Tensor) -> Map:
-        """``x -> c^2 A^T (A x - y / c)``."""
-        return _scaled_gradient(self.operator, self.factor, measurement)
+class ScaledWithResolvent(Scaled):
+    """The same for an operator with a closed form of its data term's resolvent."""
 
     def data_resolvent(self, measurement: Tensor, stepsize: float) -> Map:
         """The operator's own resolvent, for the measurement ``y / c`` and the step ``c^2 s``."""

@@ -8,7 +8,7 @@ from typing import Any, final
 from torch import Tensor
 
 from recon.certificates.certificate import Certificate
-from recon.evidence import Evidence, finite_or_none
+from recon.evidence import Evidence, Length
 
 
 class Status(StrEnum):
@@ -47,7 +47,7 @@ _SENTENCES = {
 
 @final
 @dataclass(frozen=True)
-class Distance:
+class Distance(Length):
     """An estimate, or a bound, of the distance ||x - x*|| of an image from the limit of its run.
 
     Attributes:
@@ -56,17 +56,6 @@ class Distance:
         evidence: *Measured* where it was extrapolated, *proved* where a theorem bounds it.
         how: The formula, or why nothing can be said.
     """
-
-    value: float
-    relative: float
-    evidence: Evidence
-    how: str
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain values, an infinite distance as null."""
-        numbers = {"value": self.value, "relative": self.relative}
-        finite = {name: finite_or_none(number) for name, number in numbers.items()}
-        return {**finite, "evidence": self.evidence.value, "how": self.how}
 
     @property
     def is_known(self) -> bool:
