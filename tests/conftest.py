@@ -1,10 +1,10 @@
 """Strict numerics for every test: one thread, no shared random state, warnings are errors."""
 
 import os
+import sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start: threads of several would wait for cores
-os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # of compiled loops, here too, but in test_scans_on_two_threads.py
 
 import hypothesis
 import pytest
@@ -19,6 +19,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 @pytest.fixture(autouse=True)
 def _one_thread_and_a_fixed_seed() -> None:
     torch.set_num_threads(1)  # FFT tests on two cores take seconds with torch's default threads
+    if "numba" in sys.modules:  # two processes with two threads each on two cores take five times as long
+        sys.modules["numba"].set_num_threads(1)
     torch.manual_seed(0)
 
 

@@ -55,6 +55,7 @@ QUICK = Search(lanczos=Effort(tolerance=1e-1, applications=6), steps=3, distance
 """The derivatives of a potential by an inner solve take a second each."""
 
 
+@pytest.mark.nightly
 @every_model
 def test_no_search_exceeds_what_is_claimed(name):
     folder = catalogue.folders()[name]
@@ -92,6 +93,7 @@ def test_a_folder_without_a_network_is_no_model(tmp_path, monkeypatch):
     assert [model.name for model in catalogue.models()] == ["mine"]
 
 
+@pytest.mark.nightly
 @every_model
 def test_residuals_fall_monotonically_to_1e_6(name):
     """Of a nonexpansive map: ||T x+ - x+|| <= ||x+ - x||, up to the accuracy of an inner prox."""

@@ -1,5 +1,6 @@
 """The README's commands and code work as printed."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -8,11 +9,16 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.docs
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text()
 BLOCKS = re.findall(r"```console\n(.*?)```", README, flags=re.S)
 FILES = re.findall(r"```(?:python|toml) file=(\S+)\n(.*?)```", README, flags=re.S)
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+
+ALONE = {**os.environ, "NUMBA_NUM_THREADS": "1"}
+"""Beside the other worker's, two threads of compiled loops take five times as long as one."""
 
 
 @pytest.fixture
@@ -30,14 +36,14 @@ def test_commands(block, folder):
         expected = re.search(r"# exits with (\d+)", line)
         program, *arguments = shlex.split(line.removeprefix("$ "), comments=True)
         done = subprocess.run(
-            [Path(sys.executable).parent / program, *arguments], capture_output=True, text=True, check=False
+            [Path(sys.executable).parent / program, *arguments], capture_output=True, text=True, check=False, env=ALONE
         )
         assert done.returncode == (int(expected[1]) if expected else 0), done.stderr
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
 def test_python(program, folder):
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=ALONE)
     assert done.returncode == 0, done.stderr
 
 

@@ -56,6 +56,7 @@ def pairs():
         yield random, from_matrix(A), K, y, stepsize, prior
 
 
+@pytest.mark.slow
 def test_the_bound_is_never_violated_at_the_limit_or_before_it():
     checked, ratios = 0, []
     for random, operator, K, y, stepsize, prior in pairs():

@@ -55,6 +55,7 @@ def learned_problems():
         yield data, stepsize, (10 * random(1, 1, *SHAPE), random(1, 1, *SHAPE), ended, ended + 1e-3 * random(*SHAPE))
 
 
+@pytest.mark.slow
 def test_a_learned_potential_of_coarse_accuracy_is_within_its_backward_error():
     """The point p is had to 1e-12, and the force on it from the gradient of the potential."""
     ratios, checked, exceeded = [], 0, 0

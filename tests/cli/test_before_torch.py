@@ -117,6 +117,7 @@ def test_every_command(bad: Path, code: int, line: str) -> None:
     assert not (bad / "y.png").exists()
 
 
+@pytest.mark.slow
 def test_that_torch_was_imported_would_be_seen(bad: Path) -> None:
     code, said, heavy = ended("certify", "prior", "box")
     assert code == 0, said

@@ -55,6 +55,7 @@ def error_of(found: np.ndarray, truth: np.ndarray) -> float:
     return float(np.linalg.norm(found - truth) / np.linalg.norm(truth))
 
 
+@pytest.mark.slow
 def test_a_volume_is_reconstructed_and_replayed_to_the_bit(run, projections: Path, body: np.ndarray) -> None:
     outcome = run("solve", projections, "-o", "volume.tif", "--figure", "volume.png", *ROUGH)
     assert outcome.code == 0, outcome.err
@@ -128,6 +129,7 @@ def test_counts_become_line_integrals_row_by_row(run, body: np.ndarray) -> None:
     assert error_of(np.load("volume.npy"), body) < 0.15
 
 
+@pytest.mark.slow
 def test_slices_farther_apart_than_their_pixels(run, body: np.ndarray) -> None:
     """Total variation divides by the distance, and the slices lie where the geometry says."""
     geometry(pitch=2.0, height=0.0, rows=40)
@@ -171,6 +173,7 @@ def test_what_a_cone_has_not_is_refused_in_a_sentence(run, projections: Path, op
     assert not Path("volume.npy").exists()
 
 
+@pytest.mark.slow
 def test_surrogates_that_a_volume_has(run, body: np.ndarray) -> None:
     geometry(views=6)
     run("simulate", "body.npy", "-o", "few.npy", "--operator", "ct:scan.toml", "--noise", "0")

@@ -297,6 +297,7 @@ def test_a_replay_is_identical_and_knows_its_inputs(run, measured: Path) -> None
     assert "the operator has changed since the run" in changed.err
 
 
+@pytest.mark.slow
 def test_an_altered_output_is_not_called_identical(run, measured: Path) -> None:
     """A pixel, the size, the bytes alone, the whole file, and no file."""
     run("solve", measured, "-o", "sharp.png", *BLUR)

@@ -53,6 +53,7 @@ def roughness(name: str) -> float:
     return float(np.abs(np.diff(tifffile.imread(name), axis=1)).mean())
 
 
+@pytest.mark.slow
 def test_a_simulated_scan_is_reconstructed_in_attenuation(run, sinogram: Path, disc: np.ndarray) -> None:
     outcome = run("solve", sinogram, "-o", "slice.tif", "--figure", "slice.png", "--device", "cpu")
     assert outcome.code == 0, outcome.err
@@ -86,6 +87,7 @@ def test_water_makes_hounsfield_units(run, sinogram: Path, disc: np.ndarray) -> 
     assert hu[:3, :3].mean() == pytest.approx(-1000, abs=60)
 
 
+@pytest.mark.slow
 def test_a_stack_of_slices_is_solved_in_one_call(run, sinogram: Path, disc: np.ndarray) -> None:
     one = np.load(sinogram).reshape(36, 48)
     tifffile.imwrite(
@@ -156,6 +158,7 @@ def test_water_belongs_to_projections(run, photo: Path) -> None:
     assert "ct:" in outcome.err
 
 
+@pytest.mark.slow
 def test_a_surrogate_is_certified_by_name(run, scan: Path) -> None:
     outcome = run("certify", "operator", "ct:scan.toml", "--surrogate", "pixel-driven", "--json")
     assert outcome.code == 0, outcome.err

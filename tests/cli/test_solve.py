@@ -418,6 +418,7 @@ def test_a_surrogate_is_certified_only_with_its_shift(run, photo: Path) -> None:
     assert "Proved" in allowed.out
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_nothing_behind(folder: Path, measured: Path) -> None:
     before = files(folder)
     command = [SCRIPT, "solve", measured, "-o", "x.png", *BLUR, "--iterations", "100000000", "--tolerance", "0", "-v"]

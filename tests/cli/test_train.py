@@ -72,6 +72,7 @@ def test_a_search_at_the_end_is_kept_in_the_card(run, inputs, monkeypatch, whole
     assert kept["sha256"] == identity_of(Path("first"))
 
 
+@pytest.mark.slow
 def test_fine_tuning_through_the_solver_begins_with_a_trained_network(run, inputs) -> None:
     assert run(*inputs, "--config", "recipe.toml", "-o", "first", "--steps", 2).code == 0
     tuned = TOML.replace("[training]", '[training]\nmode = "equilibrium"\nstart = "first"')
@@ -131,6 +132,7 @@ def test_a_damaged_image_leaves_no_run_behind_that_is_in_the_way(run, inputs) ->
     assert run(*inputs, "--config", "recipe.toml", "-o", "first", "--steps", 1).code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_says_how_to_go_on(run, inputs, number, code) -> None:
     program = [str(Path(sys.executable).parent / "recon"), *inputs, "--config", "recipe.toml", "-o", "first"]
@@ -151,6 +153,7 @@ def test_a_signal_saves_and_says_how_to_go_on(run, inputs, number, code) -> None
     assert outcome.code == 0, outcome.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "penalty"), [("mse", ""), ("mse", "hunt = 3\nwild = 0.5"), ("sure", ""), ("r2r", "")])
 def test_two_processes_are_one_to_rounding(run, inputs, loss, penalty) -> None:
     recipe = TOML.replace("[training]", f'[training]\nloss = "{loss}"').replace("[penalty]", f"[penalty]\n{penalty}")

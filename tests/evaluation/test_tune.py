@@ -48,7 +48,14 @@ def test_a_weight_that_is_left_out_begins_where_the_noise_says(files):
     assert len(found.tried) <= 5
 
 
-def test_a_denoiser_has_its_level(files):
+def test_a_denoiser_has_its_level(files, monkeypatch):
+    models = pytest.importorskip("deepinv").models
+
+    class Short(models.TVDenoiser):
+        def __init__(self, **given):
+            super().__init__(**{**given, "n_it_max": 20})  # the search is what is tried, and 1000 steps take a minute
+
+    monkeypatch.setattr(models, "TVDenoiser", Short)
     assert tune(config(prior="deepinv:TVDenoiser"), files[:1], silent).name == "sigma"
 
 

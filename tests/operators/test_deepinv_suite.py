@@ -100,6 +100,7 @@ def test_a_wrong_adjoint_fails_deepinvs_own_test(physics_tests, monkeypatch):
         physics_tests.test_operators_adjointness("wrong", torch.device("cpu"), torch.Generator().manual_seed(0))
 
 
+@pytest.mark.slow
 def test_recon_itself_imports_no_deepinv():
 
     code = "import sys, recon.operators; sys.exit('deepinv' in sys.modules)"

@@ -103,6 +103,7 @@ class Silent:
         self.domain, self.range, self.properties = operator.domain, operator.range, operator.properties
 
 
+@pytest.mark.slow
 def test_a_mismatched_pair_of_projectors_has_a_proved_norm_and_relaxation():
     fan = Tomography(scan("fan", source_to_axis=9.0, source_to_detector=20.0))
     other = Tomography(scan("fan", source_to_axis=9.2, source_to_detector=20.0))

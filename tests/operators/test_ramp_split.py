@@ -84,6 +84,7 @@ def test_the_filter_evens_out_the_spectrum() -> None:
     assert filtered[0] / filtered[-1] < 0.5 * plain[0] / plain[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [projector, weighted])
 def test_all_split_finds_the_minimiser_that_the_gradient_finds(make) -> None:
     A, weight = make(), 0.3
@@ -99,6 +100,7 @@ def test_all_split_finds_the_minimiser_that_the_gradient_finds(make) -> None:
     assert values[0] == pytest.approx(values[1], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_learned_potential_is_split_off_with_the_data_term() -> None:
     torch.manual_seed(0)
     prior = learned_prior(make_network(ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.05, 0.05))))

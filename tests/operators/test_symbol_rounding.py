@@ -63,6 +63,7 @@ def kernel(seed, positive=False, dtype=torch.float64):
     return drawn.abs() if positive else drawn
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), height=SIDES, width=SIDES)
 def test_a_fourier_transform_is_within_its_error(seed, height, width):

@@ -58,6 +58,7 @@ def test_the_adjoint_is_the_transpose_of_the_matrix(geometry, alone):
     assert operator.properties.norm.evidence is Evidence.PROVED
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(geometries(longest=64, views=5), st.sampled_from([(False, False), (False, True), (True, True)]))
 @example(FEW_TOUCHED, (False, False))

@@ -87,6 +87,7 @@ def test_the_axis_is_found_to_a_fraction_of_a_pixel(scan, offset):
     assert not check_sinogram(scanned(geometry), geometry)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.integers(0, 2**32), st.sampled_from((180, 360, -180, -360)), st.booleans(), st.sampled_from((0.0, 0.005, 0.03))

@@ -94,6 +94,7 @@ def test_the_transpose_is_exact(name, options, geometry):
     assert float(K.abs().max()) > 0.01
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     kind=st.sampled_from(("parallel", "flat", "arc")),

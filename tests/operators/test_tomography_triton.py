@@ -18,6 +18,8 @@ from recon.errors import DeviceError
 from recon.operators.tomography import Detector, Geometry, Tomography, Volume, evenly_spaced
 from recon.operators.tomography.projectors.planar_gpu import PlanarBeamOnGpu
 
+pytestmark = pytest.mark.slow  # its fixture runs triton's interpreter, for ten seconds
+
 FAN = {"source_to_axis": 40.0, "source_to_detector": 70.0}
 ANGLES = (-30.0, 0.0, 45.0, 161.0, 270.0)
 OFF_CENTRE = Volume((7, 10), 1.1, (2.0, -3.0))

@@ -76,6 +76,7 @@ def test_a_resolvent_ten_per_cent_too_long_is_caught(resolvent: Resolvent) -> No
     assert lipschitz(lambda x: 1.1 * resolvent(x), x, y + 5) > 1.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [case for case in PRIORS if case.differentiable], ids=lambda case: case.name)
 def test_the_jacobian_of_a_proximity_operator_and_of_no_other_is_symmetric(case: ResolventCase) -> None:
     x = images(3, shape=(1, *PRIOR_IMAGE))

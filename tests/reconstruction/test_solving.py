@@ -118,6 +118,7 @@ def test_the_two_primal_duals_find_the_same_minimiser() -> None:
     torch.testing.assert_close(*found, atol=1e-3, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_learned_potential_has_one_minimiser_by_every_method() -> None:
     operator = Blur(operators.gaussian_psf(1.0), SHAPE)
     y = torch.tensor(blurred(0.02).pixels).double()
@@ -144,6 +145,7 @@ def test_a_learned_potential_has_one_minimiser_by_every_method() -> None:
     assert float((found["fista"] - y).abs().max()) > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["forward_backward", "tseng", "fista"])
 def test_an_inexact_prior_leaves_a_backward_error(method: str) -> None:
     """Of the image as it is: the point that it speaks of is had by the same prior to a hundred thousandth."""
@@ -355,6 +357,7 @@ def test_an_inner_iteration_is_no_way_to_a_guarantee_where_another_method_has_on
         assert any("--method condat_vu does so exactly" in line for line in said) == hint
 
 
+@pytest.mark.slow
 def test_the_record_states_the_distance_to_the_limit() -> None:
     limit = solve_image(config(tolerance=0.0, iterations=3000), blurred(0.01)).solution.x
     result = solve_image(config(), blurred(0.01))
@@ -389,6 +392,7 @@ def test_the_longest_steps_of_a_proved_method_do_not_diverge() -> None:
     assert solve_image(replace(chosen, iterations=100), image(scene())).status is not Status.DIVERGED
 
 
+@pytest.mark.slow
 def test_a_method_without_a_prior_stops_early_unless_steps_are_stated(tmp_path: Path) -> None:
     geometry = tmp_path / "g.toml"
     geometry.write_text(

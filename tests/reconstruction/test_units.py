@@ -131,6 +131,7 @@ INNER = [
 """With an inner iteration in each step, or many steps."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("prior", "method"), MATCHED)
 def test_the_image_does_not_depend_on_the_range_that_becomes_0_to_1(prior: str, method: str | None) -> None:
     y = blurred()

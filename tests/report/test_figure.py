@@ -113,6 +113,7 @@ def test_the_detail_is_where_the_contrast_is_and_at_the_same_place_of_a_smaller_
     assert small_rows.start == pytest.approx(rows.start / 2, abs=1)
 
 
+@pytest.mark.slow
 def test_importing_the_report_does_not_import_matplotlib() -> None:
     heavy = "{'matplotlib', 'pydicom', 'tifffile'}"
     code = f"import sys, recon.report, recon.io; assert not {heavy} & set(sys.modules)"

@@ -95,6 +95,7 @@ def test_a_sampled_line_would_be_lost(panels) -> None:
     assert min(contrasts(np.asarray(profile[BORDER:-BORDER]), 25, 40, 1000)) == 0
 
 
+@pytest.mark.slow
 def test_colours_sheets_and_volumes_are_drawn_alike(panels) -> None:
     colour = lines(700, 700).expand(1, 3, 700, 700)
     shown = panels(lambda path: solve_figure(path, colour, colour.clone(), colour - 0.5, HISTORY, **TEXTS))
@@ -103,7 +104,7 @@ def test_colours_sheets_and_volumes_are_drawn_alike(panels) -> None:
     sheet = panels(lambda path: image_sheet([[("a", page), ("b", page), ("c", page)]] * 2, path))
     assert all(np.array_equal(panel, sheet[0]) for panel in sheet)
     assert len(set(np.round(contrasts(np.median(sheet[0].mean(2), axis=0), 17, 40, 700)))) <= 8
-    volume = torch.zeros(1, 1, 600, 600, 600)
+    volume = torch.zeros(1, 1, 40, 600, 600)
     volume[..., 300] = 1
     front, across, _, view, *_ = panels(
         lambda path: volume_figure(path, colour[:, :1], volume, colour[:, :1] * 0, HISTORY, overwrite=True, **TEXTS)

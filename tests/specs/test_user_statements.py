@@ -239,6 +239,7 @@ def test_a_refuted_statement_leaves_a_finite_step(operator) -> None:
     assert method.stepsize < 2 / 0.5**2
 
 
+@pytest.mark.slow
 def test_a_users_back_projector_of_a_scan_is_no_more_believed(tmp_path: Path) -> None:
     (tmp_path / "back.py").write_text(
         "from recon.evidence import Evidence, Fact\n"

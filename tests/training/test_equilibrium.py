@@ -69,6 +69,7 @@ def gradient(network, restored, x):
     return torch.cat([g.flatten() for g in found if g is not None])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", NETWORKS, ids=["free", "conditioned", "sll", "orthogonal", "ridge", "one-shot"])
 def test_the_gradient_is_that_of_a_long_unrolling(config):
     problem, network = restoration(EXACT, (8, 8)), network_of(config)

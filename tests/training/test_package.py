@@ -127,6 +127,7 @@ def test_a_network_that_is_divided_by_enough_is_packaged_with_its_searches(folde
     assert load(run).config.divisor == 1
 
 
+@pytest.mark.slow
 def test_a_network_with_a_proof_needs_no_whole_search(folders):
     run, package, images = folders
     network = make(LipschitzConfig(features=2, depth=1, noise_range=(0.1, 0.1)))

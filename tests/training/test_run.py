@@ -57,6 +57,7 @@ def test_a_free_network_is_measured_not_proved(tmp_path):
     assert 0.1 < outcome.look.lipschitz.value < 10
 
 
+@pytest.mark.slow
 def test_stopping_and_going_on_is_the_same_to_the_bit(tmp_path):
     images = folders(tmp_path)
     run(tmp_path / "whole", images, recipe(penalty=0.1))
@@ -84,6 +85,7 @@ train(recipe, files, folder, torch.device("cpu"))
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_to_the_bit(tmp_path):
     images, folder = folders(tmp_path), tmp_path / "run"
     (tmp_path / "recipe.toml").write_text(TOML)
@@ -119,6 +121,7 @@ def test_what_a_kill_leaves_half_written_is_of_no_account(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_run_is_never_overwritten_and_never_shared(tmp_path):
     images, folder = folders(tmp_path), tmp_path / "run"
     run(folder, images, recipe())

@@ -51,6 +51,7 @@ def test_the_target_is_what_the_teacher_makes_of_the_noisy_patch(teacher):
     assert shown.noisy is noisy
 
 
+@pytest.mark.nightly
 def test_a_student_comes_nearer_to_its_teacher_than_one_that_learns_from_clean_images(teacher, images, tmp_path):
     for name, given in (("taught", {"teacher": str(teacher)}), ("free", {})):
         run(tmp_path / name, images, recipe(STUDENT, steps=150, learning_rate=3e-3, ema=0.0, **given))
