@@ -1,1 +1,1 @@
-"""Packaged denoisers, one folder each: config.toml, weights.safetensors, card.md, certificate.json."""
+"""Packaged denoisers, one folder each: config.toml, weights.safetensors, card.json, certificate.json."""

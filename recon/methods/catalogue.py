@@ -1,4 +1,4 @@
-"""The methods by name. A new one is a file with its builder, an entry here, and a line in ``tests/cases.py``."""
+"""The methods by name. A new one is a file with its builder and an entry here: see CONTRIBUTING.md."""
 
 from recon.methods.entry import INSIDE, INSIDE_TSENG, MethodEntry, PriorUse, Requirement
 

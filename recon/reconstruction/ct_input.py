@@ -56,17 +56,31 @@ def read_scan(path: Path, config: SolveConfig, geometry: Geometry, say: Notify) 
         panel=is_panel,
         max_values=max(MAX_PIXELS, math.prod(geometry.sinogram_shape)),
     )
+    return checked_scan(projections, path.name, config, geometry, say)
+
+
+def checked_scan(projections: io.Projections, name: str, config: SolveConfig, geometry: Geometry, say: Notify) -> Image:
+    """Line integrals as an image, checked against a geometry; arguments and errors as of :func:`read_scan`.
+
+    Args:
+        projections: The line integrals.
+        name: What remarks call them.
+        config: What to do.
+        geometry: The scan.
+        say: Where remarks go, a line each.
+    """
+    is_panel = geometry.kind == "cone"
     values, weights, notes = projections.values, projections.weights, projections.notes
     refuse_negative(values)
     if weights is None and config.photons is not None:
         weights, bright = photon_weights(values, config.photons, "row" if is_panel else "slice")
         notes += bright
     for note in notes:
-        say(f"{path.name}: {note}")
+        say(f"{name}: {note}")
     if is_panel:
         values, weights = values.swapaxes(0, 1), None if weights is None else weights.swapaxes(0, 1)
     for warning in (*sinogram.check_sinogram(values, geometry), *_angles(projections.angles, geometry)):
-        say(f"{path.name}: {warning}")
+        say(f"{name}: {warning}")
     return Image(
         np.ascontiguousarray(values[:, None]),
         ValueRange(0.0, 1.0),

@@ -21,6 +21,7 @@ from recon.operators.data_split import HasDataSplit
 from recon.priors import Prior, Resolvent
 from recon.reconstruction.memory import volume_bytes
 from recon.reconstruction.problem import Problem, back_projection, build_problem, in_units
+from recon.specs.operators import OperatorFactory
 from recon.specs.solve_config import SolveConfig
 
 _IMAGES, _SWEPT, _WHOLE = 10, 5, 7
@@ -161,8 +162,15 @@ def _described(image: Image) -> str:
     return f"{image.frames} frame(s) of {image.channels} channel(s), {image.height} x {image.width} pixels"
 
 
-def make_plan(
-    config: SolveConfig, image: Image, say: Notify, pair: OperatorPair | None = None, hardest: Measured | None = None
+def make_plan(  # noqa: PLR0913  each is an independent choice of the caller
+    config: SolveConfig,
+    image: Image,
+    say: Notify,
+    pair: OperatorPair | None = None,
+    hardest: Measured | None = None,
+    *,
+    family: OperatorFactory | None = None,
+    prior: Prior | None = None,
 ) -> Plan:
     """Read, analyse_operator, choose and certify: nothing is run, and nothing is written.
 
@@ -173,12 +181,14 @@ def make_plan(
         pair: The operator as examined before, by an earlier plan of the same configuration and image size.
         hardest: What the prior was refuted with before, by an earlier plan of the same configuration, channels and
             noise level.
+        family: The operator as an object, in place of the one that the configuration names.
+        prior: The prior as an object, in place of the one that the configuration names.
 
     Raises:
         UsageError, InputError, ConsistencyError, DeviceError: What does not fit, by name.
         GuaranteeError: The adjoint is none, or a certificate is required and absent.
     """
-    problem = build_problem(config, image, say)
+    problem = build_problem(config, image, say, family=family, prior=prior)
     if pair is None:
         pair = analyse_operator(
             problem.operator, problem.surrogate, problem.example, shift=config.shift, seed=config.seed

@@ -20,6 +20,7 @@ from recon.methods.stepsizes import longest_step, mean_column
 from recon.operators import Identity, Inpainting
 from recon.operators.base import HasDataResolvent
 from recon.operators.tomography import Geometry, Tomography, WeightedTomography
+from recon.priors import Prior
 from recon.reconstruction import ct_input
 from recon.reconstruction.memory import require_memory
 from recon.reconstruction.scale import SAME, Scale, as_complex, black_seen, solved_image
@@ -120,16 +121,32 @@ class Problem:
         return torch.zeros(1, channels, *self.image_shape, dtype=kind, device=self.device)
 
 
-def build_problem(config: SolveConfig, image: Image, say: Notify, precision: torch.dtype = torch.float32) -> Problem:
+def build_problem(  # noqa: PLR0913  each is an independent choice of the caller
+    config: SolveConfig,
+    image: Image,
+    say: Notify,
+    precision: torch.dtype = torch.float32,
+    *,
+    family: OperatorFactory | None = None,
+    prior: Prior | None = None,
+) -> Problem:
     """Read what the configuration names, and see that it fits the image.
+
+    Args:
+        config: What to do.
+        image: The measurement.
+        say: Where remarks go, a line each.
+        precision: Of the computation.
+        family: The operator as an object, in place of the one that the configuration names.
+        prior: The prior as an object, in place of the one that the configuration names.
 
     Raises:
         UsageError: A specification is not valid, or the noise is missing where it is needed.
         ConsistencyError: The operator's measurement does not have the image's size.
     """
-    family = read_operator(config.operator, say)
+    family = family or read_operator(config.operator, say)
     if family.geometry is not None:
-        return _from_projections(config, image, family, family.geometry, say, precision)
+        return _from_projections(config, image, family, family.geometry, say, precision, prior)
     if family.is_complex:
         require_complex(config.prior, family.spec)
         image = as_complex(image) if config.range is None else image
@@ -151,12 +168,12 @@ def build_problem(config: SolveConfig, image: Image, say: Notify, precision: tor
     seen, size = _looked_at(inner, default, family, operator, measurement)
     left, unit = _step_noise(inner, operator, torch.zeros(1, _channels_seen(family, image), *shape), noise)
     setting = PriorContext(noise, image.channels, family.blurs, shape, step_noise=left, unit_noise=unit, contrast=seen)
-    prior = _prior(inner, default, setting, say, scale)
-    if (tip := _tip(inner, operator, setting, prior)) is not None:
+    configured = _prior(inner, default, setting, say, scale, prior)
+    if (tip := _tip(inner, operator, setting, configured)) is not None:
         say(tip)
     problem = Problem(
-        config, image, measurement, family, operator, shape, surrogate, surrogate_family, prior, noise, device, image,
-        scale=scale, shown=shown if config.range is not None or not family.is_complex else None, spread=size,
+        config, image, measurement, family, operator, shape, surrogate, surrogate_family, configured, noise, device,
+        image, scale=scale, shown=shown if config.range is not None or not family.is_complex else None, spread=size,
     )  # fmt: skip
     _check_sizes(problem)
     return problem
@@ -228,7 +245,13 @@ def _exactly(y: Tensor) -> Tensor:
 
 
 def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem has
-    config: SolveConfig, image: Image, family: OperatorFactory, geometry: Geometry, say: Notify, precision: torch.dtype
+    config: SolveConfig,
+    image: Image,
+    family: OperatorFactory,
+    geometry: Geometry,
+    say: Notify,
+    precision: torch.dtype,
+    own: Prior | None,
 ) -> Problem:
     require_memory(geometry, config.entry, str(family.spec))
     default = default_prior_of_scan(config, geometry)
@@ -258,7 +281,7 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
     left, unit = (None, None) if len(shape) == 3 else _step_noise(inner, operator, torch.zeros(1, 1, *shape), noise)
     seen, size = (contrast(start), spread(start)) if has_weight(chosen) else (None, 0.0)
     setting = PriorContext(noise, image.channels, True, shape, column, family.spacing, left, unit, seen)
-    prior = _prior(inner, default, setting, say, scale)
+    prior = _prior(inner, default, setting, say, scale, own)
     if prior.prior.constraint is not None:
         start = prior.prior.constraint(start)
     return Problem(
@@ -347,8 +370,14 @@ def _step_is_free(config: SolveConfig, operator: LinearOperator) -> bool:
     return named and not asked and isinstance(operator, HasDataResolvent)
 
 
-def _prior(config: SolveConfig, default: Spec, setting: PriorContext, say: Notify, scale: Scale) -> ConfiguredPrior:
-    prior = read_prior(_prior_spec(config, default), setting)
+def _prior(  # noqa: PLR0913, PLR0917  internal: what build_problem has
+    config: SolveConfig, default: Spec, setting: PriorContext, say: Notify, scale: Scale, own: Prior | None
+) -> ConfiguredPrior:
+    """The prior of the configuration, or the caller's own object, on the scale of the problem."""
+    if own is not None:
+        prior = ConfiguredPrior(Spec("python", value=own.name), own)
+    else:
+        prior = read_prior(_prior_spec(config, default), setting)
     prior = replace(prior, prior=scale.of_prior(prior.prior, prior.spec))
     if prior.note:
         say(prior.note)

@@ -328,7 +328,7 @@ def write_run(result: Result, measurement: Path, target: Target, say: Notify) ->
     document = _document(result, inputs, written.paths, record.parent)
     write_record(record, document, target.overwrite)
     if target.figure is not None:
-        _write_figure(result, target.figure, target.overwrite)
+        write_figure(result, target.figure, target.overwrite)
     return Run(result, written.paths, record, document)
 
 
@@ -413,7 +413,12 @@ def pixel_hash(x: Tensor) -> str:
 
 
 @torch.no_grad()
-def _write_figure(result: Result, figure: Path, overwrite: bool) -> None:
+def write_figure(result: Result, figure: Path, overwrite: bool) -> None:
+    """Draw measurement, result, residual and convergence.
+
+    Raises:
+        OutputError: The figure cannot be written.
+    """
     from recon.report import solve_figure, volume_figure  # noqa: PLC0415  matplotlib costs half a second
 
     plan, x = result.plan, result.solution.x

@@ -16,7 +16,7 @@ import torch
 from timing import compare, interleaved_medians, report
 
 from recon.operators.tomography import Detector, Geometry, Tomography, Volume, evenly_spaced
-from recon.operators.tomography.projectors.footprints import cast
+from recon.operators.tomography.projectors.footprints import pixel_footprints
 from recon.operators.tomography.projectors.rays import trace
 
 SIZE, VIEWS, BATCHES, ROUNDS, CLOCK = 512, 720, (1, 16), 20, 1.755e9
@@ -147,7 +147,7 @@ def load_count(geometry: Geometry) -> float:
     """Of a slice, by both directions. A ray meets as many lines as its weights on an image of ones add up to."""
     rays, ones = trace(geometry), torch.ones(geometry.image_shape, dtype=torch.float64)
     lines = float((Tomography(geometry).A(ones) / torch.from_numpy(rays.length)).sum())
-    looked_at = 2 * cast(geometry, rays).reach * math.prod(geometry.image_shape) * len(geometry.angles)
+    looked_at = 2 * pixel_footprints(geometry, rays).reach * math.prod(geometry.image_shape) * len(geometry.angles)
     return 2 * lines + looked_at
 
 

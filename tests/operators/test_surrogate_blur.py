@@ -6,7 +6,7 @@ import torch
 from recon.certificates import certify_mismatched_forward_backward
 from recon.evidence import Evidence
 from recon.operators import Blur, LeastSquares, adjoint_gap, box_psf, mismatch_of, shift_for
-from recon.priors import box, properties_of
+from recon.priors import box, resolvent_properties
 from recon.solvers import Status, forward_backward, solve
 
 SHAPE = (40, 36)
@@ -31,7 +31,7 @@ def test_the_symbols_give_the_gap_that_lanczos_finds():
 
 def test_without_a_remedy_there_is_no_guarantee():
     bare = mismatch_of(FORWARD, BACK)
-    certificate = certify_mismatched_forward_backward(bare, properties_of(POSITIVE), 1.9)
+    certificate = certify_mismatched_forward_backward(bare, resolvent_properties(POSITIVE), 1.9)
     assert not certificate.holds
     assert any("cocoercive" in name for name in certificate.missing)
 
@@ -45,7 +45,7 @@ def test_with_the_shift_it_is_proved_and_converges_to_a_zero_of_the_shifted_incl
     shift = shift_for(mismatch_of(FORWARD, BACK))
     pair = mismatch_of(FORWARD, BACK, shift=shift)
     stepsize = 1.99 * pair.cocoercivity.value
-    certificate = certify_mismatched_forward_backward(pair, properties_of(POSITIVE), stepsize)
+    certificate = certify_mismatched_forward_backward(pair, resolvent_properties(POSITIVE), stepsize)
     assert certificate.holds, str(certificate)
     assert certificate.evidence is Evidence.PROVED
     data = LeastSquares(FORWARD, measurement, BACK.A_adjoint, shift)

@@ -20,8 +20,8 @@ from recon.priors import (
     l1_prior,
     l2_ball,
     no_prior,
-    properties_of,
     relaxed,
+    resolvent_properties,
     reweighted,
     scaled,
     soft_threshold,
@@ -138,7 +138,7 @@ def test_a_zero_weight_is_the_identity(make: Callable[[float], Resolvent], x: to
         (lambda: conjugate(identity(), 0), "conjugate: sigma=0; expected a positive finite number."),
         (lambda: scaled(identity(), -2), "scaled: scale=-2; expected a positive finite number."),
         (
-            lambda: properties_of(tikhonov_prior(1.0)),
+            lambda: resolvent_properties(tikhonov_prior(1.0)),
             "tikhonov is a Prior; expected a map from images to images, such as prior.resolvent(1.0), because that is "
             "what a solver applies.",
         ),

@@ -17,8 +17,8 @@ from recon.priors import (
     ResolventProperties,
     conjugate,
     name_of,
-    properties_of,
     relaxed,
+    resolvent_properties,
     scaled,
     soft_threshold,
     total_variation,
@@ -177,7 +177,7 @@ def test_is_stateless(case: ResolventCase) -> None:
 @every_prior
 def test_properties_are_proved_and_named(case: ResolventCase) -> None:
     resolvent = case.make()
-    known = properties_of(resolvent)
+    known = resolvent_properties(resolvent)
     assert known.lipschitz_Q.evidence is Evidence.PROVED
     assert known.lipschitz_Q.value <= 1
     assert known.error.evidence is Evidence.PROVED

@@ -24,7 +24,7 @@ LONGEST_HEADER = _LONGEST_TEXT + 12
 def decode_npy(data: bytes, limit: int) -> Decoded:
     """Arrays of numbers, of the shapes in :data:`SHAPES`; a last axis of 4 is red, green, blue and opacity."""
     header = read_header(data)
-    layout = _layout(header.shape)
+    layout = layout_of(header.shape)
     pixels = to_axes(read_array(data, header, limit), layout)
     source, alpha = Source("npy", layout, str(pixels.dtype)), None
     notes: tuple[str, ...] = ()
@@ -103,7 +103,12 @@ def check_length(header: Header, size: int) -> None:
         raise RefusedError(f"it ends after {there} bytes of {declared}: the file is cut off.")
 
 
-def _layout(shape: tuple[int, ...]) -> str:
+def layout_of(shape: tuple[int, ...]) -> str:
+    """The axes of an array of that shape, a letter of FCHW each.
+
+    Raises:
+        RefusedError: It may be read in several ways, or in none.
+    """
     if len(shape) == 2:
         return "HW"
     if len(shape) == 3 and shape[2] == 2:

@@ -1,0 +1,220 @@
+"""From an array to an image with a certificate, in one call."""
+
+import base64
+import html
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+
+from recon.certificates import Certificate
+from recon.errors import GuaranteeError, UsageError
+from recon.front.arrays import as_image, pixels_of, same_kind
+from recon.front.operators import as_factory
+from recon.io import Array, Image, Projections
+from recon.operators.tomography import Geometry
+from recon.priors import Prior
+from recon.reconstruction.ct_input import checked_scan
+from recon.reconstruction.plan import make_plan
+from recon.reconstruction.run import Result, execute, write_figure
+from recon.solvers import Distance, Status
+from recon.specs.grammar import parse_spec
+from recon.specs.operators import OperatorFactory
+from recon.specs.solve_config import Noise, SolveConfig, parse_noise
+from recon.types import LinearOperator
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """An image and what is known of it.
+
+    Attributes:
+        image: The result, of the kind of the measurement (NumPy or torch), in its units and with its axes.
+        remarks: What the command line would have said on the way, a sentence each.
+        result: The run with its plan, for whoever wants more.
+    """
+
+    image: Array | Tensor
+    remarks: tuple[str, ...]
+    result: Result = field(repr=False)
+
+    @property
+    def status(self) -> Status:
+        """How the run ended; of several frames the worst."""
+        return self.result.status
+
+    @property
+    def steps(self) -> int:
+        """How many steps it took."""
+        return self.result.steps
+
+    @property
+    def distance(self) -> Distance:
+        """How far the image is from the limit of the run."""
+        return self.result.distance
+
+    @property
+    def certificate(self) -> Certificate:
+        """What is guaranteed of the run, known before its first step."""
+        return self.result.plan.method.certificate
+
+    @property
+    def noise(self) -> float | None:
+        """The noise level that was used, on the scale where the range of grey values is [0, 1]."""
+        return self.result.plan.problem.noise
+
+    def figure(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Draw measurement, result, residual and convergence as PNG, PDF or SVG.
+
+        Raises:
+            OutputError: It cannot be written there.
+        """
+        write_figure(self.result, Path(path), overwrite)
+        return Path(path)
+
+    def __str__(self) -> str:
+        method = self.result.plan.method.name
+        return f"{method}: {self.result.outcome}. {self.certificate.sentence}\ndistance to the limit: {self.distance}"
+
+    def _repr_html_(self) -> str:
+        with TemporaryDirectory() as folder:
+            picture = base64.b64encode(self.figure(Path(folder) / "figure.png").read_bytes()).decode()
+        lines = [*str(self).splitlines(), *self.remarks]
+        text = "<br>".join(html.escape(line) for line in lines)
+        return f'<img src="data:image/png;base64,{picture}" style="max-width:100%"><p>{text}</p>'
+
+
+def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
+    measurement: Array | Tensor,
+    operator: OperatorFactory | LinearOperator | str = "identity",
+    prior: Prior | str | None = None,
+    *,
+    noise: float | str | None = None,
+    method: str | None = None,
+    range: tuple[float, float] | None = None,
+    axes: str | None = None,
+    water: float | None = None,
+    photons: float | None = None,
+    surrogate: str | None = None,
+    shift: float | Literal["auto"] | None = None,
+    stepsize: float | None = None,
+    iterations: int | None = None,
+    tolerance: float | None = None,
+    shape: tuple[int, int] | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    require_certificate: bool = False,
+    notify: Callable[[str], None] | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> Reconstruction:
+    """Reconstruct an image, as ``recon solve`` does of an NPY file: the result has the same bits.
+
+    Args:
+        measurement: An array (height, width), (height, width, channels) or with ``axes``; a tensor (batch, channels,
+            height, width); of a scan (views, pixels), (slices, views, pixels), or (views, rows, columns) of a cone.
+        operator: What the instrument does: :func:`recon.blur`, :func:`recon.ct`, :func:`recon.inpaint`,
+            :func:`recon.mri`, :func:`recon.operator`, an operator of :mod:`recon.operators`, or a specification.
+        prior: A prior of :mod:`recon.priors`, or a specification; ``None``: the packaged potential where there is one
+            for such images, else total variation.
+        noise: The standard deviation of the noise where ``range`` is [0, 1], or with a unit; ``None``: estimated.
+        method: As ``--method``; ``None``: what operator and prior allow.
+        range: The values that become 0 and 1; ``None``: from the type, or the percentiles of floating point.
+        axes: A letter of FCHW (frames, channels, height, width) for each axis.
+        water: Of a scan, the attenuation of water in 1/mm: the result is then in HU.
+        photons: Of a scan, how many a ray brings where nothing is in its way: rays count by their statistics.
+        surrogate: A specification of an operator whose adjoint is used in place of the true one.
+        shift: Added to the map of a surrogate, to make it monotone.
+        stepsize: ``None``: inside the theorem's interval.
+        iterations: The budget of steps; ``None``: 1000.
+        tolerance: The distance to the limit at which to stop, as a fraction of the image; ``None``: 0.002.
+        shape: (height, width) of the image, where the operator does not know it.
+        seed: Of whatever is random.
+        device: Where to compute: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
+        require_certificate: Whether to refuse to run without a guarantee.
+        notify: Called with each remark as it comes; all are in the result as well.
+        progress: Called with the step, the budget and the estimated distance to the limit.
+
+    Raises:
+        UsageError, ConsistencyError, DeviceError: What does not fit, by name.
+        GuaranteeError: The adjoint is none, a certificate is required and absent, or the run diverged.
+    """
+    remarks: list[str] = []
+
+    def say(line: str) -> None:
+        remarks.append(line)
+        if notify is not None:
+            notify(line)
+
+    factory = as_factory(operator, say)
+    config = SolveConfig(
+        factory.spec,
+        parse_spec(prior, "prior") if isinstance(prior, str) else None,
+        method,
+        parse_noise(noise) if isinstance(noise, str) else None if noise is None else Noise(float(noise)),
+        surrogate=None if surrogate is None else parse_spec(surrogate, "surrogate"),
+        shift=shift,
+        stepsize=stepsize,
+        iterations=iterations,
+        tolerance=tolerance,
+        range=range,
+        shape=shape,
+        seed=seed,
+        device=device,
+        require_certificate=require_certificate,
+        water=water,
+        photons=photons,
+    )
+    image = _measured(measurement, factory, config, axes, say)
+    own = _prior_object(prior)
+    result = execute(make_plan(config, image, say, family=factory, prior=own), progress)
+    if result.status in (Status.DIVERGED, Status.NOT_FINITE):
+        raise GuaranteeError(f"{result.plan.method.name} ended as {result.outcome}. {result.status.sentence}")
+    if result.status is Status.INTERRUPTED:
+        raise KeyboardInterrupt(f"after {result.steps} steps")
+    check = result.residual_check
+    for remark in () if check is None else check.remarks:
+        say(remark)
+    return Reconstruction(same_kind(measurement, result.image), tuple(remarks), result)
+
+
+def _prior_object(prior: Prior | str | None) -> Prior | None:
+    if prior is None or isinstance(prior, str | Prior):
+        return prior if isinstance(prior, Prior) else None
+    raise UsageError(
+        f"prior is a {type(prior).__name__}; expected a specification such as 'tv', or a prior of recon.priors, such "
+        "as total_variation_prior(0.01)."
+    )
+
+
+def _measured(
+    measurement: Array | Tensor, factory: OperatorFactory, config: SolveConfig, axes: str | None,
+    say: Callable[[str], None],
+) -> Image:  # fmt: skip
+    if factory.geometry is None:
+        return as_image(measurement, config.range, axes)
+    return checked_scan(_projections(measurement, factory.geometry), "the measurement", config, factory.geometry, say)
+
+
+def _projections(measurement: Array | Tensor, geometry: Geometry) -> Projections:
+    values = pixels_of(measurement)
+    if values.dtype.kind != "f":
+        raise UsageError(
+            f"the measurement holds {values.dtype}; expected line integrals in floating point, because counts need a "
+            "flat field: recon.io.line_integrals makes them of counts."
+        )
+    if isinstance(measurement, Tensor) and values.ndim == 4 and values.shape[1] == 1:
+        values = values[:, 0]
+    values = values[None] if values.ndim == 2 else values
+    expected = geometry.sinogram_shape
+    if values.ndim != 3 or (geometry.kind != "cone" and values.shape[1:] != tuple(expected)):
+        raise UsageError(
+            f"the measurement has the shape {tuple(np.shape(measurement))}; expected {' x '.join(map(str, expected))} "
+            "values, or a stack of them."
+        )
+    if geometry.kind == "cone":
+        values = values.swapaxes(0, 1)  # the rows of a panel take the place of slices
+    return Projections(np.ascontiguousarray(values))
