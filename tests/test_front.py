@@ -61,6 +61,27 @@ def test_a_blurred_array_gives_the_bits_of_the_command(tmp_path: Path, channels:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "opacity", "frames", "complex", "float64"])
+def test_other_kinds_of_arrays_give_the_bits_of_the_command(tmp_path: Path, kind: str) -> None:
+    grey = blurred()
+    y = {
+        "uint8": (255 * blurred(3).clip(0, 1)).astype(np.uint8),
+        "uint16": (65535 * grey.clip(0, 1)).astype(np.uint16),
+        "opacity": np.concatenate([blurred(3), np.full((*SIDES, 1), 0.5, np.float32)], axis=-1),
+        "frames": np.stack([grey, grey[::-1], 0.5 * grey, grey.T[: SIDES[1]].T]),
+        "complex": (grey * np.exp(0.3j)).astype(np.complex64),
+        "float64": 1e-3 * grey.astype(np.float64),
+    }[kind]
+    y.flags.writeable = False
+    operator = "identity" if kind == "complex" else "blur:gaussian=1"
+    expected = by_command(tmp_path, y, "--operator", operator, "--noise", 0.01, "--prior", "tv")
+    result = recon.reconstruct(y, operator, "tv", noise=0.01)
+    np.testing.assert_array_equal(result.image, expected)
+    assert (result.image.dtype, result.image.shape) == (expected.dtype, expected.shape)
+    assert result.image.flags.writeable
+
+
+@pytest.mark.slow
 def test_a_scan_gives_the_bits_of_the_command(tmp_path: Path) -> None:
     scan = Geometry("parallel", evenly_spaced(0, 180, 24), Detector(40, 1.0), Volume(SIDES, 1.0))
     (tmp_path / "scan.toml").write_text(geometry_to_toml(scan))

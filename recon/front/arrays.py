@@ -14,6 +14,9 @@ from recon.io.image import ValueRange, default_range, integer_grid
 
 Pixels = TypeVar("Pixels", "np.ndarray", Tensor)
 
+RGBA = 4
+"""Channels of an array of which the last is opacity: it is put back as it was."""
+
 TENSOR = "FCHW"
 """The axes of a tensor: the batch are frames."""
 
@@ -37,8 +40,11 @@ def as_image(given: Array | Tensor, value_range: tuple[float, float] | None, axe
             "channels, height, width) for each axis."
         )
     pixels = np.ascontiguousarray(to_axes(array, layout))
+    source, alpha = Source("npy", layout, str(pixels.dtype)), None
+    if pixels.shape[1] == RGBA and not isinstance(given, Tensor):
+        pixels, alpha = np.ascontiguousarray(pixels[:, :3]), np.ascontiguousarray(pixels[:, 3:])
     known = default_range(pixels) if value_range is None else ValueRange(*value_range)
-    return Image(pixels, known, integer_grid(pixels.dtype), source=Source("npy", layout, str(pixels.dtype)))
+    return Image(pixels, known, integer_grid(pixels.dtype), alpha, source=source)
 
 
 def axes_of(given: Array | Tensor, axes: str | None) -> str:
@@ -68,7 +74,10 @@ def pixels_of(given: Array | Tensor) -> Array:
 
 def same_kind(given: Array | Tensor, image: Image) -> Array | Tensor:
     """The pixels of a result with the axes of the measurement: NumPy for NumPy, torch for torch."""
-    array = np.array(from_axes(image.pixels, image.source.layout or TENSOR), order="C")  # the caller may write to it
+    pixels = image.pixels
+    if image.alpha is not None:
+        pixels = np.concatenate([pixels, image.alpha.astype(pixels.dtype)], axis=1)
+    array = np.array(from_axes(pixels, image.source.layout or TENSOR), order="C")  # the caller may write to it
     return torch.from_numpy(array).to(given.device) if isinstance(given, Tensor) else array
 
 
