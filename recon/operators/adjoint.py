@@ -228,6 +228,8 @@ def example_of(operator: LinearOperator, example: Tensor | None = None) -> Tenso
     Raises:
         UsageError: There is no example and the operator does not know its domain.
     """
+    if not isinstance(operator, LinearOperator):
+        raise UsageError(f"{operator!r} is no operator; expected an object with the methods A and A_adjoint.")
     if example is not None:
         return example[:1]
     if isinstance(operator, Characterised):

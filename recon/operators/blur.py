@@ -248,6 +248,7 @@ def checked_kernel(owner: str, psf: Tensor, image_shape: tuple[int, int]) -> Ten
 
 def _normalise_fields(blur: "CircularBlur | ValidBlur", owner: str, psf: Tensor, image_shape: tuple[int, ...]) -> None:
     shape = require_image_shape(owner, image_shape)
+    psf = psf if isinstance(psf, Tensor) else torch.as_tensor(psf)  # a NumPy kernel is taken, in its precision
     object.__setattr__(blur, "image_shape", shape)
     object.__setattr__(blur, "psf", checked_kernel(owner, psf, shape))
     object.__setattr__(blur, "precision", torch.finfo(psf.dtype).eps / 2 if psf.is_floating_point() else 0.0)

@@ -35,6 +35,16 @@ class LeastSquares:
     shift: float = 0.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.operator, LinearOperator):
+            raise UsageError(
+                f"LeastSquares: the operator is a {type(self.operator).__name__}; expected an object with the methods "
+                "A and A_adjoint, as recon.operators has them."
+            )
+        if not isinstance(self.measurement, Tensor):
+            raise UsageError(
+                f"LeastSquares: the measurement is a {type(self.measurement).__name__}; expected a tensor (batch, "
+                "channels, height, width), as torch.from_numpy(array)[None, None] makes of an image."
+            )
         if not self.shift >= 0:
             raise UsageError(f"LeastSquares: shift={self.shift!r}; expected a number that is not negative.")
 

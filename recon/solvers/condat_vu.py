@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from recon.solvers.algorithm import Algorithm, check_relaxation, check_stepsize
+from recon.solvers.maps import require_maps
 from recon.solvers.units import refuse_other_units
 from recon.types import LinearOperator, Map, Sweeps
 
@@ -56,6 +57,7 @@ def condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
     Raises:
         UsageError: A step size or the relaxation is outside its range, or the data are in other units than the prior.
     """
+    require_maps("condat_vu", {"gradient": gradient}, {"resolvent": resolvent, "dual_resolvent": dual_resolvent})
     check_stepsize("condat_vu", stepsize)
     check_stepsize("condat_vu", dual_stepsize, "dual_stepsize")
     check_relaxation("condat_vu", relaxation)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from recon.solvers.algorithm import Algorithm, check_relaxation, check_stepsize
+from recon.solvers.maps import require_maps
 from recon.solvers.units import refuse_other_units
 from recon.types import Map
 
@@ -40,6 +41,7 @@ def douglas_rachford(data_resolvent: Map, resolvent: Map, relaxation: float = 1.
     Raises:
         UsageError: The relaxation is outside its range, or the data are in other units than the prior.
     """
+    require_maps("douglas_rachford", {}, {"data_resolvent": data_resolvent, "resolvent": resolvent})
     check_relaxation("douglas_rachford", relaxation)
     refuse_other_units("douglas_rachford", data_resolvent, resolvent)
 
@@ -70,6 +72,7 @@ def davis_yin(
     Raises:
         UsageError: The step size or the relaxation is outside its range, or the data are in other units than the prior.
     """
+    require_maps("davis_yin", {"gradient": gradient}, {"resolvent": resolvent, "constraint": constraint})
     check_stepsize("davis_yin", stepsize)
     check_relaxation("davis_yin", relaxation)
     refuse_other_units("davis_yin", gradient, resolvent, constraint)

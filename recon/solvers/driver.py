@@ -29,6 +29,8 @@ TINY = 1e-15
 TELLING = 1e-3
 """Where a step moves the zero image by less than this part of an image, it is too short to test the image by it."""
 
+_TYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+
 Callback = Callable[[Progress, Tensor], bool | None]
 """Called at each look with the progress and the images; returning True stops the run."""
 
@@ -87,6 +89,11 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
         UsageError: Neither or both of ``x0`` and ``state``, a start that is not a batch, or a budget, tolerance or
             scale that is not valid.
     """
+    if not isinstance(algorithm, Algorithm):
+        raise UsageError(
+            f"solve: the algorithm is a {type(algorithm).__name__}; expected one of recon.solvers, as "
+            "forward_backward(data, resolvent, stepsize) makes it."
+        )
     _check(x0, state, tolerance, max_steps, check_every)
     if not (rounding >= 0 and math.isfinite(rounding)):
         raise UsageError(f"solve: rounding={rounding!r}; expected a finite number that is not negative.")
@@ -136,6 +143,12 @@ def _check(x0: Tensor | None, state: Any, tolerance: float, max_steps: int, chec
         raise UsageError("solve: expected either x0 or state, because a run starts from exactly one of them.")
     if not tolerance >= 0:
         raise UsageError(f"solve: tolerance={tolerance!r}; expected a number that is not negative.")
+    if x0 is not None and not (isinstance(x0, Tensor) and x0.dtype in _TYPES):
+        kind = x0.dtype if isinstance(x0, Tensor) else f"a {type(x0).__name__}"
+        raise UsageError(
+            f"solve: x0 is {kind}; expected a tensor of float32 or float64, or complex of these, because half "
+            "precision cannot tell a small step from none."
+        )
     if x0 is not None and not x0.ndim:
         raise UsageError(
             "solve: x0 is a single number; expected images (batch, ...), because each item ends on its own."

@@ -8,6 +8,7 @@ from torch import Tensor
 from recon.errors import UsageError
 from recon.priors import name_of, resolvent_properties
 from recon.solvers.algorithm import Algorithm, check_stepsize
+from recon.solvers.maps import require_maps
 from recon.solvers.units import refuse_other_units
 from recon.types import Map
 
@@ -47,6 +48,7 @@ def fista(gradient: Map, proximity: Map, stepsize: float) -> Algorithm[Accelerat
         UsageError: The step size is not positive, the map is not known to be a proximity operator, or the
             data are in other units than it.
     """
+    require_maps("fista", {"gradient": gradient}, {"proximity": proximity})
     check_stepsize("fista", stepsize)
     if resolvent_properties(proximity).proximity is None:
         raise UsageError(

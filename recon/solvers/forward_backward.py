@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from recon.solvers.algorithm import Algorithm, check_relaxation, check_stepsize
+from recon.solvers.maps import require_maps
 from recon.solvers.units import refuse_other_units
 from recon.types import Map
 
@@ -46,6 +47,7 @@ def forward_backward(gradient: Map, resolvent: Map, stepsize: float, relaxation:
     Raises:
         UsageError: The step size or the relaxation is outside its range, or the data are in other units than the prior.
     """
+    require_maps("forward_backward", {"gradient": gradient}, {"resolvent": resolvent})
     check_stepsize("forward_backward", stepsize)
     check_relaxation("forward_backward", relaxation)
     refuse_other_units("forward_backward", gradient, resolvent)
@@ -73,6 +75,7 @@ def tseng(operator: Map, resolvent: Map, stepsize: float) -> Algorithm[TsengIter
     Raises:
         UsageError: The step size is not positive, or the data are in other units than the prior.
     """
+    require_maps("tseng", {"operator": operator}, {"resolvent": resolvent})
     check_stepsize("tseng", stepsize)
     refuse_other_units("tseng", operator, resolvent)
 

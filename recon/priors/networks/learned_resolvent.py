@@ -139,6 +139,11 @@ def learned_prior(  # noqa: PLR0913  as for resolvent
     gradient of R, with which FISTA needs none either. Any other network is one resolvent, whatever s, and the gradient
     of no energy.
     """
+    if not isinstance(network, Network):
+        raise UsageError(
+            f"learned_prior: the network is {network!r}; expected a network, as load(catalogue.folders()[name]) reads "
+            "it, or recon.denoiser(name, noise)."
+        )
     fixed = resolvent(network, noise_level, measured=measured, accuracy=accuracy, precision=precision, example=example)
     if not isinstance(network, ConvexRidge) or network.config.one_shot:
         return Prior(fixed.name, lambda stepsize: fixed)
