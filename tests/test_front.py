@@ -1,5 +1,6 @@
 """One call from arrays to an image with a certificate: the chain of the command line, and the same bits."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ import torch
 from scipy.sparse.linalg import aslinearoperator
 
 import recon
-from recon.errors import GuaranteeError, UsageError
+from recon.catalogue import folders
+from recon.errors import ConsistencyError, GuaranteeError, UsageError
 from recon.operators import Blur, gaussian_psf
 from recon.operators.tomography import Detector, Geometry, Volume, evenly_spaced, geometry_to_toml
 from recon.priors import total_variation_prior
@@ -79,6 +81,32 @@ def test_other_kinds_of_arrays_give_the_bits_of_the_command(tmp_path: Path, kind
     np.testing.assert_array_equal(result.image, expected)
     assert (result.image.dtype, result.image.shape) == (expected.dtype, expected.shape)
     assert result.image.flags.writeable
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("boundary", ["circular", "valid"])
+def test_a_kernel_in_single_precision_that_sums_to_another_number_is_normalised_as_the_command_does(
+    tmp_path: Path, boundary: str
+) -> None:
+    psf = np.random.default_rng(5).random((5, 3)).astype(np.float32)
+    np.save(tmp_path / "psf.npy", psf)
+    options = ("--operator", f"blur:psf=psf.npy,boundary={boundary}", "--noise", 0.01, "--prior", "tv")
+    expected = by_command(tmp_path, blurred(), *options)
+    np.testing.assert_array_equal(
+        recon.reconstruct(blurred(), recon.blur(psf, boundary), "tv", noise=0.01).image, expected
+    )
+
+
+def test_a_kernel_larger_than_what_was_seen_is_refused() -> None:
+    with pytest.raises(ConsistencyError, match="expected a smaller PSF"):
+        recon.reconstruct(blurred(), recon.blur(np.ones((41, 3)), "valid"), "tv", noise=0.01)
+
+
+def test_a_denoiser_is_read_from_a_folder_whatever_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(folders()["proved-gray"], tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    noisy = blurred()
+    np.testing.assert_array_equal(recon.denoiser("mine", 0.05)(noisy), recon.denoiser("proved-gray", 0.05)(noisy))
 
 
 @pytest.mark.slow

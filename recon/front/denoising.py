@@ -1,19 +1,16 @@
 """A packaged or trained denoiser as a module of torch: batches, any size, NumPy or torch."""
 
-from typing import TypeVar
+from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from recon.errors import UsageError
-from recon.front.arrays import as_tensor, like
+from recon.front.arrays import Pixels, as_tensor, like
 from recon.priors import ResolventProperties
 from recon.specs.configured_prior import PriorContext
 from recon.specs.grammar import Spec
 from recon.specs.priors import read_prior
-
-Pixels = TypeVar("Pixels", "np.ndarray", Tensor)
 
 
 class Denoiser(nn.Module):
@@ -55,6 +52,4 @@ def denoiser(name: str, noise: float) -> Denoiser:
     """
     if not noise > 0:
         raise UsageError(f"denoiser: noise={noise!r}; expected a positive number, of images on [0, 1].")
-    from recon.catalogue import folders  # noqa: PLC0415  as the only one who needs it
-
-    return Denoiser(Spec("model" if name in folders() or "/" not in name else "folder", value=name), noise)
+    return Denoiser(Spec("folder" if Path(name).is_dir() else "model", value=name), noise)

@@ -9,13 +9,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from recon import operators
 from recon.errors import ConsistencyError, UsageError
 from recon.operators import CartesianMRI, Identity, Inpainting
 from recon.operators.blur import CircularBlur, ValidBlur
 from recon.operators.tomography import Geometry, Tomography, read_geometry
-from recon.specs.grammar import Spec
-from recon.specs.operators import OperatorFactory, Shape, read_operator
+from recon.specs.grammar import Spec, parse_spec
+from recon.specs.operators import OperatorFactory, Shape, blur_factory, read_operator
 from recon.specs.user_code import guarded_operator
 from recon.types import LinearOperator
 
@@ -40,17 +39,10 @@ def blur(
     total = float(kernel.double().sum())
     if normalise and total <= 1e-12 * float(kernel.double().abs().sum()):
         raise UsageError(f"blur: the psf sums to {total:g}; expected a positive sum, or normalise=False.")
-    kernel = kernel / total if normalise else kernel
+    if normalise:  # in double precision, and kept in that of the PSF, as the command does of a file
+        kernel = (kernel.double() / total).to(torch.float32 if kernel.dtype == torch.float32 else torch.float64)
     height, width = kernel.shape
-
-    def image_shape(measured: Shape) -> Shape:
-        return measured if boundary == "circular" else (measured[0] + height - 1, measured[1] + width - 1)
-
-    def on(shape: Shape) -> LinearOperator:
-        rows, columns = shape
-        return operators.Blur(kernel, (rows, columns), boundary)
-
-    return OperatorFactory(Spec("blur", {"psf": f"{height} x {width}", "boundary": boundary}), on, image_shape)
+    return blur_factory(Spec("blur", {"psf": f"{height} x {width}", "boundary": boundary}), kernel, boundary)
 
 
 def ct(geometry: Geometry | str | Path) -> OperatorFactory:
@@ -112,8 +104,6 @@ def as_factory(given: OperatorFactory | LinearOperator | str, notify: Callable[[
     if isinstance(given, OperatorFactory):
         return given
     if isinstance(given, str):
-        from recon.specs.grammar import parse_spec  # noqa: PLC0415  as the only one who needs it
-
         return read_operator(parse_spec(given, "operator"), notify)
     return _factory(given)
 

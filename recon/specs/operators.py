@@ -114,6 +114,20 @@ def _blur(spec: Spec, say: Notify) -> OperatorFactory:
     if "normalise" in spec.options and kind != "psf":
         raise UsageError(f"{spec}: normalise belongs to psf=FILE; the PSF of {kind} sums to 1 by its formula.")
     psf = _psf_from_file(spec, say) if kind == "psf" else _parametric_psf(spec, kind)
+    return blur_factory(spec, psf, boundary, (options.file(spec, "psf"),) if kind == "psf" else ())
+
+
+def blur_factory(
+    spec: Spec, psf: Tensor, boundary: Literal["circular", "valid"], files: tuple[Path, ...] = ()
+) -> OperatorFactory:
+    """The blurs by a point spread function, one for each image size.
+
+    Args:
+        spec: Where it comes from.
+        psf: (height, width).
+        boundary: As of :func:`recon.operators.Blur`.
+        files: The files that were read for it.
+    """
     height, width = psf.shape
 
     def image_shape(measured: Shape) -> Shape:
@@ -126,7 +140,6 @@ def _blur(spec: Spec, say: Notify) -> OperatorFactory:
             )
         return measured[0] + height - 1, measured[1] + width - 1
 
-    files = (options.file(spec, "psf"),) if kind == "psf" else ()
     return OperatorFactory(spec, lambda shape: operators.Blur(psf, _sides(shape), boundary), image_shape, files)
 
 
