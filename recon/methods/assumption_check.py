@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -50,30 +51,31 @@ def reconcile_with_search(prior: Prior, hardest: Measured, thorough: bool = Fals
             )
         return prior
     if refuted:
-        return _known(prior, lambda known: _refuted(known, hardest))
+        return _known(prior, partial(_refuted, hardest))
     if claim.evidence is Evidence.ASSUMED and certain > slack:
-        return _known(prior, lambda known: replace(known, counterexample=hardest, proximity=None))
+        return _known(prior, partial(replace, counterexample=hardest, proximity=None))
     if claim.evidence is Evidence.ASSUMED and thorough and claim.value <= 1:
-        return _known(prior, lambda known: _measured(known, hardest))
+        return _known(prior, partial(_measured, hardest))
     return prior
 
 
 def _known(prior: Prior, change: Callable[[ResolventProperties], ResolventProperties]) -> Prior:
-    def resolvent(stepsize: float) -> Resolvent:
-        assumed = prior.resolvent(stepsize)
-        return replace(assumed, properties=change(assumed.properties))
-
-    return replace(prior, resolvent=resolvent)
+    return replace(prior, resolvent=partial(_changed, prior, change))
 
 
-def _measured(known: ResolventProperties, hardest: Measured) -> ResolventProperties:
+def _changed(prior: Prior, change: Callable[[ResolventProperties], ResolventProperties], stepsize: float) -> Resolvent:
+    assumed = prior.resolvent(stepsize)
+    return replace(assumed, properties=change(assumed.properties))
+
+
+def _measured(hardest: Measured, known: ResolventProperties) -> ResolventProperties:
     found = as_lipschitz_constant(hardest)
     return replace(known, lipschitz_Q=found, proximity=None if found.value > 1 else known.proximity)
 
 
-def _refuted(known: ResolventProperties, hardest: Measured) -> ResolventProperties:
+def _refuted(hardest: Measured, known: ResolventProperties) -> ResolventProperties:
     """What followed from the claim is refuted with it."""
-    found = _measured(known, hardest)
+    found = _measured(hardest, known)
     return replace(found, attains=_proved(known.attains), everywhere=_proved(known.everywhere))
 
 

@@ -48,7 +48,7 @@ class Method:
         dual_stepsize: The dual one; ``None`` where there is none.
         interval: Step sizes under which the theorem holds, both ends excluded; ``None`` where any will do.
         certificate: What is guaranteed.
-        algorithm: Measurement to algorithm.
+        solver: Measurement to the iteration, whose own theorem may know less than ``certificate``.
         relaxation: Of the algorithm.
         bound: From measurement and images to what bounds their distance to the matched solution; ``None`` where that is
             what the certificate speaks of.
@@ -70,7 +70,7 @@ class Method:
     dual_stepsize: float | None
     interval: tuple[float, float] | None
     certificate: Certificate
-    algorithm: Callable[[Tensor], solvers.Algorithm[Any]]
+    solver: Callable[[Tensor], solvers.Algorithm[Any]]
     relaxation: float = 1.0
     bound: Callable[[Tensor, Tensor], tuple[ErrorBound, ...]] | None = None
     backward: Callable[[Tensor, Tensor], tuple[BackwardError, ...]] | None = None
@@ -81,6 +81,13 @@ class Method:
     closed_form: bool = False
     solves_sum: bool = True
     steps: int | None = None
+
+    def algorithm(self, measurement: Tensor) -> solvers.Algorithm[Any]:
+        """The algorithm for a measurement, (batch, channels, ...), with the certificate of this method.
+
+        Its operators were analysed when the method was chosen, and are not checked again.
+        """
+        return replace(self.solver(measurement), theorem=lambda example: self.certificate, operators=())
 
     def remarked(self, remarks: tuple[Remark, ...]) -> "Method":
         """The same with remarks on its certificate."""

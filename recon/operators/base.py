@@ -11,6 +11,7 @@ from typing import Generic, Protocol, TypeVar, final, runtime_checkable
 import torch
 from torch import Tensor
 
+from recon._values import ByValue
 from recon.evidence import Constant, Fact, Proved
 from recon.types import Map
 
@@ -159,8 +160,8 @@ class HasNonnegativeEntries(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Buffer:
+@dataclass(frozen=True, eq=False, repr=False)
+class Buffer(ByValue):
     """A constant kept in double precision, cast and moved once for each dtype and device that it meets.
 
     So an operator follows its input: float32 or float64, on any device, with no ``.to()`` of its own.

@@ -12,6 +12,7 @@ from typing import Literal, final, overload
 import torch
 from torch import Tensor
 
+from recon._values import ByValue
 from recon.errors import UsageError
 from recon.evidence import Proved
 from recon.operators._checks import as_words, require_image_shape, require_member, require_stepsize
@@ -55,8 +56,8 @@ def Blur(psf: Tensor, image_shape: tuple[int, int], boundary: Boundary = "circul
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class CircularBlur:
+@dataclass(frozen=True, eq=False, repr=False)
+class CircularBlur(ByValue):
     """The convolution ``y = psf * x`` of periodic images; build it with :func:`Blur`.
 
     The Fourier transform diagonalises it, so the norm is max |OTF| and the least eigenvalue of A^T A is min |OTF|^2,
@@ -155,8 +156,8 @@ class CircularBlur:
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class ValidBlur:
+@dataclass(frozen=True, eq=False, repr=False)
+class ValidBlur(ByValue):
     """The pixels of ``psf * x`` that see nothing from outside ``x``; build it with :func:`Blur`.
 
     It is a crop of a circular convolution on a grid at least as large as the image, so max |OTF| of that grid is a

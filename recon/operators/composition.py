@@ -9,6 +9,7 @@ from typing import Protocol, final, runtime_checkable
 import torch
 from torch import Tensor
 
+from recon._values import ByValue
 from recon.errors import UsageError
 from recon.evidence import Constant, Proved, derive
 from recon.operators.base import Characterised, HasDataGradient, HasDataResolvent, OperatorProperties, Space
@@ -50,8 +51,8 @@ def scale(operator: CharacterisedOperator, factor: float) -> "Scaled | ScaledWit
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class Composition:
+@dataclass(frozen=True, eq=False, repr=False)
+class Composition(ByValue):
     """The operator ``A = outer inner``; build it with :func:`compose`."""
 
     outer: CharacterisedOperator
@@ -100,8 +101,8 @@ class Composition:
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class Stack:
+@dataclass(frozen=True, eq=False, repr=False)
+class Stack(ByValue):
     """The operator ``A x = (A_1 x, A_2 x, ...)``; build it with :func:`stack`.
 
     Each measurement is flattened over its trailing shape only and all are concatenated in the last dimension:
@@ -191,8 +192,8 @@ class Stack:
         return torch.cat([part.flatten(start_dim=-len(operator.range.shape)) for operator, part in parts], dim=-1)
 
 
-@dataclass(frozen=True, eq=False)
-class Scaled:
+@dataclass(frozen=True, eq=False, repr=False)
+class Scaled(ByValue):
     """The operator ``factor * operator``; build it with :func:`scale`."""
 
     operator: CharacterisedOperator

@@ -7,6 +7,7 @@ from typing import Literal, final, get_args
 import torch
 from torch import Tensor
 
+from recon._values import ByValue
 from recon.errors import UsageError
 from recon.evidence import Proved
 from recon.operators._checks import as_words, require_image_shape, require_member, require_stepsize
@@ -20,8 +21,8 @@ Kernel = Literal["gaussian", "box", "bicubic"]
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class Downsampling:
+@dataclass(frozen=True, eq=False, repr=False)
+class Downsampling(ByValue):
     """A periodic image, filtered against aliasing and sampled once for each block of ``factor x factor`` pixels.
 
     The sample lies at the middle of its block (between pixels, if the factor is even), so the small image covers the

@@ -6,6 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from recon._values import ByValue
 from recon.evidence import Proved
 from recon.operators._checks import require_boolean_mask, require_member, require_stepsize
 from recon.operators.base import EXACT_ADJOINT, OperatorProperties, Space
@@ -13,8 +14,8 @@ from recon.types import Map
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class Inpainting:
+@dataclass(frozen=True, eq=False, repr=False)
+class Inpainting(ByValue):
     """The orthogonal projection ``A x = mask * x``: a measurement has the image's shape, with zeros outside the mask.
 
     What a measurement holds outside the mask is ignored, so NaN may mark a missing pixel.

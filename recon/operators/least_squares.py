@@ -6,13 +6,14 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from recon._values import ByValue, Made, remembered
 from recon.errors import UsageError
 from recon.operators.base import HasDataGradient, HasDataResolvent
 from recon.types import LinearOperator, Map
 
 
-@dataclass(frozen=True)
-class LeastSquares:
+@dataclass(frozen=True, eq=False, repr=False)
+class LeastSquares(ByValue):
     """The map ``x -> K(A x - y) + shift x``: the gradient of ||Ax - y||^2 / 2 where K is the adjoint.
 
     With a surrogate it is the gradient of nothing, and knows so: ``is_gradient`` is False, and ``value`` and
@@ -77,6 +78,7 @@ class LeastSquares:
         self._refuse_surrogate("value")
         return (_squared_norm(self.residual(x)) + self.shift * _squared_norm(x)) / 2
 
+    @remembered
     def resolvent(self, stepsize: float) -> "DataResolvent":
         """The map ``z -> (Id + s A^T A)^-1 (z + s A^T y)``, in closed form.
 
@@ -99,8 +101,8 @@ class LeastSquares:
             )
 
 
-@dataclass(frozen=True)
-class DataResolvent:
+@dataclass(frozen=True, eq=False, repr=False)
+class DataResolvent(Made):
     """The resolvent of a data term.
 
     Attributes:

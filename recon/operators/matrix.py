@@ -8,6 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from recon._values import ByValue
 from recon.errors import UsageError
 from recon.evidence import Evidence, Fact
 from recon.operators import dense
@@ -21,8 +22,8 @@ LARGEST = 4096
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class Matrix:
+@dataclass(frozen=True, eq=False, repr=False)
+class Matrix(ByValue):
     """The operator ``x -> M x``, of which everything is known: its constants are proved by dense linear algebra.
 
     Build it with :func:`from_matrix` or :func:`to_matrix`.

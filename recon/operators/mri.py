@@ -6,6 +6,7 @@ from typing import final
 
 from torch import Tensor
 
+from recon._values import ByValue
 from recon.operators._checks import require_boolean_mask, require_member, require_stepsize
 from recon.operators._fourier import fft2, ifft2, to_corner, to_middle
 from recon.operators.base import OperatorProperties, Space
@@ -14,8 +15,8 @@ from recon.types import Map
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class CartesianMRI:
+@dataclass(frozen=True, eq=False, repr=False)
+class CartesianMRI(ByValue):
     """The masked, orthonormal, centred Fourier transform of a complex image: ``A x = mask * F x``.
 
     The zero frequency is the index ``(H // 2, W // 2)`` of k-space, and the image's origin is its middle, as in

@@ -7,6 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from recon._values import ByValue
 from recon.errors import UsageError
 from recon.evidence import Assumed, Constant, Evidence, Proved
 from recon.operators.adjoint import example_of
@@ -17,8 +18,8 @@ from recon.types import LinearOperator, Map
 
 
 @final
-@dataclass(frozen=True)
-class Weights:
+@dataclass(frozen=True, eq=False, repr=False)
+class Weights(ByValue):
     """Two positive diagonals: D on images, R on measurements.
 
     Attributes:
@@ -76,8 +77,8 @@ def sirt_weights(operator: LinearOperator, example: Tensor | None = None) -> Wei
 
 
 @final
-@dataclass(frozen=True)
-class Weighted:
+@dataclass(frozen=True, eq=False, repr=False)
+class Weighted(ByValue):
     """The operator ``R^1/2 A D^1/2``: preconditioned forward-backward is the plain one for it.
 
     With an operator whose adjoint is a surrogate K in the place of A, its adjoint is D^1/2 K R^1/2, so that a pair of
@@ -101,8 +102,8 @@ def weighted(operator: LinearOperator, weights: Weights) -> Weighted:
 
 
 @final
-@dataclass(frozen=True)
-class PreconditionedLeastSquares:
+@dataclass(frozen=True, eq=False, repr=False)
+class PreconditionedLeastSquares(ByValue):
     """The map ``x -> D K R (A x - y)``: D times the gradient of ||Ax - y||_R^2 / 2 where K is the adjoint.
 
     Attributes:

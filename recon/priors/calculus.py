@@ -1,17 +1,21 @@
 """New resolvents and priors from old ones, each keeping the evidence of the one it is made from."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from recon._values import remembered
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Assumed, Constant, Evidence, Fact, derive, from_above
 from recon.operators.rounding import rounded_up
 from recon.priors.prior import Prior
 from recon.priors.resolvent import Resolvent, ResolventProperties
 from recon.priors.smooth import Smooth
+from recon.types import Map
 
 _ROUNDINGS = 128
 """Rounding units: an iteration to a finer accuracy than this is run in double precision."""
@@ -20,6 +24,7 @@ _ROUNDINGS = 128
 _MAPPED = "scaling maps solutions to solutions"
 
 
+@remembered
 def conjugate(resolvent: Resolvent, sigma: float) -> Resolvent:
     """``x -> x - sigma J(x / sigma)``: the resolvent of ``sigma A^-1``, where ``J`` is that of ``A / sigma``.
 
@@ -41,9 +46,10 @@ def conjugate(resolvent: Resolvent, sigma: float) -> Resolvent:
         proximity=_carry(known.proximity, "Moreau's decomposition keeps proximity operators"),
         error=known.error,
     )
-    return Resolvent(lambda x: x - sigma * resolvent(x / sigma), properties, f"conjugate({resolvent.name}, {sigma:g})")
+    return Resolvent(partial(_moreau, resolvent, sigma), properties, f"conjugate({resolvent.name}, {sigma:g})")
 
 
+@remembered
 def scaled(resolvent: Resolvent, scale: float) -> Resolvent:
     """``J_s(x) = s J(x / s)``: a prior made for one noise level used at s times that level.
 
@@ -64,9 +70,10 @@ def scaled(resolvent: Resolvent, scale: float) -> Resolvent:
         error=known.error,
         values=None if known.values is None else (scale * known.values[0], scale * known.values[1]),
     )
-    return Resolvent(lambda x: scale * resolvent(x / scale), properties, f"scaled({resolvent.name}, {scale:g})")
+    return Resolvent(partial(_scaled, resolvent, scale), properties, f"scaled({resolvent.name}, {scale:g})")
 
 
+@remembered
 def relaxed(resolvent: Resolvent, share: float) -> Resolvent:
     """``(1 - a) x + a J(x)``: a prior made for one noise level used at a lower one, of which it takes away the share a.
 
@@ -104,11 +111,10 @@ def relaxed(resolvent: Resolvent, share: float) -> Resolvent:
         error=derive(lambda value: share * value, known.error, how=known.error.how),
         values=known.values,
     )
-    return Resolvent(
-        lambda x: torch.lerp(x, resolvent(x), share), properties, f"relaxed({resolvent.name}, {share:.3g})"
-    )
+    return Resolvent(partial(_relaxed, resolvent, share), properties, f"relaxed({resolvent.name}, {share:.3g})")
 
 
+@remembered
 def reweighted(resolvent: Resolvent, weight: float, accuracy: float = 1e-6, max_steps: int = 1000) -> Resolvent:
     """``J_tA``, the resolvent of ``t A`` where ``resolvent`` is that of A: the same prior, t times as strong.
 
@@ -185,27 +191,30 @@ def reweighted(resolvent: Resolvent, weight: float, accuracy: float = 1e-6, max_
     return Resolvent(apply, properties, f"reweighted({resolvent.name}, {weight:g})")
 
 
+@remembered
 def scaled_prior(prior: Prior, scale: float) -> Prior:
     """``R_c(x) = c^2 R(x / c)``: a prior made for one noise level, used at c times that level; see :func:`scaled`."""
     _check_positive("scaled_prior", "scale", scale)
     split, value, constraint, smooth = prior.split, prior.value, prior.constraint, prior.smooth
     return Prior(
         f"scaled({prior.name}, {scale:g})",
-        lambda stepsize: scaled(prior.resolvent(stepsize), scale),
+        partial(_scaled_family, prior.resolvent, scale),
         None
         if split is None
-        else replace(split, conjugate_resolvent=lambda step: scaled(split.conjugate_resolvent(step), scale)),
-        None if value is None else lambda x: scale**2 * value(x / scale),
+        else replace(split, conjugate_resolvent=partial(_scaled_family, split.conjugate_resolvent, scale)),
+        None if value is None else partial(_scaled_value, value, scale),
         None if constraint is None else scaled(constraint, scale),
-        None if smooth is None else Smooth(lambda x: scale * smooth.gradient(x / scale), smooth.lipschitz),
+        None if smooth is None else Smooth(partial(_scaled, smooth.gradient, scale), smooth.lipschitz),
     )
 
 
+@remembered
 def relaxed_prior(prior: Prior, share: float) -> Prior:
     """A prior that is a single resolvent J as ``(1 - a) Id + a J``, for a lower noise level; see :func:`relaxed`."""
-    return Prior(f"relaxed({prior.name}, {share:.3g})", lambda stepsize: relaxed(prior.resolvent(stepsize), share))
+    return Prior(f"relaxed({prior.name}, {share:.3g})", partial(_relaxed_family, prior.resolvent, share))
 
 
+@remembered
 def weighted_prior(prior: Prior, weight: float) -> Prior:
     """``w R``, for a prior that is a family of resolvents.
 
@@ -214,20 +223,59 @@ def weighted_prior(prior: Prior, weight: float) -> Prior:
     _check_positive("weighted_prior", "weight", weight)
     split, value, smooth = prior.split, prior.value, prior.smooth
 
-    def conjugate_resolvent(step: float) -> Resolvent:
-        assert split is not None  # noqa: S101  only called where there is one
-        known = split.conjugate_resolvent(step / weight)
-        of_dual = scaled(known, weight)  # the values are those of images, which stay as they are
-        return replace(of_dual, properties=replace(of_dual.properties, values=known.properties.values))
-
     return Prior(
         f"{weight:g} {prior.name}",
-        lambda stepsize: prior.resolvent(stepsize * weight),
-        None if split is None else replace(split, conjugate_resolvent=conjugate_resolvent),
-        None if value is None else lambda x: weight * value(x),
+        partial(_weighted_family, prior.resolvent, weight),
+        None
+        if split is None
+        else replace(split, conjugate_resolvent=partial(_weighted_dual, split.conjugate_resolvent, weight)),
+        None if value is None else partial(_times_map, value, weight),
         prior.constraint,
-        None if smooth is None else Smooth(lambda x: weight * smooth.gradient(x), _times(weight, smooth.lipschitz)),
+        None
+        if smooth is None
+        else Smooth(partial(_times_map, smooth.gradient, weight), _times(weight, smooth.lipschitz)),
     )
+
+
+Family = Callable[[float], Resolvent]
+
+
+def _moreau(resolvent: Map, sigma: float, x: Tensor) -> Tensor:
+    return x - sigma * resolvent(x / sigma)
+
+
+def _scaled(resolvent: Map, scale: float, x: Tensor) -> Tensor:
+    return scale * resolvent(x / scale)
+
+
+def _scaled_value(value: Map, scale: float, x: Tensor) -> Tensor:
+    return scale**2 * value(x / scale)
+
+
+def _times_map(apply: Map, weight: float, x: Tensor) -> Tensor:
+    return weight * apply(x)
+
+
+def _relaxed(resolvent: Map, share: float, x: Tensor) -> Tensor:
+    return torch.lerp(x, resolvent(x), share)
+
+
+def _scaled_family(family: Family, scale: float, stepsize: float) -> Resolvent:
+    return scaled(family(stepsize), scale)
+
+
+def _relaxed_family(family: Family, share: float, stepsize: float) -> Resolvent:
+    return relaxed(family(stepsize), share)
+
+
+def _weighted_family(family: Family, weight: float, stepsize: float) -> Resolvent:
+    return family(stepsize * weight)
+
+
+def _weighted_dual(family: Family, weight: float, stepsize: float) -> Resolvent:
+    known = family(stepsize / weight)
+    of_dual = scaled(known, weight)  # the values are those of images, which stay as they are
+    return replace(of_dual, properties=replace(of_dual.properties, values=known.properties.values))
 
 
 def _times(weight: float, constant: Constant) -> Constant:

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from recon._values import remembered
 from recon.errors import UsageError
 from recon.evidence import Evidence, Fact, Proved
 from recon.operators.rounding import rounded_up
@@ -33,6 +34,7 @@ def check_weight(name: str, weight: float) -> None:
         )
 
 
+@remembered
 def identity() -> Resolvent:
     """``J(x) = x``, the proximity operator of zero: no prior at all."""
     return proximity_operator(
@@ -40,6 +42,7 @@ def identity() -> Resolvent:
     )
 
 
+@remembered
 def box(low: float = 0.0, high: float = 1.0) -> Resolvent:
     """The projection on ``{x : low <= x <= high}``, entry by entry; a bound may be infinite.
 
@@ -64,6 +67,7 @@ def box(low: float = 0.0, high: float = 1.0) -> Resolvent:
     return proximity_operator(project, name, attains=attains, bounded=bounded, scale_free=BOX_CONE, values=values)
 
 
+@remembered
 def tikhonov(weight: float) -> Resolvent:
     """``J(x) = x / (1 + w)``, the proximity operator of ``w/2 ||x||^2``.
 
@@ -85,6 +89,7 @@ def tikhonov(weight: float) -> Resolvent:
     return Resolvent(lambda x: x / (1 + weight), properties, name)
 
 
+@remembered
 def soft_threshold(weight: float) -> Resolvent:
     """``J(x) = x - x min(1, w/|x|)``, entry by entry: the proximity operator of ``w ||x||_1``, real or complex.
 
@@ -109,6 +114,7 @@ def shrink(x: Tensor, weight: float) -> Tensor:
     return x * (1 - weight / modulus)
 
 
+@remembered
 def l2_ball(center: Tensor, radius: float) -> Resolvent:
     """The projection on ``{x : ||x - center|| <= radius}``, the norm being that of each batch item.
 

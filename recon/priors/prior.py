@@ -7,6 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from recon._values import Made, remembered
 from recon.priors.closed_forms import box, check_weight, identity, soft_threshold, tikhonov
 from recon.priors.resolvent import Resolvent
 from recon.priors.smooth import Smooth
@@ -22,8 +23,8 @@ from recon.priors.wavelets import LEVELS, WAVELET, wavelet_l1_value, wavelet_shr
 
 
 @final
-@dataclass(frozen=True)
-class Prior:
+@dataclass(frozen=True, eq=False, repr=False)
+class Prior(Made):
     """The family ``s -> J_s`` of the resolvents of ``s A``.
 
     Attributes:
@@ -46,11 +47,13 @@ class Prior:
     smooth: Smooth | None = None
 
 
+@remembered
 def no_prior() -> Prior:
     """The zero penalty: plain least squares."""
     return Prior("none", lambda stepsize: identity(), value=lambda x: x.new_zeros(x.shape[0], dtype=x.dtype.to_real()))
 
 
+@remembered
 def box_prior(low: float = 0.0, high: float = 1.0) -> Prior:
     """The indicator of ``{x : low <= x <= high}``: zero inside, infinite outside."""
     projection = box(low, high)
@@ -62,6 +65,7 @@ def box_prior(low: float = 0.0, high: float = 1.0) -> Prior:
     return Prior("box", lambda stepsize: projection, value=value)
 
 
+@remembered
 def tikhonov_prior(weight: float) -> Prior:
     """``w/2 ||x||^2``."""
     check_weight("tikhonov", weight)
@@ -70,12 +74,14 @@ def tikhonov_prior(weight: float) -> Prior:
     )
 
 
+@remembered
 def l1_prior(weight: float) -> Prior:
     """``w ||x||_1``."""
     check_weight("l1", weight)
     return Prior("l1", lambda stepsize: soft_threshold(stepsize * weight), value=lambda x: weight * _sum(x.abs()))
 
 
+@remembered
 def wavelet_prior(weight: float, wavelet: str = WAVELET, levels: int = LEVELS, shifts: int = 1) -> Prior:
     """``w ||W_detail x||_1``; with more than one shift a proximal average, which has no simple value.
 
@@ -89,6 +95,7 @@ def wavelet_prior(weight: float, wavelet: str = WAVELET, levels: int = LEVELS, s
     )
 
 
+@remembered
 def total_variation_prior(  # noqa: PLR0913, PLR0917  the options of total_variation, and the size
     weight: float,
     isotropic: bool = True,

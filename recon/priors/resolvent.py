@@ -5,6 +5,7 @@ from typing import final
 
 from torch import Tensor
 
+from recon._values import Made
 from recon.errors import UsageError
 from recon.evidence import Assumed, Constant, Evidence, Fact, Measured, Proved
 from recon.types import Map
@@ -49,9 +50,12 @@ class ResolventProperties:
 
 
 @final
-@dataclass(frozen=True)
-class Resolvent:
-    """A map with its name and its properties; calling it applies the map."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Resolvent(Made):
+    """A map with its name and its properties; calling it applies the map.
+
+    It pickles, compares and prints as the call that made it; see :class:`recon._values.Made`.
+    """
 
     apply: Map
     properties: ResolventProperties

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from recon._values import remembered
 from recon.errors import UsageError
 from recon.evidence import Constant, Fact, derive, weakest
 from recon.priors.resolvent import Resolvent, ResolventProperties
@@ -18,6 +19,7 @@ class Parts(Protocol):
     def join(self, measurements: Sequence[Tensor]) -> Tensor: ...
 
 
+@remembered
 def separable(parts: Parts, *resolvents: Resolvent) -> Resolvent:
     """``J(y_1, y_2, ...) = (J_1 y_1, J_2 y_2, ...)``: the resolvent of the operators side by side.
 

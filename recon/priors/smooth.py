@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from typing import final
 
+from recon._values import ByValue
 from recon.evidence import Constant
 from recon.types import Map
 
 
 @final
-@dataclass(frozen=True)
-class Smooth:
+@dataclass(frozen=True, eq=False, repr=False)
+class Smooth(ByValue):
     """The gradient of a convex penalty.
 
     Attributes:

@@ -8,6 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from recon._values import ByValue, Made, remembered
 from recon.operators import CharacterisedOperator, OperatorProperties, Space
 from recon.priors.resolvent import Resolvent
 from recon.types import Map
@@ -17,8 +18,8 @@ ANY_SIZE = (-1, -1)
 
 
 @final
-@dataclass(frozen=True)
-class Split:
+@dataclass(frozen=True, eq=False, repr=False)
+class Split(Made):
     """The penalty ``g(L x)``.
 
     Attributes:
@@ -31,6 +32,7 @@ class Split:
     conjugate_resolvent: Callable[[float], Resolvent]
     local: bool = False
 
+    @remembered
     def on(self, image_shape: tuple[int, ...]) -> "Split":
         """The same for images of one size, each channel by itself, which can be stacked with other operators."""
         if self.operator.domain.shape != ANY_SIZE:
@@ -44,8 +46,8 @@ class Split:
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class Sized:
+@dataclass(frozen=True, eq=False, repr=False)
+class Sized(ByValue):
     """An operator on one channel of images of any size, for each channel of images of one size.
 
     ``(batch, channels, height, width)`` becomes ``(batch, channels, *shape)``, where the operator makes

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from recon._values import remembered
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Proved
 from recon.priors.closed_forms import ATTAINS_SEMINORM, EVERYWHERE, check_weight
@@ -45,6 +47,7 @@ def total_variation_value(x: Tensor, isotropic: bool = True, joint: bool = False
     return _magnitude(_differences(_grouped(x, joint, spacing), spacing), isotropic)
 
 
+@remembered
 def total_variation(  # noqa: PLR0913, PLR0917  each is an independent choice of the caller
     weight: float,
     isotropic: bool = True,
@@ -95,6 +98,7 @@ def total_variation(  # noqa: PLR0913, PLR0917  each is an independent choice of
     return proximity_operator(apply, name, attains=ATTAINS_SEMINORM, everywhere=EVERYWHERE, error=error)
 
 
+@remembered
 def total_variation_split(
     weight: float,
     isotropic: bool = True,
@@ -117,7 +121,24 @@ def total_variation_split(
         UsageError: The weight is negative or not finite, or the spacing is not that of such an image.
     """
     check_weight("total_variation_split", weight)
-    direction = -len(spacing) - 1
+    differences = FiniteDifferences(image_shape or (-1,) * len(spacing), spacing)
+    return Split(differences, partial(_at_any_step, dual_ball(weight, isotropic, joint, len(spacing))))
+
+
+def _at_any_step(projection: Resolvent, stepsize: float) -> Resolvent:
+    return projection
+
+
+@remembered
+def dual_ball(weight: float, isotropic: bool = True, joint: bool = False, rank: int = 2) -> Resolvent:
+    """The projection of a field of differences on the dual ball of ``w TV``: each of its vectors on that of radius w.
+
+    Args:
+        weight: w, at least zero.
+        isotropic: Whether the differences along all axes are one vector.
+        joint: Whether those of all channels are.
+        rank: The number of axes.
+    """
     unit = 1.0 if not weight or _SQUARABLE <= weight <= 1 / _SQUARABLE else weight
     radius = weight / unit
     smallest = max(radius**2, torch.finfo(torch.float32).tiny)  # lest 0 / 0 be met where the weight is 0
@@ -125,20 +146,18 @@ def total_variation_split(
     def project(field: Tensor) -> Tensor:
         p = field if unit == 1 else field / unit
         if isotropic:
-            first, *others = p.unbind(direction)
+            first, *others = p.unbind(-rank - 1)
             square = _add_square(None, first)
             for other in others:
                 square = _add_square(square, other)
-            square = square.unsqueeze(direction)
+            square = square.unsqueeze(-rank - 1)
         else:
             square = _add_square(None, p)
         if joint:
             square = square.sum(1, keepdim=True)
         return field * square.clamp_(min=smallest).rsqrt_().mul_(radius)
 
-    projection = proximity_operator(project, f"projection(radius={weight:g})", attains=None)
-    differences = FiniteDifferences(image_shape or (-1,) * len(spacing), spacing)
-    return Split(differences, lambda sigma: projection)
+    return proximity_operator(project, f"projection(radius={weight:g})", attains=None)
 
 
 def _add_square(total: Tensor | None, part: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from recon._values import remembered
 from recon.errors import UsageError
 from recon.priors.closed_forms import ATTAINS_SEMINORM, EVERYWHERE, check_weight, shrink
 from recon.priors.resolvent import Resolvent, proximity_operator
@@ -13,6 +14,7 @@ WAVELET = "db4"
 LEVELS = 4
 
 
+@remembered
 def wavelet_shrinkage(weight: float, wavelet: str = WAVELET, levels: int = LEVELS, shifts: int = 1) -> Resolvent:
     """The soft-thresholding of the detail coefficients in an orthonormal wavelet basis, of images of any size.
 

@@ -216,7 +216,6 @@ def execute(plan: Plan, watch: ProgressCallback | None = None) -> Result:
             max_steps=plan.budget,
             check_every=1 if len(problem.image_shape) == 3 else 10,  # a step of a volume takes long
             callback=look,
-            certificate=plan.method.certificate,
             rounding=plan.method.rounding,
             scale=scale,
             early=plan.method.early if config.stops_early else None,

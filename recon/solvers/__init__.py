@@ -10,6 +10,7 @@ from recon.solvers.forward_backward import forward_backward, tseng
 from recon.solvers.krylov import ab_gmres, ba_gmres, cgls
 from recon.solvers.sirt import sirt
 from recon.solvers.solution import Distance, Progress, Solution, Status
+from recon.solvers.theorem import certify
 
 __all__ = [
     "Algorithm",
@@ -21,6 +22,7 @@ __all__ = [
     "Status",
     "ab_gmres",
     "ba_gmres",
+    "certify",
     "cgls",
     "condat_vu",
     "constant",

@@ -2,12 +2,16 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from torch import Tensor
 
+from recon._values import Made
+from recon.certificates import Certificate
 from recon.errors import UsageError
+from recon.operators import DataResolvent, LeastSquares
+from recon.types import LinearOperator, Map
 
 
 class State(Protocol):
@@ -23,9 +27,12 @@ class State(Protocol):
 S = TypeVar("S", bound=State)
 
 
-@dataclass(frozen=True)
-class Algorithm(Generic[S]):
-    """A fixed-point iteration.
+@dataclass(frozen=True, eq=False, repr=False)
+class Algorithm(Made, Generic[S]):
+    """A fixed-point iteration, with the maps and step sizes that it runs with.
+
+    It pickles, compares and prints as the call that made it, as ``forward_backward(data, resolvent, 0.5)``; ``recipe``
+    has the arguments of that call by name.
 
     Attributes:
         name: What messages and records call it.
@@ -37,6 +44,9 @@ class Algorithm(Generic[S]):
             It then takes the place of the fixed-point residual; ``None`` elsewhere.
         targets: For a method that takes back a part of each move: what the variables of the state before were moved to,
             kept in the state after, so that the residual is the move and not what is left of it; ``None``: themselves.
+        theorem: From an image of the start's shape, or ``None``, to what is guaranteed of the iteration; it is called
+            by :func:`recon.solvers.certify`. ``None``: the package has no theorem about it.
+        operators: Those whose ``A_adjoint`` the iteration applies as the adjoint of ``A``.
     """
 
     name: str
@@ -45,6 +55,8 @@ class Algorithm(Generic[S]):
     variables: Callable[[S], tuple[Tensor, ...]]
     residual: Callable[[S], Tensor] | None = None
     targets: Callable[[S], tuple[Tensor, ...]] | None = None
+    theorem: Callable[[Tensor | None], Certificate] | None = field(default=None, repr=False, compare=False)
+    operators: tuple[LinearOperator, ...] = field(default=(), repr=False, compare=False)
 
 
 def iterate(algorithm: Algorithm[S], x0: Tensor) -> Iterator[S]:
@@ -68,3 +80,9 @@ def check_relaxation(solver: str, relaxation: float) -> None:
     """Refuse a relaxation outside (0, 2), where no iteration of a nonexpansive map is averaged."""
     if not 0 < relaxation < 2:
         raise UsageError(f"{solver}: relaxation={relaxation!r}; expected a number between 0 and 2, both excluded.")
+
+
+def operators_of(*maps: Map | None) -> tuple[LinearOperator, ...]:
+    """The operators whose adjoints data maps apply."""
+    terms = [each.data if isinstance(each, DataResolvent) else each for each in maps]
+    return tuple(term.operator for term in terms if isinstance(term, LeastSquares) and term.is_gradient)

@@ -1,12 +1,15 @@
 """The primal-dual splitting of Condat (2013) and Vu (2013)."""
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from recon.solvers.algorithm import Algorithm, check_relaxation, check_stepsize
+from recon._values import remembered
+from recon.solvers.algorithm import Algorithm, check_relaxation, check_stepsize, operators_of
 from recon.solvers.maps import require_maps
+from recon.solvers.theorem import condat_vu_theorem
 from recon.solvers.units import refuse_other_units
 from recon.types import LinearOperator, Map, Sweeps
 
@@ -24,6 +27,7 @@ def _variables(state: PrimalDual) -> tuple[Tensor, ...]:
     return (state.x, state.u)
 
 
+@remembered
 def condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
     gradient: Map | None,
     resolvent: Map,
@@ -86,10 +90,14 @@ def condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
         u, pulled = dual_operator.sweep(torch.lerp(state.x, p, 2.0), state.u, dual)  # type: ignore[attr-defined]
         return PrimalDual(_relaxed(state.x, p, relaxation), u, pulled)
 
+    theorem = partial(
+        condat_vu_theorem, gradient, resolvent, dual_operator, dual_resolvent, stepsize, dual_stepsize, relaxation, back
+    )
+    operators = (*operators_of(gradient, resolvent), *(() if back is not None else (dual_operator,)))
     if local and back is None and isinstance(dual_operator, Sweeps):
-        return Algorithm("Condat-Vu", lambda x0: init(x0)._replace(pulled=torch.zeros_like(x0)), swept, _variables)
-
-    return Algorithm("Condat-Vu", init, step, _variables)
+        start = lambda x0: init(x0)._replace(pulled=torch.zeros_like(x0))  # noqa: E731
+        return Algorithm("Condat-Vu", start, swept, _variables, theorem=theorem, operators=operators)
+    return Algorithm("Condat-Vu", init, step, _variables, theorem=theorem, operators=operators)
 
 
 def _relaxed(before: Tensor, after: Tensor, relaxation: float) -> Tensor:

@@ -1,12 +1,15 @@
 """Splittings that reach their operators by resolvents: Douglas-Rachford, and Davis-Yin with a smooth third term."""
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from recon.solvers.algorithm import Algorithm, check_relaxation, check_stepsize
+from recon._values import remembered
+from recon.solvers.algorithm import Algorithm, check_relaxation, check_stepsize, operators_of
 from recon.solvers.maps import require_maps
+from recon.solvers.theorem import davis_yin_theorem, douglas_rachford_theorem
 from recon.solvers.units import refuse_other_units
 from recon.types import Map
 
@@ -26,6 +29,7 @@ def _variables(state: Shadow) -> tuple[Tensor, ...]:
     return (state.z,)
 
 
+@remembered
 def douglas_rachford(data_resolvent: Map, resolvent: Map, relaxation: float = 1.0) -> Algorithm[Shadow]:
     """The iteration ``x = J z, z+ = z + r (R(2x - z) - x)``, with no condition on a step size (Lions, Mercier 1979).
 
@@ -50,9 +54,12 @@ def douglas_rachford(data_resolvent: Map, resolvent: Map, relaxation: float = 1.
         reflected = torch.sub(x, state.z).add_(x)
         return Shadow(x, torch.add(state.z, data_resolvent(reflected) - x, alpha=relaxation))
 
-    return Algorithm("Douglas-Rachford", _init, step, _variables)
+    theorem = partial(douglas_rachford_theorem, data_resolvent, resolvent, relaxation)
+    operators = operators_of(data_resolvent)
+    return Algorithm("Douglas-Rachford", _init, step, _variables, theorem=theorem, operators=operators)
 
 
+@remembered
 def davis_yin(
     gradient: Map, resolvent: Map, constraint: Map, stepsize: float, relaxation: float = 1.0
 ) -> Algorithm[Shadow]:
@@ -82,4 +89,5 @@ def davis_yin(
         forward = torch.sub(x, state.z).add_(x).sub_(gradient(x), alpha=stepsize)
         return Shadow(x, torch.add(state.z, resolvent(forward) - x, alpha=relaxation))
 
-    return Algorithm("Davis-Yin", _init, step, _variables)
+    theorem = partial(davis_yin_theorem, gradient, resolvent, constraint, stepsize, relaxation)
+    return Algorithm("Davis-Yin", _init, step, _variables, theorem=theorem, operators=operators_of(gradient))

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from recon._malloc import keep_freed_memory
-from recon.certificates.certificate import Certificate
 from recon.errors import UsageError
 from recon.evidence import Evidence
 from recon.solvers.algorithm import Algorithm, S, State
 from recon.solvers.convergence import Criteria, ItemMonitor, estimates_distance
 from recon.solvers.solution import Progress, Solution, Status
+from recon.solvers.theorem import certify, check_adjoints, is_characterised
 
 TOLERANCE = 2e-3
 """The distance to the limit, over the scale, at which a run stops unless told otherwise.
@@ -44,7 +44,6 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
     max_steps: int = 1000,
     check_every: int = 10,
     callback: Callback | None = None,
-    certificate: Certificate | None = None,
     state: S | None = None,
     rounding: float = 0.0,
     scale: float | Sequence[float] | None = None,
@@ -74,7 +73,6 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
         max_steps: The budget.
         check_every: The number of steps between two looks.
         callback: Called at each look; see :data:`Callback`.
-        certificate: Handed on to the solution; a proved one rules out divergence, a proved solution rules out drift.
         state: Where to go on from, instead of ``x0``: the ``state`` of an earlier solution.
         rounding: The relative error of a map that rounds, as a network in half precision; 0: none. Such steps end up
             as long as a multiple of it that nobody knows, so that an item whose steps no longer shrink has stalled.
@@ -99,14 +97,17 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
         raise UsageError(f"solve: rounding={rounding!r}; expected a finite number that is not negative.")
     keep_freed_memory()
     current = algorithm.init(x0) if state is None else state  # type: ignore[arg-type]
+    example = torch.zeros_like(current.x[:1])
+    check_adjoints(algorithm, example)
+    known = certify(algorithm, example) if is_characterised(algorithm) else None
     criteria = Criteria(
         tolerance,
         torch.finfo(current.x.dtype.to_real()).eps,
         algorithm.residual is not None,
         rounding,
         early,
-        certificate is not None and certificate.holds and certificate.evidence is Evidence.PROVED,
-        certificate is not None and certificate.has_solution,
+        known is not None and known.holds and known.evidence is Evidence.PROVED,
+        known is not None and known.has_solution,
     )
     monitor = _Monitor(criteria, _scales(algorithm, current.x, scale), current.x)
     sound, step = current, 0
@@ -133,8 +134,8 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
         steps=tuple(item.steps for item in monitor.items),
         distance=tuple(item.distance for item in monitor.items),
         history=tuple(monitor.history),
-        certificate=certificate,
         state=current,
+        algorithm=algorithm,
     )
 
 

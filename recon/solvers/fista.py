@@ -1,14 +1,17 @@
 """Accelerated forward-backward splitting, for convex functions only."""
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from recon._values import remembered
 from recon.errors import UsageError
 from recon.priors import name_of, resolvent_properties
-from recon.solvers.algorithm import Algorithm, check_stepsize
+from recon.solvers.algorithm import Algorithm, check_stepsize, operators_of
 from recon.solvers.maps import require_maps
+from recon.solvers.theorem import fista_theorem
 from recon.solvers.units import refuse_other_units
 from recon.types import Map
 
@@ -32,6 +35,7 @@ def _variables(state: Accelerated) -> tuple[Tensor, ...]:
     return (state.x,)
 
 
+@remembered
 def fista(gradient: Map, proximity: Map, stepsize: float) -> Algorithm[Accelerated]:
     """The iteration ``x+ = prox(e - s grad f(e)), e+ = x+ + (k - 1)/(k + a) (x+ - x)`` (Beck, Teboulle 2009).
 
@@ -64,4 +68,5 @@ def fista(gradient: Map, proximity: Map, stepsize: float) -> Algorithm[Accelerat
         x = proximity(torch.add(point, gradient(point), alpha=-stepsize))
         return Accelerated(x, torch.lerp(state.x, x, 1 + (k - 1) / (k + MOMENTUM)), k)
 
-    return Algorithm("FISTA", _init, step, _variables)
+    theorem = partial(fista_theorem, gradient, proximity, stepsize)
+    return Algorithm("FISTA", _init, step, _variables, theorem=theorem, operators=operators_of(gradient))

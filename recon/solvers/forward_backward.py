@@ -1,12 +1,15 @@
 """Forward-backward splitting, and Tseng's variant for maps that are monotone but not cocoercive."""
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from recon.solvers.algorithm import Algorithm, check_relaxation, check_stepsize
+from recon._values import remembered
+from recon.solvers.algorithm import Algorithm, check_relaxation, check_stepsize, operators_of
 from recon.solvers.maps import require_maps
+from recon.solvers.theorem import forward_backward_theorem, tseng_theorem
 from recon.solvers.units import refuse_other_units
 from recon.types import Map
 
@@ -28,6 +31,7 @@ def _variables(state: Iterate | TsengIterate) -> tuple[Tensor, ...]:
     return (state.x,)
 
 
+@remembered
 def forward_backward(gradient: Map, resolvent: Map, stepsize: float, relaxation: float = 1.0) -> Algorithm[Iterate]:
     """The iteration ``x+ = x + r (J(x - s B x) - x)``, whose fixed points are the zeros of ``B + M / s``.
 
@@ -57,9 +61,12 @@ def forward_backward(gradient: Map, resolvent: Map, stepsize: float, relaxation:
         moved = resolvent(torch.add(x, gradient(x), alpha=-stepsize))
         return Iterate(moved if relaxation == 1 else torch.lerp(x, moved, relaxation))
 
-    return Algorithm("forward-backward", Iterate, step, _variables)
+    theorem = partial(forward_backward_theorem, gradient, resolvent, stepsize, relaxation)
+    operators = operators_of(gradient)
+    return Algorithm("forward-backward", Iterate, step, _variables, theorem=theorem, operators=operators)
 
 
+@remembered
 def tseng(operator: Map, resolvent: Map, stepsize: float) -> Algorithm[TsengIterate]:
     """The forward-backward-forward iteration ``z = J(x - s B x), x+ = z - s (B z - B x)`` (Tseng 2000).
 
@@ -87,4 +94,7 @@ def tseng(operator: Map, resolvent: Map, stepsize: float) -> Algorithm[TsengIter
         z = resolvent(torch.add(state.x, forward, alpha=-stepsize))
         return TsengIterate(torch.add(z, operator(z) - forward, alpha=-stepsize), z)
 
-    return Algorithm("Tseng's forward-backward-forward", init, step, _variables, targets=lambda state: (state.z,))
+    return Algorithm(
+        "Tseng's forward-backward-forward", init, step, _variables, targets=lambda state: (state.z,),
+        theorem=partial(tseng_theorem, operator, resolvent, stepsize), operators=operators_of(operator),
+    )  # fmt: skip

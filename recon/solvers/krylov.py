@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from recon._values import remembered
 from recon.errors import UsageError
 from recon.solvers.algorithm import Algorithm
 from recon.types import LinearOperator, Map
@@ -26,6 +27,7 @@ class Conjugate(NamedTuple):
     norm: Tensor
 
 
+@remembered
 def cgls(operator: LinearOperator, measurement: Tensor) -> Algorithm[Conjugate]:
     """Conjugate gradients on ``A^T A x = A^T y`` (Hestenes, Stiefel 1952), an application of A and A^T a step.
 
@@ -62,7 +64,10 @@ def cgls(operator: LinearOperator, measurement: Tensor) -> Algorithm[Conjugate]:
         kept = spread(quotient(size, state.size) ** 2, gradient)
         return Conjugate(x, gradient + kept * state.direction, rest, size, state.scale, norm)
 
-    return Algorithm("CGLS", init, step, lambda state: (state.x,), lambda state: quotient(state.size, state.scale))
+    return Algorithm(
+        "CGLS", init, step, lambda state: (state.x,), lambda state: quotient(state.size, state.scale),
+        operators=(operator,),
+    )  # fmt: skip
 
 
 class Restarted(NamedTuple):
@@ -74,6 +79,7 @@ class Restarted(NamedTuple):
     scale: Tensor
 
 
+@remembered
 def ab_gmres(
     operator: LinearOperator, surrogate: LinearOperator | Map, measurement: Tensor, restart: int = 20
 ) -> Algorithm[Restarted]:
@@ -104,6 +110,7 @@ def ab_gmres(
     return _gmres("AB-GMRES", system, restart)
 
 
+@remembered
 def ba_gmres(
     operator: LinearOperator, surrogate: LinearOperator | Map, measurement: Tensor, restart: int = 20
 ) -> Algorithm[Restarted]:

@@ -1,17 +1,21 @@
 """The simultaneous iterative reconstruction technique."""
 
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor
 
+from recon._values import remembered
 from recon.operators import LeastSquares, PreconditionedLeastSquares, Weights, sirt_weights
 from recon.priors import Resolvent, identity
 from recon.solvers.algorithm import Algorithm
 from recon.solvers.forward_backward import Iterate, forward_backward
+from recon.solvers.theorem import sirt_theorem
 from recon.solvers.units import refuse_other_units
 from recon.types import LinearOperator
 
 
+@remembered
 def sirt(
     operator: LinearOperator,
     measurement: Tensor,
@@ -39,5 +43,7 @@ def sirt(
     """
     if constraint is not None:
         refuse_other_units("sirt", LeastSquares(operator, measurement), constraint)
-    data = PreconditionedLeastSquares(operator, measurement, weights or sirt_weights(operator))
-    return replace(forward_backward(data, constraint or identity(), relaxation), name="SIRT")
+    weights, inside = weights or sirt_weights(operator), constraint or identity()
+    iteration = forward_backward(PreconditionedLeastSquares(operator, measurement, weights), inside, relaxation)
+    theorem = partial(sirt_theorem, operator, weights, inside, relaxation)
+    return replace(iteration, name="SIRT", theorem=theorem, operators=(operator,))

@@ -1,14 +1,17 @@
 """The outcome of a run, as a value."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, final
 
+import torch
 from torch import Tensor
 
 from recon.certificates.certificate import Certificate
 from recon.evidence import Evidence, Length
+from recon.solvers.algorithm import Algorithm
+from recon.solvers.theorem import certify
 
 
 class Status(StrEnum):
@@ -105,8 +108,8 @@ class Solution:
         steps: How many steps each batch item took.
         distance: The estimated distance of each batch item to its limit.
         history: The residuals and distances at each look; a finished item keeps its last ones.
-        certificate: What was proved, measured or assumed beforehand, if a certificate was handed in.
         state: The last state of the algorithm: hand it to ``solve`` again to go on as if nothing had happened.
+        algorithm: What ran.
     """
 
     x: Tensor
@@ -114,8 +117,13 @@ class Solution:
     steps: tuple[int, ...]
     distance: tuple[Distance, ...]
     history: tuple[Progress, ...]
-    certificate: Certificate | None
     state: Any
+    algorithm: Algorithm[Any] = field(repr=False)
+
+    @property
+    def certificate(self) -> Certificate:
+        """What is guaranteed of the algorithm that ran; see :func:`recon.solvers.certify`."""
+        return certify(self.algorithm, torch.zeros_like(self.x[:1]))
 
     @property
     def converged(self) -> bool:

@@ -123,11 +123,11 @@ def test_a_cycle_that_is_met_at_one_phase_is_no_limit():
 def test_what_is_proved_to_converge_does_not_diverge(stepsize):
     operator = Identity((6, 6))
     data = LeastSquares(operator, torch.rand(1, 1, 6, 6).double())
-    certificate = certify_forward_backward(operator_properties(operator), identity().properties, stepsize)
-    assert certificate.evidence is Evidence.PROVED
-    run = solve(forward_backward(data, identity(), stepsize), torch.zeros(1, 1, 6, 6).double(), certificate=certificate)
+    run = solve(forward_backward(data, identity(), stepsize), torch.zeros(1, 1, 6, 6).double())
+    assert run.certificate.holds
+    assert run.certificate.evidence is Evidence.PROVED
     assert run.status[0] in (Status.CONVERGED, Status.OUT_OF_STEPS)
-    short = solve(forward_backward(data, identity(), 1.9999), torch.zeros(1, 1, 6, 6).double(), certificate=certificate)
+    short = solve(forward_backward(data, identity(), 1.9999), torch.zeros(1, 1, 6, 6).double())
     assert short.status[0] is Status.OUT_OF_STEPS
 
 
@@ -241,7 +241,8 @@ def test_a_slow_mode_is_neither_a_limit_nor_a_divergence(slow, start, method):
     certificate = certify_forward_backward(measured, box.properties, 1.9)
     assert certificate.has_solution
     assert certificate.evidence is Evidence.MEASURED
-    run = solve(algorithm, torch.zeros_like(x) if start == "zero" else y, certificate=certificate)
+    algorithm = replace(algorithm, theorem=lambda example: certificate)
+    run = solve(algorithm, torch.zeros_like(x) if start == "zero" else y)
     assert run.status[0] in (Status.CONVERGED, Status.OUT_OF_STEPS)
     if run.converged:
         assert float((run.x - x).norm()) <= 0.01 * float(x.norm())
@@ -249,7 +250,8 @@ def test_a_slow_mode_is_neither_a_limit_nor_a_divergence(slow, start, method):
 
 def test_the_slow_runs_would_drift_if_nobody_knew_of_a_solution():
     data, x, _ = _shaded(0.01)
-    assert solve(forward_backward(data, identity(), 1.0), torch.zeros_like(x)).status == (Status.DRIFTING,)
+    unknown = forward_backward(partial(LeastSquares.__call__, data), identity(), 1.0)
+    assert solve(unknown, torch.zeros_like(x)).status == (Status.DRIFTING,)
 
 
 def test_a_divergence_is_seen_whatever_is_known_of_a_solution():
@@ -257,5 +259,6 @@ def test_a_divergence_is_seen_whatever_is_known_of_a_solution():
     measured = replace(operator_properties(from_matrix(torch.eye(64))), norm=Measured(1.0, "an iteration"))
     certificate = certify_forward_backward(measured, priors.box(0.0, 1.0).properties, 1.9)
     for stepsize in (2.05, 2.5, 10.0):
-        run = solve(forward_backward(data, identity(), stepsize), 0.5 + torch.zeros_like(x), certificate=certificate)
+        algorithm = replace(forward_backward(data, identity(), stepsize), theorem=lambda example: certificate)
+        run = solve(algorithm, 0.5 + torch.zeros_like(x))
         assert run.status == (Status.DIVERGED,)

@@ -1,12 +1,13 @@
 """Least squares without a prior: CGLS, AB- and BA-GMRES and SIRT against dense linear algebra."""
 
+from dataclasses import replace
 from itertools import islice, pairwise
 
 import numpy as np
 import pytest
 import torch
 
-from recon.errors import UsageError
+from recon.errors import GuaranteeError, UsageError
 from recon.operators import CartesianMRI, Matrix, Space, from_matrix, sirt_weights
 from recon.priors import box
 from recon.solvers import Status, ab_gmres, ba_gmres, cgls, iterate, sirt, solve
@@ -249,12 +250,15 @@ def test_a_surrogate_that_gives_nothing_back_ends_without_a_claim():
     assert torch.equal(run.x, start(TALL))
 
 
-def test_cgls_with_a_wrong_adjoint_does_not_converge_without_a_word():
+def test_cgls_with_a_wrong_adjoint_is_refused_and_does_not_converge():
     class Wrong:
         A = staticmethod(lambda x: x @ TALL.T)
         A_adjoint = staticmethod(lambda y: y @ (TALL + 3 * draw(2)(12, 7)))
 
-    run = solve(cgls(Wrong(), measured(TALL)), start(TALL), tolerance=1e-6, max_steps=500)
+    algorithm = cgls(Wrong(), measured(TALL))
+    with pytest.raises(GuaranteeError, match="A_adjoint differs from the adjoint of A"):
+        solve(algorithm, start(TALL))
+    run = solve(replace(algorithm, operators=()), start(TALL), tolerance=1e-6, max_steps=500)
     assert Status.CONVERGED not in run.status
 
 

@@ -8,6 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from recon._values import ByValue
 from recon.errors import UsageError
 from recon.evidence import Assumed, Constant, Evidence, Fact, Measured, Proved
 from recon.operators.base import EXACT_ADJOINT, OperatorProperties, Space
@@ -20,6 +21,7 @@ from recon.priors.networks.architectures.ridge_prox import InnerSolver, prox
 from recon.priors.networks.half_precision import examples, layer_precision, rounding_error
 from recon.priors.networks.layers.convolution import analyse, synthesise
 from recon.priors.networks.layers.piecewise import OddPiecewise
+from recon.priors.networks.layers.profiles import Pieces
 from recon.priors.prior import Prior
 from recon.priors.resolvent import (
     CLOSED_FORM,
@@ -146,18 +148,39 @@ def learned_prior(  # noqa: PLR0913  as for resolvent
         )
     fixed = resolvent(network, noise_level, measured=measured, accuracy=accuracy, precision=precision, example=example)
     if not isinstance(network, ConvexRidge) or network.config.one_shot:
-        return Prior(fixed.name, lambda stepsize: fixed)
+        return Prior(fixed.name, _OneResolvent(fixed))
     frozen = _Frozen(network, noise_level, accuracy)
-
-    def family(stepsize: float) -> Resolvent:
-        if stepsize == 1:
-            return fixed
-        return _ridge_resolvent(replace(frozen, factor=stepsize), f"{stepsize:g} {fixed.name}", accuracy)
-
+    family = _RidgeFamily(fixed, frozen)
     return Prior(
-        fixed.name, family, split=_split(network.frozen(), noise_level), value=lambda x: frozen.ridge(x).value(x),
+        fixed.name, family, split=_split(network.frozen(), noise_level), value=frozen.value,
         smooth=Smooth(frozen.gradient, network.smoothness(noise_level)),
     )  # fmt: skip
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _OneResolvent(ByValue):
+    """The family of a prior that is one resolvent, whatever the step size."""
+
+    fixed: Resolvent
+
+    def __call__(self, stepsize: float) -> Resolvent:
+        return self.fixed
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _RidgeFamily(ByValue):
+    """The family ``s -> prox of s R`` of a learned potential R."""
+
+    fixed: Resolvent
+    frozen: "_Frozen"
+
+    def __call__(self, stepsize: float) -> Resolvent:
+        if stepsize == 1:
+            return self.fixed
+        scaled = replace(self.frozen, factor=stepsize)
+        return _ridge_resolvent(scaled, f"{stepsize:g} {self.fixed.name}", self.frozen.accuracy)
 
 
 def _one_shot_resolvent(network: ConvexRidge, noise_level: float | None, frozen: "_Frozen", name: str) -> Resolvent:
@@ -184,8 +207,8 @@ def _ridge_resolvent(frozen: "_Frozen", name: str, accuracy: float) -> Resolvent
 
 
 @final
-@dataclass(frozen=True)
-class _Frozen:
+@dataclass(frozen=True, eq=False)
+class _Frozen(ByValue):
     """The network at a noise level, with a copy for each precision and device that it meets."""
 
     network: Network
@@ -221,6 +244,10 @@ class _Frozen:
         self.network.check_input(x, self.noise_level)
         return self.ridge(x).gradient(x)
 
+    def value(self, x: Tensor) -> Tensor:
+        """Of the potential, times the factor, for each batch item."""
+        return self.ridge(x).value(x)
+
     def ridge(self, x: Tensor) -> Ridge:
         """The potential, times the factor."""
         network = self.like(x)
@@ -230,8 +257,8 @@ class _Frozen:
 
 
 @final
-@dataclass(frozen=True)
-class FilterBank:
+@dataclass(frozen=True, eq=False, repr=False)
+class FilterBank(ByValue):
     """W: the responses of images to the filters of a learned potential, for images of every size.
 
     Images ``(batch, channels, height, width)`` become ``(batch, filters, height', width')``, without padding smaller
@@ -286,17 +313,13 @@ def _split(network: ConvexRidge, noise_level: float | None) -> Split:
     """``R = g(W x)``, with the proximity operator of ``sigma g*`` by Moreau's decomposition: exact."""
     ridge = network.ridge(noise_level)
     pieces, weight = ridge.profile.pieces().scaled(ridge.scale.view(-1, 1)), ridge.weight.view(1, 1)
-
-    def family(sigma: float) -> Resolvent:
-        exact = pieces.conjugate_resolvent(weight, sigma)
-        return proximity_operator(
-            partial(_by_length, exact, ridge.group),
-            f"conjugate of {_name(network, noise_level)}",
-            attains=None,
-            values=TRAINED_ON,
-        )
-
+    family = partial(_conjugate_of_ridge, f"conjugate of {_name(network, noise_level)}", pieces, weight, ridge.group)
     return Split(FilterBank(ridge.kernel, ridge.padding), family, local=True)
+
+
+def _conjugate_of_ridge(name: str, pieces: Pieces, weight: Tensor, group: int, sigma: float) -> Resolvent:
+    along = pieces.conjugate_resolvent(weight, sigma)
+    return proximity_operator(partial(_by_length, along, group), name, attains=None, values=TRAINED_ON)
 
 
 def _by_length(along: OddPiecewise, group: int, u: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from recon._values import ByValue
 from recon.errors import UsageError
 from recon.evidence import Constant, Fact
 from recon.operators._checks import as_words, require_member
@@ -19,8 +20,8 @@ from recon.types import LinearOperator
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class WeightedTomography:
+@dataclass(frozen=True, eq=False, repr=False)
+class WeightedTomography(ByValue):
     """``W^(1/2) A``: with the measurement ``W^(1/2) y``, least squares weigh each ray by ``W``.
 
     With counts N of photons the line integral -log(N / N0) has about the variance 1 / N, so the weights that suit it
@@ -92,8 +93,8 @@ class WeightedTomography:
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class WeightedSurrogate:
+@dataclass(frozen=True, eq=False, repr=False)
+class WeightedSurrogate(ByValue):
     """``W^(1/2) K^T``, whose adjoint is ``K W^(1/2)``; :meth:`WeightedTomography.surrogate` makes it."""
 
     back: LinearOperator

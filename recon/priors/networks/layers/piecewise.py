@@ -6,6 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from recon._values import ByValue
 from recon.priors.networks.layers.splines import lookup, piece_index
 
 _CELLS = 512
@@ -13,8 +14,8 @@ _CELLS = 512
 
 
 @final
-@dataclass(frozen=True)
-class OddPiecewise:
+@dataclass(frozen=True, eq=False, repr=False)
+class OddPiecewise(ByValue):
     """``t -> sign(t) (intercept + slope |t|)`` with the intercept and the slope of the piece in which |t| lies.
 
     Attributes:

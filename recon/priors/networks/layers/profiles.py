@@ -13,14 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recon._values import ByValue
 from recon.errors import UsageError
 from recon.priors.networks.layers.piecewise import Finder, OddPiecewise
 from recon.priors.networks.layers.splines import lookup, piece_index
 
 
 @final
-@dataclass(frozen=True)
-class Pieces:
+@dataclass(frozen=True, eq=False, repr=False)
+class Pieces(ByValue):
     """An odd nondecreasing piecewise linear function a channel, by its pieces on the positive half-line.
 
     Attributes:

@@ -1,0 +1,192 @@
+"""Values that compare, print and pickle: frozen dataclasses with tensors, and results of named functions."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, fields
+from types import MethodType
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+P = ParamSpec("P")
+V = TypeVar("V", bound="Made")
+
+_RECIPE = "_recipe"
+
+
+class ByValue:
+    """Equality, hash and text of a frozen dataclass with tensors among its fields.
+
+    Two are equal if they have one type and equal fields; tensors are equal if type and entries are. Fields that are
+    declared with ``compare=False`` or ``repr=False`` do not take part.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        names = [field.name for field in fields(self) if field.compare]  # type: ignore[arg-type]
+        return all(is_same(getattr(self, name), getattr(other, name)) for name in names)
+
+    def __hash__(self) -> int:
+        return hash((type(self), getattr(self, "name", None)))
+
+    def __repr__(self) -> str:
+        shown = [field.name for field in fields(self) if field.repr]  # type: ignore[arg-type]
+        values = [f"{name}={as_text(getattr(self, name))}" for name in shown]
+        return f"{type(self).__name__}({', '.join(values)})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What pickles: the fields. What was computed from them is computed again, and private caches start empty."""
+        known = {field.name: field for field in fields(self) if field.name in self.__dict__}  # type: ignore[arg-type]
+        return {name: _empty(field) if _is_cache(field) else self.__dict__[name] for name, field in known.items()}
+
+
+def _is_cache(field: Field[Any]) -> bool:
+    return field.name.startswith("_") and not field.compare and field.default_factory is not MISSING
+
+
+def _empty(field: Field[Any]) -> Any:
+    assert field.default_factory is not MISSING  # noqa: S101  a cache has one
+    return field.default_factory()
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """A call: a function by name, and what it was called with.
+
+    Attributes:
+        function: Of a module or class, so that it pickles by its name.
+        positional: Its positional arguments, defaults filled in.
+        named: The others.
+        chosen: By name those arguments that are not at their defaults.
+    """
+
+    function: Callable[..., Any]
+    positional: tuple[Any, ...]
+    named: Mapping[str, Any]
+    chosen: Mapping[str, Any]
+
+    def __call__(self) -> Any:
+        return self.function(*self.positional, **self.named)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Recipe)
+            and self.function is other.function
+            and is_same(self.positional, other.positional)
+            and is_same(self.named, other.named)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __str__(self) -> str:
+        return f"{self.function.__name__}({', '.join(f'{name}={as_text(v)}' for name, v in self.chosen.items())})"
+
+
+class Made(ByValue):
+    """A frozen dataclass that remembers the call of a :func:`remembered` function that made it.
+
+    It pickles, compares and prints as that call. A changed copy (:func:`dataclasses.replace`) remembers none, and
+    then pickles, compares and prints by its fields.
+    """
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """The call that made it; ``None`` where it was put together by hand."""
+        return self.__dict__.get(_RECIPE)
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        mine, theirs = self.recipe, other.recipe
+        return ByValue.__eq__(self, other) if mine is None or theirs is None else mine == theirs
+
+    __hash__ = ByValue.__hash__
+
+    def __repr__(self) -> str:
+        return super().__repr__() if self.recipe is None else str(self.recipe)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.recipe is None:
+            return (_put_together, (type(self), self.__getstate__()))
+        return (_made_again, (self.recipe.function, self.recipe.positional, dict(self.recipe.named)))
+
+
+def remembered(function: Callable[P, V]) -> Callable[P, V]:
+    """A function of a module or class whose results remember how they were made; see :class:`Made`."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def make(*args: P.args, **kwargs: P.kwargs) -> V:
+        made = function(*args, **kwargs)
+        if any(made is each for each in (*args, *kwargs.values())):
+            return made  # handed through, it keeps what it remembers
+        bound = signature.bind(*args, **kwargs)
+        chosen = {name: v for name, v in bound.arguments.items() if not _is_default(signature, name, v)}
+        bound.apply_defaults()
+        return _with_recipe(made, Recipe(make, bound.args, bound.kwargs, chosen))
+
+    return make
+
+
+def _is_default(signature: inspect.Signature, name: str, value: Any) -> bool:
+    default = signature.parameters[name].default
+    return default is not inspect.Parameter.empty and is_same(default, value)
+
+
+def _with_recipe(made: V, recipe: Recipe) -> V:
+    """A copy, because what a function returns may have another call to remember."""
+    copied = _put_together(type(made), made.__dict__)
+    copied.__dict__[_RECIPE] = recipe
+    return copied
+
+
+def _put_together(kind: type[V], state: Mapping[str, Any]) -> V:
+    made = object.__new__(kind)
+    made.__dict__.update(state)
+    return made
+
+
+def _made_again(function: Callable[..., V], positional: tuple[Any, ...], named: dict[str, Any]) -> V:
+    return function(*positional, **named)
+
+
+def is_same(a: Any, b: Any) -> bool:
+    """Whether two arguments are equal; of tensors, type and entries."""
+    if a is b:
+        return True
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        alike = isinstance(a, Tensor) and isinstance(b, Tensor) and a.dtype == b.dtype and a.device == b.device
+        return alike and torch.equal(a, b)
+    if isinstance(a, tuple | list) and type(a) is type(b):
+        return len(a) == len(b) and all(map(is_same, a, b))
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(is_same(a[key], b[key]) for key in a)
+    return _is_same_value(a, b)
+
+
+def _is_same_value(a: Any, b: Any) -> bool:
+    """Two functions with what they are bound to, two networks by their weights, or any two values."""
+    if type(a) is not type(b):
+        return bool(a == b)  # 1 and 1.0
+    if isinstance(a, functools.partial):
+        return a.func is b.func and is_same(a.args, b.args) and is_same(a.keywords, b.keywords)
+    if isinstance(a, MethodType):
+        return a.__func__ is b.__func__ and is_same(a.__self__, b.__self__)
+    if isinstance(a, nn.Module):
+        settings = getattr(a, "config", None), getattr(b, "config", None)
+        return is_same(*settings) and is_same(dict(a.state_dict()), dict(b.state_dict()))
+    return bool(a == b)
+
+
+def as_text(value: Any) -> str:
+    """A value in a line; of a tensor, type and shape."""
+    if isinstance(value, Tensor):
+        return f"<{str(value.dtype).removeprefix('torch.')} {' x '.join(map(str, value.shape)) or 'number'}>"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(as_text, value))}{',' * (len(value) == 1)})"
+    return repr(value)
