@@ -7,7 +7,7 @@ single image of at most 128 x 128 and kernels up to 5 x 5 (512 x 512, 3 x 3, two
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, final, overload
+from typing import Any, Literal, final, overload
 
 import torch
 from torch import Tensor
@@ -25,6 +25,15 @@ from recon.types import Map
 Boundary = Literal["circular", "valid"]
 
 
+class _kept(cached_property["Buffer"]):  # noqa: N801  a decorator
+    """Computed once; of a psf with a gradient each time anew, because a graph serves one backward pass."""
+
+    def __get__(self, blur: Any, owner: Any = None) -> Any:
+        if blur is not None and blur.psf.requires_grad:
+            return self.func(blur)
+        return super().__get__(blur, owner)
+
+
 @overload
 def Blur(psf: Tensor, image_shape: tuple[int, int], boundary: Literal["circular"] = "circular") -> "CircularBlur": ...
 @overload
@@ -37,7 +46,8 @@ def Blur(psf: Tensor, image_shape: tuple[int, int], boundary: Boundary = "circul
     Two operators rather than one, because only the circular one has a closed-form resolvent of its data term.
 
     Args:
-        psf: (h, w), not larger than the image; taken as it is, without normalisation.
+        psf: (h, w), not larger than the image; taken as it is, without normalisation. One that requires a gradient
+            gets it from what the operator makes.
         image_shape: (height, width).
         boundary: ``"circular"``: the image is a torus. ``"valid"``: only the ``(H - h + 1, W - w + 1)`` pixels are
             measured that see nothing from outside the image.
@@ -105,15 +115,15 @@ class CircularBlur(ByValue):
         """By how much the Fourier transform, and the precision of the psf, may have moved an eigenvalue."""
         return _symbol_error(self, self.image_shape)
 
-    @cached_property
+    @_kept
     def _otf(self) -> Buffer:
         return Buffer(transfer_function(self.psf, self.image_shape, psf_centre(tuple(self.psf.shape))))
 
-    @cached_property
+    @_kept
     def _otf_conjugate(self) -> Buffer:
         return Buffer(self._otf.master.conj().resolve_conj())
 
-    @cached_property
+    @_kept
     def _gram(self) -> Buffer:
         # |OTF|^2 kept as complex numbers: a complex-by-real product in place is slower in torch
         return Buffer((self._otf.master.abs() ** 2).to(torch.complex128))
@@ -197,13 +207,13 @@ class ValidBlur(ByValue):
     def _grid(self) -> tuple[int, int]:
         return fast_length(self.image_shape[0]), fast_length(self.image_shape[1])
 
-    @cached_property
+    @_kept
     def _otf(self) -> Buffer:
         # with its last entry as the centre the kernel looks ahead only: measurement pixel 0 is grid pixel 0
         centre = (self.psf.shape[0] - 1, self.psf.shape[1] - 1)
         return Buffer(transfer_function(self.psf, self._grid, centre))
 
-    @cached_property
+    @_kept
     def _otf_conjugate(self) -> Buffer:
         return Buffer(self._otf.master.conj().resolve_conj())
 
@@ -228,7 +238,7 @@ class ValidBlur(ByValue):
 
 
 def checked_kernel(owner: str, psf: Tensor, image_shape: tuple[int, int]) -> Tensor:
-    """The kernel as an own float64 copy, refused where it is no kernel for images of this shape.
+    """The kernel as an own float64 copy that keeps its gradient, refused where it is no kernel for images of this shape.
 
     Raises:
         UsageError: As :func:`check_psf` says, or if the kernel exceeds the image.
@@ -244,7 +254,7 @@ def checked_kernel(owner: str, psf: Tensor, image_shape: tuple[int, int]) -> Ten
             f"{owner}: the kernel of {as_words(tuple(psf.shape))} is larger than the image of {as_words(image_shape)}; "
             f"expected a kernel that fits, because no pixel would see all of it."
         )
-    return psf.detach().to(device="cpu", dtype=torch.float64, copy=True)
+    return psf.to(device="cpu", dtype=torch.float64, copy=True)
 
 
 def _normalise_fields(blur: "CircularBlur | ValidBlur", owner: str, psf: Tensor, image_shape: tuple[int, ...]) -> None:

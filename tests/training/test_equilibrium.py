@@ -24,7 +24,7 @@ from recon.training import (
     to_toml,
     train,
 )
-from recon.training.fixed_point import fixed_point
+from recon.solvers.fixed_point import fixed_point
 from recon.training.group import Group
 from recon.training.validation import validate
 
