@@ -28,7 +28,7 @@ Boundary = Literal["circular", "valid"]
 class _kept(cached_property["Buffer"]):  # noqa: N801  a decorator
     """Computed once; of a psf with a gradient each time anew, because a graph serves one backward pass."""
 
-    def __get__(self, blur: Any, owner: Any = None) -> Any:
+    def __get__(self, blur: Any, owner: Any = None) -> Buffer:  # type: ignore[override]
         if blur is not None and blur.psf.requires_grad:
             return self.func(blur)
         return super().__get__(blur, owner)
@@ -65,14 +65,9 @@ def Blur(psf: Tensor, image_shape: tuple[int, int], boundary: Boundary = "circul
     )
 
 
-@final
 @dataclass(frozen=True, eq=False, repr=False)
-class CircularBlur(ByValue):
-    """The convolution ``y = psf * x`` of periodic images; build it with :func:`Blur`.
-
-    The Fourier transform diagonalises it, so the norm is max |OTF| and the least eigenvalue of A^T A is min |OTF|^2,
-    both exact on this grid up to the rounding of a Fourier transform, by which they are widened. A prime height or
-    width makes the transforms about three times slower.
+class _Convolution(ByValue):
+    """A point spread function and the size of the images that it is convolved with.
 
     Attributes:
         psf: (h, w), kept in double precision.
@@ -85,11 +80,40 @@ class CircularBlur(ByValue):
     precision: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        _normalise_fields(self, "Blur", self.psf, self.image_shape)
+        shape = require_image_shape("Blur", self.image_shape)
+        psf = torch.as_tensor(self.psf)  # a NumPy kernel is taken, in its precision
+        object.__setattr__(self, "image_shape", shape)
+        object.__setattr__(self, "psf", checked_kernel("Blur", psf, shape))
+        object.__setattr__(self, "precision", torch.finfo(psf.dtype).eps / 2 if psf.is_floating_point() else 0.0)
 
     @property
     def domain(self) -> Space:
         return Space(self.image_shape)
+
+    @_kept
+    def _otf(self) -> Buffer:
+        """Of the grid that is transformed, complex128."""
+        raise NotImplementedError
+
+    @_kept
+    def _otf_conjugate(self) -> Buffer:
+        return Buffer(self._otf.master.conj().resolve_conj())
+
+    def _symbol_error_on(self, grid: tuple[int, int]) -> float:
+        """By how much the Fourier transform, and the precision of the psf, may have moved an entry of the OTF."""
+        total = float(self.psf.detach().abs().sum())
+        return fft_error(total, *grid) + self.precision * total
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class CircularBlur(_Convolution):
+    """The convolution ``y = psf * x`` of periodic images; build it with :func:`Blur`.
+
+    The Fourier transform diagonalises it, so the norm is max |OTF| and the least eigenvalue of A^T A is min |OTF|^2,
+    both exact on this grid up to the rounding of a Fourier transform, by which they are widened. A prime height or
+    width makes the transforms about three times slower.
+    """
 
     @property
     def range(self) -> Space:
@@ -97,7 +121,7 @@ class CircularBlur(ByValue):
 
     @cached_property
     def properties(self) -> OperatorProperties:
-        modulus, error = self._otf.master.abs(), self.symbol_error
+        modulus, error = self._otf.master.detach().abs(), self.symbol_error
         largest, least = rounded_up(float(modulus.max()) + error), rounded_down(float(modulus.min()) - error)
         return OperatorProperties(
             norm=Proved(largest, "exact up to rounding: max |OTF|, the DFT diagonalises a circular convolution"),
@@ -113,15 +137,11 @@ class CircularBlur(ByValue):
     @property
     def symbol_error(self) -> float:
         """By how much the Fourier transform, and the precision of the psf, may have moved an eigenvalue."""
-        return _symbol_error(self, self.image_shape)
+        return self._symbol_error_on(self.image_shape)
 
     @_kept
     def _otf(self) -> Buffer:
         return Buffer(transfer_function(self.psf, self.image_shape, psf_centre(tuple(self.psf.shape))))
-
-    @_kept
-    def _otf_conjugate(self) -> Buffer:
-        return Buffer(self._otf.master.conj().resolve_conj())
 
     @_kept
     def _gram(self) -> Buffer:
@@ -167,28 +187,13 @@ class CircularBlur(ByValue):
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class ValidBlur(ByValue):
+class ValidBlur(_Convolution):
     """The pixels of ``psf * x`` that see nothing from outside ``x``; build it with :func:`Blur`.
 
     It is a crop of a circular convolution on a grid at least as large as the image, so max |OTF| of that grid is a
-    sound upper bound of its norm. Being free to choose the grid, it takes lengths with small factors.
-
-    Attributes:
-        psf: (h, w), kept in double precision.
-        image_shape: (height, width); a measurement has ``(H - h + 1, W - w + 1)``.
-        precision: As of :class:`CircularBlur`.
+    sound upper bound of its norm. Being free to choose the grid, it takes lengths with small factors. Of images
+    (H, W) a measurement has ``(H - h + 1, W - w + 1)`` pixels.
     """
-
-    psf: Tensor = field(repr=False)
-    image_shape: tuple[int, int]
-    precision: float = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        _normalise_fields(self, "Blur", self.psf, self.image_shape)
-
-    @property
-    def domain(self) -> Space:
-        return Space(self.image_shape)
 
     @property
     def range(self) -> Space:
@@ -197,7 +202,7 @@ class ValidBlur(ByValue):
 
     @cached_property
     def properties(self) -> OperatorProperties:
-        bound = rounded_up(float(self._otf.master.abs().max()) + _symbol_error(self, self._grid))
+        bound = rounded_up(float(self._otf.master.detach().abs().max()) + self._symbol_error_on(self._grid))
         return OperatorProperties(
             norm=Proved(bound, "upper bound: max |OTF| of the circular convolution of which this is a crop"),
             adjoint_gap=EXACT_ADJOINT,
@@ -212,10 +217,6 @@ class ValidBlur(ByValue):
         # with its last entry as the centre the kernel looks ahead only: measurement pixel 0 is grid pixel 0
         centre = (self.psf.shape[0] - 1, self.psf.shape[1] - 1)
         return Buffer(transfer_function(self.psf, self._grid, centre))
-
-    @_kept
-    def _otf_conjugate(self) -> Buffer:
-        return Buffer(self._otf.master.conj().resolve_conj())
 
     def A(self, x: Tensor) -> Tensor:
         """The valid part of ``psf * x``, (..., H, W) -> (..., H - h + 1, W - w + 1)."""
@@ -238,7 +239,7 @@ class ValidBlur(ByValue):
 
 
 def checked_kernel(owner: str, psf: Tensor, image_shape: tuple[int, int]) -> Tensor:
-    """The kernel as an own float64 copy that keeps its gradient, refused where it is no kernel for images of this shape.
+    """The kernel as an own float64 copy that keeps its gradient; what is no kernel for such images is refused.
 
     Raises:
         UsageError: As :func:`check_psf` says, or if the kernel exceeds the image.
@@ -255,19 +256,6 @@ def checked_kernel(owner: str, psf: Tensor, image_shape: tuple[int, int]) -> Ten
             f"expected a kernel that fits, because no pixel would see all of it."
         )
     return psf.to(device="cpu", dtype=torch.float64, copy=True)
-
-
-def _normalise_fields(blur: "CircularBlur | ValidBlur", owner: str, psf: Tensor, image_shape: tuple[int, ...]) -> None:
-    shape = require_image_shape(owner, image_shape)
-    psf = psf if isinstance(psf, Tensor) else torch.as_tensor(psf)  # a NumPy kernel is taken, in its precision
-    object.__setattr__(blur, "image_shape", shape)
-    object.__setattr__(blur, "psf", checked_kernel(owner, psf, shape))
-    object.__setattr__(blur, "precision", torch.finfo(psf.dtype).eps / 2 if psf.is_floating_point() else 0.0)
-
-
-def _symbol_error(blur: "CircularBlur | ValidBlur", grid: tuple[int, int]) -> float:
-    total = float(blur.psf.abs().sum())
-    return fft_error(total, *grid) + blur.precision * total
 
 
 def _add(spectrum: Tensor, offset: Tensor) -> Tensor:

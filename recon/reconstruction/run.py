@@ -1,7 +1,6 @@
 """The chain for one input: read, plan, solve, write, record."""
 
 import contextlib
-import functools
 import hashlib
 import time
 from collections.abc import Callable, Iterator
@@ -418,7 +417,7 @@ def write_figure(result: Result, figure: Path, overwrite: bool) -> None:
     Raises:
         OutputError: The figure cannot be written.
     """
-    from recon.report import solve_figure, volume_figure  # noqa: PLC0415  matplotlib costs half a second
+    from recon.report import RunFigure, solve_figure, volume_figure  # noqa: PLC0415  matplotlib costs half a second
 
     plan, x = result.plan, result.solution.x
     problem = plan.problem
@@ -429,9 +428,7 @@ def write_figure(result: Result, figure: Path, overwrite: bool) -> None:
     looks = () if plan.method.closed_form else result.solution.history
     history = [(look.step, max(look.residuals)) for look in looks]
     distances = [(look.step, max(look.distances)) for look in looks if estimates_distance(look.step)]
-    draw = solve_figure if x.ndim == 4 else functools.partial(volume_figure, spacing=problem.family.spacing)
-    draw(
-        figure,
+    run = RunFigure(
         measurement,
         x,
         problem.family.on(problem.image_shape).A(x) - measurement,
@@ -442,5 +439,8 @@ def write_figure(result: Result, figure: Path, overwrite: bool) -> None:
         distances=distances,
         certificate_sentence=plan.method.certificate.sentence,
         window=io.display_window(problem.template),
-        overwrite=overwrite,
     )
+    if x.ndim == 4:
+        solve_figure(figure, run, overwrite=overwrite)
+    else:
+        volume_figure(figure, run, spacing=problem.family.spacing, overwrite=overwrite)

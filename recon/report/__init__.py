@@ -3,7 +3,16 @@
 from recon.report._style import FIGURE_SUFFIXES
 from recon.report.figure import solve_figure
 from recon.report.geometry_drawing import draw_geometry
+from recon.report.run_figure import RunFigure
 from recon.report.training_figure import image_sheet, training_curve
 from recon.report.volume_figure import volume_figure
 
-__all__ = ["FIGURE_SUFFIXES", "draw_geometry", "image_sheet", "solve_figure", "training_curve", "volume_figure"]
+__all__ = [
+    "FIGURE_SUFFIXES",
+    "RunFigure",
+    "draw_geometry",
+    "image_sheet",
+    "solve_figure",
+    "training_curve",
+    "volume_figure",
+]

@@ -11,6 +11,7 @@ from recon.io.atomic import replacing
 from recon.io.image import Array, ValueRange
 from recon.report._sampling import draw_pixel_by_pixel, whole_pixels
 from recon.report._style import ACCENT, DPI, GREY, INCHES, INK, STYLE, require_figure_suffix
+from recon.report.run_figure import RunFigure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,40 +19,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
-    path: str | Path,
-    measurement: "Tensor",
-    result: "Tensor",
-    residual: "Tensor",
-    history: Sequence[tuple[int, float]],
-    *,
-    title: str,
-    value_range: ValueRange,
-    certificate_sentence: str,
-    measured_range: ValueRange | None = None,
-    distances: Sequence[tuple[int, float]] = (),
-    truth: "Tensor | None" = None,
-    window: tuple[float, float] | None = None,
-    overwrite: bool = False,
-) -> None:
+def solve_figure(path: str | Path, run: RunFigure, *, truth: "Tensor | None" = None, overwrite: bool = False) -> None:
     """Draw measurement, result, truth where there is one, residual and convergence, with a detail below each image.
 
     Args:
         path: The file to make; its suffix (``.png``, ``.pdf``, ``.svg``) decides the format.
-        measurement: On the [0, 1] scale, shape (H, W), (C, H, W) or (frames, C, H, W), of which the middle
-            frame is shown. Measurement, result and truth share one grey scale, but a
-            measurement of another kind (complex, as four decades of its magnitude, or three times as wide) has its own.
-        result: As ``measurement``, of its own size.
-        residual: ``A x - y``, as ``measurement``; drawn on a scale symmetric about zero, in units.
-        history: Pairs of a step and its relative residual.
-        title: One line above all.
-        value_range: What 0 and 1 mean, in units.
-        certificate_sentence: One sentence below all.
-        distances: Pairs of a step and the estimated distance to the limit, over the same scale as the residual.
-        measured_range: What 0 and 1 mean in the measurement, where that has other units.
+        run: Images of shape (H, W), (C, H, W) or (frames, C, H, W), of which the middle frame is shown. Measurement,
+            result and truth share one grey scale, but a measurement of another kind (complex, as four decades of its
+            magnitude, or three times as wide) has its own.
         truth: The clean image, where it is known.
-        window: What is shown as black and as white, in the units of ``value_range``; ``None``: all values but the
-            outermost. Colours have none.
         overwrite: Whether an existing file may be replaced.
 
     Raises:
@@ -63,15 +39,14 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
     from matplotlib.figure import Figure  # noqa: PLC0415
     from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415
 
-    measured = _frequencies(measurement) if measurement.is_complex() else _picture(measurement)
-    shown = [("measurement", measured), ("result", _picture(result))]
+    measured = _frequencies(run.measurement) if run.measurement.is_complex() else _picture(run.measurement)
+    shown = [("measurement", measured), ("result", _picture(run.result))]
     if truth is not None:
         shown.append(("truth", _picture(truth)))
     whole = limits = _limits([picture for _, picture in shown[1:]])
-    if window is not None and all(picture.ndim == 2 for _, picture in shown):
-        limits = _windowed(window, value_range)
-    measured_range = measured_range or value_range
-    error = _plane(residual) * measured_range.width
+    if run.window is not None and all(picture.ndim == 2 for _, picture in shown):
+        limits = _windowed(run.window, run.value_range)
+    error, units = _plane(run.residual) * run.range_of_measurement.width, run.range_of_measurement.units
     columns = len(shown) + 1
     with mpl.rc_context(STYLE):
         aspect = shown[-1][1].shape[0] / shown[-1][1].shape[1]
@@ -83,7 +58,7 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
         axes = figure.subplots(2, columns, squeeze=False)
         for column, (name, picture) in enumerate(shown):
             detail = _detail(picture, shown[-1][1].clip(*limits))
-            own = _scale_of(name, picture, whole, measurement.is_complex())
+            own = _scale_of(name, picture, whole, run.measurement.is_complex())
             own = limits if own == whole else own
             label = name + _figures(name, picture, shown, truth is not None) + ("" if own == limits else ", own scale")
             _draw_picture(axes[0, column], picture, own, label)
@@ -94,12 +69,11 @@ def solve_figure(  # noqa: PLR0913 - a figure shows what it is given
             _mark(axes[0, column], detail)
             _draw_picture(axes[1, column], picture[detail], own)
             axes[1, column].spines[:].set(color=ACCENT, linewidth=1.0)
-        _draw_residual(axes[0, -1], error, measured_range.units, "|A x - y|" if residual.is_complex() else "A x - y")
+        _draw_residual(axes[0, -1], error, units, "|A x - y|" if run.residual.is_complex() else "A x - y")
         _stretch(axes[0, -1], error, shown[-1][1])
-        _draw_history(axes[1, -1], history, distances)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK, parse_math=False)
-        caption = _caption(value_range, limits, certificate_sentence)
-        _draw_caption(figure, caption)
+        _draw_history(axes[1, -1], run.history, run.distances)
+        figure.suptitle(run.title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK, parse_math=False)
+        _draw_caption(figure, _caption(run.value_range, limits, run.certificate_sentence))
         with replacing(path, overwrite=overwrite) as temporary:
             figure.savefig(temporary, dpi=figure.dpi, metadata={} if temporary.suffix == ".pdf" else None)
 

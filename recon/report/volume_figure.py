@@ -1,13 +1,12 @@
 """One picture of a volume that was reconstructed: three slices at right angles, a view of the scan, and convergence."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from recon.io.atomic import replacing
-from recon.io.image import Array, ValueRange
+from recon.io.image import Array
 from recon.report._sampling import whole_pixels
 from recon.report._style import DPI, INCHES, INK, STYLE, require_figure_suffix
 from recon.report.figure import (
@@ -19,42 +18,22 @@ from recon.report.figure import (
     _limits,
     _windowed,
 )
+from recon.report.run_figure import RunFigure
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def volume_figure(  # noqa: PLR0913 - a figure shows what it is given
-    path: str | Path,
-    measurement: "Tensor",
-    result: "Tensor",
-    residual: "Tensor",
-    history: Sequence[tuple[int, float]],
-    *,
-    title: str,
-    value_range: ValueRange,
-    certificate_sentence: str,
-    measured_range: ValueRange | None = None,
-    distances: Sequence[tuple[int, float]] = (),
-    spacing: tuple[float, ...] = (1.0, 1.0, 1.0),
-    window: tuple[float, float] | None = None,
-    overwrite: bool = False,
+def volume_figure(
+    path: str | Path, run: RunFigure, *, spacing: tuple[float, ...] = (1.0, 1.0, 1.0), overwrite: bool = False
 ) -> None:
     """Draw the middle slices of a volume along its three axes, the first view with its residual, and convergence.
 
     Args:
         path: The file to make; its suffix (``.png``, ``.pdf``, ``.svg``) decides the format.
-        measurement: On the [0, 1] scale, shape (..., views, panel rows, panel columns).
-        result: On the same scale, (..., slices, rows, columns); upright slices have the last one above.
-        residual: ``A x - y``, as ``measurement``; drawn on a scale symmetric about zero, in units.
-        history: Pairs of a step and its relative residual.
-        title: One line above all.
-        value_range: What 0 and 1 mean, in units.
-        certificate_sentence: One sentence below all.
-        distances: Pairs of a step and the estimated distance to the limit, over the same scale as the residual.
-        measured_range: What 0 and 1 mean in the measurement, where that has other units.
+        run: A measurement of shape (..., views, panel rows, panel columns) and a result (..., slices, rows, columns);
+            upright slices have the last one above.
         spacing: The distance of slices, rows and columns, in any unit.
-        window: What is shown as black and as white, in units; ``None``: all values but the outermost.
         overwrite: Whether an existing file may be replaced.
 
     Raises:
@@ -66,10 +45,9 @@ def volume_figure(  # noqa: PLR0913 - a figure shows what it is given
     from matplotlib.figure import Figure  # noqa: PLC0415
     from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415
 
-    measured_range = measured_range or value_range
-    shown = _middles(_last_three(result), spacing)
-    view, error = (_last_three(tensor)[0][::-1] for tensor in (measurement, residual))
-    limits = _limits([picture for _, picture, _ in shown]) if window is None else _windowed(window, value_range)
+    shown, window, measured_range = _middles(_last_three(run.result), spacing), run.window, run.range_of_measurement
+    view, error = (_last_three(tensor)[0][::-1] for tensor in (run.measurement, run.residual))
+    limits = _limits([picture for _, picture, _ in shown]) if window is None else _windowed(window, run.value_range)
     with mpl.rc_context(STYLE):
         tallest = max(picture.shape[0] * aspect / picture.shape[1] for _, picture, aspect in shown)
         height = INCHES / 3 * min(tallest, 2.0) + INCHES / 3 + 1.0
@@ -83,9 +61,9 @@ def volume_figure(  # noqa: PLR0913 - a figure shows what it is given
             place.set_anchor("N")
         _draw_picture(axes[1, 0], view, _limits([view]), "first view, own scale")
         _draw_residual(axes[1, 1], error * measured_range.width, measured_range.units, "A x - y")
-        _draw_history(axes[1, 2], history, distances)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK, parse_math=False)
-        _draw_caption(figure, _caption(value_range, limits, certificate_sentence))
+        _draw_history(axes[1, 2], run.history, run.distances)
+        figure.suptitle(run.title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK, parse_math=False)
+        _draw_caption(figure, _caption(run.value_range, limits, run.certificate_sentence))
         with replacing(path, overwrite=overwrite) as temporary:
             figure.savefig(temporary, dpi=figure.dpi, metadata={} if temporary.suffix == ".pdf" else None)
 

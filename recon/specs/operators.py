@@ -22,7 +22,7 @@ from recon.specs import options
 from recon.specs.grammar import Spec
 from recon.specs.kspace_mask import off_centre_warning
 from recon.specs.planes import read_mask, read_plane
-from recon.specs.user_code import guarded_operator, load_callable
+from recon.specs.user_code import guarded_operator, load_callable, made_operator
 from recon.types import LinearOperator
 
 Shape = tuple[int, ...]
@@ -229,17 +229,7 @@ def _python(spec: Spec, say: Notify) -> OperatorFactory:
     path, make = load_callable(spec)
 
     def on(shape: Shape) -> LinearOperator:
-        try:
-            made = make(shape)
-        except Exception as error:  # the user's own code may raise anything
-            raise UsageError(
-                f"{spec}: calling it with the image's shape {shape} raised {error!r}; expected a callable that takes "
-                "(height, width), as one tuple, and returns an object with the methods A and A_adjoint."
-            ) from error
-        if not isinstance(made, LinearOperator):
-            raise UsageError(
-                f"{spec}: it returned a {type(made).__name__}; expected an operator with the methods A and A_adjoint."
-            )
+        made = made_operator(spec, make, _sides(shape), f"the image's shape {shape}", "(height, width), as one tuple")
         return guarded_operator(spec, made, _sides(shape), say)
 
     return OperatorFactory(spec, on, files=(path,))

@@ -14,6 +14,7 @@ from typing import Literal
 
 from recon._suggest import suggestion, unknown_name
 from recon._toml import read_toml
+from recon._windows import WINDOWS
 from recon.errors import UsageError
 from recon.methods.catalogue import ENTRIES
 from recon.methods.entry import MethodEntry
@@ -21,9 +22,6 @@ from recon.specs.grammar import Spec, parse_spec, portable, spec_from_table
 
 BUDGET = 1000
 """Steps that a run may take unless told otherwise."""
-
-WINDOWS = ("ram-lak", "shepp-logan", "cosine", "hamming", "hann")
-"""Of filtered back-projection, from the sharpest to the smoothest."""
 
 FILE_KEYS = {"blur": ("psf",), "inpaint": ("mask",), "mri": ("mask",)}
 """The options that name files, for each operator."""
@@ -56,7 +54,7 @@ class SolveConfig:
         prior: The regulariser; ``None``: total variation, its weight matched to the noise.
         method: One of :data:`recon.methods.catalogue.ENTRIES`; ``None``: it follows from the operator and the prior.
         noise: The standard deviation of the noise; ``None``: estimated where something depends on it.
-        window: One of :data:`WINDOWS`, for filtered back-projection; ``None``: the smoothest.
+        window: One of :data:`recon._windows.WINDOWS`, for filtered back-projection; ``None``: the smoothest.
         stepsize: The step size; ``None``: from the operator's norm, inside the interval of the theorem, or
             matched to the noise where any converges.
         surrogate: An operator whose adjoint is used in place of the true one.

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from recon._suggest import unknown_name
-from recon.errors import UsageError
 from recon.operators.tomography import SURROGATES, Tomography, WeightedTomography, options_of, surrogate
 from recon.specs import options
 from recon.specs.grammar import Spec
-from recon.specs.user_code import guarded_operator, load_callable
+from recon.specs.user_code import guarded_operator, load_callable, made_operator
 from recon.types import LinearOperator
 
 LARGEST = 4096
@@ -47,16 +46,5 @@ def _typed(spec: Spec, known: Mapping[str, Any]) -> dict[str, Any]:
 
 def _own(spec: Spec, projector: Tomography) -> LinearOperator:
     _, make = load_callable(spec)
-    try:
-        made = make(projector)
-    except Exception as error:  # the user's own code may raise anything
-        raise UsageError(
-            f"{spec}: calling it with the projector raised {error!r}; expected a callable that takes it and returns an "
-            "object with the methods A_adjoint and A."
-        ) from error
-    if not isinstance(made, LinearOperator):
-        raise UsageError(
-            f"{spec}: it returned a {type(made).__name__}; expected an object with the methods A_adjoint, the "
-            "back-projection, and A, its transpose."
-        )
+    made = made_operator(spec, make, projector, "the projector", "it")
     return guarded_operator(spec, made, projector.geometry.image_shape)

@@ -45,6 +45,33 @@ def load_callable(spec: Spec) -> tuple[Path, Callable[..., Any]]:
     return path, made
 
 
+def made_operator(spec: Spec, make: Callable[..., Any], argument: object, given: str, taken: str) -> LinearOperator:
+    """The operator that the user's callable makes of an argument.
+
+    Args:
+        spec: Where the callable comes from.
+        make: The callable.
+        argument: What it is called with.
+        given: The argument in words.
+        taken: What the callable should take, in words.
+
+    Raises:
+        UsageError: It raised, or returned no operator.
+    """
+    try:
+        made = make(argument)
+    except Exception as error:  # the user's own code may raise anything
+        raise UsageError(
+            f"{spec}: calling it with {given} raised {error!r}; expected a callable that takes {taken}, and returns an "
+            "object with the methods A and A_adjoint."
+        ) from error
+    if not isinstance(made, LinearOperator):
+        raise UsageError(
+            f"{spec}: it returned a {type(made).__name__}; expected an object with the methods A and A_adjoint."
+        )
+    return made
+
+
 def guarded_operator(
     spec: Spec, operator: LinearOperator, image_shape: tuple[int, ...], say: Notify = lambda line: None
 ) -> LinearOperator:

@@ -18,8 +18,8 @@ from recon import io
 from recon.errors import GuaranteeError, InputError, UsageError
 from recon.operators import Blur, CircularBlur, gaussian_psf, normalise_psf
 from recon.priors.networks import ConvexRidge, Network
-from recon.training.config import EquilibriumConfig
 from recon.solvers.fixed_point import fixed_point
+from recon.training.config import EquilibriumConfig
 from recon.types import Map
 
 _INNER = 0.1

@@ -12,7 +12,7 @@ from recon.errors import ConsistencyError, UsageError
 from recon.operators.adjoint import transpose
 from recon.operators.tomography import WINDOWS, Detector, Geometry, Tomography, Volume, evenly_spaced, fbp
 from recon.operators.tomography.analytic.redundancy_weights import ray_weights
-from recon.operators.tomography.projectors.ramp_filter import convolve, ramp_taps
+from recon.operators.tomography.projectors.ramp_filter import _TAPS, convolve, ramp_taps
 
 
 @pytest.fixture(autouse=True)
@@ -174,6 +174,10 @@ def test_what_is_seen_once_counts_once_though_there_are_several_gaps():
     for view in measured:
         other = (view + 90 - (pixel - pixels // 2)) % 180
         assert shares[view] + shares[other, pixels - 1 - pixel] == pytest.approx(1.0)
+
+
+def test_every_window_has_a_name_and_a_formula():
+    assert tuple(_TAPS) == WINDOWS
 
 
 @pytest.mark.parametrize(

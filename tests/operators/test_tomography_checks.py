@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from recon.errors import ConsistencyError
 from recon.operators.tomography import Detector, Geometry, Tomography, Volume, evenly_spaced
-from recon.operators.tomography.consistency.conjugate_rays import AngularCoverage
 from recon.operators.tomography.consistency.field_of_view import line_coordinates
 from recon.operators.tomography.consistency.sinogram import (
     angle_sign_warnings,
@@ -26,6 +25,7 @@ from recon.operators.tomography.consistency.sinogram import (
     support_warnings,
     truncation_warnings,
 )
+from recon.operators.tomography.geometry.coverage import AngularCoverage
 from recon.operators.tomography.projectors.rays import detector_coordinates
 
 SIZE = 64
@@ -335,6 +335,8 @@ def test_views_around_the_circle_interpolate_what_is_linear(angles, target, rand
     assert len(turn.angles) == len(angles) - 1
     assert abs(turn.gaps.sum() - 360) < 1e-9
     assert np.allclose(np.asarray(angles)[turn.order] % 360, turn.angles)
+    assert np.allclose(turn.angles[turn.places], np.asarray(angles) % 360)
+    assert turn.cells.sum() == pytest.approx(sum(length for _, length in turn.arcs) or 360)
     first, second, weight, known = turn.between(np.array([target]))
     if known[0]:
         found = sum(

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,23 +10,20 @@ from matplotlib.figure import Figure
 
 from recon.errors import OutputError
 from recon.io import ValueRange, read
-from recon.report import solve_figure, volume_figure
+from recon.report import RunFigure, solve_figure, volume_figure
 from recon.report.figure import _detail, _draw_history, _limits, _scale_of
 from recon.report.volume_figure import _middles
 
 UNIT = ValueRange(0.0, 255.0)
+TEXTS: dict[str, Any] = {"title": "a title", "value_range": UNIT, "certificate_sentence": "A sentence."}
 
 
-def draw(path: Path, shape: tuple[int, ...] = (1, 1, 40, 60), **changes: object) -> None:
+def draw(
+    path: Path, shape: tuple[int, ...] = (1, 1, 40, 60), truth: torch.Tensor | None = None, **changes: object
+) -> None:
     image = torch.rand(shape)
-    arguments: dict[str, object] = {
-        "title": "a title",
-        "value_range": UNIT,
-        "certificate_sentence": "A sentence.",
-        "truth": None,
-    }
     history = [(step, 0.5**step) for step in range(1, 20)]
-    solve_figure(path, image, image, 0.1 * (image - 0.5), history, **(arguments | changes))  # type: ignore[arg-type]
+    solve_figure(path, RunFigure(image, image, 0.1 * (image - 0.5), history, **(TEXTS | changes)), truth=truth)
 
 
 @pytest.mark.parametrize("shape", [(40, 60), (1, 40, 60), (3, 40, 60), (5, 1, 40, 60), (1, 3, 40, 60), (1, 1, 4, 4)])
@@ -38,8 +36,8 @@ def test_truth_sizes_that_differ_and_degenerate_histories_are_drawn(tmp_path: Pa
     draw(tmp_path / "a.png", truth=torch.rand(1, 1, 40, 60), value_range=ValueRange(-1024, 3071, "HU"))
     small, constant = torch.rand(1, 1, 20, 30), torch.zeros(1, 1, 40, 60)
     for number, history in enumerate([[], [(1, 0.0)], [(1, float("nan"))], [(1, 0.1)], [(1, 0.1), (10, 0.0)]]):
-        sentence = {"title": "$x^2_", "value_range": UNIT, "certificate_sentence": "A $ sentence."}
-        solve_figure(tmp_path / f"{number}.png", small, constant, small * 0, history, **sentence)  # type: ignore[arg-type]
+        texts = TEXTS | {"title": "$x^2_", "certificate_sentence": "A $ sentence."}
+        solve_figure(tmp_path / f"{number}.png", RunFigure(small, constant, small * 0, history, **texts))
 
 
 @pytest.mark.parametrize(("history", "said"), [([(1, 0.0)], "0 at step 1"), ([(1, 0.1), (10, 0.0)], "0 at step 10")])
@@ -54,8 +52,7 @@ def test_a_residual_of_zero_has_no_place_on_the_axis_and_is_said(history: list[t
 def test_frequencies_and_sinograms_are_drawn_on_their_own_scale(tmp_path: Path) -> None:
     image = torch.rand(1, 1, 40, 60)
     for number, y in enumerate([torch.fft.fft2(image), 50 * torch.rand(1, 1, 90, 20), torch.zeros_like(image) * 1j]):
-        sentence = {"title": "t", "value_range": UNIT, "certificate_sentence": "s"}
-        solve_figure(tmp_path / f"{number}.png", y, image, 0.01 * y, [(1, 0.1)], **sentence)  # type: ignore[arg-type]
+        solve_figure(tmp_path / f"{number}.png", RunFigure(y, image, 0.01 * y, [(1, 0.1)], **TEXTS))
     assert _scale_of("measurement", np.linspace(0, 50, 99), (0.0, 1.0), False)[1] > 40
     assert _scale_of("measurement", np.linspace(0, 1.2, 99), (0.0, 1.0), False) == (0.0, 1.0)
 
@@ -73,8 +70,8 @@ def test_a_window_is_the_scale_of_measurement_and_result_alike(tmp_path: Path, m
     draw(tmp_path / "a.png", **hounsfield)
     assert scales == [pytest.approx((0.45, 0.55))] * 4
     scales.clear()
-    sentence = {"title": "t", "certificate_sentence": "s", **hounsfield}
-    solve_figure(tmp_path / "b.png", 50 * torch.rand(1, 1, 90, 20), image, image, [(1, 0.1)], **sentence)  # type: ignore[arg-type]
+    run = RunFigure(50 * torch.rand(1, 1, 90, 20), image, image, [(1, 0.1)], **(TEXTS | hounsfield))
+    solve_figure(tmp_path / "b.png", run)
     assert scales[0][1] > 40
     assert scales[1:] == [pytest.approx((0.45, 0.55))] * 2
 
@@ -123,10 +120,8 @@ def test_importing_the_report_does_not_import_matplotlib() -> None:
 @pytest.mark.parametrize("shape", [(1, 1, 12, 20, 16), (6, 7, 9), (1, 1, 1, 4, 4)])
 def test_a_volume_is_drawn_by_three_slices_at_right_angles(tmp_path: Path, shape: tuple[int, ...]) -> None:
     volume, views = torch.rand(shape), torch.rand(1, 1, 5, 8, 9)
-    arguments = {"title": "a title", "value_range": UNIT, "certificate_sentence": "A sentence."}
-    volume_figure(
-        tmp_path / "a.png", views, volume, views - 0.5, [(1, 1.0), (2, 0.1)], spacing=(2.5, 1, 1), **arguments
-    )
+    run = RunFigure(views, volume, views - 0.5, [(1, 1.0), (2, 0.1)], **TEXTS)
+    volume_figure(tmp_path / "a.png", run, spacing=(2.5, 1, 1))
     assert read(tmp_path / "a.png").width == 1500
 
 

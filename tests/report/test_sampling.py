@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from recon.io import ValueRange
-from recon.report import image_sheet, solve_figure, volume_figure
+from recon.report import RunFigure, image_sheet, solve_figure, volume_figure
 from recon.report._sampling import averaged
 
 TEXTS = {"title": "t", "value_range": ValueRange(0.0, 1.0), "certificate_sentence": "s"}
@@ -63,7 +63,9 @@ def contrasts(profile: np.ndarray, count: int, every: int, length: int) -> list[
 def test_lines_of_one_pixel_survive_in_every_panel_with_equal_contrast(panels, shape) -> None:
     image = lines(*shape)
     shown = panels(
-        lambda path: solve_figure(path, image, image.clone(), image - 0.5, HISTORY, truth=image.clone(), **TEXTS)
+        lambda path: solve_figure(
+            path, RunFigure(image, image.clone(), image - 0.5, HISTORY, **TEXTS), truth=image.clone()
+        )
     )
     assert len(shown) == 7
     whole, details = shown[:3], shown[4:]  # the residual is between
@@ -80,7 +82,7 @@ def test_lines_of_one_pixel_survive_in_every_panel_with_equal_contrast(panels, s
 def test_pictures_that_are_a_little_too_large_are_drawn_one_to_one(panels, size: int) -> None:
     """So that noise shows no pattern: averages over 1.1 pixels have another deviation here than there."""
     noise = torch.randn(1, 1, size, size, generator=torch.Generator().manual_seed(0))
-    shown = panels(lambda path: solve_figure(path, noise, noise.clone(), noise, HISTORY, **TEXTS))
+    shown = panels(lambda path: solve_figure(path, RunFigure(noise, noise.clone(), noise, HISTORY, **TEXTS)))
     assert {panel.shape for panel in (*shown[:3],)} == {(size - 2 * BORDER, size - 2 * BORDER, 3)}
     low, high = np.percentile(noise, (0.1, 99.9))
     expected = 255 * ((noise[0, 0].numpy() - low) / (high - low)).clip(0, 1)[BORDER:-BORDER, BORDER:-BORDER]
@@ -98,7 +100,7 @@ def test_a_sampled_line_would_be_lost(panels) -> None:
 @pytest.mark.slow
 def test_colours_sheets_and_volumes_are_drawn_alike(panels) -> None:
     colour = lines(700, 700).expand(1, 3, 700, 700)
-    shown = panels(lambda path: solve_figure(path, colour, colour.clone(), colour - 0.5, HISTORY, **TEXTS))
+    shown = panels(lambda path: solve_figure(path, RunFigure(colour, colour.clone(), colour - 0.5, HISTORY, **TEXTS)))
     assert np.array_equal(shown[0], shown[1])
     page = lines(700, 700)[0, 0].numpy()
     sheet = panels(lambda path: image_sheet([[("a", page), ("b", page), ("c", page)]] * 2, path))
@@ -106,9 +108,8 @@ def test_colours_sheets_and_volumes_are_drawn_alike(panels) -> None:
     assert len(set(np.round(contrasts(np.median(sheet[0].mean(2), axis=0), 17, 40, 700)))) <= 8
     volume = torch.zeros(1, 1, 40, 600, 600)
     volume[..., 300] = 1
-    front, across, _, view, *_ = panels(
-        lambda path: volume_figure(path, colour[:, :1], volume, colour[:, :1] * 0, HISTORY, overwrite=True, **TEXTS)
-    )
+    run = RunFigure(colour[:, :1], volume, colour[:, :1] * 0, HISTORY, **TEXTS)
+    front, across, _, view, *_ = panels(lambda path: volume_figure(path, run, overwrite=True))
     assert np.median(front.mean(2), axis=0).max() > 50
     assert np.median(across.mean(2), axis=0).max() > 50
     assert len(contrasts(np.median(view.mean(2), axis=0), 17, 40, 700)) > 5
@@ -125,7 +126,7 @@ def test_the_caption_says_how_many_pixels_are_averaged(tmp_path, monkeypatch: py
     monkeypatch.setattr(Figure, "savefig", save)
     for size in (60, 1400):
         image = lines(size, size)
-        solve_figure(tmp_path / f"{size}.png", image, image, image, HISTORY, **TEXTS)
+        solve_figure(tmp_path / f"{size}.png", RunFigure(image, image, image, HISTORY, **TEXTS))
     assert "averages" not in said[0]
     assert "Panels show averages of up to 3." in said[1]
 

@@ -134,13 +134,15 @@ def test_a_users_own_operator_is_taken(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(
         "class Half:\n    def A(self, x): return x / 2\n    A_adjoint = A\n\ndef make(shape):\n    return Half()\n"
-        "def broken(shape):\n    raise RuntimeError('ouch')\nnumber = 3\n"
+        "def broken(shape):\n    raise RuntimeError('ouch')\ndef empty(given):\n    return 3\nnumber = 3\n"
     )
     built = operator(f"python:{file}:make")
     torch.testing.assert_close(built.A(torch.ones(1, 1, 2, 2)), torch.full((1, 1, 2, 2), 0.5))
-    with pytest.raises(UsageError, match="ouch"):
+    with pytest.raises(UsageError, match=r"calling it with the image's shape .* raised .*'ouch'.*width., as"):
         operator(f"python:{file}:broken")
-    with pytest.raises(UsageError, match="no callable 'number'; it has: Half, broken, make"):
+    with pytest.raises(UsageError, match="it returned a int; expected an object with the methods A and A_adjoint"):
+        operator(f"python:{file}:empty")
+    with pytest.raises(UsageError, match="no callable 'number'; it has: Half, broken, empty, make"):
         operator(f"python:{file}:number")
 
 

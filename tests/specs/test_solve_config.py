@@ -10,7 +10,6 @@ from recon.errors import UsageError
 from recon.operators import tomography
 from recon.specs.grammar import Spec
 from recon.specs.solve_config import (
-    WINDOWS,
     Noise,
     SolveConfig,
     config_from,
@@ -46,8 +45,7 @@ def test_json_gives_the_same_configuration_again(config: SolveConfig) -> None:
 
 
 def test_every_window_of_the_ramp_has_its_name() -> None:
-    assert set(WINDOWS) == set(tomography.WINDOWS)
-    for window in WINDOWS:
+    for window in tomography.WINDOWS:
         config = SolveConfig(Spec("ct", value="scan.toml"), method="fbp", window=window)
         assert config_from(to_json(config)) == config
 

@@ -12,6 +12,7 @@ from training_cases import FREE, RIDGE, patches, recipe, same, write_scenes
 from recon.errors import GuaranteeError, InputError, UsageError
 from recon.operators import Blur, gaussian_psf
 from recon.priors.networks import ConvexRidge, InnerSolver, LipschitzConfig, load, make
+from recon.solvers.fixed_point import fixed_point
 from recon.training import (
     EquilibriumConfig,
     Images,
@@ -24,7 +25,6 @@ from recon.training import (
     to_toml,
     train,
 )
-from recon.solvers.fixed_point import fixed_point
 from recon.training.group import Group
 from recon.training.validation import validate
 

@@ -1,5 +1,6 @@
 """X-ray tomography: geometries as values, projectors whose adjoint is the adjoint, and what practice uses for it."""
 
+from recon._windows import WINDOWS
 from recon.operators.tomography.analytic.fbp import FilteredBackProjection, fbp
 from recon.operators.tomography.analytic.fdk import FeldkampDavisKress, fdk, inverse
 from recon.operators.tomography.geometry.geometry import (
@@ -14,7 +15,6 @@ from recon.operators.tomography.geometry.geometry import (
 from recon.operators.tomography.geometry.plausibility import geometry_warnings
 from recon.operators.tomography.geometry.toml_file import geometry_from_toml, geometry_to_toml, read_geometry
 from recon.operators.tomography.projectors.projector import Tomography
-from recon.operators.tomography.projectors.ramp_filter import WINDOWS
 from recon.operators.tomography.projectors.weighted import WeightedTomography
 from recon.operators.tomography.unmatched.surrogates import SURROGATES, Surrogate, options_of, surrogate
 

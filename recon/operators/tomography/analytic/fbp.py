@@ -14,11 +14,11 @@ from torch.nn.functional import pad
 from recon.errors import ConsistencyError
 from recon.operators._checks import require_member
 from recon.operators.base import Buffer, Space
-from recon.operators.tomography.analytic.redundancy_weights import ray_coordinate, ray_weights, rim
+from recon.operators.tomography.analytic.redundancy_weights import ray_weights, rim
 from recon.operators.tomography.geometry.geometry import Geometry
 from recon.operators.tomography.projectors.projector import _Linear
 from recon.operators.tomography.projectors.ramp_filter import convolve, ramp_taps
-from recon.operators.tomography.projectors.rays import detector_coordinates
+from recon.operators.tomography.projectors.rays import detector_coordinates, fan_angles
 from recon.operators.tomography.unmatched.pixel_driven import PixelDriven, require_slice
 
 
@@ -104,7 +104,7 @@ class FilteredBackProjection:
         geometry, pitch, weights = self.geometry, self.geometry.detector.pitch, ray_weights(self.geometry)
         if geometry.kind == "fan":
             axis, distance = geometry.distances
-            weights = weights * np.cos(ray_coordinate(geometry)) * distance / axis
+            weights = weights * np.cos(fan_angles(geometry)) * distance / axis
         return Buffer(torch.from_numpy(weights / pitch))
 
 
@@ -128,7 +128,7 @@ def fbp(geometry: Geometry, window: str = "ram-lak") -> FilteredBackProjection:
 
 
 def _refuse_half_circle(geometry: Geometry) -> None:
-    angle = ray_coordinate(geometry)
+    angle = fan_angles(geometry)
     fan = float(angle[-1] - angle[0])
     if max(fan / 2, float(np.abs(angle).max())) >= math.pi / 2:
         raise ConsistencyError(

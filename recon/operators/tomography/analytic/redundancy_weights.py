@@ -6,42 +6,21 @@ by the ramp filter.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recon.operators.tomography.geometry.coverage import AngularCoverage
 from recon.operators.tomography.geometry.geometry import Geometry
-from recon.operators.tomography.projectors.rays import detector_coordinates
+from recon.operators.tomography.projectors.rays import detector_coordinates, fan_angles
 
 Floats = NDArray[np.float64]
-
-WEDGE = 4.0
-"""A gap between views that is this many times the next wider one was not measured at all: a limited angle.
-
-So was each of several that are this many times what nine tenths of the gaps stay below.
-"""
 
 TAPER = 10.0
 """Degrees at either end of an incomplete turn over which a view's claim on a shared line grows to its full size."""
 
-_SAME = 6
-"""Decimals of a degree up to which two angles are the same."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a period of the angle was measured of, in degrees.
-
-    Attributes:
-        angles: Of the views, within the period, (views,).
-        cells: The arc that each view stands for, (views,).
-        arcs: Where each part that was measured begins, and its length; none where all of the period was.
-    """
-
-    angles: Floats
-    cells: Floats
-    arcs: tuple[tuple[float, float], ...]
+_DECIMALS = 6
+"""Of a degree; beyond them angles are rounding errors."""
 
 
 def ray_weights(geometry: Geometry) -> Floats:
@@ -50,11 +29,11 @@ def ray_weights(geometry: Geometry) -> Floats:
     The views need no order and no even spacing. Where a part of the circle was not measured, nothing is put in its
     place.
     """
-    turn = _spread_over(geometry.angles, 360.0)
+    turn = _coverage(geometry, 360.0)
     if _is_displaced(geometry):
         share = _share_of_displaced(geometry)
     elif geometry.kind == "parallel":  # a view and the one from behind hold the same lines
-        turn, share = _spread_over(geometry.angles, 180.0), np.ones((1, 1))
+        turn, share = _coverage(geometry, 180.0), np.ones((1, 1))
     else:
         share = _share_of_parts(geometry, turn) if turn.arcs else np.full((1, 1), 0.5)
     return np.deg2rad(turn.cells)[:, None] * share
@@ -74,36 +53,14 @@ def _is_displaced(geometry: Geometry) -> bool:
     """Whether a full turn sees the rim of the image on one side of the detector only: a scan of a wide object."""
     detector = geometry.detector
     off_centre = abs(detector.offset) > detector.pitch and detector.half_width < rim(geometry)
-    return off_centre and not _spread_over(geometry.angles, 360.0).arcs
+    return off_centre and not _coverage(geometry, 360.0).arcs
 
 
-def _spread_over(angles: tuple[float, ...], period: float) -> Measured:
-    """The arc that each view stands for: half the way to either neighbour; equal views share theirs."""
-    folded = np.mod(np.round(np.asarray(angles), _SAME), period)
-    places, which, count = np.unique(folded, return_inverse=True, return_counts=True)
-    gaps = np.diff(places, append=places[0] + period)
-    bridged = _bridged(gaps)
-    after, before, missing = bridged / 2, np.roll(bridged, 1) / 2, bridged < gaps
-    last = int(gaps.argmax())
-    if len(gaps) > 1 and gaps[last] > WEDGE * np.delete(gaps, last).max():
-        first = (last + 1) % len(gaps)
-        after[last], before[first] = before[last], after[first]
-        missing[last] = True
-    ends = np.flatnonzero(missing)
-    starts = (np.roll(ends, 1) + 1) % len(gaps)
-    begin, stop = places[starts] - before[starts], places[ends] + after[ends]
-    lengths = period - np.mod(begin - stop, period)
-    arcs = tuple(zip(begin.tolist(), lengths.tolist(), strict=True))
-    return Measured(folded, ((after + before) / count)[which], arcs)
+def _coverage(geometry: Geometry, period: float) -> AngularCoverage:
+    return AngularCoverage.of(np.round(np.asarray(geometry.angles), _DECIMALS), period)
 
 
-def _bridged(gaps: Floats) -> Floats:
-    """The gaps between views, those that were not measured as wide as the others: lest their rims count for them."""
-    wide = float(np.percentile(gaps, 90))
-    return np.where(gaps > WEDGE * wide, wide, gaps)
-
-
-def _share_of_parts(geometry: Geometry, turn: Measured) -> Floats:
+def _share_of_parts(geometry: Geometry, turn: AngularCoverage) -> Floats:
     """Of each ray in its line, for a fan that made parts of a turn, whatever their lengths.
 
     The formula of Noo, Defrise, Clackdoyle and Kudo (Physics in Medicine and Biology 47, 2002): c / (c + c'), where c
@@ -111,9 +68,8 @@ def _share_of_parts(geometry: Geometry, turn: Measured) -> Floats:
     from its other end: so a line that was seen once counts once. What Parker's weights (1982) do for half a turn and
     the fan, it does for any parts, with less noise.
     """
-    angle = np.rad2deg(ray_coordinate(geometry))
-    own = _claim(turn.angles[:, None], turn.arcs)
-    other = _claim(turn.angles[:, None] + 180 - 2 * angle, turn.arcs)
+    angle, views = np.rad2deg(fan_angles(geometry)), turn.angles[turn.places, None]
+    own, other = _claim(views, turn.arcs), _claim(views + 180 - 2 * angle, turn.arcs)
     share: Floats = own / (own + other)
     return share
 
@@ -138,10 +94,3 @@ def _share_of_displaced(geometry: Geometry) -> Floats:
     near = max(detector.half_width, detector.pitch * 1e-3)
     share: Floats = (1 + np.sin(np.pi / 2 * np.clip(u / near, -1, 1))) / 2
     return share[None]
-
-
-def ray_coordinate(geometry: Geometry) -> Floats:
-    """The angle between each ray of a fan and the one through the axis of rotation, in radians, (detector pixels,)."""
-    u, distance = detector_coordinates(geometry), geometry.distances[1]
-    angle: Floats = u / distance if geometry.detector.shape == "arc" else np.arctan(u / distance)
-    return angle

@@ -6,76 +6,19 @@ same line integral, if the angles turn the way they should and zero of the detec
 """
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recon.operators.tomography.geometry.coverage import AngularCoverage
 from recon.operators.tomography.geometry.geometry import Geometry
-from recon.operators.tomography.projectors.rays import Floats, detector_coordinates
+from recon.operators.tomography.projectors.rays import Floats, detector_coordinates, fan_angles
 
-_GAP = 1.5  # between two views, in usual steps: interpolate over less
-_SAME = 1e-6  # degrees between two views that are one
-_WIDEST_STEP = 7.5  # degrees over which views are interpolated
-_REACH = 1.01  # steps to extrapolate into a gap
 _WIDEST = 0.375  # of the detector, how far off its middle the axis is looked for
 _FINEST = 0.125  # pixels
 _AGREE = 0.5  # the mismatch beyond which the values have nothing to do with each other
 _SAMPLES = 2**15
 _COLUMNS = 128
-
-
-@dataclass(frozen=True)
-class AngularCoverage:
-    """The views in the order in which they stand around the circle, each direction once.
-
-    Attributes:
-        angles: In degrees, in [0, 360), increasing.
-        order: Which views these are.
-        gaps: From each to the next, the last one to the first.
-    """
-
-    angles: Floats
-    order: NDArray[np.intp]
-    gaps: Floats
-
-    @cached_property
-    def step(self) -> float:
-        """The usual distance of two neighbours, in degrees."""
-        return float(np.sort(self.gaps)[(len(self.gaps) - 1) // 2])
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the views go all around, without a gap."""
-        return len(self.angles) > 2 and bool(self.gaps.max() <= min(2 * _GAP * self.step, 120.0))
-
-    @classmethod
-    def of(cls, angles: tuple[float, ...]) -> "AngularCoverage":
-        """Sort views, and keep one of those that look along the same direction."""
-        around = np.mod(np.asarray(angles, dtype=np.float64), 360.0)
-        order = np.argsort(around, kind="stable")
-        around = around[order]
-        apart = np.diff(around, append=around[0] + 360.0) > _SAME
-        apart[-1] |= not apart.any()
-        around, order = around[apart], order[apart]
-        return cls(around, order, np.diff(around, append=around[0] + 360.0))
-
-    def between(self, targets: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats, NDArray[np.bool_]]:
-        """Two views, the second one's weight in their linear interpolation at each target, and where there is one.
-
-        A target in a gap, but within a step of its border, is extrapolated: the two ends of half a turn need it.
-        """
-        views = len(self.angles)
-        here = (np.searchsorted(self.angles, np.mod(targets, 360.0), side="right") - 1) % views
-        ahead, gap = np.mod(targets - self.angles[here], 360.0), self.gaps[here]
-        inside = gap <= _GAP * self.step
-        after = ~inside & (ahead <= _REACH * self.gaps[here - 1])
-        before = ~inside & ~after & (gap - ahead <= _REACH * self.gaps[(here + 1) % views])
-        first = np.where(after, here - 1, np.where(before, here + 1, here)) % views
-        length = self.gaps[first]
-        weight = np.where(after, 1 + ahead / length, np.where(before, (ahead - gap) / length, ahead / length))
-        near = (length <= min(_GAP * self.step, _WIDEST_STEP)) & (inside | after | before)
-        return first, (first + 1) % views, weight, near | (ahead < _SAME) | (gap - ahead < _SAME)
 
 
 @dataclass(frozen=True)
@@ -208,15 +151,9 @@ class _Lines:
         return detector_coordinates(self.geometry) - self.geometry.detector.offset + offset
 
     def _opposite(self, u: Floats, views: NDArray[np.intp]) -> Floats:
-        return self.turn.angles[views, None] + 180.0 - 2 * self.sign * fan_angles(self.geometry, u)
-
-
-def fan_angles(geometry: Geometry, u: Floats) -> Floats:
-    """The angle in degrees between the rays to some detector coordinates, in mm, and the one through the axis."""
-    if geometry.kind == "parallel":
-        return np.zeros_like(u)
-    distance = geometry.distances[1]
-    return np.rad2deg(u / distance if geometry.detector.shape == "arc" else np.arctan(u / distance))
+        fan = np.rad2deg(fan_angles(self.geometry, u))
+        opposite: Floats = self.turn.angles[views, None] + 180.0 - 2 * self.sign * fan
+        return opposite
 
 
 def _smooth(values: Floats, width: int) -> Floats:

@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.errors import ConsistencyError
-from recon.operators.tomography.consistency.conjugate_rays import AngularCoverage, fan_angles
+from recon.operators.tomography.geometry.coverage import AngularCoverage
 from recon.operators.tomography.geometry.geometry import Geometry
-from recon.operators.tomography.projectors.rays import Floats, detector_coordinates
+from recon.operators.tomography.projectors.rays import Floats, detector_coordinates, fan_angles
 
 Values = NDArray[np.floating]
 
@@ -54,7 +54,7 @@ def field_of_view_warnings(geometry: Geometry) -> tuple[str, ...]:
     far = near + 2 * abs(detector.offset) if AngularCoverage.of(geometry.angles).is_full else near
     seen = far
     if geometry.kind == "fan":
-        seen = geometry.distances[0] * float(np.sin(np.deg2rad(fan_angles(geometry, np.array([far]))[0])))
+        seen = geometry.distances[0] * float(np.sin(fan_angles(geometry, np.array([far]))[0]))
     sides = zip(volume.pixels, reversed(volume.offset), strict=True)
     reach = max(count * volume.pitch / 2 + abs(offset) for count, offset in sides)
     if reach <= _SLACK * seen:
@@ -106,9 +106,9 @@ def line_coordinates(geometry: Geometry) -> tuple[Floats, Floats]:
     angles, u = np.asarray(geometry.angles, np.float64)[:, None], detector_coordinates(geometry)
     if geometry.kind == "parallel":
         return np.broadcast_to(angles, (len(angles), len(u))), np.broadcast_to(u, (len(angles), len(u)))
-    ray_coordinate = fan_angles(geometry, u)
-    distance = geometry.distances[0] * np.sin(np.deg2rad(ray_coordinate))
-    return angles - ray_coordinate, np.broadcast_to(distance, (len(angles), len(u)))
+    fan = fan_angles(geometry)
+    distance = geometry.distances[0] * np.sin(fan)
+    return angles - np.rad2deg(fan), np.broadcast_to(distance, (len(angles), len(u)))
 
 
 def clear_level(values: Values) -> float:

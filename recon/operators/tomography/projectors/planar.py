@@ -12,9 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from recon.operators.base import Buffer
-from recon.operators.tomography.geometry.geometry import Geometry
-from recon.operators.tomography.projectors.footprints import Footprints, pixel_footprints, turns
-from recon.operators.tomography.projectors.rays import Rays, trace
+from recon.operators.tomography.projectors.planar_scan import PlanarScan
 
 EIGHT = 8
 """The images that are projected together, interleaved."""
@@ -29,14 +27,8 @@ _AROUND = (2, 2)
 
 
 @dataclass(frozen=True)
-class PlanarBeam:
-    """The projector of a slice and its transpose.
-
-    Attributes:
-        geometry: Of kind ``parallel`` or ``fan``.
-    """
-
-    geometry: Geometry
+class PlanarBeam(PlanarScan):
+    """The projector of a slice and its transpose."""
 
     def project(self, images: Tensor) -> Tensor:
         """(..., rows, columns) -> (..., views, detector pixels)."""
@@ -47,7 +39,7 @@ class PlanarBeam:
     def back_project(self, sinograms: Tensor) -> Tensor:
         """(..., views, detector pixels) -> (..., rows, columns)."""
         images = sinograms.new_empty(*sinograms.shape[:-2], *self.geometry.image_shape)
-        eight = None if self._beam == "arc" else self._back_project_eight
+        eight = None if self.beam == "arc" else self._back_project_eight
         _in_turn(self._back_project, eight, sinograms, images)
         return images
 
@@ -67,62 +59,44 @@ class PlanarBeam:
         from recon.operators.tomography.projectors.kernels import planar  # noqa: PLC0415
 
         arguments = self._weighted(sinogram).numpy(), *self._seen
-        last = self._shadows.reach, *self.geometry.image_shape
-        match self._beam:
+        last = self.footprints.reach, *self.geometry.image_shape
+        match self.beam:
             case "parallel":
                 patches = planar.back_project_parallel(*arguments, *last)
             case "flat":
                 patches = planar.back_project_flat(*arguments, *last)
             case "arc":
-                patches = planar.back_project_arc(*arguments, self._turns.astype(arguments[0].dtype), *last)
+                patches = planar.back_project_arc(*arguments, self.turns.astype(arguments[0].dtype), *last)
         return _whole(torch.from_numpy(patches), *self.geometry.image_shape)
 
     def _back_project_eight(self, sinograms: Tensor) -> Tensor:
         from recon.operators.tomography.projectors.kernels import interleaved  # noqa: PLC0415
 
-        parallel = self._beam == "parallel"
+        parallel = self.beam == "parallel"
         run = interleaved.back_project_parallel if parallel else interleaved.back_project_flat
         weighted = _interleaved(self._weighted(sinograms))
-        images = run(weighted, *self._seen, self._shadows.reach, *self.geometry.image_shape)
+        images = run(weighted, *self._seen, self.footprints.reach, *self.geometry.image_shape)
         return torch.from_numpy(images).permute(2, 0, 1)
 
     def _weighted(self, sinograms: Tensor) -> Tensor:
-        margin = self._shadows.margin
+        margin = self.footprints.margin
         return pad(sinograms * self._gain.like(sinograms), (margin, margin))
 
     @property
-    def _beam(self) -> str:
-        geometry = self.geometry
-        return geometry.detector.shape if geometry.kind == "fan" else "parallel"
-
-    @property
     def _walks(self) -> tuple[Any, ...]:
-        rays = self._rays
+        rays = self.rays
         return rays.start, rays.slope, rays.length, rays.along_columns
 
     @property
     def _seen(self) -> tuple[Any, ...]:
         """What all back-projections take after the sinogram."""
-        shadows = self._shadows
-        axis = () if self._beam == "parallel" else (shadows.axis,)
-        return shadows.cosine, shadows.sine, shadows.corner, *axis, shadows.centre + shadows.margin, shadows.step
-
-    @cached_property
-    def _rays(self) -> Rays:
-        return trace(self.geometry)
-
-    @cached_property
-    def _shadows(self) -> Footprints:
-        return pixel_footprints(self.geometry, self._rays)
+        seen = self.footprints
+        axis = () if self.beam == "parallel" else (seen.axis,)
+        return seen.cosine, seen.sine, seen.corner, *axis, seen.centre + seen.margin, seen.step
 
     @cached_property
     def _gain(self) -> Buffer:
-        return Buffer(torch.from_numpy(self._shadows.gain))
-
-    @cached_property
-    def _turns(self) -> np.ndarray:
-        """As :func:`planar.back_project_arc` takes them."""
-        return turns(self._shadows.step, self.geometry.detector.pixels + 2 * self._shadows.margin)
+        return Buffer(torch.from_numpy(self.footprints.gain))
 
 
 def _in_turn(one: Map, eight: Map | None, inputs: Tensor, outputs: Tensor) -> None:

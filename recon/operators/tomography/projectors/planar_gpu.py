@@ -10,21 +10,17 @@ from torch import Tensor
 
 from recon.errors import DeviceError
 from recon.operators.base import Buffer
-from recon.operators.tomography.geometry.geometry import Geometry
-from recon.operators.tomography.projectors.footprints import Footprints, pixel_footprints, turns
-from recon.operators.tomography.projectors.rays import Rays, trace
+from recon.operators.tomography.projectors.planar_scan import PlanarScan
 
 
 @dataclass(frozen=True)
-class PlanarBeamOnGpu:
+class PlanarBeamOnGpu(PlanarScan):
     """The projector of a slice and its transpose, by triton; the constants are kept on each device that is met.
 
     Attributes:
-        geometry: Of kind ``parallel`` or ``fan``.
         slices: How many slices of a batch a thread does, a power of two; by default what a GPU has the registers for.
     """
 
-    geometry: Geometry
     slices: int | None = None
 
     def project(self, images: Tensor) -> Tensor:
@@ -42,40 +38,31 @@ class PlanarBeamOnGpu:
         kernels, exact = _kernels(sinograms), sinograms.new_empty(0, dtype=torch.float64)
         gain, turned, *scan = self._seen
         seen = kernels.Seen(
-            "parallel" if self.geometry.kind == "parallel" else self.geometry.detector.shape,
-            *(constant.like(exact) for constant in scan), turned.like(sinograms), self._shadows.reach,
-            self._shadows.margin,
+            self.beam, *(constant.like(exact) for constant in scan), turned.like(sinograms), self.footprints.reach,
+            self.footprints.margin,
         )  # fmt: skip
         weighted = sinograms.reshape(-1, *self.geometry.sinogram_shape) * gain.like(sinograms)
         images: Tensor = kernels.back_project(weighted, seen, *self.geometry.image_shape, self.slices)
         return images.reshape(*sinograms.shape[:-2], *self.geometry.image_shape)
 
     @cached_property
-    def _rays(self) -> Rays:
-        return trace(self.geometry)
-
-    @cached_property
-    def _shadows(self) -> Footprints:
-        return pixel_footprints(self.geometry, self._rays)
-
-    @cached_property
     def _walks(self) -> tuple[Buffer, ...]:
-        rays = self._rays
+        rays = self.rays
         return tuple(_buffer(values) for values in (rays.start, rays.slope, rays.length, rays.along_columns))
 
     @cached_property
     def _seen(self) -> tuple[Buffer, ...]:
         """``gain``, and the attributes of :class:`planar_triton.Seen` but the last two, ``turns`` first."""
-        shadows, pixels = self._shadows, self.geometry.detector.pixels
-        bends = (np.arange(pixels) - shadows.centre) * shadows.step
-        scan = np.array((*shadows.corner, shadows.axis, shadows.centre, shadows.step, 1 / shadows.step))
+        seen = self.footprints
+        bends = (np.arange(self.geometry.detector.pixels) - seen.centre) * seen.step
+        scan = np.array((*seen.corner, seen.axis, seen.centre, seen.step, 1 / seen.step))
         return tuple(
             _buffer(values)
             for values in (
-                shadows.gain,
-                turns(shadows.step, pixels + 2 * shadows.margin),
+                seen.gain,
+                self.turns,
                 scan,
-                np.stack((shadows.cosine, shadows.sine), 1),
+                np.stack((seen.cosine, seen.sine), 1),
                 np.stack((np.cos(bends), np.sin(bends)), 1),
             )
         )

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from recon._batches import on_any_batch
 from recon._suggest import unknown_name
+from recon._windows import WINDOWS
 
 Floats = NDArray[np.float64]
 
@@ -30,12 +31,12 @@ def _cosine_bell(floor: float) -> Callable[[Floats], Floats]:
     return lambda t: floor * ramp(t) + (1 - floor) / 2 * (ramp(t - 1) + ramp(t + 1))
 
 
-WINDOWS: dict[str, Callable[[Floats], Floats]] = {
+_TAPS: dict[str, Callable[[Floats], Floats]] = {
     "ram-lak": ramp,
     "shepp-logan": lambda t: 2 / (np.pi**2 * (1 - 4 * t**2)),
     "cosine": lambda t: (ramp(t - 0.5) + ramp(t + 0.5)) / 2,
-    "hann": _cosine_bell(0.5),
     "hamming": _cosine_bell(0.54),
+    "hann": _cosine_bell(0.5),
 }
 """The taps of |f| W(f): W = 1, sinc(f), cos(pi f), and the two raised cosines.
 
@@ -51,7 +52,7 @@ def ramp_taps(pixels: int, window: str = "ram-lak") -> Floats:
     """
     if window not in WINDOWS:
         raise unknown_name(window, WINDOWS, "window")
-    return WINDOWS[window](np.arange(pixels, dtype=np.float64))
+    return _TAPS[window](np.arange(pixels, dtype=np.float64))
 
 
 def convolve(rows: Tensor, taps: Floats) -> Tensor:

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from recon.evidence import Constant, Measured
 from recon.operators import spectral
-from recon.operators.base import SEMIDEFINITE, OperatorProperties, Space
+from recon.operators.base import SEMIDEFINITE, OperatorProperties
 from recon.operators.composition import CharacterisedOperator
 from recon.operators.data_split import DataSplit
 from recon.operators.spectral import Effort
 from recon.operators.tomography.projectors.row_filter import RowFilter
+from recon.operators.tomography.projectors.transformed import TransformedProjector
 from recon.types import Map
 
 FLOOR = 0.02
@@ -35,26 +36,16 @@ SAFETY = 1.02
 
 @final
 @dataclass(frozen=True, eq=False)
-class FilteredProjector:
+class FilteredProjector(TransformedProjector):
     """``K = F^(1/2) A``; build it with :func:`ramp_split`.
 
     Attributes:
-        projector: A.
         root: F^(1/2).
         size: Its norm, where it is known; else it is measured when asked for.
     """
 
-    projector: CharacterisedOperator
     root: RowFilter
     size: Constant | None = None
-
-    @property
-    def domain(self) -> Space:
-        return self.projector.domain
-
-    @property
-    def range(self) -> Space:
-        return self.projector.range
 
     @cached_property
     def properties(self) -> OperatorProperties:
@@ -67,11 +58,9 @@ class FilteredProjector:
         value = SAFETY * (found.value + found.error)
         return Measured(value, f"{SAFETY:g} times what {found.how} gives, its radius included")
 
-    def A(self, x: Tensor) -> Tensor:
-        return self.root.A(self.projector.A(x))
-
-    def A_adjoint(self, y: Tensor) -> Tensor:
-        return self.projector.A_adjoint(self.root.A_adjoint(y))
+    def transform(self, y: Tensor) -> Tensor:
+        """``F^(1/2) y``."""
+        return self.root.A(y)
 
 
 def ramp_split(projector: CharacterisedOperator, norm: float, floor: float = FLOOR) -> DataSplit:

@@ -63,6 +63,21 @@ def detector_coordinates(geometry: Geometry) -> Floats:
     return (pixels - (detector.pixels - 1) / 2) * detector.pitch + detector.offset
 
 
+def fan_angles(geometry: Geometry, u: Floats | None = None) -> Floats:
+    """The angle between the ray to each detector coordinate and the one through the axis of rotation, in radians.
+
+    Args:
+        geometry: Of any kind; it is 0 for parallel rays.
+        u: In mm; ``None`` for those of the detector pixels, :func:`detector_coordinates`.
+    """
+    u = detector_coordinates(geometry) if u is None else u
+    if geometry.kind == "parallel":
+        return np.zeros_like(u)
+    distance = geometry.distances[1]
+    angle: Floats = u / distance if geometry.detector.shape == "arc" else np.arctan(u / distance)
+    return angle
+
+
 def lines(geometry: Geometry) -> tuple[Floats, Floats]:
     """A point on each ray and its direction, both (2, views, detector pixels), in mm.
 

@@ -11,17 +11,18 @@ from recon._values import ByValue
 from recon.errors import UsageError
 from recon.evidence import Constant, Fact
 from recon.operators._checks import as_words, require_member
-from recon.operators.base import EXACT_ADJOINT, Buffer, OperatorProperties, Space
+from recon.operators.base import EXACT_ADJOINT, Buffer, OperatorProperties
 from recon.operators.data_split import DataSplit
 from recon.operators.nonnegative import norm_of_nonnegative
 from recon.operators.tomography.projectors.projector import Tomography
 from recon.operators.tomography.projectors.ramp_preconditioner import ramp_split
+from recon.operators.tomography.projectors.transformed import TransformedProjector
 from recon.types import LinearOperator
 
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class WeightedTomography(ByValue):
+class WeightedTomography(TransformedProjector):
     """``W^(1/2) A``: with the measurement ``W^(1/2) y``, least squares weigh each ray by ``W``.
 
     With counts N of photons the line integral -log(N / N0) has about the variance 1 / N, so the weights that suit it
@@ -44,14 +45,6 @@ class WeightedTomography(ByValue):
             )
         object.__setattr__(self, "root", self.root.detach().to(device="cpu", dtype=torch.float64))
 
-    @property
-    def domain(self) -> Space:
-        return self.projector.domain
-
-    @property
-    def range(self) -> Space:
-        return self.projector.range
-
     @cached_property
     def properties(self) -> OperatorProperties:
         """The norm is bounded as that of :class:`Tomography`."""
@@ -59,15 +52,6 @@ class WeightedTomography(ByValue):
 
     def _norm(self) -> Constant:
         return norm_of_nonnegative(self, torch.ones(self.domain.shape, dtype=torch.float64))
-
-    def A(self, x: Tensor) -> Tensor:
-        """(..., rows, columns) -> (..., views, detector pixels)."""
-        y = self.projector.A(x)
-        return y * self._buffer.like(y)
-
-    def A_adjoint(self, y: Tensor) -> Tensor:
-        """(..., views, detector pixels) -> (..., rows, columns)."""
-        return self.projector.A_adjoint(self.weigh(y))
 
     @property
     def nonnegative_entries(self) -> Fact:
@@ -77,6 +61,10 @@ class WeightedTomography(ByValue):
     def data_split(self, norm: float) -> DataSplit:
         """As that of :class:`Tomography`."""
         return ramp_split(self, norm)
+
+    def transform(self, y: Tensor) -> Tensor:
+        """As :meth:`weigh`."""
+        return self.weigh(y)
 
     def weigh(self, y: Tensor) -> Tensor:
         """``W^(1/2) y``."""

@@ -26,9 +26,9 @@ from recon.errors import UsageError
 from recon.operators._checks import require_member
 from recon.operators.base import Buffer, Space
 from recon.operators.tomography.analytic.fdk import inverse
-from recon.operators.tomography.analytic.redundancy_weights import ray_coordinate
 from recon.operators.tomography.geometry.geometry import Geometry, Volume, views
 from recon.operators.tomography.projectors.projector import Tomography, _Linear
+from recon.operators.tomography.projectors.rays import fan_angles
 from recon.operators.tomography.unmatched.pixel_driven import PixelDriven, require_slice
 from recon.types import Map
 
@@ -242,7 +242,7 @@ def _ray_density(geometry: Geometry, weights: str) -> Tensor:
         return torch.full((1, 1), scale, dtype=torch.float64)
     axis, distance = geometry.distances
     slanted = weights == "density" and geometry.detector.shape == "flat"
-    cosines = np.cos(ray_coordinate(geometry)) if slanted else np.ones(1)
+    cosines = np.cos(fan_angles(geometry)) if slanted else np.ones(1)
     return torch.from_numpy(scale * distance / axis / cosines)[None]
 
 
