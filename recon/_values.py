@@ -189,4 +189,13 @@ def as_text(value: Any) -> str:
         return f"{value:g}"
     if isinstance(value, tuple):
         return f"({', '.join(map(as_text, value))}{',' * (len(value) == 1)})"
-    return repr(value)
+    return _function_text(value) or repr(value)
+
+
+def _function_text(value: Any) -> str | None:
+    """A function by its name, with what it is bound to, or a network by its type; ``None`` of anything else."""
+    if isinstance(value, functools.partial):
+        return f"{as_text(value.func)}({', '.join(map(as_text, value.args))}, ...)"
+    if isinstance(value, nn.Module):
+        return type(value).__name__
+    return str(value.__qualname__) if inspect.isroutine(value) else None

@@ -43,6 +43,7 @@ from recon.priors import (
     no_prior,
     reweighted,
     scaled,
+    smoothed_total_variation_prior,
     soft_threshold,
     tikhonov,
     tikhonov_prior,
@@ -94,6 +95,11 @@ PRIORS = [
     ResolventCase("tv", lambda: total_variation(0.3, accuracy=1e-6), differentiable=False),
     ResolventCase("tv-anisotropic", lambda: total_variation(0.3, isotropic=False, accuracy=1e-6), differentiable=False),
     ResolventCase("tv-joint", lambda: total_variation(0.3, joint=True, accuracy=1e-6), differentiable=False),
+    ResolventCase(
+        "tv-smoothed",
+        lambda: smoothed_total_variation_prior(0.3, 0.1, accuracy=1e-8).resolvent(1.0),
+        differentiable=False,
+    ),
     ResolventCase("conjugate-of-box", lambda: conjugate(box(-0.5, 0.5), 0.7)),
     ResolventCase("conjugate-of-wavelet", lambda: conjugate(wavelet_shrinkage(0.3), 2.0)),
     ResolventCase("scaled", lambda: scaled(soft_threshold(0.4), 0.5)),
@@ -128,6 +134,8 @@ ENERGIES: dict[str, Prior] = {
     "wavelet": wavelet_prior(0.3),
     "tv": total_variation_prior(0.3, accuracy=1e-6),
     "tv-anisotropic": total_variation_prior(0.3, isotropic=False, accuracy=1e-6),
+    "tv-smoothed": smoothed_total_variation_prior(0.3, 0.1, accuracy=1e-8),
+    "tv-smoothed-joint": smoothed_total_variation_prior(0.3, 0.1, isotropic=False, joint=True, accuracy=1e-8),
     "tv-joint": total_variation_prior(0.3, accuracy=1e-6, joint=True),
 }
 """The priors that have a value, whose resolvents must minimise it."""

@@ -9,11 +9,13 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from recon.certificates import Certificate
 from recon.errors import GuaranteeError, UsageError
 from recon.front.arrays import as_image, pixels_of, same_kind
+from recon.front.gradient import require_tensor, with_gradient
 from recon.front.operators import as_factory
 from recon.io import Array, Image, Projections
 from recon.operators.tomography import Geometry
@@ -108,6 +110,7 @@ def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
     seed: int = 0,
     device: str = "cpu",
     require_certificate: bool = False,
+    differentiable: bool = False,
     notify: Callable[[str], None] | None = None,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> Reconstruction:
@@ -135,6 +138,9 @@ def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
         seed: Of whatever is random.
         device: Where to compute: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
         require_certificate: Whether to refuse to run without a guarantee.
+        differentiable: Whether the image, a tensor, carries the gradient with respect to the measurement, to a PSF in
+            :func:`recon.blur`, to the weight of a prior object and to a trainable network; see
+            :func:`recon.front.gradient.with_gradient`. It is as exact as the image: ask for a small ``tolerance``.
         notify: Called with each remark as it comes; all are in the result as well.
         progress: Called with the step, the budget and the estimated distance to the limit.
 
@@ -168,9 +174,12 @@ def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
         water=water,
         photons=photons,
     )
-    image = _measured(measurement, factory, config, axes, say)
+    if differentiable:
+        require_tensor(measurement)
     own = _prior_object(prior)
-    result = execute(make_plan(config, image, say, family=factory, prior=own), progress)
+    with torch.no_grad():
+        image = _measured(measurement, factory, config, axes, say)
+        result = execute(make_plan(config, image, say, family=factory, prior=own), progress)
     if result.status in (Status.DIVERGED, Status.NOT_FINITE):
         raise GuaranteeError(f"{result.plan.method.name} ended as {result.outcome}. {result.status.sentence}")
     if result.status is Status.INTERRUPTED:
@@ -178,7 +187,13 @@ def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
     check = result.residual_check
     for remark in () if check is None else check.remarks:
         say(remark)
-    return Reconstruction(same_kind(measurement, result.image), tuple(remarks), result)
+    found = same_kind(measurement, result.image)
+    if differentiable:
+        assert isinstance(measurement, Tensor)  # noqa: S101  it was checked
+        found = with_gradient(result, measurement, torch.as_tensor(found))
+    elif isinstance(measurement, Tensor) and measurement.requires_grad:
+        say("the measurement requires a gradient and the image has none: differentiable=True gives it one.")
+    return Reconstruction(found, tuple(remarks), result)
 
 
 def _prior_object(prior: Prior | str | None) -> Prior | None:

@@ -36,9 +36,9 @@ def blur(
         UsageError: It is no PSF, or sums to nothing that it could be divided by.
     """
     kernel = _plane(psf, "psf")
-    total = float(kernel.double().sum())
-    if normalise and total <= 1e-12 * float(kernel.double().abs().sum()):
-        raise UsageError(f"blur: the psf sums to {total:g}; expected a positive sum, or normalise=False.")
+    total = kernel.double().sum()
+    if normalise and float(total.detach()) <= 1e-12 * float(kernel.detach().double().abs().sum()):
+        raise UsageError(f"blur: the psf sums to {float(total):g}; expected a positive sum, or normalise=False.")
     if normalise:  # in double precision, and kept in that of the PSF, as the command does of a file
         kernel = (kernel.double() / total).to(torch.float32 if kernel.dtype == torch.float32 else torch.float64)
     height, width = kernel.shape

@@ -30,8 +30,9 @@ class _kept(cached_property["Buffer"]):  # noqa: N801  a decorator
 
     def __get__(self, blur: Any, owner: Any = None) -> Buffer:  # type: ignore[override]
         if blur is not None and blur.psf.requires_grad:
-            return self.func(blur)
-        return super().__get__(blur, owner)
+            return Buffer(self.func(blur).master)
+        found: Buffer = super().__get__(blur, owner)
+        return found
 
 
 @overload
@@ -255,7 +256,8 @@ def checked_kernel(owner: str, psf: Tensor, image_shape: tuple[int, int]) -> Ten
             f"{owner}: the kernel of {as_words(tuple(psf.shape))} is larger than the image of {as_words(image_shape)}; "
             f"expected a kernel that fits, because no pixel would see all of it."
         )
-    return psf.to(device="cpu", dtype=torch.float64, copy=True)
+    with torch.set_grad_enabled(psf.requires_grad):  # a solve without gradients may build what is differentiated later
+        return psf.to(device="cpu", dtype=torch.float64, copy=True)
 
 
 def _add(spectrum: Tensor, offset: Tensor) -> Tensor:

@@ -56,13 +56,24 @@ class LeastSquares(ByValue):
 
     @cached_property
     def _map(self) -> Map:
+        with torch.no_grad():
+            return self._made()
+
+    def _made(self) -> Map:
         if self.surrogate is None and isinstance(self.operator, HasDataGradient):
             return self.operator.data_gradient(self.measurement)
         back = self.operator.A_adjoint if self.surrogate is None else self.surrogate
         return lambda x: back(self.operator.A(x) - self.measurement)
 
+    @cached_property
+    def _has_graph(self) -> bool:
+        """Whether measurement or operator have a gradient, so that each call needs a graph of its own."""
+        with torch.enable_grad():
+            back = self.operator.A_adjoint if self.surrogate is None else self.surrogate
+            return bool(back(self.measurement[:1]).requires_grad)
+
     def __call__(self, x: Tensor) -> Tensor:
-        image = self._map(x)
+        image = (self._made() if torch.is_grad_enabled() and self._has_graph else self._map)(x)
         return image if self.shift == 0 else image.add(x, alpha=self.shift)
 
     def residual(self, x: Tensor) -> Tensor:

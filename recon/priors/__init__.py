@@ -15,6 +15,7 @@ from recon.priors.prior import (
 from recon.priors.resolvent import Resolvent, ResolventProperties, name_of, proximity_operator, resolvent_properties
 from recon.priors.separable import Parts, separable
 from recon.priors.smooth import Smooth
+from recon.priors.smoothed_variation import smoothed_total_variation_prior
 from recon.priors.split import Split
 from recon.priors.total_variation import total_variation, total_variation_split, total_variation_value
 from recon.priors.wavelet_transform import WaveletTransform, orthonormal_wavelet
@@ -46,6 +47,7 @@ __all__ = [
     "scaled",
     "scaled_prior",
     "separable",
+    "smoothed_total_variation_prior",
     "soft_threshold",
     "tikhonov",
     "tikhonov_prior",

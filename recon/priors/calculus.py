@@ -12,6 +12,7 @@ from recon._values import remembered
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Assumed, Constant, Evidence, Fact, derive, from_above
 from recon.operators.rounding import rounded_up
+from recon.priors.closed_forms import number_of
 from recon.priors.prior import Prior
 from recon.priors.resolvent import Resolvent, ResolventProperties
 from recon.priors.smooth import Smooth
@@ -215,11 +216,13 @@ def relaxed_prior(prior: Prior, share: float) -> Prior:
 
 
 @remembered
-def weighted_prior(prior: Prior, weight: float) -> Prior:
+def weighted_prior(prior: Prior, weight: float | Tensor) -> Prior:
     """``w R``, for a prior that is a family of resolvents.
 
-    With ``R = g(L x)`` the proximity operator of ``s (w g)*`` at u is w times that of ``s/w g*`` at u/w.
+    With ``R = g(L x)`` the proximity operator of ``s (w g)*`` at u is w times that of ``s/w g*`` at u/w. A weight that
+    is a tensor of one number gets its gradient through ``smooth``.
     """
+    given, weight = weight, number_of(weight)
     _check_positive("weighted_prior", "weight", weight)
     split, value, smooth = prior.split, prior.value, prior.smooth
 
@@ -233,7 +236,7 @@ def weighted_prior(prior: Prior, weight: float) -> Prior:
         prior.constraint,
         None
         if smooth is None
-        else Smooth(partial(_times_map, smooth.gradient, weight), _times(weight, smooth.lipschitz)),
+        else Smooth(partial(_times_map, smooth.gradient, given), _times(weight, smooth.lipschitz)),
     )
 
 
@@ -252,7 +255,7 @@ def _scaled_value(value: Map, scale: float, x: Tensor) -> Tensor:
     return scale**2 * value(x / scale)
 
 
-def _times_map(apply: Map, weight: float, x: Tensor) -> Tensor:
+def _times_map(apply: Map, weight: float | Tensor, x: Tensor) -> Tensor:
     return weight * apply(x)
 
 

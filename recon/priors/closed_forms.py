@@ -25,6 +25,11 @@ BOX_CONE = Fact(Evidence.PROVED, "the normal cone of a box is a product of cones
 BOUNDED = Fact(Evidence.PROVED, "the values of the projection are bounded")
 
 
+def number_of(weight: float | Tensor) -> float:
+    """The value of a weight, which may be a tensor of one number with a gradient."""
+    return float(weight.detach() if isinstance(weight, Tensor) else weight)
+
+
 def check_weight(name: str, weight: float) -> None:
     """Refuse a weight that is not a finite number of at least zero."""
     if not (weight >= 0 and math.isfinite(weight)):
@@ -68,14 +73,18 @@ def box(low: float = 0.0, high: float = 1.0) -> Resolvent:
 
 
 @remembered
-def tikhonov(weight: float) -> Resolvent:
+def tikhonov(weight: float | Tensor) -> Resolvent:
     """``J(x) = x / (1 + w)``, the proximity operator of ``w/2 ||x||^2``.
 
     Here ``Q = (1 - w)/(1 + w) Id``: a contraction for every w > 0, so that solutions are unique.
 
+    Args:
+        weight: w, at least zero; a tensor of one number gets its gradient.
+
     Raises:
         UsageError: The weight is negative or not finite.
     """
+    given, weight = weight, number_of(weight)
     check_weight("tikhonov", weight)
     name = f"tikhonov({weight:g})"
     properties = ResolventProperties(
@@ -86,16 +95,20 @@ def tikhonov(weight: float) -> Resolvent:
         else ATTAINS_LEAST_SQUARES,
         everywhere=EVERYWHERE,
     )
-    return Resolvent(lambda x: x / (1 + weight), properties, name)
+    return Resolvent(lambda x: x / (1 + given), properties, name)
 
 
 @remembered
-def soft_threshold(weight: float) -> Resolvent:
+def soft_threshold(weight: float | Tensor) -> Resolvent:
     """``J(x) = x - x min(1, w/|x|)``, entry by entry: the proximity operator of ``w ||x||_1``, real or complex.
+
+    Args:
+        weight: w, at least zero; a tensor of one number gets its gradient.
 
     Raises:
         UsageError: The weight is negative or not finite.
     """
+    given, weight = weight, number_of(weight)
     check_weight("soft_threshold", weight)
     attains = (
         Fact(Evidence.PROVED, "a convex quadratic plus a multiple of the l1 norm is coercive")
@@ -103,11 +116,14 @@ def soft_threshold(weight: float) -> Resolvent:
         else ATTAINS_LEAST_SQUARES
     )
     name = f"soft_threshold({weight:g})"
-    return proximity_operator(lambda x: shrink(x, weight), name, attains=attains, everywhere=EVERYWHERE)
+    return proximity_operator(lambda x: shrink(x, given), name, attains=attains, everywhere=EVERYWHERE)
 
 
-def shrink(x: Tensor, weight: float) -> Tensor:
+def shrink(x: Tensor, weight: float | Tensor) -> Tensor:
     """Each entry moved towards zero by ``weight``, and to zero where it is smaller than that."""
+    if isinstance(weight, Tensor):
+        modulus = x.abs().clamp(min=torch.finfo(x.dtype).tiny)
+        return x * (1 - weight.to(modulus) / modulus).clamp(min=0)
     if not x.is_complex():
         return x - x.clamp(-weight, weight)
     modulus = x.abs().clamp(min=max(weight, torch.finfo(x.dtype).tiny))

@@ -1,14 +1,14 @@
 """A prior as the solvers want it: the family of its resolvents, with its splitting and its energy where they exist."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
 from torch import Tensor
 
 from recon._values import Made, remembered
-from recon.priors.closed_forms import box, check_weight, identity, soft_threshold, tikhonov
+from recon.priors.closed_forms import box, check_weight, identity, number_of, soft_threshold, tikhonov
 from recon.priors.resolvent import Resolvent
 from recon.priors.smooth import Smooth
 from recon.priors.split import Split
@@ -40,11 +40,11 @@ class Prior(Made):
     """
 
     name: str
-    resolvent: Callable[[float], Resolvent]
-    split: Split | None = None
-    value: Callable[[Tensor], Tensor] | None = None
+    resolvent: Callable[[float], Resolvent] = field(repr=False)
+    split: Split | None = field(default=None, repr=False)
+    value: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
     constraint: Resolvent | None = None
-    smooth: Smooth | None = None
+    smooth: Smooth | None = field(default=None, repr=False)
 
 
 @remembered
@@ -66,18 +66,18 @@ def box_prior(low: float = 0.0, high: float = 1.0) -> Prior:
 
 
 @remembered
-def tikhonov_prior(weight: float) -> Prior:
+def tikhonov_prior(weight: float | Tensor) -> Prior:
     """``w/2 ||x||^2``."""
-    check_weight("tikhonov", weight)
+    check_weight("tikhonov", number_of(weight))
     return Prior(
         "tikhonov", lambda stepsize: tikhonov(stepsize * weight), value=lambda x: weight / 2 * _sum(x.abs() ** 2)
     )
 
 
 @remembered
-def l1_prior(weight: float) -> Prior:
+def l1_prior(weight: float | Tensor) -> Prior:
     """``w ||x||_1``."""
-    check_weight("l1", weight)
+    check_weight("l1", number_of(weight))
     return Prior("l1", lambda stepsize: soft_threshold(stepsize * weight), value=lambda x: weight * _sum(x.abs()))
 
 

@@ -1,6 +1,6 @@
 """A prior is a resolvent: a firmly nonexpansive map J = (Id + Q)/2, and what is known of it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import final
 
 from torch import Tensor
@@ -57,8 +57,8 @@ class Resolvent(Made):
     It pickles, compares and prints as the call that made it; see :class:`recon._values.Made`.
     """
 
-    apply: Map
-    properties: ResolventProperties
+    apply: Map = field(repr=False)
+    properties: ResolventProperties = field(repr=False)
     name: str
 
     def __call__(self, x: Tensor) -> Tensor:

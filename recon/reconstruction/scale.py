@@ -29,8 +29,14 @@ HOUNSFIELD_MODELS = ("proved-ct",)
 HOUNSFIELD = ValueRange(*HOUNSFIELD_RANGE, "HU")
 """The range on which they were."""
 
-_IN_GREY_VALUES = {"tv": "weight", "wavelet": "weight", "l1": "weight", "model": "sigma", "folder": "sigma"}
-"""The option of a prior that is multiplied with the grey values."""
+_IN_GREY_VALUES = {
+    "tv": ("weight", "smoothing"),
+    "wavelet": ("weight",),
+    "l1": ("weight",),
+    "model": ("sigma",),
+    "folder": ("sigma",),
+}
+"""The options of a prior that are multiplied with the grey values."""
 
 _BOUNDS = ("low", "high")
 
@@ -68,7 +74,7 @@ class Scale:
             return spec
         found = dict(spec.options)
         for key, text in spec.options.items():
-            if key == _IN_GREY_VALUES.get(spec.name):
+            if key in _IN_GREY_VALUES.get(spec.name, ()):
                 found[key] = _moved(text, self.factor, 0.0)
             elif key in _BOUNDS:
                 found[key] = _moved(text, self.factor, self.offset)

@@ -7,6 +7,7 @@ from recon.solvers.douglas_rachford import davis_yin, douglas_rachford
 from recon.solvers.driver import Callback, solve
 from recon.solvers.fista import fista
 from recon.solvers.forward_backward import forward_backward, tseng
+from recon.solvers.implicit import implicit
 from recon.solvers.krylov import ab_gmres, ba_gmres, cgls
 from recon.solvers.sirt import sirt
 from recon.solvers.solution import Distance, Progress, Solution, Status
@@ -30,6 +31,7 @@ __all__ = [
     "douglas_rachford",
     "fista",
     "forward_backward",
+    "implicit",
     "iterate",
     "sirt",
     "solve",

@@ -50,11 +50,11 @@ class Algorithm(Made, Generic[S]):
     """
 
     name: str
-    init: Callable[[Tensor], S]
-    step: Callable[[S], S]
-    variables: Callable[[S], tuple[Tensor, ...]]
-    residual: Callable[[S], Tensor] | None = None
-    targets: Callable[[S], tuple[Tensor, ...]] | None = None
+    init: Callable[[Tensor], S] = field(repr=False)
+    step: Callable[[S], S] = field(repr=False)
+    variables: Callable[[S], tuple[Tensor, ...]] = field(repr=False)
+    residual: Callable[[S], Tensor] | None = field(default=None, repr=False)
+    targets: Callable[[S], tuple[Tensor, ...]] | None = field(default=None, repr=False)
     theorem: Callable[[Tensor | None], Certificate] | None = field(default=None, repr=False, compare=False)
     operators: tuple[LinearOperator, ...] = field(default=(), repr=False, compare=False)
 

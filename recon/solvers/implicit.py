@@ -10,8 +10,10 @@ from recon.types import Map
 DIMENSION = 25
 """Of the Krylov spaces in which the adjoint equation is solved, one after the other."""
 
+_ACCURACY = {torch.float32: 1e-5, torch.float64: 1e-8}
 
-def implicit(step: Map, point: Tensor, *, accuracy: float = 1e-6, max_steps: int = 1000) -> Tensor:
+
+def implicit(step: Map, point: Tensor, *, accuracy: float | None = None, max_steps: int = 1000) -> Tensor:
     """A fixed point with the graph of what it depends on.
 
     For ``x = T(x)`` the derivative is ``dx = (Id - T'(x))^-1 dT`` (Bai, Kolter, Koltun 2019). A gradient g of x becomes
@@ -21,7 +23,8 @@ def implicit(step: Map, point: Tensor, *, accuracy: float = 1e-6, max_steps: int
     Args:
         step: T, image to image, differentiable by autograd in the image and in what it depends on.
         point: x, (batch, ...): a fixed point of T, as near as the gradient has to be exact.
-        accuracy: Of the adjoint equation: the norm of what is left of it over that of g, for each batch item.
+        accuracy: Of the adjoint equation: the norm of what is left of it over that of g, for each batch item; ``None``:
+            1e-5 in single precision and 1e-8 in double.
         max_steps: The budget of products with T'^T.
 
     Returns:
@@ -45,7 +48,8 @@ def implicit(step: Map, point: Tensor, *, accuracy: float = 1e-6, max_steps: int
     found = fixed + (image - image.detach())  # the point, with the graph of one step
 
     def adjoint(gradient: Tensor) -> Tensor:
-        return _solved(_transposed(step, fixed), gradient, accuracy, max_steps)
+        wanted = _ACCURACY[gradient.dtype.to_real()] if accuracy is None else accuracy
+        return _solved(_transposed(step, fixed), gradient, wanted, max_steps)
 
     found.register_hook(adjoint)  # type: ignore[no-untyped-call]
     return found

@@ -130,11 +130,17 @@ def _l1(spec: Spec, setting: PriorContext) -> ConfiguredPrior:
 
 
 def _tv(spec: Spec, setting: PriorContext) -> ConfiguredPrior:
-    options.expect_keys(spec, ("weight", "isotropic", "joint", "low", "high"))
+    options.expect_keys(spec, ("weight", "isotropic", "joint", "smoothing", "low", "high"))
     isotropic = options.truth(spec, "isotropic", True)
     joint = options.truth(spec, "joint", False)
     spec, weight = _weight(spec, setting, joint_tv_weight if joint and setting.channels == 3 else tv_weight)
     bounds = options.bounds(spec)
+    if "smoothing" in spec.options:
+        smoothing = options.number(spec, "smoothing", low=1e-6, high=1e6)
+        rounded = priors.smoothed_total_variation_prior(
+            weight, smoothing, isotropic, joint, setting.image_shape, bounds, setting.spacing
+        )
+        return ConfiguredPrior(spec, rounded)
     prior = priors.total_variation_prior(
         weight, isotropic, joint=joint, image_shape=setting.image_shape, bounds=bounds, spacing=setting.spacing
     )

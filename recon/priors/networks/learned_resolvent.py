@@ -73,6 +73,7 @@ def resolvent(  # noqa: PLR0913  each is known of some networks and not of other
     accuracy: float = ACCURACY,
     precision: str = "float32",
     example: Tensor | None = None,
+    trainable: bool = False,
 ) -> Resolvent:
     """The network at a noise level as a resolvent, with the evidence that its construction gives.
 
@@ -88,6 +89,9 @@ def resolvent(  # noqa: PLR0913  each is known of some networks and not of other
         precision: ``"bfloat16"`` evaluates the layers in it; the properties are still those of the exact network, and
             the distance from it is the error, measured. ``"float32"``: all in the precision of the input.
         example: The images (batch, channels, height, width) on which that is measured; ``None``: three small ones.
+        trainable: Whether gradients flow to the network's parameters. It is then evaluated itself where gradients are
+            recorded, and else the copy that was made here, which what is proved speaks of: after a step of an
+            optimiser make the prior anew.
 
     Raises:
         UsageError: A noise level is missing or superfluous, or the network has no layers for the precision.
@@ -96,7 +100,7 @@ def resolvent(  # noqa: PLR0913  each is known of some networks and not of other
     layers = layer_precision(network, precision)
     lipschitz = _lipschitz(network, noise_level, measured)
     name = _name(network, noise_level)
-    frozen = _Frozen(network, noise_level, accuracy)
+    frozen = _Frozen(network, noise_level, accuracy, source=network if trainable else None)
     if isinstance(network, ConvexRidge) and not network.config.one_shot:
         return _ridge_resolvent(frozen, name, accuracy)
     if isinstance(network, ConvexRidge):
@@ -133,6 +137,7 @@ def learned_prior(  # noqa: PLR0913  as for resolvent
     accuracy: float = ACCURACY,
     precision: str = "float32",
     example: Tensor | None = None,
+    trainable: bool = False,
 ) -> Prior:
     """The network at a noise level as a prior; arguments as in :func:`resolvent`.
 
@@ -146,10 +151,13 @@ def learned_prior(  # noqa: PLR0913  as for resolvent
             f"learned_prior: the network is {network!r}; expected a network, as load(catalogue.folders()[name]) reads "
             "it, or recon.denoiser(name, noise)."
         )
-    fixed = resolvent(network, noise_level, measured=measured, accuracy=accuracy, precision=precision, example=example)
+    fixed = resolvent(
+        network, noise_level, measured=measured, accuracy=accuracy, precision=precision, example=example,
+        trainable=trainable,
+    )  # fmt: skip
     if not isinstance(network, ConvexRidge) or network.config.one_shot:
         return Prior(fixed.name, _OneResolvent(fixed))
-    frozen = _Frozen(network, noise_level, accuracy)
+    frozen = _Frozen(network, noise_level, accuracy, source=network if trainable else None)
     family = _RidgeFamily(fixed, frozen)
     return Prior(
         fixed.name, family, split=_split(network.frozen(), noise_level), value=frozen.value,
@@ -209,13 +217,17 @@ def _ridge_resolvent(frozen: "_Frozen", name: str, accuracy: float) -> Resolvent
 @final
 @dataclass(frozen=True, eq=False)
 class _Frozen(ByValue):
-    """The network at a noise level, with a copy for each precision and device that it meets."""
+    """The network at a noise level, with a copy for each precision and device that it meets.
+
+    ``source`` is the network itself, which takes the place of the copies where gradients are recorded.
+    """
 
     network: Network
     noise_level: float | None
     accuracy: float
     factor: float = 1.0
     layers: torch.dtype | None = None
+    source: Network | None = field(default=None, repr=False, compare=False)
     _copies: dict[tuple[torch.dtype, torch.device], Network] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -227,22 +239,28 @@ class _Frozen(ByValue):
         if isinstance(self.network, ConvexRidge) and not self.network.config.one_shot:
             z = x.double() if self.accuracy < _ROUNDINGS * torch.finfo(x.dtype).eps else x
             return prox(self.ridge(z), z, InnerSolver(accuracy=self.accuracy)).to(x.dtype)
-        with torch.set_grad_enabled(x.requires_grad and torch.is_grad_enabled()):
+        with self._recording(x):
             found: Tensor = self.like(x)(x, self.noise_level)
         return found
 
+    def _recording(self, x: Tensor) -> torch.set_grad_enabled:
+        """A graph only where somebody asks for a gradient, of the images or of the weights."""
+        return torch.set_grad_enabled(torch.is_grad_enabled() and (x.requires_grad or self.source is not None))
+
     def like(self, x: Tensor) -> Network:
         """The network in the precision of its layers, or else of ``x``, and on the device of ``x``."""
+        if self.source is not None and torch.is_grad_enabled():
+            return self.source
         key = (self.layers or x.dtype, x.device)
         if key not in self._copies:
             self._copies[key] = self.network.frozen(*key)
         return self._copies[key]
 
-    @torch.no_grad()
     def gradient(self, x: Tensor) -> Tensor:
         """Of the potential, times the factor."""
         self.network.check_input(x, self.noise_level)
-        return self.ridge(x).gradient(x)
+        with self._recording(x):
+            return self.ridge(x).gradient(x)
 
     def value(self, x: Tensor) -> Tensor:
         """Of the potential, times the factor, for each batch item."""
