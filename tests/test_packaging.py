@@ -1,9 +1,10 @@
-"""The wheel: what is in it, and that it works where there is no checkout."""
+"""The distributions: what is in them, and that the wheel works where there is no checkout."""
 
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -50,22 +51,39 @@ def test_make_bench_runs_every_comparison_with_peers() -> None:
 def _copy(source: Path) -> Path:
     for folder in ("recon", "cli", "models"):
         shutil.copytree(REPOSITORY / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("pyproject.toml", "README.md", "LICENSE"):
+    for file in ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md"):
         shutil.copy(REPOSITORY / file, source / file)
+    (source / "tests").mkdir()
+    shutil.copy(__file__, source / "tests")
     return source
+
+
+def _networks(names: list[str]) -> set[str]:
+    """The networks whose weights are among files."""
+    return {Path(name).parent.name for name in names if name.endswith("/weights.safetensors")}
 
 
 @pytest.mark.slow
 def test_the_wheel_works_outside_of_the_checkout(tmp_path: Path) -> None:
+    """Built of the source distribution, which a part of the tests would only pretend to test."""
     source = _copy(tmp_path / "source")  # setuptools leaves a folder in its source that spoils the next wheel
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(source)]
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path), str(source)]
     done = subprocess.run(build, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    (wheel,) = tmp_path.glob("*.whl")
+    (sources,), (wheel,) = tmp_path.glob("*.tar.gz"), tmp_path.glob("*.whl")
+    packaged = {path.name for path in (REPOSITORY / "models").glob("proved-*")}
+    with tarfile.open(sources) as archive:
+        names = archive.getnames()
+    assert _networks(names) == packaged
+    second = {name.split("/")[1] for name in names if "/" in name}
+    assert "tests" not in second
+    assert {"CHANGELOG.md", "LICENSE"} <= second
     site = tmp_path / "site"
-    with zipfile.ZipFile(wheel) as archive:
-        tops = {name.partition("/")[0] for name in archive.namelist()}
-        archive.extractall(site)
+    shutil.unpack_archive(wheel, site, "zip")
+    with zipfile.ZipFile(wheel) as installed:
+        names = installed.namelist()
+    assert _networks(names) == packaged
+    tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"recon"}
     assert (site / "recon" / "py.typed").is_file()
     command = (

@@ -20,6 +20,7 @@ from recon.io import Image, ValueRange, to_tensor
 from recon.io.image import HOUNSFIELD_RANGE, ROBUST_PERCENTILES, default_range
 from recon.priors import Prior, scaled_prior
 from recon.specs.grammar import Spec
+from recon.specs.priors import grey_options
 from recon.specs.solve_config import Noise
 from recon.types import LinearOperator
 
@@ -28,15 +29,6 @@ HOUNSFIELD_MODELS = ("proved-ct",)
 
 HOUNSFIELD = ValueRange(*HOUNSFIELD_RANGE, "HU")
 """The range on which they were."""
-
-_IN_GREY_VALUES = {
-    "tv": ("weight", "smoothing"),
-    "wavelet": ("weight",),
-    "l1": ("weight",),
-    "model": ("sigma",),
-    "folder": ("sigma",),
-}
-"""The options of a prior that are multiplied with the grey values."""
 
 _BOUNDS = ("low", "high")
 
@@ -72,9 +64,9 @@ class Scale:
         """A prior's specification with its grey values on the scale."""
         if self.is_users:
             return spec
-        found = dict(spec.options)
+        found, grey = dict(spec.options), grey_options(spec)
         for key, text in spec.options.items():
-            if key in _IN_GREY_VALUES.get(spec.name, ()):
+            if key in grey:
                 found[key] = _moved(text, self.factor, 0.0)
             elif key in _BOUNDS:
                 found[key] = _moved(text, self.factor, self.offset)

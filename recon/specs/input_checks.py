@@ -5,7 +5,7 @@ later would give.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from recon import io
@@ -15,7 +15,10 @@ from recon.io import Image
 from recon.specs import options
 from recon.specs.grammar import Spec
 from recon.specs.planes import read_mask, read_plane
-from recon.specs.solve_config import SolveConfig
+from recon.specs.solve_config import FILE_KEYS, SolveConfig
+
+_PLANES: dict[str, Callable[[Path], object]] = {"psf": lambda path: read_plane(path, "PSF"), "mask": read_mask}
+"""How the file of an operator's option is read, for each option that names one."""
 
 _LARGE = 2**24
 """Bytes from which a file is looked at, and not read, where it would have to be read again."""
@@ -48,10 +51,9 @@ def look_at_operator(spec: Spec) -> None:
     with contextlib.suppress(UsageError):  # the operator's reader says what is wrong with a specification
         if spec.name == "ct" and spec.value:
             read_toml(spec.path(spec.value), "geometry", InputError)
-        elif spec.name == "blur" and "psf" in spec.options:
-            read_plane(options.file(spec, "psf"), "PSF")
-        elif spec.name in ("inpaint", "mri") and "mask" in spec.options:
-            read_mask(options.file(spec, "mask"))
+        for key in FILE_KEYS.get(spec.name, ()):
+            if key in spec.options:
+                _PLANES[key](options.file(spec, key))
 
 
 def refuse_unreadable(paths: Sequence[Path]) -> None:

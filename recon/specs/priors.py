@@ -103,6 +103,12 @@ def has_weight(spec: Spec) -> bool:
     return kind is not None and kind.matched == "weight"
 
 
+def grey_options(spec: Spec) -> tuple[str, ...]:
+    """The options of the prior that are multiplied with the grey values."""
+    _, kind = _kind(spec)
+    return () if kind is None else kind.grey
+
+
 def _none(spec: Spec, setting: PriorContext) -> ConfiguredPrior:
     options.expect_keys(spec, ())
     return ConfiguredPrior(spec, priors.no_prior())
@@ -271,23 +277,25 @@ class _Kind:
         of_slices: Whether its maps take images (batch, channels, height, width): a volume goes through them slice by
             slice.
         of_reals: Whether they take real images only.
+        grey: The options that are multiplied with the grey values, as a weight and a noise level are.
     """
 
     read: Callable[[Spec, PriorContext], ConfiguredPrior]
     matched: str = ""
     of_slices: bool = False
     of_reals: bool = False
+    grey: tuple[str, ...] = ()
 
 
 _KINDS = {
     "none": _Kind(_none),
     "box": _Kind(_box),
     "tikhonov": _Kind(_tikhonov),
-    "l1": _Kind(_l1),
-    "tv": _Kind(_tv, "weight"),
-    "wavelet": _Kind(_wavelet, "weight", of_slices=True),
-    "model": _Kind(_model, "sigma", of_slices=True, of_reals=True),
-    "folder": _Kind(_model, "sigma", of_slices=True, of_reals=True),
+    "l1": _Kind(_l1, grey=("weight",)),
+    "tv": _Kind(_tv, "weight", grey=("weight", "smoothing")),
+    "wavelet": _Kind(_wavelet, "weight", of_slices=True, grey=("weight",)),
+    "model": _Kind(_model, "sigma", of_slices=True, of_reals=True, grey=("sigma",)),
+    "folder": _Kind(_model, "sigma", of_slices=True, of_reals=True, grey=("sigma",)),
     "deepinv": _Kind(_deepinv, "sigma", of_slices=True, of_reals=True),
     "python": _Kind(_python, of_slices=True),
 }

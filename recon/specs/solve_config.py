@@ -24,7 +24,7 @@ BUDGET = 1000
 """Steps that a run may take unless told otherwise."""
 
 FILE_KEYS = {"blur": ("psf",), "inpaint": ("mask",), "mri": ("mask",)}
-"""The options that name files, for each operator."""
+"""The options that name files, for each operator: they are looked at first, and a record names them from its folder."""
 
 FILE_VALUES = ("python", "ct", "folder")
 """The names whose bare value is a file (``python``: the part before the last colon)."""
