@@ -1,9 +1,12 @@
 """One call from arrays to an image with a certificate: the chain of the command line, and the same bits."""
 
+import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,11 +181,72 @@ def test_masks_and_k_space() -> None:
 
 def test_a_result_shows_itself(tmp_path: Path) -> None:
     result = recon.reconstruct(blurred(), recon.blur(PSF), "tv", noise=0.01)
-    assert result.figure(tmp_path / "figure.png").stat().st_size > 10_000
+    drawn = result.figure(tmp_path / "figure.png")
+    assert drawn.png == result.figure()._repr_png_() == (tmp_path / "figure.png").read_bytes()
+    assert drawn.png.startswith(b"\x89PNG")
     page = result._repr_html_()
     assert page.startswith('<img src="data:image/png;base64,')
     assert "converged after" in page
     assert "Proved" in str(result)
+
+
+def test_a_result_comes_back_from_another_process_with_its_verdict() -> None:
+    result = recon.reconstruct(blurred(), recon.blur(PSF), "tv", noise=0.01)
+    back = pickle.loads(pickle.dumps(result))  # noqa: S301  our own bytes
+    assert np.array_equal(back.image, result.image)
+    assert str(back) == str(result)
+    assert back.certificate == result.certificate
+    assert back._repr_html_().startswith("<p>")
+    with pytest.raises(UsageError, match="in another process"):
+        back.figure()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: recon.blur(PSF),
+        lambda: recon.inpaint(np.eye(24) > 0),
+        lambda: recon.mri(np.eye(24) > 0),
+        lambda: recon.operator(np.fft.fft2, np.fft.ifft2, (24, 24)),
+    ],
+    ids=["blur", "inpaint", "mri", "operator"],
+)
+def test_an_operator_travels_to_another_process(make: Callable[[], Any]) -> None:
+    factory = make()
+    assert pickle.loads(pickle.dumps(factory)) == factory  # noqa: S301  our own bytes
+
+
+def test_a_surrogate_may_be_an_object() -> None:
+    y, wider = torch.from_numpy(blurred())[None, None], Blur(gaussian_psf(1.1), SIDES)
+    options = {"prior": "tikhonov:weight=0.1", "noise": 0.01, "iterations": 5000}
+    named = recon.reconstruct(y, "blur:gaussian=1", surrogate="blur:gaussian=1.1", **options)
+    found = recon.reconstruct(y, "blur:gaussian=1", surrogate=wider, **options)
+    assert torch.equal(found.image, named.image)
+    assert "surrogate" in str(found.certificate)
+
+
+class Meta(torch.Tensor):
+    """As of MONAI: a tensor with metadata, which functions of torch carry along."""
+
+    def __new__(cls, x: torch.Tensor, meta: dict[str, str] | None = None) -> "Meta":
+        made = x.as_subclass(cls)
+        made.meta = meta
+        return made
+
+
+@pytest.mark.parametrize("prior", ["tv", None])
+def test_a_tensor_with_metadata_keeps_it(prior: str | None) -> None:
+    plain = torch.from_numpy(blurred())[None, None]
+    given = Meta(plain, {"affine": "kept"})
+    found = recon.reconstruct(given, recon.blur(PSF), prior, noise=0.01).image
+    assert type(found) is Meta
+    assert found.meta == {"affine": "kept"}
+    assert torch.equal(
+        found.as_subclass(torch.Tensor), recon.reconstruct(plain, recon.blur(PSF), prior, noise=0.01).image
+    )
+    denoised = recon.denoiser("proved-gray", noise=0.05)(given)
+    assert type(denoised) is Meta
+    assert denoised.meta == {"affine": "kept"}
 
 
 @pytest.mark.parametrize("kind", ["tensor", "grey", "colour"])

@@ -1,6 +1,6 @@
 """Arrays and tensors of a caller, as the chain takes them, and back in the same kind."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -78,7 +78,19 @@ def same_kind(given: Array | Tensor, image: Image) -> Array | Tensor:
     if image.alpha is not None:
         pixels = np.concatenate([pixels, image.alpha.astype(pixels.dtype)], axis=1)
     array = np.array(from_axes(pixels, image.source.layout or TENSOR), order="C")  # the caller may write to it
-    return torch.from_numpy(array).to(given.device) if isinstance(given, Tensor) else array
+    return like_tensor(given, torch.from_numpy(array).to(given.device)) if isinstance(given, Tensor) else array
+
+
+def like_tensor(given: Tensor, found: Tensor) -> Tensor:
+    """A tensor with the metadata of the one that was given, where it has some (MONAI's MetaTensor)."""
+    kind: Any = type(given)
+    meta = getattr(given, "meta", None)
+    return found if kind is Tensor or meta is None else kind(found, meta=meta)
+
+
+def plain(x: Tensor) -> Tensor:
+    """The tensor without metadata, which functions of torch would carry along."""
+    return x if type(x) is Tensor else x.as_subclass(Tensor)
 
 
 def as_tensor(x: Pixels, who: str) -> Tensor:
@@ -88,7 +100,7 @@ def as_tensor(x: Pixels, who: str) -> Tensor:
             raise UsageError(
                 f"{who}: the tensor has the shape {tuple(x.shape)}; expected (batch, channels, height, width)."
             )
-        return x
+        return plain(x)
     array = np.asarray(x)
     if array.ndim not in (2, 3) or array.dtype.kind != "f":
         raise UsageError(
@@ -101,5 +113,5 @@ def as_tensor(x: Pixels, who: str) -> Tensor:
 def like(x: Pixels, found: Tensor) -> Pixels:
     """A tensor of :func:`as_tensor` in the kind and shape that were given."""
     if isinstance(x, Tensor):
-        return found
+        return like_tensor(x, found)
     return np.ascontiguousarray(from_axes(found.cpu().numpy(), "HW" if x.ndim == 2 else "HWC")).astype(x.dtype)

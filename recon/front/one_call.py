@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from recon.operators.tomography import Geometry
 from recon.priors import Prior
 from recon.reconstruction.ct_input import checked_scan
 from recon.reconstruction.plan import make_plan
+from recon.reconstruction.problem import Objects
 from recon.reconstruction.run import Result, execute, write_figure
 from recon.solvers import Distance, Status
 from recon.specs.grammar import parse_spec
@@ -31,63 +32,86 @@ from recon.types import LinearOperator
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A drawn figure, which notebooks show."""
+
+    png: bytes = field(repr=False)
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+
+@dataclass(frozen=True)
 class Reconstruction:
     """An image and what is known of it.
 
+    It pickles without ``result``: what another process made has its image and verdict, and draws no figure.
+
     Attributes:
         image: The result, of the kind of the measurement (NumPy or torch), in its units and with its axes.
+        status: How the run ended; of several frames the worst.
+        steps: How many steps it took.
+        distance: How far the image is from the limit of the run.
+        certificate: What is guaranteed of the run, known before its first step.
+        noise: The noise level that was used, on the scale where the range of grey values is [0, 1].
         remarks: What the command line would have said on the way, a sentence each.
         result: The run with its plan, for whoever wants more.
     """
 
-    image: Array | Tensor
+    image: Array | Tensor = field(repr=False)
+    status: Status
+    steps: int
+    distance: Distance = field(repr=False)
+    certificate: Certificate = field(repr=False)
+    noise: float | None
     remarks: tuple[str, ...]
-    result: Result = field(repr=False)
+    verdict: str = field(repr=False)
+    result: Result | None = field(repr=False, compare=False)
 
-    @property
-    def status(self) -> Status:
-        """How the run ended; of several frames the worst."""
-        return self.result.status
+    def figure(self, path: str | Path | None = None, overwrite: bool = False) -> Picture:
+        """Draw measurement, result, residual and convergence.
 
-    @property
-    def steps(self) -> int:
-        """How many steps it took."""
-        return self.result.steps
+        Args:
+            path: A PNG, PDF or SVG to write; ``None``: none is written.
+            overwrite: Whether it may exist.
 
-    @property
-    def distance(self) -> Distance:
-        """How far the image is from the limit of the run."""
-        return self.result.distance
-
-    @property
-    def certificate(self) -> Certificate:
-        """What is guaranteed of the run, known before its first step."""
-        return self.result.plan.method.certificate
-
-    @property
-    def noise(self) -> float | None:
-        """The noise level that was used, on the scale where the range of grey values is [0, 1]."""
-        return self.result.plan.problem.noise
-
-    def figure(self, path: str | Path, overwrite: bool = False) -> Path:
-        """Draw measurement, result, residual and convergence as PNG, PDF or SVG.
+        Returns:
+            The picture, which a notebook shows.
 
         Raises:
+            UsageError: The run was in another process.
             OutputError: It cannot be written there.
         """
-        write_figure(self.result, Path(path), overwrite)
-        return Path(path)
+        if self.result is None:
+            raise UsageError("figure: the run was in another process; expected to be drawn where it ran.")
+        if path is not None:
+            write_figure(self.result, Path(path), overwrite)
+        with TemporaryDirectory() as folder:
+            drawn = Path(folder) / "figure.png"
+            write_figure(self.result, drawn, overwrite=False)
+            return Picture(drawn.read_bytes())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "result": None}
 
     def __str__(self) -> str:
-        method = self.result.plan.method.name
-        return f"{method}: {self.result.outcome}. {self.certificate.sentence}\ndistance to the limit: {self.distance}"
+        return f"{self.verdict} {self.certificate.sentence}\ndistance to the limit: {self.distance}"
 
     def _repr_html_(self) -> str:
-        with TemporaryDirectory() as folder:
-            picture = base64.b64encode(self.figure(Path(folder) / "figure.png").read_bytes()).decode()
         lines = [*str(self).splitlines(), *self.remarks]
         text = "<br>".join(html.escape(line) for line in lines)
+        if self.result is None:
+            return f"<p>{text}</p>"
+        picture = base64.b64encode(self.figure().png).decode()
         return f'<img src="data:image/png;base64,{picture}" style="max-width:100%"><p>{text}</p>'
+
+
+def _reconstruction(image: Array | Tensor, remarks: list[str], result: Result) -> Reconstruction:
+    method = result.plan.method
+    return Reconstruction(
+        image, result.status, result.steps, result.distance, method.certificate, result.plan.problem.noise,
+        tuple(remarks), f"{method.name}: {result.outcome}.", result,
+    )  # fmt: skip
 
 
 def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
@@ -101,7 +125,7 @@ def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
     axes: str | None = None,
     water: float | None = None,
     photons: float | None = None,
-    surrogate: str | None = None,
+    surrogate: OperatorFactory | LinearOperator | str | None = None,
     shift: float | Literal["auto"] | None = None,
     stepsize: float | None = None,
     iterations: int | None = None,
@@ -129,7 +153,7 @@ def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
         axes: A letter of FCHW (frames, channels, height, width) for each axis.
         water: Of a scan, the attenuation of water in 1/mm: the result is then in HU.
         photons: Of a scan, how many a ray brings where nothing is in its way: rays count by their statistics.
-        surrogate: A specification of an operator whose adjoint is used in place of the true one.
+        surrogate: An operator, or its specification, whose adjoint is used in place of the true one.
         shift: Added to the map of a surrogate, to make it monotone.
         stepsize: ``None``: inside the theorem's interval.
         iterations: The budget of steps; ``None``: 1000.
@@ -156,12 +180,14 @@ def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
             notify(line)
 
     factory = as_factory(operator, say)
+    replacement = None if surrogate is None or isinstance(surrogate, str) else as_factory(surrogate, say)
+    replaced = None if replacement is None else replacement.spec
     config = SolveConfig(
         factory.spec,
         parse_spec(prior, "prior") if isinstance(prior, str) else None,
         method,
         parse_noise(noise) if isinstance(noise, str) else None if noise is None else Noise(float(noise)),
-        surrogate=None if surrogate is None else parse_spec(surrogate, "surrogate"),
+        surrogate=parse_spec(surrogate, "surrogate") if isinstance(surrogate, str) else replaced,
         shift=shift,
         stepsize=stepsize,
         iterations=iterations,
@@ -179,7 +205,7 @@ def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
     own = _prior_object(prior)
     with torch.no_grad():
         image = _measured(measurement, factory, config, axes, say)
-        result = execute(make_plan(config, image, say, family=factory, prior=own), progress)
+        result = execute(make_plan(config, image, say, given=Objects(factory, own, replacement)), progress)
     if result.status in (Status.DIVERGED, Status.NOT_FINITE):
         raise GuaranteeError(f"{result.plan.method.name} ended as {result.outcome}. {result.status.sentence}")
     if result.status is Status.INTERRUPTED:
@@ -193,7 +219,7 @@ def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
         found = with_gradient(result, measurement, torch.as_tensor(found))
     elif isinstance(measurement, Tensor) and measurement.requires_grad:
         say("the measurement requires a gradient and the image has none: differentiable=True gives it one.")
-    return Reconstruction(found, tuple(remarks), result)
+    return _reconstruction(found, remarks, result)
 
 
 def _prior_object(prior: Prior | str | None) -> Prior | None:

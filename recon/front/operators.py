@@ -9,7 +9,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from recon._values import remembered
 from recon.errors import ConsistencyError, UsageError
+from recon.front.adapters import Functions, adapted
 from recon.operators import CartesianMRI, Identity, Inpainting
 from recon.operators.blur import CircularBlur, ValidBlur
 from recon.operators.tomography import Geometry, Tomography, read_geometry
@@ -21,6 +23,7 @@ from recon.types import LinearOperator
 _OWN = Spec("python", value="an operator object")
 
 
+@remembered
 def blur(
     psf: ArrayLike | Tensor, boundary: Literal["circular", "valid"] = "circular", normalise: bool = True
 ) -> OperatorFactory:
@@ -45,6 +48,7 @@ def blur(
     return blur_factory(Spec("blur", {"psf": f"{height} x {width}", "boundary": boundary}), kernel, boundary)
 
 
+@remembered
 def ct(geometry: Geometry | str | Path) -> OperatorFactory:
     """X-ray projections of a slice or of a volume.
 
@@ -55,6 +59,7 @@ def ct(geometry: Geometry | str | Path) -> OperatorFactory:
     return _of_scan(Tomography(scan))
 
 
+@remembered
 def inpaint(mask: ArrayLike | Tensor) -> OperatorFactory:
     """Pixels that were measured, of an image of the mask's size.
 
@@ -64,6 +69,7 @@ def inpaint(mask: ArrayLike | Tensor) -> OperatorFactory:
     return _factory(Inpainting(_plane(mask, "mask").bool()))
 
 
+@remembered
 def mri(mask: ArrayLike | Tensor) -> OperatorFactory:
     """Cartesian k-space with one coil, zero frequency in the middle.
 
@@ -73,6 +79,7 @@ def mri(mask: ArrayLike | Tensor) -> OperatorFactory:
     return _factory(CartesianMRI(_plane(mask, "mask").bool()))
 
 
+@remembered
 def operator(
     A: Callable[[Any], Any] | Any, A_adjoint: Callable[[Any], Any] | None = None, shape: tuple[int, int] | None = None
 ) -> OperatorFactory:
@@ -82,8 +89,8 @@ def operator(
 
     Args:
         A: A function of tensors (batch, channels, height, width); or, without ``A_adjoint``, an object with ``A`` and
-            ``A_adjoint`` (a deepinv physics), or one with ``matvec``, ``rmatvec`` and ``shape`` (a SciPy
-            ``LinearOperator``, a PyLops operator), whose measurement is then (1, entries).
+            ``A_adjoint``, an operator of deepinv, ODL or CIL, or of SciPy or PyLops, whose measurement is (1, entries)
+            unless it names two sides.
         A_adjoint: Its adjoint.
         shape: (height, width) of the image; ``None``: that of the measurement.
 
@@ -91,12 +98,12 @@ def operator(
         UsageError: It is no operator, or its shape does not fit.
     """
     if A_adjoint is None:
-        return _factory(_of_matrix(A, shape) if hasattr(A, "matvec") else A, shape)
+        return _factory(A, shape)
     if not (callable(A) and callable(A_adjoint)):
         raise UsageError(
             f"operator: A is a {type(A).__name__} and A_adjoint a {type(A_adjoint).__name__}; expected two functions."
         )
-    return _factory(_Functions(A, A_adjoint), shape)
+    return _factory(Functions(A, A_adjoint), shape)
 
 
 def as_factory(given: OperatorFactory | LinearOperator | str, notify: Callable[[str], None]) -> OperatorFactory:
@@ -106,39 +113,6 @@ def as_factory(given: OperatorFactory | LinearOperator | str, notify: Callable[[
     if isinstance(given, str):
         return read_operator(parse_spec(given, "operator"), notify)
     return _factory(given)
-
-
-class _Functions:
-    def __init__(self, A: Callable[[Tensor], Tensor], A_adjoint: Callable[[Tensor], Tensor]) -> None:
-        self.A, self.A_adjoint = A, A_adjoint
-
-
-class _Entries:
-    """An operator of vectors, (entries,) to (measured,), as one of images of one channel at a time."""
-
-    def __init__(self, matrix: Any, shape: tuple[int, int]) -> None:
-        self.matrix, self.image_shape = matrix, shape
-
-    def A(self, x: Tensor) -> Tensor:
-        return self._each(self.matrix.matvec, x, (1, int(self.matrix.shape[0])))
-
-    def A_adjoint(self, y: Tensor) -> Tensor:
-        return self._each(self.matrix.rmatvec, y, self.image_shape)
-
-    @staticmethod
-    def _each(function: Callable[[Any], Any], values: Tensor, sides: tuple[int, int]) -> Tensor:
-        vectors = values.detach().cpu().reshape(-1, values.shape[-2] * values.shape[-1]).numpy()
-        made = np.stack([np.asarray(function(vector)).ravel() for vector in vectors])
-        return torch.from_numpy(made).to(values).reshape(*values.shape[:-2], *sides)
-
-
-def _of_matrix(matrix: Any, shape: tuple[int, int] | None) -> _Entries:
-    if shape is None or shape[0] * shape[1] != matrix.shape[1]:
-        raise UsageError(
-            f"operator: shape is {shape} and the operator takes {matrix.shape[1]} entries; expected (height, width) "
-            "with as many pixels."
-        )
-    return _Entries(matrix, shape)
 
 
 def _factory(given: Any, shape: tuple[int, int] | None = None) -> OperatorFactory:
@@ -164,15 +138,11 @@ def _of_ours(given: Any) -> OperatorFactory | None:
 
 
 def _of_theirs(given: Any, shape: tuple[int, int] | None) -> OperatorFactory:
-    if not isinstance(given, LinearOperator):
-        raise UsageError(
-            f"operator is a {type(given).__name__}; expected a specification such as 'blur:gaussian=1.6', "
-            "recon.blur(psf), recon.ct(geometry), recon.operator(A, A_adjoint), or an object with A and A_adjoint."
-        )
-    known = getattr(getattr(given, "domain", None), "shape", None) or shape or getattr(given, "image_shape", None)
+    made = adapted(given, shape)
+    known = getattr(getattr(made, "domain", None), "shape", None) or shape or getattr(made, "image_shape", None)
     if known is None:
-        return OperatorFactory(_OWN, lambda sides: guarded_operator(_OWN, given, sides))
-    return _at_one_size(guarded_operator(_OWN, given, tuple(known)), _OWN, tuple(known))
+        return OperatorFactory(_OWN, lambda sides: guarded_operator(_OWN, made, sides))
+    return _at_one_size(guarded_operator(_OWN, made, tuple(known)), _OWN, tuple(known))
 
 
 def _of_scan(projector: Tomography) -> OperatorFactory:

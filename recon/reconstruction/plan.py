@@ -20,8 +20,7 @@ from recon.methods.setting import Method
 from recon.operators.data_split import HasDataSplit
 from recon.priors import Prior, Resolvent
 from recon.reconstruction.memory import volume_bytes
-from recon.reconstruction.problem import Problem, back_projection, build_problem, in_units
-from recon.specs.operators import OperatorFactory
+from recon.reconstruction.problem import AS_SPECIFIED, Objects, Problem, back_projection, build_problem, in_units
 from recon.specs.solve_config import SolveConfig
 
 _IMAGES, _SWEPT, _WHOLE = 10, 5, 7
@@ -162,15 +161,13 @@ def _described(image: Image) -> str:
     return f"{image.frames} frame(s) of {image.channels} channel(s), {image.height} x {image.width} pixels"
 
 
-def make_plan(  # noqa: PLR0913  each is an independent choice of the caller
+def make_plan(  # noqa: PLR0913, PLR0917  each is an independent choice of the caller
     config: SolveConfig,
     image: Image,
     say: Notify,
     pair: OperatorPair | None = None,
     hardest: Measured | None = None,
-    *,
-    family: OperatorFactory | None = None,
-    prior: Prior | None = None,
+    given: Objects = AS_SPECIFIED,
 ) -> Plan:
     """Read, analyse_operator, choose and certify: nothing is run, and nothing is written.
 
@@ -181,14 +178,13 @@ def make_plan(  # noqa: PLR0913  each is an independent choice of the caller
         pair: The operator as examined before, by an earlier plan of the same configuration and image size.
         hardest: What the prior was refuted with before, by an earlier plan of the same configuration, channels and
             noise level.
-        family: The operator as an object, in place of the one that the configuration names.
-        prior: The prior as an object, in place of the one that the configuration names.
+        given: Objects in place of what the configuration names.
 
     Raises:
         UsageError, InputError, ConsistencyError, DeviceError: What does not fit, by name.
         GuaranteeError: The adjoint is none, or a certificate is required and absent.
     """
-    problem = build_problem(config, image, say, family=family, prior=prior)
+    problem = build_problem(config, image, say, given=given)
     if pair is None:
         pair = analyse_operator(
             problem.operator, problem.surrogate, problem.example, shift=config.shift, seed=config.seed

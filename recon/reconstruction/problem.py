@@ -121,14 +121,30 @@ class Problem:
         return torch.zeros(1, channels, *self.image_shape, dtype=kind, device=self.device)
 
 
-def build_problem(  # noqa: PLR0913  each is an independent choice of the caller
+@dataclass(frozen=True)
+class Objects:
+    """What takes the place of specifications in a configuration; ``None``: what the specification names.
+
+    Attributes:
+        operator: The operator.
+        prior: The prior.
+        surrogate: The operator whose adjoint replaces the true one.
+    """
+
+    operator: OperatorFactory | None = None
+    prior: Prior | None = None
+    surrogate: OperatorFactory | None = None
+
+
+AS_SPECIFIED = Objects()
+
+
+def build_problem(
     config: SolveConfig,
     image: Image,
     say: Notify,
     precision: torch.dtype = torch.float32,
-    *,
-    family: OperatorFactory | None = None,
-    prior: Prior | None = None,
+    given: Objects = AS_SPECIFIED,
 ) -> Problem:
     """Read what the configuration names, and see that it fits the image.
 
@@ -137,23 +153,24 @@ def build_problem(  # noqa: PLR0913  each is an independent choice of the caller
         image: The measurement.
         say: Where remarks go, a line each.
         precision: Of the computation.
-        family: The operator as an object, in place of the one that the configuration names.
-        prior: The prior as an object, in place of the one that the configuration names.
+        given: Objects in place of what the configuration names.
 
     Raises:
         UsageError: A specification is not valid, or the noise is missing where it is needed.
         ConsistencyError: The operator's measurement does not have the image's size.
     """
-    family = family or read_operator(config.operator, say)
+    family = given.operator or read_operator(config.operator, say)
     if family.geometry is not None:
-        return _from_projections(config, image, family, family.geometry, say, precision, prior)
+        return _from_projections(config, image, family, family.geometry, say, precision, given)
     if family.is_complex:
         require_complex(config.prior, family.spec)
         image = as_complex(image) if config.range is None else image
     measured = (image.height, image.width)
     shape = config.shape or family.image_shape(measured)
     operator = family.on(shape)
-    surrogate_family = None if config.surrogate is None else read_operator(config.surrogate, say)
+    surrogate_family = given.surrogate
+    if surrogate_family is None and config.surrogate is not None:
+        surrogate_family = read_operator(config.surrogate, say)
     surrogate = None if surrogate_family is None else surrogate_family.on(shape)
     plain = config.surrogate is None and not family.is_complex
     default = default_prior(image, operator) if plain else DEFAULT_PRIOR
@@ -168,7 +185,7 @@ def build_problem(  # noqa: PLR0913  each is an independent choice of the caller
     seen, size = _looked_at(inner, default, family, operator, measurement)
     left, unit = _step_noise(inner, operator, torch.zeros(1, _channels_seen(family, image), *shape), noise)
     setting = PriorContext(noise, image.channels, family.blurs, shape, step_noise=left, unit_noise=unit, contrast=seen)
-    configured = _prior(inner, default, setting, say, scale, prior)
+    configured = _prior(inner, default, setting, say, scale, given.prior)
     if (tip := _tip(inner, operator, setting, configured)) is not None:
         say(tip)
     problem = Problem(
@@ -251,7 +268,7 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
     geometry: Geometry,
     say: Notify,
     precision: torch.dtype,
-    own: Prior | None,
+    given: Objects,
 ) -> Problem:
     require_memory(geometry, config.entry, str(family.spec))
     default = default_prior_of_scan(config, geometry)
@@ -274,14 +291,19 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
     start = measurement.new_zeros(*measurement.shape[:2], *shape)
     if weighted:
         start = ct_input.quick_look(measurement, geometry)
-    surrogate = None if config.surrogate is None else read_surrogate(config.surrogate, operator)
+    surrogate: LinearOperator | None = None
+    if given.surrogate is not None:
+        surrogate = given.surrogate.on(shape)
+        surrogate = operator.surrogate(surrogate) if isinstance(operator, WeightedTomography) else surrogate
+    elif config.surrogate is not None:
+        surrogate = read_surrogate(config.surrogate, operator)
     noise = _noise(inner, image, family, default, say)
     chosen = _prior_spec(inner, default)
     column = ct_input.column_norm(operator, shape) if needs_noise(chosen) else None
     left, unit = (None, None) if len(shape) == 3 else _step_noise(inner, operator, torch.zeros(1, 1, *shape), noise)
     seen, size = (contrast(start), spread(start)) if has_weight(chosen) else (None, 0.0)
     setting = PriorContext(noise, image.channels, True, shape, column, family.spacing, left, unit, seen)
-    prior = _prior(inner, default, setting, say, scale, own)
+    prior = _prior(inner, default, setting, say, scale, given.prior)
     if prior.prior.constraint is not None:
         start = prior.prior.constraint(start)
     return Problem(

@@ -10,6 +10,7 @@ from torch import Tensor
 from recon._malloc import keep_freed_memory
 from recon.errors import UsageError
 from recon.evidence import Evidence
+from recon.operators.base import Characterised
 from recon.solvers.algorithm import Algorithm, S, State
 from recon.solvers.convergence import Criteria, ItemMonitor, estimates_distance
 from recon.solvers.solution import Progress, Solution, Status
@@ -97,6 +98,7 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
         raise UsageError(f"solve: rounding={rounding!r}; expected a finite number that is not negative.")
     keep_freed_memory()
     current = algorithm.init(x0) if state is None else state  # type: ignore[arg-type]
+    _check_axes(algorithm, current.x)
     example = torch.zeros_like(current.x[:1])
     check_adjoints(algorithm, example)
     known = certify(algorithm, example) if is_characterised(algorithm) else None
@@ -156,6 +158,22 @@ def _check(x0: Tensor | None, state: Any, tolerance: float, max_steps: int, chec
         )
     if max_steps < 1 or check_every < 1:
         raise UsageError(f"solve: max_steps={max_steps}, check_every={check_every}; expected at least 1 each.")
+
+
+def _check_axes(algorithm: Algorithm[Any], x: Tensor) -> None:
+    """Refuse images without a batch or a channel axis, which would be taken for a batch of rows or of channels."""
+    for operator in algorithm.operators:
+        if not isinstance(operator, Characterised):
+            continue
+        sides = len(operator.domain.shape)
+        least = sides + (2 if sides > 1 else 1)
+        if x.ndim < least:
+            expected = "(batch, entries)" if sides == 1 else "(batch, channels, height, width)"
+            raise UsageError(
+                f"solve: the start has the shape {tuple(x.shape)} and {type(operator).__name__} takes images of "
+                f"{' x '.join(map(str, operator.domain.shape))}; expected {expected}, as x[None, None] makes of one "
+                "image."
+            )
 
 
 def _check_batch(start: State, following: State) -> None:

@@ -5,7 +5,7 @@ and gives an :class:`OperatorFactory`, from which the operator is built for each
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from recon import operators
 from recon._suggest import unknown_name
+from recon._values import Made, remembered
 from recon.device import Notify
 from recon.errors import ConsistencyError, InputError, UsageError
 from recon.operators.tomography import Geometry, Tomography, geometry_warnings, read_geometry
@@ -32,8 +33,8 @@ LARGEST_KERNEL = 1023
 """Pixels along a side of a parametric PSF: wider than any blur, and small enough to be made before it is refused."""
 
 
-@dataclass(frozen=True)
-class OperatorFactory:
+@dataclass(frozen=True, eq=False, repr=False)
+class OperatorFactory(Made):
     """An operator for every image size.
 
     Attributes:
@@ -48,8 +49,8 @@ class OperatorFactory:
     """
 
     spec: Spec
-    on: Callable[[Shape], LinearOperator]
-    image_shape: Callable[[Shape], Shape] = lambda measured: measured
+    on: Callable[[Shape], LinearOperator] = field(repr=False)
+    image_shape: Callable[[Shape], Shape] = field(default=lambda measured: measured, repr=False)
     files: tuple[Path, ...] = ()
     is_complex: bool = False
     only_shape: Shape | None = None
@@ -117,6 +118,7 @@ def _blur(spec: Spec, say: Notify) -> OperatorFactory:
     return blur_factory(spec, psf, boundary, (options.file(spec, "psf"),) if kind == "psf" else ())
 
 
+@remembered
 def blur_factory(
     spec: Spec, psf: Tensor, boundary: Literal["circular", "valid"], files: tuple[Path, ...] = ()
 ) -> OperatorFactory:

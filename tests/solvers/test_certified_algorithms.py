@@ -6,7 +6,7 @@ from cases import random_psf
 
 from recon import solvers
 from recon.certificates import certify_forward_backward
-from recon.errors import GuaranteeError
+from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Evidence
 from recon.operators import Blur, LeastSquares, operator_properties
 from recon.priors import box, soft_threshold, tikhonov, total_variation_prior
@@ -124,3 +124,10 @@ def test_a_wrong_adjoint_is_refused_before_the_first_step():
     primal = solvers.condat_vu(None, box(0, 1), wrong, split.conjugate_resolvent(0.05), 0.5, 0.5)
     with pytest.raises(GuaranteeError, match="10 %"):
         solve(primal, START)
+
+
+@pytest.mark.parametrize("shape", [(8, 9), (1, 8, 9), (4, 8, 9)])
+def test_a_missing_batch_or_channel_axis_is_refused(shape):
+    data = LeastSquares(BLUR, torch.zeros(shape).double())
+    with pytest.raises(UsageError, match="expected \\(batch, channels, height, width\\)"):
+        solve(solvers.forward_backward(data, box(0, 1), LIMIT), torch.zeros(shape).double())
