@@ -2,11 +2,13 @@
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from types import MethodType
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -160,6 +162,9 @@ def is_same(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor) or isinstance(b, Tensor):
         alike = isinstance(a, Tensor) and isinstance(b, Tensor) and a.dtype == b.dtype and a.device == b.device
         return alike and torch.equal(a, b)
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        alike = isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.dtype == b.dtype
+        return alike and np.array_equal(a, b)
     if isinstance(a, tuple | list) and type(a) is type(b):
         return len(a) == len(b) and all(map(is_same, a, b))
     if isinstance(a, Mapping) and isinstance(b, Mapping):
@@ -178,7 +183,7 @@ def _is_same_value(a: Any, b: Any) -> bool:
     if isinstance(a, nn.Module):
         settings = getattr(a, "config", None), getattr(b, "config", None)
         return is_same(*settings) and is_same(dict(a.state_dict()), dict(b.state_dict()))
-    return bool(a == b)
+    return bool(a == b) or (isinstance(a, float) and math.isnan(a) and math.isnan(b))
 
 
 def as_text(value: Any) -> str:

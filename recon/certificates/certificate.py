@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, final
 
+from recon._values import ByValue
 from recon.evidence import Constant, Evidence, Fact, finite_or_none, from_above, from_below, weakest
 
 SOLUTION = "a solution exists"
@@ -11,8 +12,8 @@ SOLUTION = "a solution exists"
 
 
 @final
-@dataclass(frozen=True)
-class Condition:
+@dataclass(frozen=True, eq=False, repr=False)
+class Condition(ByValue):
     """One condition of a theorem: whether it holds, and on what evidence.
 
     Build it with :func:`at_most`, :func:`below`, :func:`positive` or :func:`stated`: they take the evidence from the

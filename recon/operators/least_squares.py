@@ -8,7 +8,7 @@ from torch import Tensor
 
 from recon._values import ByValue, Made, remembered
 from recon.errors import UsageError
-from recon.operators.base import HasDataGradient, HasDataResolvent
+from recon.operators.base import Characterised, HasDataGradient, HasDataResolvent
 from recon.types import LinearOperator, Map
 
 
@@ -46,6 +46,7 @@ class LeastSquares(ByValue):
                 f"LeastSquares: the measurement is a {type(self.measurement).__name__}; expected a tensor (batch, "
                 "channels, height, width), as torch.from_numpy(array)[None, None] makes of an image."
             )
+        _require_axes(self.operator, self.measurement)
         if not self.shift >= 0:
             raise UsageError(f"LeastSquares: shift={self.shift!r}; expected a number that is not negative.")
 
@@ -110,6 +111,18 @@ class LeastSquares(ByValue):
                 f"LeastSquares.{what}: the map K(Ax - y) with a surrogate K is the gradient of no function; "
                 "expected surrogate=None."
             )
+
+
+def _require_axes(operator: LinearOperator, measurement: Tensor) -> None:
+    """Refuse a measurement without a batch or a channel axis, where rows would be taken for items."""
+    sides = len(operator.range.shape) if isinstance(operator, Characterised) else 0
+    least = sides + (2 if sides > 1 else 1)
+    if measurement.ndim < least:
+        expected = ", ".join(["batch", *["channels"] * (sides > 1), *map(str, operator.range.shape)])  # type: ignore[attr-defined]
+        raise UsageError(
+            f"LeastSquares: the measurement has the shape {tuple(measurement.shape)}; expected ({expected}), as "
+            f"y[{', '.join(['None'] * (least - measurement.ndim))}] has."
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -128,6 +128,8 @@ def test_a_wrong_adjoint_is_refused_before_the_first_step():
 
 @pytest.mark.parametrize("shape", [(8, 9), (1, 8, 9), (4, 8, 9)])
 def test_a_missing_batch_or_channel_axis_is_refused(shape):
-    data = LeastSquares(BLUR, torch.zeros(shape).double())
+    with pytest.raises(UsageError, match="expected \\(batch, channels, 8, 9\\)"):
+        LeastSquares(BLUR, torch.zeros(shape).double())
+    algorithm = solvers.forward_backward(DATA, box(0, 1), LIMIT)
     with pytest.raises(UsageError, match="expected \\(batch, channels, height, width\\)"):
-        solve(solvers.forward_backward(data, box(0, 1), LIMIT), torch.zeros(shape).double())
+        solve(algorithm, torch.zeros(shape).double())
