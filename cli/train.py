@@ -32,6 +32,8 @@ TERMINATED = 143
 @click.option("--processes", type=WHOLE_NUMBER, default=1, metavar="N", help="Share each batch among so many.")
 @click.option("--search", is_flag=True,
               help="Search the network for violations at the end, as recon certify prior DIR does.")  # fmt: skip
+@click.option("--tensorboard", "board", type=click.Path(path_type=Path), metavar="DIR",
+              help="Write the curves for TensorBoard too, where it is installed.")  # fmt: skip
 @click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N.  [default: auto]")
 @click.option("--json", "as_json", is_flag=True, help="The card of the network on stdout.")
 @talk_options
@@ -64,7 +66,7 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
     wanted = prepare(output, recipe, given["resume"], given["steps"])
     with _signals() as received:
         try:
-            outcome = _train(wanted, images, output, device, given["processes"], received)
+            outcome = _train(wanted, images, output, device, given["processes"], received, given["board"])
         finally:
             if new:
                 _remove_if_empty(output)
@@ -81,12 +83,18 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _train(  # noqa: PLR0913, PLR0917  internal: what the options say
-    recipe: Any, images: Any, output: Path, device: Any, processes: int, received: list[int]
+    recipe: Any, images: Any, output: Path, device: Any, processes: int, received: list[int], board: Path | None
 ) -> "Outcome":
-    from recon.training import Listeners, train, train_together
+    from recon.training import Listeners, tensorboard, train, train_together
 
     progress = terminal.ProgressLine(output.name)
-    listeners = Listeners(terminal.say, lambda now: progress.show(_progress(now)), lambda: bool(received))
+    record = (lambda now: None) if board is None else tensorboard(board)
+
+    def watch(now: "Now") -> None:
+        progress.show(_progress(now))
+        record(now)
+
+    listeners = Listeners(terminal.say, watch, lambda: bool(received))
     try:
         if processes > 1:
             return train_together(processes, recipe, images, output, device, listeners)
@@ -129,6 +137,9 @@ def _signals() -> Iterator[list[int]]:
 
 def _require_end(outcome: "Outcome", output: Path, received: list[int]) -> None:
     """Say how to go on with a run that was stopped, and end as the signal wants it."""
+    if outcome.stopped_early:
+        terminal.say(f"ended early, after step {outcome.step} of {outcome.steps}; the network of the best look is kept")
+        return
     if outcome.step < outcome.steps:
         how = f"after step {outcome.step} of {outcome.steps}; the state is saved, and --resume -o {output} goes on"
         if signal.SIGTERM in received:

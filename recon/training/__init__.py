@@ -15,9 +15,11 @@ from recon.training.config import (
 from recon.training.data import Patches, read_patches, read_validation
 from recon.training.equilibrium import Restoration, restoration
 from recon.training.group import Group
+from recon.training.own import Own
 from recon.training.parallel import train_together
 from recon.training.penalty import excess, steepest
-from recon.training.run import Images, Listeners, Now, Outcome, prepare, train
+from recon.training.run import Images, Listeners, Now, Outcome, prepare, train, train_on
+from recon.training.tensorboard import tensorboard
 from recon.training.trainer import Step, Trainer
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "Listeners",
     "Now",
     "Outcome",
+    "Own",
     "Patches",
     "PenaltyConfig",
     "Recipe",
@@ -46,7 +49,9 @@ __all__ = [
     "restoration",
     "save_checkpoint",
     "steepest",
+    "tensorboard",
     "to_toml",
     "train",
+    "train_on",
     "train_together",
 ]

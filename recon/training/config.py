@@ -180,6 +180,8 @@ class EquilibriumConfig:
     Attributes:
         blur: The standard deviation of a Gaussian kernel in pixels.
         kernel: A file with a kernel instead, which is divided by its sum.
+        operator: Any operator of real images instead, as ``--operator`` takes it: ``blur:...``, ``inpaint:...``,
+            ``ct:...``, ``python:FILE.py:CALLABLE``. It must take images of ``data.patch`` pixels.
         stepsize: gamma, below 2/||A||^2 (2 for a kernel without negative entries): the weight of the data beside J.
         accuracy: The norm of ``T(w) - w`` relative to that of the measurement, for each patch.
         adjoint_accuracy: Likewise of the adjoint equation, relative to the gradient that comes in.
@@ -188,6 +190,7 @@ class EquilibriumConfig:
 
     blur: float = 1.6
     kernel: str = ""
+    operator: str = ""
     stepsize: float = 1.0
     accuracy: float = 1e-4
     adjoint_accuracy: float = 1e-2
@@ -197,6 +200,11 @@ class EquilibriumConfig:
         """See :meth:`DataConfig.check`."""
         _at_least("equilibrium", self, accuracy=1e-4, adjoint_accuracy=1e-4, max_steps=1)
         _below_one("equilibrium", self, "accuracy", "adjoint_accuracy")
+        if self.kernel and self.operator:
+            raise UsageError(
+                f"equilibrium.kernel = {self.kernel!r} and operator = {self.operator!r}; expected one of them, because "
+                "either says what is undone."
+            )
         if not (0 < self.blur <= 100 and self.stepsize > 0):
             raise UsageError(
                 f"equilibrium.blur = {self.blur!r}, stepsize = {self.stepsize!r}; expected positive numbers, the first "
@@ -259,16 +267,19 @@ class ValidationConfig:
         images: At most so many, the first of the folder.
         crop: Height and width of their middle that is taken, at most.
         noise: Levels; left out, the lowest, the middle and the highest of the training.
+        patience: The training ends after so many looks without a better one, and the folder keeps the network of the
+            best; 0: it goes through all its steps, and keeps the last.
     """
 
     every: int = 500
     images: int = 12
     crop: int = 160
     noise: tuple[float, ...] = ()
+    patience: int = 0
 
     def check(self) -> None:
         """See :meth:`DataConfig.check`."""
-        _at_least("validation", self, every=1, images=1, crop=4)
+        _at_least("validation", self, every=1, images=1, crop=4, patience=0)
         if not all(level > 0 for level in self.noise):
             raise UsageError(f"validation.noise = {list(self.noise)!r}; expected positive standard deviations.")
 
@@ -330,6 +341,11 @@ class Recipe:
             raise UsageError(
                 f"training.inner_steps = {self.training.inner_steps} for a {self.network.family} network; expected 0, "
                 "because it has no inner iteration."
+            )
+        if self.validation.patience and self.training.loss in WITHOUT_CLEAN:
+            raise UsageError(
+                f"validation.patience = {self.validation.patience} with loss = {self.training.loss!r}; expected 0, "
+                "because without clean images nothing tells a better look from a worse one."
             )
         self._check_mode()
 

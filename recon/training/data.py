@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import numpy as np
 import torch
@@ -27,6 +27,29 @@ _NAMED = 3
 """How many of the files at fault an error names."""
 
 
+class Source(Protocol):
+    """Where patches come from.
+
+    Attributes:
+        units: Of the files that they are from, in words.
+        count: How many images there are.
+        pixels: How many pixels in all, about.
+    """
+
+    @property
+    def units(self) -> str: ...
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def pixels(self) -> int: ...
+
+    def draw(self, count: int, generator: torch.Generator, frames: int = 1) -> Tensor: ...
+
+    def fingerprint(self) -> str: ...
+
+
 @final
 @dataclass(frozen=True)
 class Patches:
@@ -43,6 +66,16 @@ class Patches:
     patch: int
     augment: bool
     units: str = ""
+
+    @property
+    def count(self) -> int:
+        """How many images there are."""
+        return len(self.images)
+
+    @property
+    def pixels(self) -> int:
+        """Of all images."""
+        return sum(image.shape[-2] * image.shape[-1] for image in self.images)
 
     @property
     def bytes(self) -> int:

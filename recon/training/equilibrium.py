@@ -1,4 +1,4 @@
-"""Fine-tuning through the converged solver: what the loss sees is the reconstruction from a blurred measurement.
+"""Fine-tuning through the converged solver: what the loss sees is the reconstruction from a measurement.
 
 The reconstruction is the fixed point ``w = T(w) = J(w - gamma A^T (A w - y))`` of forward-backward. By the implicit
 function theorem its derivative is ``dw = (Id - T'(w))^-1 dT`` (Bai, Kolter, Koltun 2019; for inverse problems Gilton,
@@ -7,7 +7,8 @@ point, and then one vector-Jacobian product of T with respect to the weights: th
 whatever the number of steps.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
 
@@ -16,11 +17,14 @@ from torch import Tensor
 
 from recon import io
 from recon.errors import GuaranteeError, InputError, UsageError
-from recon.operators import Blur, CircularBlur, gaussian_psf, normalise_psf
+from recon.operators import Blur, CircularBlur, LeastSquares, gaussian_psf, normalise_psf, operator_properties
+from recon.operators.base import Characterised
 from recon.priors.networks import ConvexRidge, Network
 from recon.solvers.fixed_point import fixed_point
+from recon.specs.grammar import parse_spec
+from recon.specs.operators import read_operator
 from recon.training.config import EquilibriumConfig
-from recon.types import Map
+from recon.types import LinearOperator, Map
 
 _INNER = 0.1
 """The accuracy of an inner iteration relative to that of the fixed point around it."""
@@ -29,30 +33,49 @@ _FINEST = 1e-5
 """Of an inner iteration in single precision, in which no finer one can be told from rounding."""
 
 
+Shape = tuple[int, int]
+
+
 @final
 @dataclass(frozen=True)
 class Restoration:
-    """Blurred measurements of images of one size, and their reconstruction.
+    """Measurements of images of one size, and their reconstruction.
 
     Attributes:
-        blur: A.
+        operator: A.
         config: The step size, and how far the iterations go.
+        family: From a size to the operator for images of that size; ``None``: the operator is a circular blur.
     """
 
-    blur: CircularBlur
+    operator: LinearOperator
     config: EquilibriumConfig
+    family: Callable[[Shape], LinearOperator] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        norm = self.blur.properties.norm.value
+        norm = operator_properties(self.operator).norm.value
         if not self.config.stepsize * norm**2 < 2:
             raise UsageError(
-                f"equilibrium.stepsize = {self.config.stepsize:g} for a blur of norm {norm:.4g}; expected less than "
-                f"{2 / norm**2:.4g}, because forward-backward converges below 2/||A||^2 only."
+                f"equilibrium.stepsize = {self.config.stepsize:g} for an operator of norm {norm:.4g}; expected less "
+                f"than {2 / norm**2:.4g}, because forward-backward converges below 2/||A||^2 only."
             )
 
-    def at(self, size: tuple[int, int]) -> "Restoration":
+    def at(self, size: Shape) -> "Restoration":
         """The same for images of another size."""
-        return self if size == self.blur.image_shape else Restoration(Blur(self.blur.psf, size), self.config)
+        if isinstance(self.operator, Characterised) and size == self.operator.domain.shape:
+            return self
+        if self.family is not None:
+            return replace(self, operator=self.family(size))
+        assert isinstance(self.operator, CircularBlur)  # noqa: S101  as the attributes say
+        return replace(self, operator=Blur(self.operator.psf, size))
+
+    @torch.no_grad()
+    def fingerprint(self) -> Tensor:
+        """What tells this operator from another: the kernel of a blur, else the measurement of a random image."""
+        if isinstance(self.operator, CircularBlur):
+            return self.operator.psf
+        assert isinstance(self.operator, Characterised)  # noqa: S101  families make such operators
+        image = self.operator.domain.random(1, 1, generator=torch.Generator().manual_seed(0))
+        return self.operator.A(image).double()
 
     def restore(self, network: Network, y: Tensor, level: Tensor | float | None = None) -> Tensor:
         """The reconstruction from measurements, differentiable with respect to the weights of the network.
@@ -65,14 +88,16 @@ class Restoration:
         Raises:
             GuaranteeError: The fixed point was not reached, here or, for the adjoint equation, in the backward pass.
         """
-        config, gradient = self.config, self.blur.data_gradient(y)
+        config, gradient = self.config, LeastSquares(self.operator, y)
+        start = self.operator.A_adjoint(y)
+        start = y if start.shape == y.shape else start
 
         def step(w: Tensor) -> Tensor:
             found: Tensor = network(w - config.stepsize * gradient(w), level)
             return found
 
         with network.derived_once():
-            point = _solved("reconstruction", step, y, config.max_steps, accuracy=config.accuracy)
+            point = _solved("reconstruction", step, start, config.max_steps, accuracy=config.accuracy)
             if not torch.is_grad_enabled():
                 return point
             point.requires_grad_()
@@ -91,14 +116,31 @@ class Restoration:
         return found
 
 
-def restoration(config: EquilibriumConfig, size: tuple[int, int]) -> Restoration:
-    """The blur that a recipe states, for images of one size.
+def restoration(
+    config: EquilibriumConfig, size: Shape, family: Callable[[Shape], LinearOperator] | None = None
+) -> Restoration:
+    """The operator that a recipe states, for images of one size.
+
+    Args:
+        config: The recipe's.
+        size: (height, width).
+        family: The user's own operators instead, from a size to the operator.
 
     Raises:
-        InputError: The file of the kernel cannot be read.
-        UsageError: It is no kernel, larger than the images, or the step size is too large for it.
+        InputError: A file that is named cannot be read.
+        UsageError: It is no operator of real images, does not take images of this size, or the step size is too large.
     """
-    return Restoration(Blur(_psf(config), size), config)
+    if family is not None:
+        return Restoration(family(size), config, family)
+    if not config.operator:
+        return Restoration(Blur(_psf(config), size), config)
+    found = read_operator(parse_spec(config.operator, "equilibrium.operator"))
+    if found.is_complex:
+        raise UsageError(
+            f"equilibrium.operator = {config.operator!r}; expected an operator of real images, because networks are "
+            "trained on such."
+        )
+    return Restoration(found.on(size), config, found.on)
 
 
 def tightened(network: Network, config: EquilibriumConfig) -> Network:

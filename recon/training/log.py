@@ -29,6 +29,7 @@ class Row:
         psnr: Of the validation images, the mean over the noise levels, in dB.
         lipschitz: ||Q'|| by a converged iteration at validation images, or the bound that is proved.
         restored: PSNR of reconstructions of the validation images.
+        metric: The user's own, of the validation images.
     """
 
     step: int
@@ -39,6 +40,7 @@ class Row:
     psnr: float = math.nan
     lipschitz: float = math.nan
     restored: float = math.nan
+    metric: float = math.nan
 
 
 _COLUMNS = tuple(item.name for item in fields(Row))

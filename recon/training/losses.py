@@ -1,17 +1,22 @@
 """What a step compares: with clean images, with a second noisy one, or with nothing but the noisy image itself."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor
 
+from recon.errors import UsageError
 from recon.priors.networks import Network
 from recon.training.config import TrainingConfig
 from recon.training.data import turned
 from recon.training.equilibrium import Restoration
 from recon.types import Map
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""From images found and clean ones, (batch, channels, height, width), to a number for each, (batch,)."""
 
 _ALPHA = 0.15
 """Of recorruption: the share of the noise that goes into the target, as deepinv has it."""
@@ -63,7 +68,7 @@ def sample(
         frames: ``(1 or 2, batch, channels, height, width)``.
         config: The loss and the noise levels.
         generator: What decides.
-        restoration: What blurs clean images before the noise, if it is to be undone.
+        restoration: What measures clean images before the noise, if it is to be undone.
     """
     low, high = config.noise
     shares = torch.rand(frames.shape[1], generator=generator)
@@ -74,13 +79,17 @@ def sample(
     image = frames[0]
     if config.loss in ("sure", "r2r"):
         return Sample(image, image, level, torch.randn(image.shape, generator=generator))
-    noise = torch.randn(image.shape, generator=generator)
-    measured = image if restoration is None else restoration.blur.A(image)
+    measured = image if restoration is None else restoration.operator.A(image)
+    noise = torch.randn(measured.shape, generator=generator)
     return Sample(measured + level.view(-1, 1, 1, 1) * noise, image, level, nothing)
 
 
 def fidelity(
-    network: Network, data: Sample, config: TrainingConfig, restoration: Restoration | None = None
+    network: Network,
+    data: Sample,
+    config: TrainingConfig,
+    restoration: Restoration | None = None,
+    own: Loss | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The loss of each patch, ``(batch,)``, and J of the noisy patches, or the reconstructions from them.
 
@@ -94,6 +103,10 @@ def fidelity(
         data: What the step sees.
         config: The loss, and the precision of its forward pass.
         restoration: The way from a measurement to what is compared, if there is one; else J.
+        own: What compares the images found with clean ones, in place of ``config.loss``: one number for each patch.
+
+    Raises:
+        UsageError: The own loss gives something else.
     """
     level = data.level if network.conditioned else None
     if config.loss in ("sure", "r2r"):
@@ -101,8 +114,17 @@ def fidelity(
     low = config.precision == "bfloat16"
     with torch.autocast(data.noisy.device.type, torch.bfloat16, enabled=low):
         found = network(data.noisy, level) if restoration is None else restoration.restore(network, data.noisy, level)
+    if own is not None:
+        return _checked(own(found.float(), data.target), len(found)), found.detach()
     difference = found.float() - data.target if low else found - data.target
     return (difference.abs() if config.loss == "l1" else difference.square()).mean((1, 2, 3)), found.detach()
+
+
+def _checked(values: Tensor, batch: int) -> Tensor:
+    if not isinstance(values, Tensor) or tuple(values.shape) != (batch,):
+        given = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise UsageError(f"the loss gives {given}; expected a tensor of shape ({batch},), a number for each patch.")
+    return values
 
 
 def _sure(network: Network, data: Sample, level: Tensor | None, sigma: float) -> tuple[Tensor, Tensor]:

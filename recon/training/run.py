@@ -25,10 +25,11 @@ from recon.priors.networks import load, save
 from recon.report import image_sheet, training_curve
 from recon.training.checkpoint import NAME, Progress, load_checkpoint, load_progress, owned, save_checkpoint
 from recon.training.config import WITHOUT_CLEAN, Recipe, difference, parse_recipe, to_json, to_toml
-from recon.training.data import Notify, Patches, read_patches, read_validation
+from recon.training.data import Notify, Source, read_patches, read_validation
 from recon.training.equilibrium import tightened
 from recon.training.group import ALONE, Group
 from recon.training.log import Log, Row
+from recon.training.own import NOTHING_OWN, Dataset, DatasetPatches, Own, validation_images
 from recon.training.trainer import Step, Trainer, as_kept
 from recon.training.validation import ValidationResult, validate
 
@@ -47,6 +48,7 @@ class Now:
         step: What the last step saw.
         steps: How many there will be.
         psnr: Of the validation images when they were last looked at, in dB; NaN before.
+        metric: The user's own metric then; NaN without one.
         seconds_left: An estimate.
     """
 
@@ -54,6 +56,7 @@ class Now:
     steps: int
     psnr: float
     seconds_left: float
+    metric: float = math.nan
 
 
 @final
@@ -64,7 +67,8 @@ class Outcome:
     Attributes:
         step: Steps done.
         steps: Steps wanted.
-        look: At the validation images, if it went to the end.
+        look: At the validation images, if it went to the end; of a training that ended early, the best.
+        stopped_early: Whether the validation had not improved for as long as the recipe waits.
         seconds: Spent on all steps, those before a resumption included.
     """
 
@@ -72,6 +76,7 @@ class Outcome:
     steps: int
     look: ValidationResult | None
     seconds: float
+    stopped_early: bool = False
 
 
 @final
@@ -147,7 +152,7 @@ def train(  # noqa: PLR0913, PLR0917  what, from what, where to, and who hears o
     listeners: Listeners = Listeners(),
     group: Group = ALONE,
 ) -> Outcome:
-    """Train, from the checkpoint in the folder if there is one; see :func:`prepare`.
+    """Train on files, from the checkpoint in the folder if there is one; see :func:`prepare`.
 
     Raises:
         InputError: Images or the checkpoint cannot be read.
@@ -161,15 +166,66 @@ def train(  # noqa: PLR0913, PLR0917  what, from what, where to, and who hears o
     patches = read_patches(images.training, data, channels, training.seed, say, frames)
     count, crop = recipe.validation.images, recipe.validation.crop
     shown = read_validation(images.validation, data, channels, count, crop, say, patches.units)
-    trainer = Trainer(recipe, patches, device, group)
-    if training.start and not (folder / NAME).exists():
-        trainer.begin_with(load(training.start))
-    run = _Run(recipe, patches, shown, folder, trainer, listeners)
-    if not group.first:
+    return _go(_Run(recipe, patches, shown, folder, Trainer(recipe, patches, device, group), listeners))
+
+
+def train_on(  # noqa: PLR0913  what, from what, where to, and who hears of it
+    recipe: Recipe,
+    training: Dataset,
+    validation: Dataset | Sequence[Tensor],
+    folder: str | Path,
+    *,
+    own: Own = NOTHING_OWN,
+    device: torch.device | str = "cpu",
+    resume: bool = False,
+    listeners: Listeners = Listeners(),
+) -> Outcome:
+    """Train on datasets of one's own, with one's own loss, metric and operator, as ``recon train`` does on files.
+
+    The folder then holds what :func:`train` leaves there; a run that was interrupted goes on with ``resume``, to the
+    bit if the dataset gives the same item for the same index.
+
+    Args:
+        recipe: What to do; :func:`read_recipe` reads one, and ``Recipe(network, ...)`` makes one.
+        training: Images (channels, height, width) on [0, 1], or tuples that begin with one.
+        validation: Others.
+        folder: A new one, or one with a run that is to go on.
+        own: Loss, metric and operator in place of what the recipe names.
+        device: Where to compute.
+        resume: Whether a run in the folder goes on.
+        listeners: Who hears of it.
+
+    Raises:
+        UsageError, InputError, OutputError, GuaranteeError: As of :func:`prepare` and :func:`train`; or the loss or
+            the operator does not fit the recipe.
+    """
+    if own.loss is not None and recipe.training.loss in WITHOUT_CLEAN:
+        raise UsageError(
+            f"a loss of one's own with training.loss = {recipe.training.loss!r}; expected 'mse' or 'l1' there, because "
+            "the loss compares with clean images."
+        )
+    if own.operator is not None and not recipe.solves:
+        raise UsageError(
+            f"an operator of one's own with training.mode = {recipe.training.mode!r}; expected 'equilibrium', in which "
+            "the loss compares reconstructions."
+        )
+    place, channels = Path(folder), recipe.network.channels
+    wanted = prepare(place, recipe, resume)
+    patches = DatasetPatches(training, recipe.data.patch, channels, recipe.data.augment)
+    shown = validation_images(validation, channels, recipe.validation.images, recipe.validation.crop)
+    trainer = Trainer(wanted, patches, device, own=own)
+    return _go(_Run(wanted, patches, shown, place, trainer, listeners))
+
+
+def _go(run: "_Run") -> Outcome:
+    start, folder = run.recipe.training.start, run.folder
+    if start and not (folder / NAME).exists():
+        run.trainer.begin_with(load(start))
+    if not run.group.first:
         return run.go()
     with owned(folder):
         if (folder / CONFIG).exists():
-            _require_same(folder, recipe, "the configuration")
+            _require_same(folder, run.recipe, "the configuration")
         return run.go()
 
 
@@ -179,7 +235,7 @@ class _Run:
     def __init__(  # noqa: PLR0913, PLR0917  internal: the parts of one loop
         self,
         recipe: Recipe,
-        patches: Patches,
+        patches: Source,
         shown: list[Tensor],
         folder: Path,
         trainer: Trainer,
@@ -188,7 +244,8 @@ class _Run:
         self.recipe, self.patches, self.shown, self.folder = recipe, patches, shown, folder
         self.trainer, self.listeners, self.group = trainer, listeners, trainer.group
         self.fingerprint = patches.fingerprint()
-        self.seconds, self.psnr = 0.0, math.nan
+        self.seconds, self.psnr, self.metric = 0.0, math.nan, math.nan
+        self.best: ValidationResult | None = None
         if trainer.restoration is not None:
             for image in shown:  # a kernel that is larger than an image is refused now, not at the first look
                 trainer.restoration.at((image.shape[-2], image.shape[-1]))
@@ -214,17 +271,41 @@ class _Run:
             seen = self._look() if looks else None
             self._record(step, seen)
             left = (time.monotonic() - began) / (step.number - first) * (steps - step.number)
-            self.listeners.watch(Now(step, steps, self.psnr, left))
-            stop = self.group.any(self.listeners.stopping())
+            self.listeners.watch(Now(step, steps, self.psnr, left, self.metric))
+            early = self.group.any(seen is not None and self._is_done())
+            stop = self.group.any(self.listeners.stopping()) or early
             late = self.group.any(self.group.first and time.monotonic() - saved > SAVE_SECONDS)
             if looks or stop or late:
-                if seen is not None:
+                if seen is not None and self._is_best(seen):
                     self._publish(seen)
                 self._save()
                 saved = time.monotonic()
+            if early:
+                return Outcome(self.trainer.step, steps, self.best or seen, self.seconds, stopped_early=True)
             if stop:
                 break
         return Outcome(self.trainer.step, steps, seen, self.seconds)
+
+    def _is_best(self, seen: ValidationResult) -> bool:
+        """Whether the network is to be kept: always, but where the training waits for a better one."""
+        if not self.recipe.validation.patience or not _since_best(self._judgements()):
+            self.best = seen
+            return True
+        return False
+
+    def _is_done(self) -> bool:
+        """Whether the validation has not improved for as long as the recipe waits."""
+        patience = self.recipe.validation.patience
+        return bool(patience) and _since_best(self._judgements()) >= patience
+
+    def _judgements(self) -> list[float]:
+        """What each look said, by the user's metric, the reconstructions, or the denoised images."""
+        if self.log is None:
+            return []
+        looks = [row for row in self.log.rows if math.isfinite(row.lipschitz)]
+        if self.trainer.own.metric is not None:
+            return [row.metric for row in looks]
+        return [row.restored if self.recipe.solves else row.psnr for row in looks]
 
     def _restore(self) -> None:
         if not (self.folder / NAME).exists():
@@ -232,7 +313,7 @@ class _Run:
         state, progress = load_checkpoint(self.folder)
         if progress.data != self.fingerprint:
             raise InputError(
-                f"{self.folder}: the run was begun with other images than these {len(self.patches.images)}; expected "
+                f"{self.folder}: the run was begun with other images than these {self.patches.count}; expected "
                 "the same, because the random choice of patches goes on among them."
             )
         self.trainer.restore(state)
@@ -262,14 +343,15 @@ class _Run:
         if problem is not None:
             tightened(network, problem.config)
         clean = self.recipe.training.loss not in WITHOUT_CLEAN
-        return validate(network, self.shown, self.recipe.levels, clean, self.recipe.training.seed, problem)
+        metric = self.trainer.own.metric
+        return validate(network, self.shown, self.recipe.levels, clean, self.recipe.training.seed, problem, metric)
 
     def _record(self, step: Step, seen: ValidationResult | None) -> None:
         if self.log is None:
             return
         if seen is not None:
-            self.psnr = seen.psnr
-        found = () if seen is None else (seen.psnr, seen.lipschitz.value, seen.restored)
+            self.psnr, self.metric = seen.psnr, seen.metric
+        found = () if seen is None else (seen.psnr, seen.lipschitz.value, seen.restored, seen.metric)
         self.log.add(Row(step.number, step.loss, step.rate, step.constraint, self.seconds, *found))
 
     def _save(self) -> None:
@@ -300,7 +382,6 @@ class _Run:
 
     def _card(self, seen: ValidationResult) -> dict[str, object]:
         network, known = self.recipe.network, seen.claim
-        pixels = sum(image.shape[-2] * image.shape[-1] for image in self.patches.images)
         return {
             "about": asdict(self.recipe.about),
             "family": network.family,
@@ -314,8 +395,8 @@ class _Run:
                 for each in seen.figures
             ],
             "data": {
-                "images": len(self.patches.images),
-                "pixels": pixels,
+                "images": self.patches.count,
+                "pixels": self.patches.pixels,
                 "fingerprint": self.fingerprint,
                 "validation_images": len(self.shown),
             },
@@ -328,6 +409,16 @@ class _Run:
             "recipe": to_json(self.recipe),
             "versions": {"recon": __version__, "torch": torch.__version__, "python": platform.python_version()},
         }
+
+
+def _since_best(judgements: Sequence[float]) -> int:
+    """Looks since the best one; those that are not numbers are no better than any."""
+    best = max(range(len(judgements)), key=lambda index: _or_least(judgements[index]), default=0)
+    return max(0, len(judgements) - 1 - best)
+
+
+def _or_least(value: float) -> float:
+    return value if math.isfinite(value) else -math.inf
 
 
 def _number(value: float) -> float | None:

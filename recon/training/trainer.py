@@ -15,10 +15,11 @@ from recon._toml import write_value
 from recon.errors import GuaranteeError, InputError, UsageError
 from recon.priors.networks import ConvexRidge, InnerSolver, Network, make
 from recon.training.config import PenaltyConfig, Recipe, TrainingConfig
-from recon.training.data import Patches
+from recon.training.data import Source
 from recon.training.equilibrium import Restoration, restoration, tightened
 from recon.training.group import ALONE, Group
 from recon.training.losses import Sample, fidelity, sample
+from recon.training.own import NOTHING_OWN, Own
 from recon.training.penalty import AdversarialPoint, between, excess, steepest, without_data
 from recon.training.teacher import Teacher
 
@@ -64,11 +65,18 @@ class Trainer:
         patches: What to train on.
         device: Where to compute.
         group: The processes that share the work.
+        own: The user's own loss and operator.
     """
 
     def __init__(
-        self, recipe: Recipe, patches: Patches, device: torch.device | str = "cpu", group: Group = ALONE
+        self,
+        recipe: Recipe,
+        patches: Source,
+        device: torch.device | str = "cpu",
+        group: Group = ALONE,
+        own: Own = NOTHING_OWN,
     ) -> None:
+        self.own = own
         self.recipe, self.patches, self.device, self.group = recipe, patches, torch.device(device), group
         with torch.random.fork_rng([]):
             torch.manual_seed(recipe.training.seed)
@@ -80,7 +88,7 @@ class Trainer:
             self.teacher = Teacher.of(recipe.training.teacher, recipe.network, self.device)
         self.restoration: Restoration | None = None
         if recipe.solves:
-            self.restoration = restoration(recipe.equilibrium, (recipe.data.patch, recipe.data.patch))
+            self.restoration = restoration(recipe.equilibrium, (recipe.data.patch, recipe.data.patch), own.operator)
             tightened(self.network, recipe.equilibrium)
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=recipe.training.learning_rate)
@@ -139,7 +147,7 @@ class Trainer:
         if self.quarry is not None:
             found |= {f"quarry.{name}": tensor for name, tensor in vars(self.quarry).items()}
         if self.restoration is not None:
-            found["kernel"] = self.restoration.blur.psf
+            found["kernel"] = self.restoration.fingerprint()
         if self.teacher is not None:
             found["teacher"] = self.teacher.fingerprint()
         found["step"] = torch.tensor([self.step])
@@ -190,10 +198,11 @@ class Trainer:
                 self.quarry = AdversarialPoint(
                     **{name: part.to(self.device) for name, part in _under("quarry.", state).items()}
                 )
-            if self.restoration is not None and not torch.equal(state["kernel"], self.restoration.blur.psf):
+            if self.restoration is not None and not torch.equal(state["kernel"], self.restoration.fingerprint()):
+                named = self.recipe.equilibrium.kernel or self.recipe.equilibrium.operator
                 raise InputError(
-                    f"equilibrium.kernel = {self.recipe.equilibrium.kernel!r} is another kernel than at the beginning; "
-                    "expected the same, because the training goes on."
+                    f"equilibrium: {named or 'the operator'!r} is another operator than at the beginning; expected the "
+                    "same, because the training goes on."
                 )
             if self.teacher is not None and not torch.equal(state["teacher"], self.teacher.fingerprint()):
                 raise InputError(
@@ -230,7 +239,7 @@ class Trainer:
         config = self.recipe.training
         shares = (data.level / config.noise[1]) ** -config.balance
         with self._together():
-            values, denoised = fidelity(self.network, data, config, self.restoration)
+            values, denoised = fidelity(self.network, data, config, self.restoration, self.own.loss)
             ((shares * values).sum() / config.batch).backward()  # type: ignore[no-untyped-call]
         return values, denoised
 

@@ -15,6 +15,7 @@ from recon.evidence import Assumed, Constant, Evidence, Measured
 from recon.operators.spectral import Effort
 from recon.priors.networks import Network
 from recon.training.equilibrium import Restoration
+from recon.training.own import Metric
 
 Picture = NDArray[Any]
 
@@ -38,14 +39,15 @@ class Figures:
         noise: The level.
         psnr: Of the denoised images.
         noisy: Of the noisy images.
-        restored: Of the reconstructions from blurred and noisy images; NaN where none was asked for, or one did not
-            converge.
+        restored: Of the reconstructions from noisy measurements; NaN where none was asked for, or one did not converge.
+        metric: The mean of the user's own metric; NaN without one.
     """
 
     noise: float
     psnr: float
     noisy: float
     restored: float = math.nan
+    metric: float = math.nan
 
 
 @final
@@ -79,6 +81,11 @@ class ValidationResult:
         return sum(each.psnr for each in self.figures) / len(self.figures)
 
     @property
+    def metric(self) -> float:
+        """The mean of the user's own metric over the levels; NaN without one."""
+        return sum(each.metric for each in self.figures) / len(self.figures)
+
+    @property
     def restored(self) -> float:
         """Likewise of the reconstructions."""
         return sum(each.restored for each in self.figures) / len(self.figures)
@@ -92,6 +99,7 @@ def validate(  # noqa: PLR0913, PLR0917  what, at what, and how
     clean: bool,
     seed: int = 0,
     problem: Restoration | None = None,
+    metric: Metric | None = None,
 ) -> ValidationResult:
     """Denoise validation images with noise of fixed seeds.
 
@@ -101,20 +109,25 @@ def validate(  # noqa: PLR0913, PLR0917  what, at what, and how
         levels: Standard deviations.
         clean: Whether the images are; else they are denoised as they are, and there are no figures.
         seed: Of the noise.
-        problem: What is reconstructed besides, from blurred images with the same noise.
+        problem: What is reconstructed besides, from measurements with the same noise.
+        metric: What else the images found are judged by: the reconstructions where there is a problem, else the
+            denoised ones.
     """
     device = next(iter(network.state_dict().values())).device
     found, sheet, points = [], [], []
     for level in levels:
         told = level if network.conditioned else None
-        before, after, restored = [], [], []
+        before, after, restored, judged = [], [], [], []
         for index, image in enumerate(images):
             noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(seed + index))
             noisy = image + level * noise if clean else image
             denoised = network(noisy.to(device), told).cpu()
             before.append(_psnr(noisy, image) if clean else math.nan)
             after.append(_psnr(denoised, image) if clean else math.nan)
-            restored.append(math.nan if problem is None else _restored(problem, network, image, level * noise, told))
+            whole = None if problem is None else _restored(problem, network, image, (level, seed + index), told)
+            restored.append(math.nan if whole is None else _psnr(whole, image))
+            if metric is not None and clean:
+                judged.append(_judged(metric, denoised if problem is None else whole, image))
             if index < _CHECKED:
                 points.append((denoised, told))
             if index < _SHOWN and level == levels[(len(levels) // 2 + index) % len(levels)]:  # each level is shown
@@ -124,18 +137,31 @@ def validate(  # noqa: PLR0913, PLR0917  what, at what, and how
                 )
                 plain = ((f"as it is, noise {level:.3g}", _picture(image)), ("denoised", _picture(denoised)))
                 sheet.append((("clean", _picture(image)), *row) if clean else plain)
-        found.append(Figures(level, *(sum(each) / len(each) for each in (after, before, restored))))
+        means = [sum(each) / len(each) if each else math.nan for each in (after, before, restored, judged)]
+        found.append(Figures(level, *means))
     return ValidationResult(tuple(found), _lipschitz(network, points, device), tuple(sheet))
 
 
-def _restored(problem: Restoration, network: Network, image: Tensor, noise: Tensor, level: float | None) -> float:
-    """The PSNR of a reconstruction, NaN where it does not converge."""
+def _restored(
+    problem: Restoration, network: Network, image: Tensor, noise: tuple[float, int], told: float | None
+) -> Tensor | None:
+    """A reconstruction; ``None`` where it does not converge.
+
+    ``noise`` is its level and its seed.
+    """
     here = problem.at((image.shape[-2], image.shape[-1]))
     device = next(iter(network.state_dict().values())).device
+    level, seed = noise
+    measured = here.operator.A(image)
+    measured = measured + level * torch.randn(measured.shape, generator=torch.Generator().manual_seed(seed))
     try:
-        return _psnr(here.restore(network, (here.blur.A(image) + noise).to(device), level).cpu(), image)
+        return here.restore(network, measured.to(device), told).cpu()
     except GuaranteeError:
-        return math.nan
+        return None
+
+
+def _judged(metric: Metric, found: Tensor | None, image: Tensor) -> float:
+    return math.nan if found is None else float(metric(found, image))
 
 
 def _lipschitz(network: Network, points: Sequence[tuple[Tensor, float | None]], device: torch.device) -> Constant:

@@ -60,7 +60,7 @@ def network_of(config):
 
 def measurements(problem, count=2):
     x = torch.rand(count, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    return x, problem.blur.A(x) + 0.05 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).double()
+    return x, problem.operator.A(x) + 0.05 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).double()
 
 
 def gradient(network, restored, x):
@@ -79,7 +79,7 @@ def test_the_gradient_is_that_of_a_long_unrolling(config):
     ours = gradient(network, restored, x)
     if isinstance(network, ConvexRidge):
         network.solver = InnerSolver(steps=80)
-    data, w = problem.blur.data_gradient(y), y
+    data, w = problem.operator.data_gradient(y), y
     for _ in range(40):
         w = network(w - EXACT.stepsize * data(w), level)
     assert torch.allclose(restored, w, atol=1e-8)
@@ -165,10 +165,10 @@ def test_a_kernel_from_a_file_and_another_one_on_resuming(tmp_path):
     given = replace(solved(), equilibrium=EquilibriumConfig(kernel=str(tmp_path / "k.npy")))
     assert parse_recipe(to_toml(given), "text") == given
     trainer = Trainer(given, patches())
-    assert float(trainer.restoration.blur.psf.sum()) == pytest.approx(1)
+    assert float(trainer.restoration.operator.psf.sum()) == pytest.approx(1)
     kept = trainer.state()
     np.save(tmp_path / "k.npy", np.outer([1, 3, 1], [1, 2, 1]))
-    with pytest.raises(InputError, match="is another kernel than at the beginning"):
+    with pytest.raises(InputError, match="is another operator than at the beginning"):
         Trainer(given, patches()).restore(kept)
     np.save(tmp_path / "k.npy", np.ones((2, 3, 3)))
     with pytest.raises(InputError, match="expected one plane"):
@@ -196,12 +196,12 @@ def test_what_does_not_go_together_is_refused(training, equilibrium, message):
 
 
 def test_a_step_beyond_the_bound_and_a_kernel_beyond_the_patch_are_refused():
-    with pytest.raises(UsageError, match=r"equilibrium.stepsize = 2.1 for a blur of norm 1; expected less than 2"):
+    with pytest.raises(UsageError, match=r"equilibrium.stepsize = 2.1 for an operator of norm 1; expected less than 2"):
         restoration(EquilibriumConfig(stepsize=2.1), (16, 16))
     with pytest.raises(UsageError, match="Blur"):
         Trainer(replace(solved(), equilibrium=EquilibriumConfig(blur=5.0)), patches())
     blur = Blur(gaussian_psf(1.0), (12, 16))
-    assert Restoration(blur, EXACT).at((12, 16)).blur is blur
+    assert Restoration(blur, EXACT).at((12, 16)).operator is blur
 
 
 def folders(tmp_path):
