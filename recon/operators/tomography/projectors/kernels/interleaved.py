@@ -24,6 +24,7 @@ from recon.operators.tomography.projectors.kernels.planar import (
     _compiled,
     _inlined,
     _inside,
+    _ordered,
     _position,
     _whole_and_part,
 )
@@ -63,7 +64,7 @@ def project(
     return out
 
 
-@_compiled
+@_ordered
 def back_project_parallel(
     weighted: Array, cosine: Array, sine: Array, corner: Array, centre: float, step: float, reach: int,
     rows: int, columns: int,
@@ -114,7 +115,7 @@ def _weighed(total: Any, flat: Array, here: Array, weights: Array) -> Any:
     return total
 
 
-@_compiled
+@_ordered
 def back_project_flat(
     weighted: Array, cosine: Array, sine: Array, corner: Array, axis: float, centre: float, step: float, reach: int,
     rows: int, columns: int,

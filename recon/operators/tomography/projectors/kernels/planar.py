@@ -20,8 +20,11 @@ from numba.extending import intrinsic, overload
 
 from recon.operators.tomography.projectors.footprints import ARCTANGENT, ROUNDED
 
-_FAST = {"contract", "reassoc", "nsz", "arcp"}
-_compiled = numba.njit(parallel=True, fastmath=_FAST, error_model="numpy", cache=True, nogil=True)
+_FAST = {"contract", "nsz", "arcp"}
+_compiled = numba.njit(parallel=True, fastmath={*_FAST, "reassoc"}, error_model="numpy", cache=True, nogil=True)
+# Sums in the order that is written: numba runs what it has just compiled as it was optimised once, and what it loads
+# from its cache as it was optimised twice, and sums in any order then differ in their last digits from run to run.
+_ordered = numba.njit(parallel=True, fastmath=_FAST, error_model="numpy", cache=True, nogil=True)
 _inlined = numba.njit(fastmath=_FAST, error_model="numpy", inline="always")
 
 Array = Any
@@ -139,7 +142,7 @@ def _inside(start: float, slope: float, lines: int, width: int) -> tuple[int, in
     return max(0, math.floor(enter) + 1), min(lines, math.ceil(leave))
 
 
-@_compiled
+@_ordered
 def back_project_parallel(
     weighted: Array, cosine: Array, sine: Array, corner: Array, centre: float, step: float, reach: int,
     rows: int, columns: int,
@@ -213,10 +216,10 @@ def _add_parallel(
             left = aside - (real(ray) + (real(tap) - nearer)) * step
             value, other = _neighbours(flat, here + ray + tap)
             before, after = max(zero, steepness - abs(left)), max(zero, steepness - abs(left - step))
-            out[down, patch, pixel] += before * value + after * other
+            out[down, patch, pixel] = out[down, patch, pixel] + before * value + after * other
 
 
-@_compiled
+@_ordered
 def back_project_flat(
     weighted: Array, cosine: Array, sine: Array, corner: Array, axis: float, centre: float, step: float, reach: int,
     rows: int, columns: int,
@@ -370,7 +373,7 @@ def _flat_weight(
     return max(type(aside)(0), steepness - abs(aside - k * width))
 
 
-@_compiled
+@_ordered
 def back_project_arc(
     weighted: Array, cosine: Array, sine: Array, corner: Array, axis: float, centre: float, step: float, turns: Array,
     reach: int, rows: int, columns: int,
@@ -440,7 +443,7 @@ def _add_arc(
             versine, next_versine = _neighbours(turn_versine, turned + ray)
             before = _arc_weight(aside, depth, sine, versine, rightwards, upwards)
             after = _arc_weight(aside, depth, next_sine, next_versine, rightwards, upwards)
-            out[down, patch, pixel] += before * value + after * other
+            out[down, patch, pixel] = out[down, patch, pixel] + before * value + after * other
 
 
 @_inlined
