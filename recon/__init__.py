@@ -1,12 +1,15 @@
 """Image reconstruction with learned priors and guarantees.
 
-    result = recon.reconstruct(y, recon.blur(psf), noise=0.01)
-    result.image, result.status, result.certificate
-    denoise = recon.denoiser("proved-gray", noise=0.05)
+    result = recon.reconstruct(y, recon.blur(psf), noise=0.01)   # NumPy or torch in, the same kind out
+    result.image, result.status, result.certificate, result.figure()
+    denoise = recon.denoiser("proved-gray", noise=0.05)          # an nn.Module: batches, any size
 
-The subpackages load on first use, so that ``recon --help`` does not wait for torch:
-``recon.operators``, ``recon.priors``, ``recon.solvers``, ``recon.certificates``, ``recon.methods``, ``recon.specs``,
-``recon.reconstruction``, ``recon.evaluation``, ``recon.training``, ``recon.io``, ``recon.report``, ``recon.catalogue``.
+    reconstruct   an image with a certificate, in one call      denoiser   a packaged or trained denoiser
+    blur, ct, inpaint, mri   what the instrument does           operator   your own, or another library's
+
+``help(recon.reconstruct)`` says what each takes. Below the front door: ``recon.operators``, ``recon.priors``,
+``recon.solvers``, ``recon.certificates``, ``recon.methods``, ``recon.training``, ``recon.io``, ``recon.report``; they
+load on first use. Errors are ``recon.errors.ReconError``, each a sentence.
 """
 
 import importlib
@@ -15,26 +18,25 @@ from typing import TYPE_CHECKING, Any
 from recon._version import __version__
 
 if TYPE_CHECKING:
-    from recon.front import blur, ct, denoiser, inpaint, mri, operator, reconstruct
+    from recon.front import blur as blur
+    from recon.front import ct as ct
+    from recon.front import denoiser as denoiser
+    from recon.front import inpaint as inpaint
+    from recon.front import mri as mri
+    from recon.front import operator as operator
+    from recon.front import reconstruct as reconstruct
 
 __all__ = [
     "__version__",
-    "blur",
     "catalogue",
     "certificates",
-    "ct",
-    "denoiser",
     "errors",
     "evaluation",
     "evidence",
-    "inpaint",
     "io",
     "methods",
-    "mri",
-    "operator",
     "operators",
     "priors",
-    "reconstruct",
     "reconstruction",
     "report",
     "solvers",
@@ -44,6 +46,7 @@ __all__ = [
 ]
 
 
+# not in __all__, so that help(recon) fits on a screen
 _FRONT = ("blur", "ct", "denoiser", "inpaint", "mri", "operator", "reconstruct")
 
 
@@ -56,4 +59,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_FRONT])

@@ -174,6 +174,13 @@ def test_inference(load: Load, monkeypatch, capsys) -> None:
 
 
 @pytest.mark.slow
+def test_dataloader(load: Load, monkeypatch, capsys) -> None:
+    cases = compared(load("dataloader", IMAGES=3, SIDE=32, ROUNDS=1), monkeypatch, capsys)
+    (case,) = cases.values()
+    assert case["difference"]["one worker"] == 0
+
+
+@pytest.mark.slow
 def test_startup(load: Load, monkeypatch, capsys) -> None:
     cases = compared(load("startup", ROUNDS=1, WARM_UP=0), monkeypatch, capsys)
     assert cases["recon --help"]["ours_s"] < cases["recon --help"]["peers"]["import deepinv"]

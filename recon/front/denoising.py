@@ -1,5 +1,6 @@
 """A packaged or trained denoiser as a module of torch: batches, any size, NumPy or torch."""
 
+import importlib.util
 from pathlib import Path
 
 import torch
@@ -7,6 +8,7 @@ from torch import nn
 
 from recon.errors import UsageError
 from recon.front.arrays import Pixels, as_tensor, like
+from recon.io.atomic import replacing
 from recon.priors import ResolventProperties
 from recon.specs.configured_prior import PriorContext
 from recon.specs.grammar import Spec
@@ -15,6 +17,11 @@ from recon.specs.priors import read_prior
 
 class Denoiser(nn.Module):
     """A firmly nonexpansive denoiser at one noise level; build it with :func:`denoiser`.
+
+    It pickles, and so travels to the workers of a ``DataLoader``. ``torch.compile`` takes all of them; those with an
+    inner iteration, as the packaged potentials, as a few graphs, because their length depends on the image, for which
+    reason ``torch.export`` refuses them. It takes networks of a single pass, once called, with ``strict=True`` and for
+    the batch of its example.
 
     Attributes:
         properties: What is known of it, with evidence.
@@ -38,6 +45,35 @@ class Denoiser(nn.Module):
             The same kind and shape.
         """
         return like(x, self._resolvent(as_tensor(x, "denoiser")))
+
+    def to_onnx(self, path: str | Path, channels: int = 1, overwrite: bool = False) -> Path:
+        """Write the denoiser as an ONNX graph of images (batch, channels, height, width) of any size.
+
+        Args:
+            path: The file to make.
+            channels: Of the images.
+            overwrite: Whether it may exist.
+
+        Raises:
+            UsageError: The denoiser iterates until it is accurate enough, or onnx and onnxscript are not installed.
+            OutputError: The file cannot be written.
+        """
+        if self.properties.error.value > 0:
+            raise UsageError(
+                "to_onnx: the denoiser iterates until its accuracy is reached, as often as the image needs, which no "
+                "fixed graph can; expected a network of a single pass, as recon train makes of 'dncnn', 'lipschitz' "
+                "and 'convex_ridge' with one_shot = true."
+            )
+        if not (importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxscript")):
+            raise UsageError("to_onnx: onnx or onnxscript is not installed; pip install 'recon-imaging[onnx]' does it.")
+        free, example = torch.export.Dim.AUTO, torch.zeros(2, channels, 40, 36)
+        self(example)  # the weights of this precision are made in the first call, and not traced
+        with replacing(path, overwrite=overwrite) as temporary:
+            torch.onnx.export(
+                self.eval(), (example,), str(temporary), dynamo=True, external_data=False, verbose=False,
+                dynamic_shapes=({0: free, 2: free, 3: free},), input_names=["noisy"], output_names=["denoised"],
+            )  # fmt: skip
+        return Path(path)
 
 
 def denoiser(name: str, noise: float) -> Denoiser:

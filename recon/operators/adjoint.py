@@ -189,6 +189,12 @@ def _percent(part: float) -> str:
 def check_adjoint(operator: LinearOperator, example: Tensor | None = None, *, seed: int = 0) -> Measured:
     """The adjoint gap of a pair that is claimed to be exact, refused by its lower bound or by its upper estimate.
 
+    Args:
+        operator: With ``A`` and ``A_adjoint``.
+        example: An image that ``A`` takes, (batch, channels, height, width); may be left out where the operator knows
+            its domain.
+        seed: Of the random images.
+
     Raises:
         GuaranteeError: ``A_adjoint`` is not the adjoint of ``A``.
         UsageError: As for :func:`adjoint_gap`.

@@ -25,6 +25,10 @@ class CharacterisedOperator(LinearOperator, Characterised, Protocol):
 def compose(outer: CharacterisedOperator, inner: CharacterisedOperator) -> "Composition":
     """The operator ``x -> outer(inner(x))``.
 
+    Args:
+        outer: Applied last; its domain is the range of the inner one.
+        inner: Applied first.
+
     Raises:
         UsageError: If the inner range is not the outer domain, or one of the two does not know its spaces.
     """
@@ -42,6 +46,10 @@ def stack(*operators: CharacterisedOperator) -> "Stack":
 
 def scale(operator: CharacterisedOperator, factor: float) -> "Scaled | ScaledWithResolvent":
     """The operator ``x -> factor * operator(x)``; it keeps the closed-form resolvent, if the operator has one.
+
+    Args:
+        operator: Any that knows its spaces.
+        factor: Not zero.
 
     Raises:
         UsageError: If the factor is zero or not finite.

@@ -51,6 +51,10 @@ def identity() -> Resolvent:
 def box(low: float = 0.0, high: float = 1.0) -> Resolvent:
     """The projection on ``{x : low <= x <= high}``, entry by entry; a bound may be infinite.
 
+    Args:
+        low: The least value.
+        high: The greatest.
+
     Raises:
         UsageError: The bounds are not numbers with ``low <= high``; or, when called, the image is complex.
     """

@@ -85,7 +85,11 @@ def l1_prior(weight: float | Tensor) -> Prior:
 def wavelet_prior(weight: float, wavelet: str = WAVELET, levels: int = LEVELS, shifts: int = 1) -> Prior:
     """``w ||W_detail x||_1``; with more than one shift a proximal average, which has no simple value.
 
-    See :func:`recon.priors.wavelet_shrinkage`.
+    Args:
+        weight: w, in the units of the image; at least zero.
+        wavelet: An orthogonal wavelet of PyWavelets.
+        levels: How often the approximation is analysed.
+        shifts: How many shifted transforms are averaged; see :func:`recon.priors.wavelet_shrinkage`.
     """
     wavelet_shrinkage(weight, wavelet, levels, shifts)  # refuses what is wrong now, not at the first step
     return Prior(
@@ -108,7 +112,15 @@ def total_variation_prior(  # noqa: PLR0913, PLR0917  the options of total_varia
 ) -> Prior:
     """``w TV``, with its splitting; see :func:`recon.priors.total_variation`.
 
-    ``bounds`` are those within which the image must lie; an infinite one is none.
+    Args:
+        weight: w, in the units of the image; at least zero.
+        isotropic: Whether the differences along all axes are one vector.
+        accuracy: Of the proximity operator, which is iterated, relative to its input.
+        max_steps: The budget of that iteration.
+        joint: Whether the channels share their edges.
+        image_shape: (height, width) makes the norm of the differences exact; ``None``: images of every size.
+        bounds: Within which the image must lie; an infinite one is none.
+        spacing: The distance of two neighbours along each axis, in pixels of a slice; of three axes for a volume.
     """
     total_variation(
         weight, isotropic, accuracy, max_steps, joint, spacing

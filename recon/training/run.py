@@ -154,6 +154,14 @@ def train(  # noqa: PLR0913, PLR0917  what, from what, where to, and who hears o
 ) -> Outcome:
     """Train on files, from the checkpoint in the folder if there is one; see :func:`prepare`.
 
+    Args:
+        recipe: What to do.
+        images: The files.
+        folder: Prepared by :func:`prepare`.
+        device: Where to compute.
+        listeners: Who hears of it.
+        group: The processes that share the work.
+
     Raises:
         InputError: Images or the checkpoint cannot be read.
         OutputError: Something cannot be written; the last checkpoint is whole.

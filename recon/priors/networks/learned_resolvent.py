@@ -139,12 +139,24 @@ def learned_prior(  # noqa: PLR0913  as for resolvent
     example: Tensor | None = None,
     trainable: bool = False,
 ) -> Prior:
-    """The network at a noise level as a prior; arguments as in :func:`resolvent`.
+    """The network at a noise level as a prior.
 
     The prox of a learned potential R brings the family ``s -> prox of s R``, the value of R, and ``R = g(W x)`` with a
     closed-form conjugate resolvent, so that a primal-dual method evaluates it without an inner iteration, and the
     gradient of R, with which FISTA needs none either. Any other network is one resolvent, whatever s, and the gradient
     of no energy.
+
+    Args:
+        network: As :func:`recon.priors.networks.load` reads it.
+        noise_level: Standard deviation of the noise on [0, 1], where the network depends on it.
+        measured: See :func:`resolvent`, and so are the others.
+        accuracy: Of the inner iteration of a prox.
+        precision: ``"float32"`` or ``"bfloat16"``.
+        example: Images on which the rounding of the latter is measured.
+        trainable: Whether gradients flow to the network's parameters.
+
+    Raises:
+        UsageError: It is no network, or as of :func:`resolvent`.
     """
     if not isinstance(network, Network):
         raise UsageError(

@@ -224,7 +224,14 @@ class Geometry:
 
 
 def evenly_spaced(start: float, stop: float, count: int, endpoint: bool = False) -> tuple[float, ...]:
-    """``count`` angles from ``start`` to ``stop``, in degrees, without ``stop`` itself unless ``endpoint``."""
+    """Equally spaced angles.
+
+    Args:
+        start: The first, in degrees.
+        stop: Where they end, in degrees.
+        count: How many.
+        endpoint: Whether the last is ``stop`` itself; a full turn or a half is covered without.
+    """
     require_count("angles.count", count, "nothing else is measured")
     step = (stop - start) / max(count - endpoint, 1)
     return tuple(start + step * view for view in range(count))
