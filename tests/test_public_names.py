@@ -77,6 +77,7 @@ def test_types_hold_in_a_script_of_a_user(tmp_path):
     options = ["--strict", "--follow-imports=silent", "--ignore-missing-imports", "--cache-dir", str(tmp_path)]
     run = subprocess.run(
         [sys.executable, "-m", "mypy", *options, str(SCRIPT)],
-        cwd=tmp_path, env={"MYPYPATH": str(Path(recon.__file__).parents[1])}, capture_output=True, text=True, check=False,
+        cwd=tmp_path, env={"MYPYPATH": str(Path(recon.__file__).parents[1])}, capture_output=True, text=True,
+        check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr
