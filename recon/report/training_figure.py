@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recon.io.atomic import replacing
 from recon.report._sampling import draw_pixel_by_pixel, whole_pixels
-from recon.report._style import ACCENT, DPI, GREY, INCHES, SECOND, STYLE, require_figure_suffix
+from recon.report._style import ACCENT, DPI, GREY, GRID, INCHES, SECOND, STYLE, require_figure_suffix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,7 +82,7 @@ def _draw(axes: "Axes", title: str, points: Points) -> None:
     known = _known(points)
     axes.set_title(title, loc="left", pad=4)
     axes.set_xlabel("step", fontsize=8)
-    axes.grid(True, which="major", axis="y", linewidth=0.4, color="#e5e7eb")
+    axes.grid(True, which="major", axis="y", linewidth=0.4, color=GRID)
     axes.spines[["top", "right"]].set_visible(False)
     if not known:
         axes.text(0.5, 0.5, "none", ha="center", transform=axes.transAxes, color=GREY)
