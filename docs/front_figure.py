@@ -16,17 +16,18 @@ from recon.report._style import ACCENT, DPI, STYLE
 ROOT = Path(__file__).parents[1]
 OUTPUT = ROOT / "docs/images/front.jpg"
 NOISE = 0.01
-DETAIL = slice(58, 138), slice(60, 170)
+DETAIL = slice(84, 164), slice(118, 228)
 
 
 def main() -> None:
     """Restore a part of a photograph twice, and draw it with a detail."""
-    photo = io.imread(ROOT / "data/photographs/camera.png")[20:276, 96:448].astype("float32") / 255
+    photo = io.imread(ROOT / "data/photographs/astronaut.png")[0:256, 60:412].astype("float32") / 255
     psf = np.load(ROOT / "data/kernels/levin09_1.npy")
-    blurred = recon.blur(psf).on(photo.shape).A(torch.from_numpy(photo)[None, None])[0, 0].numpy()
+    channels = torch.from_numpy(photo.transpose(2, 0, 1).copy())[None]
+    blurred = recon.blur(psf).on(photo.shape[:2]).A(channels)[0].numpy().transpose(1, 2, 0)
     measured = blurred + NOISE * np.random.default_rng(0).standard_normal(photo.shape, dtype="float32")
     pictures = {"measurement": measured}
-    for name, prior in (("total variation", "tv"), ("default prior, proved-gray", None)):
+    for name, prior in (("total variation", "tv"), ("default prior, proved-color", None)):
         run = recon.reconstruct(measured, recon.blur(psf), prior, noise=NOISE, range=(0, 1))
         pictures[name] = run.image
         print(name, run.status, run.steps)
@@ -45,7 +46,7 @@ def draw(pictures: dict[str, np.ndarray]) -> None:
         FigureCanvasAgg(figure)
         for column, (name, picture) in zip(figure.subplots(2, len(pictures)).T, pictures.items(), strict=True):
             for axes, part in zip(column, (picture, picture[DETAIL]), strict=True):
-                axes.imshow(part, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+                axes.imshow(np.clip(part, 0, 1), interpolation="nearest")
                 axes.set_xticks([])
                 axes.set_yticks([])
             column[0].set_title(name, loc="left", pad=4, fontsize=11)

@@ -63,6 +63,9 @@ def drawing() -> str:
     return "\n".join([*parts, "</svg>\n"])
 
 
+DRAWING = Path(__file__).resolve().parents[1] / "images/layers.svg"
+
+
 def _box(x: float, y: float, wide: float, name: str) -> list[str]:
     return [
         f'<rect x="{x:.0f}" y="{y}" width="{wide:.0f}" height="{HEIGHT}" rx="5" fill="#eef2f7" stroke="#94a3b8"/>',
@@ -71,3 +74,7 @@ def _box(x: float, y: float, wide: float, name: str) -> list[str]:
         f'<text x="{x + wide / 2:.0f}" y="{y + 35}" text-anchor="middle" font-size="12" fill="#4b5563">'
         f"{html.escape(WORDS[name])}</text>",
     ]
+
+
+if __name__ == "__main__":
+    DRAWING.write_text(drawing(), encoding="utf-8")

@@ -41,8 +41,8 @@ generator = torch.Generator().manual_seed(0)
 largest = {}
 for name, denoise in denoisers.items():
     quotients = []
-    for _ in range(100):
-        x = torch.rand(1, 1, 24, 24, generator=generator)
+    for _ in range(30):
+        x = torch.rand(1, 1, 16, 16, generator=generator)
         step = 10 ** float(4 * torch.rand((), generator=generator) - 4)
         other = x + step * torch.randn(x.shape, generator=generator)
         moved = 2 * (denoise(x) - denoise(other)) - (x - other)

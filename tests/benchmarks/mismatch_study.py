@@ -1,4 +1,4 @@
-"""What an unmatched back-projector does to a reconstruction, and what helps: the study behind the README's figure.
+"""What an unmatched back-projector does to a reconstruction, and what helps: the figure of docs/guides/unmatched.md.
 
 A real CT slice, 128 x 128, 30 views of a fan, 0.5 % noise, double precision. The matched problem is
 min ||A x - y||^2 / 2 + w ||x||^2 / 2, solved to rounding with the exact adjoint. Then A^T is replaced by the
