@@ -29,7 +29,7 @@ extensions = [
     "generated",
 ]
 exclude_patterns = ["_ext", "recipes", "examples", "generated"]
-suppress_warnings = ["toc.empty_glob"]  # of guides beside those that are listed
+suppress_warnings = ["ref.python"]  # two classes may have an attribute of one name
 nitpicky = True
 # Annotations name types of torch and numpy, and types that are documented under a shorter name; roles in the text are
 # checked.
@@ -43,7 +43,6 @@ myst_heading_anchors = 3
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True
 autodoc_class_signature = "mixed"
 napoleon_use_ivar = True
 napoleon_use_rtype = False

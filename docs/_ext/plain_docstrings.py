@@ -31,8 +31,12 @@ def _resolve(_app: Sphinx, _env: Any, node: Any, content: Any) -> Any:
     """A name that exists, but has no entry, is no dead reference: it is shown without a link."""
     if node.get("refdomain") != "py":
         return None
-    target, module = node["reftarget"].lstrip("."), node.get("py:module") or ""
-    for name in (target, f"{module}.{target}", f"{module}.{node.get('py:class') or ''}.{target}"):
+    target = node["reftarget"].lstrip(".")
+    documented = re.search(r"docstring of ([\w.]+)", node.source or content.source or "")
+    module = documented[1] if documented else node.get("py:module") or ""
+    parts = module.split(".") if module else []
+    prefixes = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+    for name in (target, *(f"{prefix}.{target}" for prefix in prefixes)):
         if _exists(name):
             return content
     return None

@@ -1,4 +1,4 @@
-"""One picture of a solve: what was measured, what was made of it, and how it came about."""
+"""The figure of a solve: measurement, result, residual and convergence."""
 
 import textwrap
 from collections.abc import Sequence

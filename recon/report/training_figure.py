@@ -1,4 +1,4 @@
-"""Two pictures of a training: how it goes, and what the network makes of the validation images."""
+"""Figures of a training: its curves, and a sheet of validation images."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ _MOST_POINTS = 400
 
 
 def training_curve(curves: Mapping[str, Points], path: str | Path, dots: Mapping[str, Points] = {}) -> None:
-    """One panel for each curve, over the steps; NaN is left out.
+    """Draw one panel for each curve over the steps; NaN is left out.
 
     Args:
         curves: Titles to points. The loss, which is positive, has a logarithmic scale.
@@ -48,7 +48,7 @@ def training_curve(curves: Mapping[str, Points], path: str | Path, dots: Mapping
 
 
 def image_sheet(rows: Sequence[Sequence[tuple[str, Picture]]], path: str | Path) -> None:
-    """A table of titled pictures, each ``(height, width)`` or ``(height, width, 3)`` on [0, 1].
+    """Draw a table of titled pictures, each ``(height, width)`` or ``(height, width, 3)`` on [0, 1].
 
     Args:
         rows: All of one length.

@@ -1,4 +1,4 @@
-"""Images for training: read once, kept in memory as small numbers, and drawn from as patches."""
+"""Training images: read once, kept in memory in few bytes, and sampled as patches."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
@@ -79,7 +79,7 @@ class Patches:
 
     @property
     def bytes(self) -> int:
-        """What the images take."""
+        """The memory of all images, in bytes."""
         return sum(image.nbytes for image in self.images)
 
     def draw(self, count: int, generator: torch.Generator, frames: int = 1) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the projections of a cone and a geometry that do not belong together give away.
+"""Checks of the projections of a cone against their geometry.
 
 In the plane of the source a cone is a fan, and what is known of fans is looked for there. Rows of the panel that are
 counted from the other end cannot be seen: they give the volume upside down, as consistent as the truth.

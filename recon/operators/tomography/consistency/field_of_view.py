@@ -1,4 +1,4 @@
-"""What the detector sees of the object, and what the image holds of it."""
+"""Checks of the field of view: objects that exceed the detector or the image."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""What a sinogram and a geometry that do not belong together give away, before anything is reconstructed.
+"""Checks of a sinogram against its geometry, before anything is reconstructed.
 
 Some mistakes cannot be seen in the measurement. With parallel rays the opposite sign of all angles gives the mirror
 image, and a common rotation of all angles a rotated one: both are as consistent as the truth. Of a fan the sign shows
