@@ -72,11 +72,11 @@ def theorem_title(name: str) -> str:
 
 
 def theorem_page(name: str) -> str:
-    """One page: the theorem as its function states it, and the methods that ask for it."""
+    """One page: the theorem as its function states it, and the methods that use it."""
     title, used = theorem_title(name), users_of(name)
     page = [title, "=" * len(title), ""]
     if used:
-        page += [f"Asked for by: {', '.join(f'``--method {method}``' for method in used)}.", ""]
+        page += [f"Used by: {', '.join(f'``--method {method}``' for method in used)}.", ""]
     page += [
         "Notation is on :doc:`/theory/notation`; how a certificate is read on :doc:`/theory/certificates`.", "",
         f".. autofunction:: recon.certificates.{name}", "",
@@ -149,8 +149,8 @@ def recipe_tables() -> str:
     sections += [(part, kinds[part]) for part in parts]
     text = []
     for name, kind in sections:
-        family = f', `family = "{kind.__name__.removesuffix("Config")}"`' if name == "network" else ""
-        text += [f"## `[{name}]`{family}\n", _summary(kind), "", _fields(kind, lambda key: f"`{key}`", "key")]
+        family = f", family {kind.__name__.removesuffix('Config')}" if name == "network" else ""
+        text += [f"## {name}{family}\n", _summary(kind), "", _fields(kind, lambda key: f"`{key}`", "key")]
     return "\n".join(text)
 
 
