@@ -218,7 +218,7 @@ def _shortfall(result: "Result") -> str | None:
         budget, tolerance = result.plan.problem.config.budget, result.plan.tolerance
         if result.distance.relative <= tolerance:
             return (
-                f"the budget of {budget} steps ran out before all variables had come to rest (the image is "
+                f"the budget of {budget} steps ran out before all variables of the method converged (the image is "
                 f"{result.distance.brief} of itself from the limit); --iterations gives more{hope}"
             )
         return (

@@ -154,11 +154,11 @@ def read_patches(  # noqa: PLR0913, PLR0917  what to read, how, and how much of 
                 kept.append(image)
         if room == 0:
             say(f"{len(kept)} images fill the {config.memory_mb} MB of data.memory_mb; {len(files) - count - 1} "
-                "files are left unread")  # fmt: skip
+                "files are not read")  # fmt: skip
             break
     reader.report(say)
     if small:
-        say(f"{small} images are smaller than a patch of {config.patch} x {config.patch} and are left out")
+        say(f"{small} images are smaller than a patch of {config.patch} x {config.patch} and are skipped")
     if not kept:
         raise InputError(
             f"{len(files)} files hold no image for training; expected at least one of {config.patch} x {config.patch} "

@@ -118,8 +118,8 @@ def odd_column_warnings(values: Values, geometry: Geometry, panel: bool = False)
     ]
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return (
-        f"Detector pixels respond by another factor than their neighbours in all views: {', '.join(names[:_LISTED])}"
-        f"{more}, counted from 0; expected none, because the flat field makes all alike: they draw rings.",
+        f"Detector pixels have another gain than their neighbours in all views: {', '.join(names[:_LISTED])}{more}, "
+        "counted from 0; expected none, because the flat field should make all alike: such pixels draw rings.",
     )
 
 
