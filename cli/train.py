@@ -153,14 +153,12 @@ def _signals() -> Iterator[list[int]]:
 
 
 def _require_end(outcome: "Outcome", output: Path, received: list[int]) -> None:
-<<<<<<< HEAD
-    """Say how to go on with a run that was stopped, and end as the signal wants it."""
-    if outcome.stopped_early:
-        terminal.say(f"ended early, after step {outcome.step} of {outcome.steps}; the network of the best look is kept")
-        return
-=======
     """Say how to continue a run that was stopped, and end with the exit code of the signal."""
->>>>>>> 6ea7c42 (Help texts and messages of the command in plain words)
+    if outcome.stopped_early:
+        terminal.say(
+            f"ended early, after step {outcome.step} of {outcome.steps}; the network of the best validation is kept"
+        )
+        return
     if outcome.step < outcome.steps:
         how = f"after step {outcome.step} of {outcome.steps}; the state is saved, and --resume -o {output} goes on"
         if signal.SIGTERM in received:
