@@ -7,7 +7,6 @@ import numpy as np
 
 from recon.errors import ReconError
 from recon.front.arrays import as_image
-from recon.front.operators import as_factory
 from recon.io import Image, Projections
 from recon.operators.tomography import read_geometry
 from recon.priors.networks import LipschitzConfig, make, save
@@ -78,9 +77,8 @@ def _method(operator: str, prior: str | None, folder: Path) -> str:
         range=None if operator.startswith("ct") else (0.0, 1.0),
         device="cpu",
     )
-    factory = as_factory(operator, lambda line: None) if ":" not in operator else None
     try:
-        plan = make_plan(config, _measurement(operator), lambda line: None, family=factory)
+        plan = make_plan(config, _measurement(operator), lambda line: None)
     except ReconError:
         return "-"
     return f"`{plan.method.name}`"

@@ -2,7 +2,7 @@
 Fill in missing pixels
 ======================
 
-Two fifths of the pixels of a micrograph, with noise; total variation and wavelets fill in the others.
+Two fifths of the pixels of a photograph, with noise; total variation, wavelets and the default prior fill in the rest.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from skimage import io
 
 import recon
 
-image = io.imread(Path("../../data/photographs/cell.png"))[200:392, 150:342].astype("float32") / 255
+image = io.imread(Path("../../data/photographs/camera.png"))[48:208, 144:304].astype("float32") / 255
 random = np.random.default_rng(0)
 mask = random.random(image.shape) < 0.4
 measured = np.where(mask, image + 0.01 * random.standard_normal(image.shape, dtype="float32"), 0).astype("float32")

@@ -2,7 +2,7 @@
 Partly sampled k-space
 ======================
 
-A third of the lines of k-space of an MR slice. Priors of complex images are total variation and wavelets.
+Two fifths of the lines of k-space of an MR slice. Priors of complex images are total variation and wavelets.
 """
 
 from pathlib import Path
@@ -17,9 +17,9 @@ from recon.operators import CartesianMRI
 image = recon.io.read(Path("../../data/mr/studyforrest_t1.dcm")).pixels[0, 0].astype("float32")
 image /= image.max()
 random = np.random.default_rng(0)
-lines = random.random(image.shape[0]) < 0.28
+lines = random.random(image.shape[0]) < 0.35
 middle = image.shape[0] // 2
-lines[middle - 12 : middle + 12] = True
+lines[middle - 16 : middle + 16] = True
 mask = np.repeat(lines[:, None], image.shape[1], axis=1)
 print(f"{mask.mean():.0%} of k-space")
 
