@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: demo check test nightly test-lowest lint bench study measured clean
+.PHONY: demo check test nightly test-lowest lint docs bench study measured clean
 .DELETE_ON_ERROR:
 
 $(VENV)/package: pyproject.toml
@@ -16,6 +16,10 @@ $(VENV)/package: pyproject.toml
 
 $(VENV)/dev: $(VENV)/package
 	$(BIN)/python -m pip install --quiet --group dev
+	touch $@
+
+$(VENV)/docs: $(VENV)/package
+	$(BIN)/python -m pip install --quiet --group docs
 	touch $@
 
 # The main job on real input: a photograph blurred by a measured camera shake, and a CT slice.
@@ -38,7 +42,7 @@ check: $(VENV)/dev lint
 test: $(VENV)/dev lint
 	$(BIN)/python $(PYTEST) -m "not nightly"
 
-nightly: $(VENV)/dev
+nightly: $(VENV)/dev $(VENV)/docs
 	$(BIN)/python $(PYTEST) -m nightly
 
 # The tests with the lowest releases that pyproject.toml admits, which tests/lowest.txt names; several GB of packages.
@@ -59,11 +63,16 @@ lint: $(VENV)/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# What an unmatched back-projector does, and what helps: the README's figure, in a few minutes.
+# The documentation as a site, with its gallery, in some minutes; warnings are errors.
+docs: $(VENV)/docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b html -n -W --keep-going docs $(OUT)/docs
+	@echo "The pages: $(OUT)/docs/index.html"
+
+# What an unmatched back-projector does, and what helps: the figure of the documentation, in a few minutes.
 study: $(VENV)/package
 	$(BIN)/python tests/benchmarks/mismatch_study.py -o $(OUT)/mismatch.png
 
-# Measured projections, all of them and few: the README's figure, in five minutes; data that are not there are skipped.
+# Measured projections, all of them and few: the figure of the documentation, in five minutes; data that are not there are skipped.
 measured: $(VENV)/package
 	$(BIN)/python tests/benchmarks/measured.py -o $(OUT)/measured.png
 
@@ -76,4 +85,4 @@ bench: $(VENV)/dev
 	if [ -n "$$failed" ]; then echo "Stopped early:$$failed" >&2; exit 1; fi
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(OUT) build dist *.egg-info
+	rm -rf $(VENV) $(LOWEST) $(OUT) build dist *.egg-info docs/gallery docs/generated docs/theorems

@@ -1,4 +1,4 @@
-"""``recon certify``: constants with their evidence, and what they guarantee."""
+"""The command ``recon certify``: constants with their evidence, and the guarantees that follow."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,20 +20,24 @@ def command() -> None:
 
 @command.command("operator")
 @click.argument("spec", metavar="SPEC")
-@click.option("--surrogate", metavar="SPEC", help="An operator whose adjoint replaces the true one.")
-@click.option("--shift", metavar="KAPPA|auto", help="Makes the map of a surrogate monotone.")
-@click.option("--prior", metavar="SPEC", help="The prior for which guarantees are stated.  [default: none]")
-@click.option("--shape", metavar="H,W", help="The image's size.  [default: 256,256]")
-@click.option("--figure", type=click.Path(path_type=Path), metavar="FILE.png", help="ct: a drawing of the scan.")
+@click.option("--surrogate", metavar="SPEC", help="An operator whose adjoint is used in place of the true adjoint.")
+@click.option(
+    "--shift",
+    metavar="KAPPA|auto",
+    help="With --surrogate: multiple of the identity that is added to make the map monotone.",
+)
+@click.option("--prior", metavar="SPEC", help="Prior for which the guarantees are stated.  [default: none]")
+@click.option("--shape", metavar="H,W", help="Size of the image.  [default: 256,256]")
+@click.option("--figure", type=click.Path(path_type=Path), metavar="FILE.png", help="ct: draw the scan.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing drawing.")
-@click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Of what is measured.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Seed of the measurements.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @talk_options
 def operator(  # noqa: PLR0913, PLR0917  one for each option
     spec: str, surrogate: str | None, shift: str | None, prior: str | None, shape: str | None, figure: Path | None,
     overwrite: bool, seed: int, as_json: bool,
 ) -> None:  # fmt: skip
-    """The constants of the operator SPEC, and for each method the step sizes under which it converges.
+    """Print the constants of the operator SPEC, and for each method the step sizes with which it converges.
 
     For example: recon certify operator blur:box=5 --surrogate blur:box=9 --shift auto
     """
@@ -69,26 +73,26 @@ def operator(  # noqa: PLR0913, PLR0917  one for each option
 @command.command("prior")
 @click.argument("spec", metavar="SPEC")
 @click.option("--noise", type=click.FloatRange(0, min_open=True), metavar="SIGMA",
-              help="Noise on [0, 1] to match the prior to; else a network without a proof is searched at up to five.",
+              help="Noise level of the prior, on [0, 1]. Default: of a network without a proof, up to five levels.",
               )  # fmt: skip
 @click.option("--image", "images", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
-              help="Begin the search for violations in this image too, where the derivative is largest.")  # fmt: skip
+              help="Also begin the search for violations in this image, where the derivative is largest.")  # fmt: skip
 @click.option("--side", type=click.IntRange(8, 512), metavar="N",
-              help="Height and width of what is searched; small images expand most.  [default: 32, 48, 64 and 96, but "
-                   "no more than an image has; of what is proved 32, and of a potential 20]",
+              help="Height and width of the images that are searched; small ones expand most.  [default: 32, 48, 64 "
+                   "and 96, at most the size of an image; 32 with a proof, 20 for a potential]",
               )  # fmt: skip
 @click.option("--quick", is_flag=True,
-              help="A search of a network that takes a minute or so, and can only refute.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Of what is measured.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+              help="Search for about a minute. Such a search can refute, and nothing else.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Seed of the measurements.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @talk_options
 def prior(  # noqa: PLR0913, PLR0917  one for each option
     spec: str, noise: float | None, images: tuple[Path, ...], side: int | None, quick: bool, seed: int, as_json: bool
 ) -> None:
-    """The constants of the prior SPEC, and the hardest violation that a search found.
+    """Print the constants of the prior SPEC, and the largest expansion that a search finds.
 
-    A network without a proof in a folder is searched on 32 to 96 pixels, in [0, 1] and outside, and what is found is
-    kept in the card of the folder, where recon solve looks.
+    A network without a proof is searched for violations on images of 32 to 96 pixels, in [0, 1] and outside. The result
+    is kept in the card of its folder, which recon solve reads.
 
     For example: recon certify prior tv:weight=0.01
     """
@@ -108,7 +112,7 @@ def prior(  # noqa: PLR0913, PLR0917  one for each option
 
 
 def searched(prior: "Spec", quick: bool = False, **given: Any) -> "Report":
-    """The report on a prior, with the progress of a search of a network on stderr."""
+    """Return the report on a prior; show the progress of a search on stderr."""
     from recon.methods.network_search import QUICK, WHOLE, Seen, about
     from recon.reconstruction.certify import certify_prior
 

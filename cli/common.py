@@ -41,15 +41,20 @@ def _louder(_context: click.Context, _option: click.Parameter, value: int) -> No
 
 
 def debug_option(command: Command) -> Command:
-    """``--debug``."""
+    """Add the option ``--debug``."""
     return click.option(
-        "--debug", is_flag=True, expose_value=False, is_eager=True, callback=_set_debug, help="Show tracebacks."
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=_set_debug,
+        help="Print the traceback of an error.",
     )(command)
 
 
 def talk_options(command: Command) -> Command:
-    """``-q``, ``-v`` and ``--debug``."""
-    remarks = "No progress and no remarks: results and errors only."
+    """Add the options ``-q``, ``-v`` and ``--debug``."""
+    remarks = "Print results and errors only."
     quiet = click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_quieter, help=remarks)
-    loud = click.option("-v", "--verbose", count=True, expose_value=False, callback=_louder, help="Say more.")
+    loud = click.option("-v", "--verbose", count=True, expose_value=False, callback=_louder, help="Print more detail.")
     return quiet(loud(debug_option(command)))

@@ -1,4 +1,4 @@
-"""``recon completion``: the script that completes commands and options in a shell."""
+"""The command ``recon completion``: the script that completes commands and options in a shell."""
 
 import click
 from click.shell_completion import get_completion_class

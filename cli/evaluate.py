@@ -1,4 +1,4 @@
-"""``recon evaluate``: PSNR and SSIM over a folder of clean images."""
+"""The command ``recon evaluate``: PSNR and SSIM over a folder of clean images."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,17 +32,23 @@ if TYPE_CHECKING:
     "tuning",
     multiple=True,
     metavar="DIR",
-    help="Other clean images, on which the prior's weight, or noise level, of highest PSNR is searched for first.",
+    help="Other clean images, on which the weight or the noise level of the prior is first tuned.",
 )
 @click.option("--range", "value_range", metavar="LO:HI", help="Grey values, in the files' units, that become 0 and 1.")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE.toml", help="Options as TOML.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE.toml",
+    help="Read options from a TOML file; the command line goes before it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @talk_options
 def command(data: tuple[str, ...], operators: tuple[str, ...], **given: Any) -> None:
-    """Measure clean images, reconstruct them, and compare: a table of PSNR and SSIM.
+    """Simulate measurements of clean images, reconstruct them, and print a table of PSNR and SSIM.
 
-    Image k is measured with noise of seed N + k. Figures are on the 0..1 scale, results clipped to it, over what the
-    measurement shows (the border that boundary=valid leaves out is not scored). PSNR and SSIM are scikit-image's with
+    The noise of image k has the seed N + k. Figures are on the 0..1 scale, to which results are clipped; the border
+    that boundary=valid leaves out is not scored. PSNR and SSIM are scikit-image's with
     data_range=1. With boundary=circular the simulation wraps around as the model does.
 
     For example: recon evaluate --data photos --operator blur:gaussian=1.6 --noise 0.01

@@ -1,4 +1,4 @@
-"""From an exception to one sentence on stderr and the documented exit code."""
+"""Translation of exceptions to one sentence on stderr and the documented exit code."""
 
 import os
 import sys

@@ -13,7 +13,7 @@ from .threads import sleep_while_waiting
 
 COMMANDS = ("solve", "simulate", "train", "certify", "evaluate", "models", "replay", "completion")
 
-EPILOG = """Exit codes: 0 done, also where the steps ran out, which is said; 1 a fault of recon; 2 usage; 3 input
+EPILOG = """Exit codes: 0 done, also when the steps ran out (a remark says so); 1 a fault of recon; 2 usage; 3 input
 unreadable; 4 inputs inconsistent; 5 diverged, or a required certificate is absent; 6 device; 7 output; 8 some inputs of
 a batch failed; 130 interrupted."""
 

@@ -1,4 +1,4 @@
-"""``recon models``: the packaged networks with their figures."""
+"""The command ``recon models``: the packaged networks with their figures."""
 
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 @click.command("models")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @talk_options
 def command(as_json: bool) -> None:
-    """List the packaged networks: what is known of Q = 2J - Id, for which noise they are made, and how they denoise.
+    """List the packaged networks: the Lipschitz constant of Q = 2J - Id, the range of noise, and the PSNR of denoising.
 
     The noise is the standard deviation on a scale of 0 to 255. Use one as --prior model:NAME; recon certify prior
     model:NAME shows what it guarantees.
@@ -45,7 +45,7 @@ def _row(model: "Model") -> list[str]:
 
 
 def _figures(model: "Model") -> str:
-    """Those of the first test set, as ``BSD68 36.96 / 30.55 / 28.10 at 5 / 15 / 25``."""
+    """Return the figures of the first test set, as ``BSD68 36.96 / 30.55 / 28.10 at 5 / 15 / 25``."""
     if not model.figures:
         return "-"
     data = model.figures[0].data

@@ -1,4 +1,4 @@
-"""``recon replay``: a recorded run, done again."""
+"""The command ``recon replay``: repeat a recorded run."""
 
 from pathlib import Path
 
@@ -11,16 +11,16 @@ from .common import talk_options
 @click.command("replay")
 @click.argument("record", type=click.Path(path_type=Path), metavar="RUN.json")
 @click.argument("places", nargs=-1, type=click.Path(path_type=Path), metavar="[INPUT...]")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT", help="Write the result too.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT", help="Also write the result.")
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs (never an input).")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @talk_options
 def command(record: Path, places: tuple[Path, ...], output: Path | None, overwrite: bool, as_json: bool) -> None:
-    """Do a recorded run again, and say whether the result is the same to the bit, and the recorded output unchanged.
+    """Repeat a recorded run, and say whether the result is the same to the bit and the recorded output unchanged.
 
-    Inputs are taken where the record says, and must have the recorded SHA-256. A DICOM input is recorded by its hash
-    only, as its name may be the patient's: it is looked for beside the record, in the working directory and in
-    INPUT (files or folders).
+    Inputs are read from the paths in the record and must have the recorded SHA-256. A DICOM input is recorded by its
+    hash only, because its name may identify a patient: it is searched for beside the record, in the working directory
+    and in INPUT (files or folders).
     """
     from recon.reconstruction.record import read_record
 

@@ -1,4 +1,4 @@
-"""``recon simulate``: from a clean image to a measurement."""
+"""The command ``recon simulate``: from a clean image to a measurement."""
 
 from pathlib import Path
 
@@ -16,23 +16,30 @@ from .solve import OPERATOR_HELP
 @click.option(
     "--noise",
     metavar="SIGMA",
-    help="White Gaussian noise, of the 0..1 range or in units: 12HU; in line integrals for ct.",
+    help="Standard deviation of white Gaussian noise, on the 0..1 scale or in units: 12HU; of line integrals for ct.",
 )
-@click.option("--water", type=NUMBER, metavar="MU", help="ct: the attenuation of water in 1/mm, for images in HU.")
-@click.option("--photons", type=NUMBER, metavar="N", help="ct: photons a ray brings; the noise is that of counting.")
-@click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Of the noise; image k has seed N + k.")
+@click.option("--water", type=NUMBER, metavar="MU", help="ct: attenuation of water in 1/mm, for images in HU.")
+@click.option(
+    "--photons",
+    type=NUMBER,
+    metavar="N",
+    help="ct: photons per ray without an object. The noise is then that of counting.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, metavar="N", help="Seed of the noise; image k has the seed N + k."
+)
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs (never an input).")
-@click.option("--json", "as_json", is_flag=True, help="The files written, as JSON on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print the names of the files as JSON.")
 @talk_options
 def command(  # noqa: PLR0913, PLR0917  one for each option
     images: tuple[str, ...], output: str, operator: str, noise: str | None, water: float | None, photons: float | None,
     seed: int, overwrite: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Make a measurement of clean images: blurred, masked or otherwise indirect, with noise.
+    """Simulate a measurement of clean images: blurred, masked or otherwise indirect, with noise.
 
-    Beside OUT, OUT.simulate.json says how it was made: recon solve OUT needs no --operator then. PNG and JPEG round
-    the measurement to their integers and clip it; TIFF and NPY of floating-point images keep it. A ct cone sees all
-    IMAGEs as the slices of one volume: a stack, or the folder of a DICOM series.
+    The file OUT.simulate.json holds operator and noise, so that recon solve OUT needs no --operator. PNG and JPEG round
+    the measurement to their integers and clip it; TIFF and NPY of floating-point images keep it. For a ct
+    cone all IMAGEs are the slices of one volume: a stack, or the folder of a DICOM series.
 
     For example: recon simulate photo.png -o blurred.png --operator blur:gaussian=1.6 --noise 0.01
     """

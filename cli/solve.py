@@ -1,4 +1,4 @@
-"""``recon solve``: from a measurement to an image, with a certificate."""
+"""The command ``recon solve``: from a measurement to an image, with a certificate."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 OPERATOR_HELP = (
-    "What the instrument does: identity, blur:psf=FILE, blur:gaussian=1.6, blur:motion=15,angle=30, blur:defocus=3, "
+    "The forward operator: identity, blur:psf=FILE, blur:gaussian=1.6, blur:motion=15,angle=30, blur:defocus=3, "
     "blur:box=5 (boundary=circular|valid), inpaint:mask=FILE, downsample:factor=2, mri:mask=FILE, "
     "ct:GEOMETRY.toml, python:FILE.py:CALLABLE, or a TOML file."
 )
@@ -31,42 +31,69 @@ PRIOR_HELP = (
 
 
 METHOD_HELP = (
-    f"{', '.join(with_prior())}; without a prior {', '.join(without_prior())}. Default: what operator and prior allow."
+    f"{', '.join(with_prior())}; without a prior {', '.join(without_prior())}. Default: chosen for operator and prior."
 )
 _PROBLEM_OPTIONS = (
     click.option("--prior", metavar="SPEC", help=PRIOR_HELP),
     click.option(
-        "--noise", metavar="SIGMA", help="Noise level, of the 0..1 range, or in units: 12HU. Default: estimated."
+        "--noise",
+        metavar="SIGMA",
+        help="Standard deviation of the noise, on the 0..1 scale or in units: 12HU. Default: estimated.",
     ),
-    click.option("--water", type=NUMBER, metavar="MU", help="ct: attenuation of water in 1/mm; the result is in HU."),
-    click.option("--photons", type=NUMBER, metavar="N", help="ct: photons a ray brings; rays are weighted by them."),
     click.option(
-        "--flat", metavar="FILE|N", help="ct: the flat field, or its counts, which make line integrals of counts."
+        "--water", type=NUMBER, metavar="MU", help="ct: attenuation of water in 1/mm. The result is then in HU."
     ),
-    click.option("--dark", metavar="FILE|N", help="ct: the dark field, or its counts."),
+    click.option(
+        "--photons",
+        type=NUMBER,
+        metavar="N",
+        help="ct: photons per ray without an object. Rays are then weighted by their statistics.",
+    ),
+    click.option(
+        "--flat", metavar="FILE|N", help="ct: file of the flat field, or its counts. The input is then read as counts."
+    ),
+    click.option("--dark", metavar="FILE|N", help="ct: file of the dark field, or its counts."),
     click.option("--method", metavar="NAME", help=METHOD_HELP),
     click.option(
-        "--window", metavar="NAME", help="ct, of fbp: ram-lak, shepp-logan, cosine, hamming or hann.  [default: hann]"
+        "--window",
+        metavar="NAME",
+        help="Filter window of method fbp: ram-lak, shepp-logan, cosine, hamming or hann.  [default: hann]",
     ),
-    click.option("--stepsize", type=NUMBER, metavar="G", help="Default: inside the theorem's interval."),
-    click.option("--surrogate", metavar="SPEC", help="An operator whose adjoint replaces the true one."),
-    click.option("--shift", metavar="KAPPA|auto", help="Makes the map of a surrogate monotone."),
-    click.option("--iterations", type=WHOLE_NUMBER, metavar="N", help="Budget of steps.  [default: 1000]"),
+    click.option(
+        "--stepsize", type=NUMBER, metavar="G", help="Step size. Default: just inside the interval of the theorem."
+    ),
+    click.option("--surrogate", metavar="SPEC", help="An operator whose adjoint is used in place of the true adjoint."),
+    click.option(
+        "--shift",
+        metavar="KAPPA|auto",
+        help="With --surrogate: multiple of the identity that is added to make the map monotone.",
+    ),
+    click.option("--iterations", type=WHOLE_NUMBER, metavar="N", help="Largest number of steps.  [default: 1000]"),
     click.option(
         "--tolerance",
         type=NUMBER,
         metavar="T",
-        help="Distance to the limit to stop at, estimated, as a fraction of the image.  [default: 0.002]",
+        help="Stop when the estimated distance to the limit is this fraction of the image.  [default: 0.002]",
     ),
-    click.option("--require-certificate", is_flag=True, default=None, help="Refuse to run without a guarantee."),
-    click.option("--seed", type=WHOLE_NUMBER, metavar="N", help="Of whatever is random.  [default: 0]"),
-    click.option("--deterministic", is_flag=True, default=None, help="Refuse what depends on thread order."),
-    click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.  [default: auto]"),
+    click.option(
+        "--require-certificate",
+        is_flag=True,
+        default=None,
+        help="Refuse to run where no theorem guarantees convergence.",
+    ),
+    click.option("--seed", type=WHOLE_NUMBER, metavar="N", help="Seed of random numbers.  [default: 0]"),
+    click.option(
+        "--deterministic",
+        is_flag=True,
+        default=None,
+        help="Refuse algorithms whose result depends on the order of threads.",
+    ),
+    click.option("--device", metavar="NAME", help="Device: auto, cpu, cuda or cuda:N.  [default: auto]"),
 )
 
 
 def problem_options(command: Command) -> Command:
-    """The options that say what is solved and how; those of solve and evaluate."""
+    """Add the options of a problem and its solution, which solve and evaluate share."""
     for option in reversed(_PROBLEM_OPTIONS):
         command = option(command)
     return command
@@ -78,15 +105,24 @@ def problem_options(command: Command) -> Command:
 @click.option("--operator", metavar="SPEC", help=OPERATOR_HELP)
 @problem_options
 @click.option("--range", "value_range", metavar="LO:HI", help="Grey values, in the file's units, that become 0 and 1.")
-@click.option("--shape", metavar="H,W", help="The image's size, where the operator does not know it.")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE.toml", help="Options as TOML.")
+@click.option("--shape", metavar="H,W", help="Size of the image, where the operator does not determine it.")
 @click.option(
-    "--figure", type=click.Path(path_type=Path), metavar="FILE.png", help="Before, after, residual, convergence."
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE.toml",
+    help="Read options from a TOML file; the command line goes before it.",
+)
+@click.option(
+    "--figure",
+    type=click.Path(path_type=Path),
+    metavar="FILE.png",
+    help="Draw measurement, result, residual and convergence.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs (never an input).")
-@click.option("--keep-interrupted", is_flag=True, help="On Ctrl-C, write the last iterate.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and the certificate; run and write nothing.")
-@click.option("--json", "as_json", is_flag=True, help="The run record (or the plan) on stdout.")
+@click.option("--keep-interrupted", is_flag=True, help="On Ctrl-C, write the last image.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and the certificate, and do not run.")
+@click.option("--json", "as_json", is_flag=True, help="Print the run record (or the plan) as JSON.")
 @talk_options
 def command(inputs: tuple[str, ...], **given: Any) -> None:
     """Reconstruct INPUT (files, folders or globs) and write OUT with its record OUT.run.json.
@@ -123,7 +159,7 @@ def command(inputs: tuple[str, ...], **given: Any) -> None:
 
 
 def _from_sidecar(measurement: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """What the command line leaves out and a simulated measurement's sidecar knows."""
+    """Return the options that the command line leaves out and the sidecar of a simulated measurement has."""
     from recon.reconstruction.sidecar import sidecar_path, sidecar_values
 
     if not sidecar_path(measurement).is_file():
@@ -174,7 +210,7 @@ def _solve_one(
 
 
 def _shortfall(result: "Result") -> str | None:
-    """What a run did not reach, and what to do about it."""
+    """Return a sentence on what a run did not reach and what to do about it; ``None`` where it did."""
     from recon.solvers import Status
 
     hope = "" if result.plan.method.certificate.strongest else ", but nothing guarantees that more steps help"
@@ -182,7 +218,7 @@ def _shortfall(result: "Result") -> str | None:
         budget, tolerance = result.plan.problem.config.budget, result.plan.tolerance
         if result.distance.relative <= tolerance:
             return (
-                f"the budget of {budget} steps ran out before all variables had come to rest (the image is "
+                f"the budget of {budget} steps ran out before all variables of the method converged (the image is "
                 f"{result.distance.brief} of itself from the limit); --iterations gives more{hope}"
             )
         return (

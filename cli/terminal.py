@@ -1,4 +1,4 @@
-"""What a person sees: lines and a progress line on stderr, results on stdout."""
+"""Output: remarks and a progress line on stderr, results on stdout."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ REDRAW_SECONDS = 0.1
 
 @dataclass
 class Settings:
-    """How much is said: the options -q, -v and --debug, wherever they stand on the command line."""
+    """The options -q, -v and --debug, wherever they stand on the command line."""
 
     verbosity: int = 0
     debug: bool = False
@@ -26,24 +26,24 @@ settings = Settings()
 
 
 def complain(line: str) -> None:
-    """One line on stderr, come what may; what is not printable in a file's name does not reach the terminal."""
+    """Print one line on stderr, also with -q; characters that are not printable become question marks."""
     click.echo("".join(letter if letter.isprintable() else "?" for letter in f"recon: {line}"), err=True)
 
 
 def say(line: str) -> None:
-    """One line on stderr, unless -q."""
+    """Print one line on stderr, unless -q is given."""
     if settings.verbosity >= 0:
         complain(line)
 
 
 def detail(line: str) -> None:
-    """One line on stderr, with -v only."""
+    """Print one line on stderr, with -v only."""
     if settings.verbosity > 0:
         complain(line)
 
 
 def once() -> Callable[[str], None]:
-    """A :func:`say` that does not repeat itself: for what is said of each input of a batch."""
+    """Return a :func:`say` that prints each line once, for the inputs of a batch."""
     said: set[str] = set()
 
     def say_once(line: str) -> None:
@@ -55,12 +55,12 @@ def once() -> Callable[[str], None]:
 
 
 def result(text: str) -> None:
-    """What was asked for, on stdout."""
+    """Print a result on stdout."""
     click.echo(text)
 
 
 def result_json(document: object) -> None:
-    """What was asked for, as one JSON document on stdout."""
+    """Print a result as one JSON document on stdout."""
     click.echo(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False))
 
 

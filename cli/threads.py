@@ -1,4 +1,4 @@
-"""How threads wait for each other: settings of OpenMP, which torch and numba read when they load."""
+"""Settings of OpenMP on how threads wait, which torch and numba read when they load."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""``recon train``: from folders of images to a folder with a network."""
+"""The command ``recon train``: from folders of images to a folder with a network."""
 
 import math
 import signal
@@ -23,25 +23,40 @@ TERMINATED = 143
 
 
 @click.command("train")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE.toml", help="What to train.")
-@click.option("--data", required=True, multiple=True, metavar="DIR", help="Images to train on; repeatable.")
-@click.option("--validation", required=True, multiple=True, metavar="DIR", help="Other images; repeatable.")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="A new folder.")
-@click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
-@click.option("--steps", type=WHOLE_NUMBER, metavar="N", help="Instead of those in the configuration.")
-@click.option("--processes", type=WHOLE_NUMBER, default=1, metavar="N", help="Share each batch among so many.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE.toml",
+    help="The configuration of the training.",
+)
+@click.option("--data", required=True, multiple=True, metavar="DIR", help="Training images; repeatable.")
+@click.option("--validation", required=True, multiple=True, metavar="DIR", help="Validation images; repeatable.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A new folder for the network.",
+)
+@click.option("--resume", is_flag=True, help="Continue the run in the folder.")
+@click.option("--steps", type=WHOLE_NUMBER, metavar="N", help="Number of steps, in place of that of the configuration.")
+@click.option(
+    "--processes", type=WHOLE_NUMBER, default=1, metavar="N", help="Number of processes that share each batch."
+)
 @click.option("--search", is_flag=True,
-              help="Search the network for violations at the end, as recon certify prior DIR does.")  # fmt: skip
+              help="Search the network for violations at the end, as recon certify prior does.")  # fmt: skip
 @click.option("--tensorboard", "board", type=click.Path(path_type=Path), metavar="DIR",
-              help="Write the curves for TensorBoard too, where it is installed.")  # fmt: skip
-@click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N.  [default: auto]")
-@click.option("--json", "as_json", is_flag=True, help="The card of the network on stdout.")
+              help="Also write the curves for TensorBoard, where it is installed.")  # fmt: skip
+@click.option("--device", default="auto", metavar="NAME", help="Device: auto, cpu, cuda or cuda:N.  [default: auto]")
+@click.option("--json", "as_json", is_flag=True, help="Print the card of the network as JSON.")
 @talk_options
 def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **given: Any) -> None:
-    """Train a denoiser that is a resolvent, and keep it in DIR with its log, its figures and its checkpoint.
+    """Train a denoiser that is a resolvent. DIR receives the network, its card, the log, figures and a checkpoint.
 
-    A run that was interrupted, or killed, goes on with --resume as if nothing had happened. Images are files, folders
-    or patterns such as 'scans/**/*.png'.
+    --resume continues a run that was interrupted or killed, with the same result. Images are files, folders or
+    patterns such as 'scans/**/*.png'.
 
     For example: recon train --config models/NAME/config.toml --data photos --validation others -o runs/first
     """
@@ -77,7 +92,7 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
 
 
 def _remove_if_empty(folder: Path) -> None:
-    """What did not begin leaves no folder behind."""
+    """Remove the folder of a run that did not begin."""
     with suppress(OSError):
         folder.rmdir()
 
@@ -117,14 +132,16 @@ def _progress(now: "Now") -> str:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM are noted, for the step to be ended and the state saved; a second one is obeyed at once."""
+    """Note Ctrl-C and SIGTERM, so that the step ends and the state is saved; a second one stops at once."""
     received: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, _frame: Any) -> None:
         received.append(number)
         signal.signal(number, before[signal.Signals(number)])
-        terminal.say("stopping after this step; once more stops at once, and loses what is not saved")
+        terminal.say(
+            "stopping after this step; Ctrl-C once more stops at once and loses the steps since the last checkpoint"
+        )
 
     for number in before:
         signal.signal(number, note)
@@ -136,9 +153,11 @@ def _signals() -> Iterator[list[int]]:
 
 
 def _require_end(outcome: "Outcome", output: Path, received: list[int]) -> None:
-    """Say how to go on with a run that was stopped, and end as the signal wants it."""
+    """Say how to continue a run that was stopped, and end with the exit code of the signal."""
     if outcome.stopped_early:
-        terminal.say(f"ended early, after step {outcome.step} of {outcome.steps}; the network of the best look is kept")
+        terminal.say(
+            f"ended early, after step {outcome.step} of {outcome.steps}; the network of the best validation is kept"
+        )
         return
     if outcome.step < outcome.steps:
         how = f"after step {outcome.step} of {outcome.steps}; the state is saved, and --resume -o {output} goes on"
@@ -186,12 +205,12 @@ def _report(outcome: "Outcome", output: Path, as_json: bool, solves: bool) -> No
 
 
 def _known(output: Path, seen: "ValidationResult") -> "Constant":
-    """What is known of Q: after a search what the card says, else what the last look says."""
+    """Return what is known of Lip(Q): from the card after a search, else from the last validation."""
     from recon.priors.networks import measured_on_card
 
     return measured_on_card(output) or seen.claim
 
 
 def _decibels(psnr: float) -> str:
-    """A dash where there was no clean image to compare with."""
+    """Return a PSNR as text, and a dash where there was no clean image to compare with."""
     return "-" if math.isnan(psnr) else f"{psnr:.2f}"

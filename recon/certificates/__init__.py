@@ -1,4 +1,4 @@
-"""What is proved, measured or assumed: of an operator pair, of a prior, of a run."""
+"""Certificates: what is proved, measured or assumed of an operator pair, of a prior, and of a run."""
 
 from recon.certificates import lipschitz_search
 from recon.certificates.backward_error import BackwardError, backward_error

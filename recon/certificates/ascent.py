@@ -19,7 +19,7 @@ LANCZOS = Effort(tolerance=1e-3, applications=120)
 @final
 @dataclass(frozen=True)
 class Search:
-    """How hard to look, and where.
+    """The extent of a search by ascent.
 
     Attributes:
         lanczos: For the singular values of Q'(x).
@@ -53,7 +53,7 @@ DEFAULT = Search()
 @final
 @dataclass(frozen=True)
 class Climb:
-    """What gradient ascent goes by.
+    """The functions that gradient ascent needs.
 
     Attributes:
         Q: The map, differentiable by autograd; single precision does.
@@ -66,7 +66,7 @@ class Climb:
     dtype: torch.dtype | None = None
 
     def along(self, h: Tensor) -> Tensor:
-        """What of a direction Q may change."""
+        """Return the part of a direction that Q may change."""
         return h if self.part is None else self.part(h)
 
     def ascend(self, x: Tensor, direction: Tensor, distance: float, search: Search) -> tuple[Tensor, Tensor, float]:

@@ -1,4 +1,4 @@
-"""Of which nearby problem an image is near the solution, found after a run whose resolvent is evaluated inexactly."""
+"""Backward error of an image: the nearby problem that it nearly solves, after a run with an inexact resolvent."""
 
 import math
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class BackwardError:
     how: str
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values, an infinite bound as null."""
+        """Return plain values, an infinite bound as null."""
         numbers = {
             "distance": self.distance,
             "relative": self.relative,

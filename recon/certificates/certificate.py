@@ -1,4 +1,4 @@
-"""A certificate: a theorem, its conditions, and for each the reason to believe that it holds."""
+"""Certificates: a theorem, its conditions, and the evidence for each of them."""
 
 import math
 from dataclasses import dataclass
@@ -103,7 +103,7 @@ class Remark:
 
     @property
     def warning(self) -> str:
-        """What is outside of which range."""
+        """A sentence on what is outside of which range."""
         known = f"from {self.low:.4g} on" if math.isinf(self.high) else f"{self.low:.4g} to {self.high:.4g}"
         return f"{self.name} {self.value:.3g} is outside of the range {known}"
 
@@ -155,7 +155,7 @@ class Certificate:
 
     @property
     def refuted(self) -> tuple[str, ...]:
-        """Those of them to which there is a counterexample."""
+        """The conditions to which there is a counterexample."""
         return tuple(condition.name for condition in self.conditions if condition.refuted)
 
     @property

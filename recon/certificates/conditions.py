@@ -1,4 +1,4 @@
-"""The conditions that the theorems share."""
+"""Conditions that several theorems share."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""How far an image is from the matched solution, bounded after the run by what the run has.
+"""Bounds of the distance of an image from the matched solution, computed after the run.
 
 The matched solution x* is the zero of A^T(A x - y) + M x / s, which the exact adjoint would have given; the image at
 hand comes from a surrogate, a shift, a run that was stopped, or all three.

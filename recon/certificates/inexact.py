@@ -1,4 +1,4 @@
-"""What is guaranteed where a resolvent is evaluated by an inner iteration, to a fixed accuracy.
+"""Certificates of methods whose resolvent is evaluated by an inner iteration, to a fixed accuracy.
 
 Notation as in :mod:`recon.certificates.matched`; besides, J~ is what is computed for J, ||J~ v - J v|| <= e ||v|| for
 every v, and v(x) = x - s B x with B = A^T(A . - y). The error e is relative to the norm of what the resolvent is

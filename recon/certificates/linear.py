@@ -1,4 +1,4 @@
-"""What is guaranteed of the linear iterations of tomography: BA, shifted BA, and SIRT with its constraint."""
+"""Certificates of the linear iterations of tomography: BA, shifted BA, and SIRT with its constraint."""
 
 from recon.certificates.certificate import SOLUTION, Certificate, Condition, below, positive, stated
 from recon.certificates.conditions import (

@@ -317,7 +317,7 @@ def _whole(
 
 
 def reconcile_constant(claim: Constant, found: LipschitzLowerBound) -> Constant:
-    """What to believe of a Lipschitz constant after a search.
+    """Return a Lipschitz constant with what a search found.
 
     A proof stands, an assumption or an earlier measurement gives way to what was found.
 

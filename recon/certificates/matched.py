@@ -1,4 +1,4 @@
-"""One function a theorem: what is guaranteed of a solver, from the constants of its parts.
+"""Certificates of solvers with the exact adjoint, one function for each theorem.
 
 Notation: B is the data map, L its Lipschitz constant, M the monotone operator whose resolvent is the prior's J, s the
 step size, r the relaxation. Each docstring carries its theorem in full.

@@ -1,4 +1,4 @@
-"""What is guaranteed of forward-backward methods with a surrogate K of the adjoint.
+"""Certificates of methods with a surrogate K of the adjoint.
 
 Notation as in :mod:`recon.certificates.matched`, with B = K(A . - y) + shift Id and mu the smallest eigenvalue of the
 symmetric part of K A + shift Id.

@@ -1,4 +1,4 @@
-"""What is guaranteed of the primal-dual splitting whose dual operator comes with a surrogate of its adjoint."""
+"""Certificate of the primal-dual splitting with a surrogate of the dual operator's adjoint."""
 
 import math
 

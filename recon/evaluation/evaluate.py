@@ -1,4 +1,4 @@
-"""How near a reconstruction comes to the truth, over a folder of clean images.
+"""PSNR and SSIM of reconstructions from simulated measurements, over a folder of clean images.
 
 Every image is measured by the operator, with noise whose seed is the run's seed plus the image's number, solved, and
 compared with the clean one on the [0, 1] scale, the result clipped to it as a file of integers would. Where the
@@ -43,7 +43,7 @@ SMALLEST = 7
 
 @dataclass(frozen=True)
 class Score:
-    """How one image came out.
+    """The figures of one image.
 
     Attributes:
         name: The file's name, or its number where the name may identify a patient.
@@ -69,7 +69,7 @@ class Score:
     error: str = ""
 
     def to_json(self) -> dict[str, object]:
-        """As plain values; a figure that does not exist is null."""
+        """Return plain values; a figure that does not exist is null."""
         numbers = {"psnr": self.psnr, "ssim": self.ssim, "psnr_input": self.psnr_input}
         document: dict[str, object] = {"name": self.name, "operator": self.operator}
         document |= {key: value if math.isfinite(value) else None for key, value in numbers.items()}
@@ -183,7 +183,7 @@ def as_image(measurement: Tensor, value_range: ValueRange = UNIT) -> Image:
 
 
 def _naive(operator: LinearOperator, y: Tensor, family: OperatorFactory, clean: Tensor) -> Tensor:
-    """What can be seen of the image without solving anything."""
+    """Return the image that the measurement shows without a solve."""
     if family.geometry is not None:
         return quick_look(y, family.geometry)
     return operator.A_adjoint(y).abs() if y.is_complex() else _enlarged(y, family, clean)

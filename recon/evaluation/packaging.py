@@ -1,4 +1,4 @@
-"""Makes a packaged network of a finished run: copies it, tests it, and writes its card and its certificate.
+"""Packaging of a finished training: copy the network, test it, and write its card and its certificate.
 
     python -m recon.evaluation.packaging runs/x models/proved-gray --validation DIR --test BSD68=DIR --test Set12=DIR
 
@@ -191,7 +191,7 @@ def measured(
 
 
 def write(path: Path, document: dict[str, object]) -> None:
-    """As JSON, whole or not at all."""
+    """Write JSON, whole or not at all."""
     with replacing(path, overwrite=True) as temporary:
         temporary.write_text(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n", "utf-8")
 

@@ -1,4 +1,4 @@
-"""From a clean image to a measurement of it, with a sidecar that says how it was made."""
+"""Simulation of measurements from clean images, with a sidecar that holds operator and noise."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ _FEW_LIT = 0.5
 
 @dataclass(frozen=True)
 class Simulation:
-    """How a measurement is made of a clean image.
+    """The operator and the noise of simulated measurements.
 
     Attributes:
         family: The operator, for every image size.
@@ -228,7 +228,7 @@ def _read(simulation: Simulation, clean: Sequence[Path], say: Notify) -> Image:
 
 
 def _scale(simulation: Simulation, image: Image) -> dict[str, object]:
-    """What a solver must know of the grey values."""
+    """Return the grey values that become 0 and 1, for the sidecar."""
     if simulation.family.geometry is None:
         return {"range": [image.value_range.low, image.value_range.high]}
     return {"range": None, "water": simulation.water, "photons": simulation.photons}

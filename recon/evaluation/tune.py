@@ -25,7 +25,7 @@ _MOST = 16
 @final
 @dataclass(frozen=True)
 class Tuned:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         config: With the best value.

@@ -22,31 +22,26 @@ from recon.priors import Prior, Resolvent, Split
 GRADIENT_BALANCE = 0.8
 """Condat-Vu with the gradient: the primal step size, as a part of 2 / ||A||^2; the rest is left to the dual step.
 
-Of 0.3 to 0.98, tried on six problems of deblurring and denoising by total variation, the nearest to the best of each.
+Calibrated, as the other balances here: docs/calibration.md has the problems, and what other values cost.
 """
 
 RESOLVENT_BALANCE = 0.45
 """Condat-Vu with the resolvent of the data: the primal step size is this over ||A|| sqrt(weight).
 
-On five such problems, with weights from 1e-4 to 3e-2, the best of the step sizes 2, 5, 10, 20, 50, 100 is within a
-factor 2 of it. It takes a fifth to a tenth of the steps of the gradient.
+It takes a fifth to a tenth of the steps of the gradient.
 """
 
 SMOOTH_BALANCE, SMOOTH_GRADIENT_BALANCE = 20.0, 0.5
 """Condat-Vu for a penalty R with a Lipschitz gradient: the primal step size is the first over Lip(grad R) with the
 resolvent of the data, and the second of 2 / ||A||^2 with its gradient.
 
-For a learned potential, a camera shake and noise of 0.0025, 0.01 and 0.05, the best of 2.5, 5, 10, 20 and 40 are 40, 20
-and 20: to 0.03 dB in 40 to 60 steps, half as long again as those of FISTA, which takes 160.
+A learned potential after a camera shake takes 40 to 60 steps, where FISTA takes 160.
 """
 
 SPLIT_BALANCE, SMOOTH_SPLIT_BALANCE = 0.0033, 4.0
 """Condat-Vu with data term and penalty both split off: the primal step size is the first over the penalty's weight, or
 the second over Lip(grad R).
 
-A slice of the body of 512 x 512 from 60 views, by ``proved-ct``, is after 177 steps of 7.0, 3.5, 2.5 and 1.8 over the
-constant 1.9, 0.8, 0.6 and 1.2 HU from its limit at 1e5 photons a ray, and 0.50, 0.08, 0.22 and 0.76 HU at 1e4. By total
-variation, at 1e5 photons, steps of 0.0055, 0.0028, 0.0019 and 0.0014 over the weight leave 4.4, 2.0, 1.3 and 2.0 HU.
 More views want shorter steps, very noisy ones longer.
 """
 

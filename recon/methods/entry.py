@@ -18,8 +18,7 @@ INSIDE = 0.995
 INSIDE_TSENG = 0.95
 """The same for Tseng's method, where a step of the part t leaves 1 - t + t^2 of the error where ``A^T A`` is largest.
 
-For a Gaussian blur of 1.5 pixels and a penalised DnCNN, 0.5, 0.7 and 0.9 converge to 25.69, 26.17 and 26.52 dB within
-1000 steps, and 0.995, at 26.65 dB, does not.
+So a step near the end of the interval converges slowly (docs/calibration.md).
 """
 
 

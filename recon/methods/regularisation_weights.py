@@ -5,15 +5,8 @@ scale S of the image that has these units as well: the result in the units of th
 is mapped to [0, 1]. S is the contrast of the image (:func:`recon.methods.contrast.contrast`) less that of its noise,
 over that of a photograph on [0, 1], :data:`PHOTOGRAPH`.
 
-Each f is the power law through the weights of the highest mean PSNR, found on a grid of ratios of sqrt(2) for white
-noise of 0.001 to 0.08 on central crops of 192 x 192 of every other image of a validation list of 32 photographs
-(grey, [0, 1]), never on a test image. Deblurring: three camera-shake kernels, a Gaussian of 1.6 pixels and a box of 9,
-circular. For total variation on that grid the rule for deblurring loses 0.1 dB in the mean and at most 0.5 dB on one
-kernel; camera shake wants twice the weight that a box wants. For wavelets: two whole images, ratios of 1.4 to 2, noise
-of 0.0025 to 0.05.
-
-``tests/benchmarks/calibration.py`` prints such grids: *contrast* of S, and others of :func:`power_below` and
-:func:`free_stepsize`.
+Each f is the power law through the weights of the highest mean PSNR on validation images; docs/calibration.md has the
+images, the grids and what the rules lose, and ``tests/benchmarks/calibration.py`` prints such grids.
 """
 
 import math
@@ -22,19 +15,6 @@ from typing import Protocol
 PHOTOGRAPH = 0.031
 """The contrast of a photograph on [0, 1]: the geometric mean of central crops of 128 x 128 of ten of the validation
 list's images, without noise.
-
-How far the rules with S are below the best weight for each image, in dB in the mean, and in brackets the same with
-S = 1; on those crops, and on six training slices of CT, averaged to 256 x 256, on the range of -1024 to 3071 HU:
-
-* total variation: denoising photographs at 0.02 to 0.157 0.21 (0.39), after camera shake 0.29 (0.31); denoising CT
-  slices at 5 to 100 HU 0.12 (1.60);
-* joint total variation of colours, with :data:`JOINT`: denoising 0.21 (0.56), after camera shake 0.30 (0.93);
-* wavelets: denoising photographs 0.21 (0.21), after camera shake 0.39 (0.31); denoising CT slices 0.09 (1.33).
-
-With the contrast as it is measured, noise and all, these are 0.21, 0.29 and 0.18 for total variation, and 1.29, 0.77
-and 0.50 for the joint one and for wavelets. Of blocks of 4, 8 and 16 pixels, of the mean, root mean, median and third
-quartile of the differences between them, of the standard deviation and of the widths between percentiles, the median of
-blocks of 4 is the best of each, or within 0.04 dB of it.
 """
 
 NOISE_ALONE = 0.238
@@ -104,10 +84,8 @@ CALIBRATED = 0.001, 0.1
 def potential_weight(noise: float, level: float) -> float:
     """What a learned potential is multiplied by where the operator mixes pixels.
 
-    Its strength grows with about level^1.5, as that of :func:`tv_weight` for single pixels does. For the packaged grey
-    potential at the levels 5, 10 and 20 on 255, a camera shake and a Gaussian of 1.6 pixels, noise of 0.0025, 0.01 and
-    0.03, on four crops of 128 x 128 of the validation list, the best of the factors 0.12, 0.2, 0.35 and 0.6 is 0.2 to
-    0.6, and 0.35 loses at most 0.15 dB at the lowest level. Which level it is matters little: up to 0.15 dB.
+    Its strength grows with about level^1.5, as that of :func:`tv_weight` for single pixels does. The factor is
+    calibrated (docs/calibration.md); it loses at most 0.15 dB, and which level it is matters as little.
 
     Args:
         noise: The standard deviation, on the [0, 1] scale.
@@ -119,9 +97,8 @@ def potential_weight(noise: float, level: float) -> float:
 def power_below(ratio: float) -> float:
     """What a learned potential at the lower end of its range is multiplied by for less noise in the pixels themselves.
 
-    The strength of a potential grows with level^1.5, as :func:`potential_weight` says. Of the exponents 1.25, 1.5, 1.75
-    and 2, on four crops of 128 x 128 of the validation list at 0.1, 0.25, 0.5 and 0.8 of the lower end, it is within
-    0.05 dB of the best for the packaged potentials, grey and colour.
+    The strength of a potential grows with level^1.5, as :func:`potential_weight` says; within 0.05 dB of the best
+    exponent (docs/calibration.md).
 
     Args:
         ratio: Of the noise level to the lower end.
@@ -137,11 +114,8 @@ def free_stepsize(level: float, noise: float, unit_noise: float) -> float:
     """The step size of Douglas-Rachford for a single resolvent at a level, where the operator mixes pixels.
 
     What a step leaves in a pixel, ``s ||A_column|| noise``, would be half the level by the rule for forward-backward
-    (Pesquet, Repetti, Terris, Wiaux 2021). With a free step the best is less for weaker noise: for a penalised DnCNN at
-    0.039, six crops of 72 x 72 of the validation list, a camera shake, a box of 5 and Gaussians of 1.5 and 3 pixels,
-    and noise of 0.0025, 0.005, 0.01, 0.02 and 0.04, the best ratios of the level to what
-    a step leaves are 0.25 to 0.4, 0.4 to 0.6, 0.6 to 0.8, 1.1 to 1.5 and 1.5 to 2: the rule loses less than 0.05 dB. It
-    takes 20 steps. For the Gaussian of 1.5 pixels levels of 0.01, 0.02 and 0.08 are up to 0.6, 0.3 and 0.1 dB worse.
+    (Pesquet, Repetti, Terris, Wiaux 2021). With a free step the best is less for weaker noise: the rule is within
+    0.05 dB of it, and takes 20 steps (docs/calibration.md).
 
     Args:
         level: The noise level at which the resolvent is taken.
@@ -154,9 +128,7 @@ def free_stepsize(level: float, noise: float, unit_noise: float) -> float:
 def projected_potential_weight(noise: float, column_norm: float, level: float) -> float:
     """The same for a measurement by projections; see :func:`projected_weight`.
 
-    For the packaged potential of CT slices, 60 parallel views of 160 x 160 pixels of two slices of the validation
-    patients, and noise of 0.05, 0.2, 0.8 and 3 % of the longest line integral, the best of the factors 0.35, 0.7, 1.4
-    and 2.8 is 0.7, 0.7, 1.4 and 1.4, and 1.3 to 1.6, 1.6, 0.6 to 1 and 0.3 dB above total variation.
+    The factor is calibrated on 60 parallel views of CT slices (docs/calibration.md).
 
     Args:
         noise: The standard deviation of the scaled line integrals.
@@ -169,18 +141,14 @@ def projected_potential_weight(noise: float, column_norm: float, level: float) -
 PROJECTED = 0.92
 """What a weight for projections is of the weight for the same noise in the pixels themselves.
 
-It was found with S = 1 and the range of -1000 to 3071 HU: on three CT slices of the validation patients, 256 x 256, 45
-and 180 parallel views, 1e4 to 1e6 photons a ray, the best of the factors 1/8, 1/4, .. 4 of the rule with 1.4 in place
-of 0.92 was 1 or 2 but for the least noise, where all of them are within 0.1 dB. S of a filtered back-projection of such
-slices is 0.6 to 0.95 with 45 views, 0.4 to 0.8 with 60 and 0.1 to 0.4 with 180; its root has the mean 0.92 / 1.4.
+Found with S = 1, and divided by the mean root of S of a filtered back-projection (docs/calibration.md).
 """
 
 
 IN_VOLUMES = 0.4
 """What that weight is multiplied by for a volume, whose differences have three directions.
 
-On a volume between two CT slices, 20 x 42 x 42, 40 and 120 views of a cone, 1e4 and 1e5 photons a ray, the best of the
-factors 1/16, 1/8, .. 2 was 1/2 each time; on the Shepp-Logan phantom, which is flat between edges, 1/4.
+Between the best of a volume of the body, 1/2, and of a phantom that is flat between edges, 1/4 (docs/calibration.md).
 """
 
 

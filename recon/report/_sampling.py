@@ -1,4 +1,4 @@
-"""Pictures at the pixels of a figure: areas are averaged, so that no thin line is lost, and in each panel alike."""
+"""Sampling of pictures at the pixels of a figure, by averages over areas, so that no thin line is lost."""
 
 import math
 from typing import TYPE_CHECKING
@@ -67,7 +67,7 @@ def draw_pixel_by_pixel(figure: "Figure") -> float:
 
 
 def _share(axes: "Axes") -> float:
-    """How many pixels of its picture one of a panel has, along the side where it has more."""
+    """Return the pixels of a picture per pixel of its panel, along the side where it has more."""
     box, (image,) = axes.get_window_extent(), axes.images
     rows, columns = np.asarray(image.get_array()).shape[:2]
     return max(float(rows / box.height), float(columns / box.width))

@@ -1,4 +1,4 @@
-"""One picture of a solve: what was measured, what was made of it, and how it came about."""
+"""The figure of a solve: measurement, result, residual and convergence."""
 
 import textwrap
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from recon.io.atomic import replacing
 from recon.io.image import Array, ValueRange
 from recon.report._sampling import draw_pixel_by_pixel, whole_pixels
-from recon.report._style import ACCENT, DPI, GREY, INCHES, INK, STYLE, require_figure_suffix
+from recon.report._style import ACCENT, DPI, GREY, GRID, INCHES, INK, STYLE, require_figure_suffix
 from recon.report.run_figure import RunFigure
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def _draw_history(
         axes.text(0.5, 0.5, "nothing was iterated", ha="center", transform=axes.transAxes, color=GREY)
     axes.set_xlabel("step", fontsize=8)
     axes.yaxis.tick_right()  # beside the colour bar's numbers, so that the columns keep their places
-    axes.grid(True, which="major", axis="y", linewidth=0.4, color="#e5e7eb")
+    axes.grid(True, which="major", axis="y", linewidth=0.4, color=GRID)
     axes.spines[["top", "left"]].set_visible(False)
     axes.tick_params(which="minor", right=False, labelright=False)
 

@@ -1,4 +1,4 @@
-"""A picture of a scan: what stands where, to scale, in mm."""
+"""The drawing of a scan: source, detector, axis and volume to scale, in mm."""
 
 import math
 from pathlib import Path

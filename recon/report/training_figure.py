@@ -1,4 +1,4 @@
-"""Two pictures of a training: how it goes, and what the network makes of the validation images."""
+"""Figures of a training: its curves, and a sheet of validation images."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recon.io.atomic import replacing
 from recon.report._sampling import draw_pixel_by_pixel, whole_pixels
-from recon.report._style import ACCENT, DPI, GREY, INCHES, SECOND, STYLE, require_figure_suffix
+from recon.report._style import ACCENT, DPI, GREY, GRID, INCHES, SECOND, STYLE, require_figure_suffix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ _MOST_POINTS = 400
 
 
 def training_curve(curves: Mapping[str, Points], path: str | Path, dots: Mapping[str, Points] = {}) -> None:
-    """One panel for each curve, over the steps; NaN is left out.
+    """Draw one panel for each curve over the steps; NaN is left out.
 
     Args:
         curves: Titles to points. The loss, which is positive, has a logarithmic scale.
@@ -48,7 +48,7 @@ def training_curve(curves: Mapping[str, Points], path: str | Path, dots: Mapping
 
 
 def image_sheet(rows: Sequence[Sequence[tuple[str, Picture]]], path: str | Path) -> None:
-    """A table of titled pictures, each ``(height, width)`` or ``(height, width, 3)`` on [0, 1].
+    """Draw a table of titled pictures, each ``(height, width)`` or ``(height, width, 3)`` on [0, 1].
 
     Args:
         rows: All of one length.
@@ -82,7 +82,7 @@ def _draw(axes: "Axes", title: str, points: Points) -> None:
     known = _known(points)
     axes.set_title(title, loc="left", pad=4)
     axes.set_xlabel("step", fontsize=8)
-    axes.grid(True, which="major", axis="y", linewidth=0.4, color="#e5e7eb")
+    axes.grid(True, which="major", axis="y", linewidth=0.4, color=GRID)
     axes.spines[["top", "right"]].set_visible(False)
     if not known:
         axes.text(0.5, 0.5, "none", ha="center", transform=axes.transAxes, color=GREY)

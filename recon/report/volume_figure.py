@@ -1,4 +1,4 @@
-"""One picture of a volume that was reconstructed: three slices at right angles, a view of the scan, and convergence."""
+"""The figure of a reconstructed volume: three slices at right angles, a view of the scan, and convergence."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

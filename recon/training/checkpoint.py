@@ -1,4 +1,4 @@
-"""The state of a run on disk: there whole or not at all, at whatever moment the process dies.
+"""The checkpoint of a run on disk, whole or absent at whatever moment the process dies.
 
 The tensors go into a file of their own, named by the step; ``checkpoint.json`` names it, with its hash, and takes the
 place of the one before in a single renaming. Only then is the older state removed.
@@ -30,7 +30,7 @@ _MOST_BYTES = 2 * MOST_BYTES
 @final
 @dataclass(frozen=True)
 class Progress:
-    """What a checkpoint says beside the tensors.
+    """The values of a checkpoint other than tensors.
 
     Attributes:
         step: Steps done.
@@ -77,7 +77,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], Progress]:
 
 
 def load_progress(folder: Path) -> Progress | None:
-    """What the last checkpoint says beside the tensors; ``None`` where there is no checkpoint.
+    """Return the values of the last checkpoint other than tensors; ``None`` where there is no checkpoint.
 
     Raises:
         InputError: It cannot be read.

@@ -1,4 +1,4 @@
-"""What a network is trained on and how, as one frozen value: the tables of a TOML file.
+"""The configuration of a training as one frozen value, read from the tables of a TOML file.
 
 ``[network]`` names a family and its architecture; ``[data]``, ``[training]``, ``[equilibrium]``, ``[penalty]`` and
 ``[validation]`` are the dataclasses below, each with defaults. Nothing that is written there is ignored: an unknown key
@@ -25,13 +25,13 @@ SCHEDULES = ("cosine", "step", "constant")
 PRECISIONS = ("single", "bfloat16")
 
 WAYS = 8
-"""To turn and flip a square."""
+"""The number of ways to turn and flip a square."""
 
 
 @final
 @dataclass(frozen=True)
 class DataConfig:
-    """Which pixels, and on which scale.
+    """The images of a training and their scale.
 
     Attributes:
         patch: Height and width of what a step sees, in pixels.
@@ -61,7 +61,7 @@ class DataConfig:
     shrink: int = 1
 
     def check(self) -> None:
-        """Refuse what cannot be.
+        """Refuse values outside their ranges.
 
         Raises:
             UsageError: In one sentence.
@@ -260,7 +260,7 @@ class PenaltyConfig:
 @final
 @dataclass(frozen=True)
 class ValidationConfig:
-    """What is looked at while the training runs.
+    """The validation while the training runs.
 
     Attributes:
         every: Steps between two looks; each also writes the checkpoint, the network, the log and the figures.
@@ -287,7 +287,7 @@ class ValidationConfig:
 @final
 @dataclass(frozen=True)
 class AboutConfig:
-    """What people should know of the network, in words; it decides nothing, and goes into the card.
+    """A description of the network for its card; it has no effect on the training.
 
     Attributes:
         title: In a few words.
@@ -369,7 +369,7 @@ class Recipe:
 
     @property
     def solves(self) -> bool:
-        """Whether the training goes through the converged solver."""
+        """Whether the training differentiates through the converged solver."""
         return self.training.mode == "equilibrium"
 
     @property

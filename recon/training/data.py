@@ -1,4 +1,4 @@
-"""Images for training: read once, kept in memory as small numbers, and drawn from as patches."""
+"""Training images: read once, kept in memory in few bytes, and sampled as patches."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
@@ -79,7 +79,7 @@ class Patches:
 
     @property
     def bytes(self) -> int:
-        """What the images take."""
+        """The memory of all images, in bytes."""
         return sum(image.nbytes for image in self.images)
 
     def draw(self, count: int, generator: torch.Generator, frames: int = 1) -> Tensor:
@@ -154,11 +154,11 @@ def read_patches(  # noqa: PLR0913, PLR0917  what to read, how, and how much of 
                 kept.append(image)
         if room == 0:
             say(f"{len(kept)} images fill the {config.memory_mb} MB of data.memory_mb; {len(files) - count - 1} "
-                "files are left unread")  # fmt: skip
+                "files are not read")  # fmt: skip
             break
     reader.report(say)
     if small:
-        say(f"{small} images are smaller than a patch of {config.patch} x {config.patch} and are left out")
+        say(f"{small} images are smaller than a patch of {config.patch} x {config.patch} and are skipped")
     if not kept:
         raise InputError(
             f"{len(files)} files hold no image for training; expected at least one of {config.patch} x {config.patch} "

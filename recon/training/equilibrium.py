@@ -1,4 +1,4 @@
-"""Fine-tuning through the converged solver: what the loss sees is the reconstruction from a measurement.
+"""Fine-tuning through the converged solver: the loss compares the reconstruction from a measurement.
 
 The reconstruction is the fixed point ``w = T(w) = J(w - gamma A^T (A w - y))`` of forward-backward. By the implicit
 function theorem its derivative is ``dw = (Id - T'(w))^-1 dT`` (Bai, Kolter, Koltun 2019; for inverse problems Gilton,
@@ -60,7 +60,7 @@ class Restoration:
             )
 
     def at(self, size: Shape) -> "Restoration":
-        """The same for images of another size."""
+        """Return the same problem for images of another size."""
         if isinstance(self.operator, Characterised) and size == self.operator.domain.shape:
             return self
         if self.family is not None:
@@ -70,7 +70,7 @@ class Restoration:
 
     @torch.no_grad()
     def fingerprint(self) -> Tensor:
-        """What tells this operator from another: the kernel of a blur, else the measurement of a random image."""
+        """Return what identifies the operator: the kernel of a blur, else the measurement of a random image."""
         if isinstance(self.operator, CircularBlur):
             return self.operator.psf
         assert isinstance(self.operator, Characterised)  # noqa: S101  families make such operators

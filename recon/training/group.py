@@ -29,7 +29,7 @@ class Group:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes."""
+        """Whether this process writes the files."""
         return self.rank == 0
 
     def share(self, count: int) -> tuple[int, int]:
@@ -57,7 +57,7 @@ class Group:
         return [float(each) for each in values]
 
     def any(self, flag: bool) -> bool:
-        """Whether some process says so."""
+        """Return whether the flag is set in any process."""
         return any(self.gather(float(flag)))
 
 

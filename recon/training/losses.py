@@ -1,4 +1,4 @@
-"""What a step compares: with clean images, with a second noisy one, or with nothing but the noisy image itself."""
+"""Losses: against clean images, against a second noisy image, or of the noisy image alone."""
 
 import math
 from collections.abc import Callable
@@ -28,7 +28,7 @@ _TAU = 0.01
 @final
 @dataclass(frozen=True)
 class Sample:
-    """What one step sees.
+    """The patches of one step.
 
     Attributes:
         noisy: ``(batch, channels, height, width)``.
@@ -48,11 +48,11 @@ class Sample:
         return self._each(lambda tensor: tensor[begin:end])
 
     def turned(self, way: int) -> "Sample":
-        """The same patches flipped and turned, one of the eight ways; without draws."""
+        """Return the same patches flipped and turned in one of the eight ways; without draws."""
         return Sample(turned(self.noisy, way), turned(self.target, way), self.level, self.draws)
 
     def to(self, device: torch.device) -> "Sample":
-        """The same on another device."""
+        """Return the same patches on another device."""
         return self._each(lambda tensor: tensor.to(device))
 
     def _each(self, change: Map) -> "Sample":

@@ -1,4 +1,4 @@
-"""A training by several processes of one machine: this one, and others that it starts and ends."""
+"""Training by several processes of one machine: this one, and others that it starts and ends."""
 
 import contextlib
 import multiprocessing
@@ -28,7 +28,7 @@ def train_together(  # noqa: PLR0913, PLR0917  as train, and by how many
     device: torch.device,
     listeners: Listeners,
 ) -> Outcome:
-    """As :func:`recon.training.train`, each batch shared among processes: the result is the same to rounding.
+    """Train as :func:`recon.training.train`, each batch shared among processes: the result is the same to rounding.
 
     On CUDA devices process k computes on the device k; on the CPU they divide the threads among themselves.
 

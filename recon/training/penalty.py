@@ -1,4 +1,4 @@
-"""How far ||Q'|| exceeds its target, at cost of a few masked passes, and the gradient of that.
+"""The excess of ||Q'|| over its target, by a few masked passes, and its gradient.
 
 The largest singular value of Q'(x) of every patch, by the method of Golub and Kahan (that of Lanczos on Q'^T Q', with
 one transpose fewer) with full re-orthogonalisation, all patches at once, begun with the vectors of the batch before:
@@ -29,7 +29,7 @@ _ROUNDING = 64
 @final
 @dataclass(frozen=True)
 class Steepest:
-    """What was found at each point.
+    """The largest singular value at each point.
 
     Attributes:
         norms: Lower bounds of ||Q'(x)||, ``(batch,)``.
@@ -41,7 +41,7 @@ class Steepest:
 
     @property
     def worst(self) -> int:
-        """Which of the points has the largest norm."""
+        """The index of the point with the largest norm."""
         return int(self.norms.argmax())
 
 

@@ -1,4 +1,4 @@
-"""A training from images to a folder with a network: the loop around :class:`Trainer`, and what it leaves behind.
+"""The run of a training, from images to a folder with a network: the loop around :class:`Trainer` and its files.
 
 The folder holds ``network.toml`` and ``weights.safetensors``, as :func:`recon.priors.networks.load` reads them;
 ``card.json``, what is known of the network; ``config.toml``, the recipe with every value; ``log.csv``, ``curve.png``
@@ -42,7 +42,7 @@ SAVE_SECONDS = 60.0
 @final
 @dataclass(frozen=True)
 class Now:
-    """How far a training is.
+    """The progress of a training.
 
     Attributes:
         step: What the last step saw.
@@ -62,7 +62,7 @@ class Now:
 @final
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended.
+    """The end of a training.
 
     Attributes:
         step: Steps done.
@@ -107,7 +107,7 @@ class Images:
 @final
 @dataclass(frozen=True)
 class Listeners:
-    """Who hears of a training.
+    """Functions that are called during a training.
 
     Attributes:
         say: Where remarks go.

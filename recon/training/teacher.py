@@ -1,4 +1,4 @@
-"""Training after another network: what it makes of the noisy patches is compared with, in place of the clean ones.
+"""Training with a teacher: its outputs on the noisy patches take the place of the clean patches.
 
 A penalty keeps Q nonexpansive against a loss that pulls the other way, because the network that fits the clean images
 best is not nonexpansive. What a proved network does is: there both pull one way.
@@ -55,7 +55,7 @@ class Teacher:
 
     @torch.no_grad()
     def shown(self, data: Sample) -> Sample:
-        """The same patches, with the teacher's output as the target."""
+        """Return the same patches with the output of the teacher as the target."""
         level = data.level if self.network.conditioned else None
         return replace(data, target=self.network(data.noisy, level))
 

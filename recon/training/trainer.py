@@ -1,4 +1,4 @@
-"""One step of the optimisation after the other; everything that decides the next one is in a state that can be kept."""
+"""The steps of the optimisation; everything that determines the next one is in a state that can be saved."""
 
 import contextlib
 import copy
@@ -40,7 +40,7 @@ _SEEN = 1e-3
 @final
 @dataclass(frozen=True)
 class Step:
-    """What a step saw.
+    """The figures of one step.
 
     Attributes:
         number: Steps done, this one included.

@@ -1,4 +1,4 @@
-"""What a network makes of images that it was not trained on, and what is known of its Lipschitz constant."""
+"""Validation of a network: PSNR on other images, and what is known of its Lipschitz constant."""
 
 import math
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ class Figures:
 @final
 @dataclass(frozen=True)
 class ValidationResult:
-    """What was seen.
+    """The figures of one validation.
 
     Attributes:
         figures: One for each level.
@@ -68,7 +68,7 @@ class ValidationResult:
 
     @property
     def claim(self) -> Constant:
-        """What may be said of Lip(Q): a short search refutes where it finds more than 1, and says nothing else."""
+        """The claim on Lip(Q): a short search refutes it above 1, and proves nothing otherwise."""
         found = self.lipschitz
         if found.evidence is Evidence.PROVED or found.value > 1 + SLACK:
             return found

@@ -1,4 +1,4 @@
-"""What an unmatched back-projector does to a reconstruction, and what helps: the study behind the README's figure.
+"""What an unmatched back-projector does to a reconstruction, and what helps: the figure of docs/guides/unmatched.md.
 
 A real CT slice, 128 x 128, 30 views of a fan, 0.5 % noise, double precision. The matched problem is
 min ||A x - y||^2 / 2 + w ||x||^2 / 2, solved to rounding with the exact adjoint. Then A^T is replaced by the
@@ -20,7 +20,7 @@ from torch import Tensor
 from recon import certificates, io, operators, priors, solvers
 from recon.operators import Detector, Geometry, LeastSquares, Tomography, Volume, evenly_spaced
 from recon.operators.tomography import Surrogate, surrogate
-from recon.report._style import INK, STYLE
+from recon.report._style import CURVES, GRID, INK, STYLE
 from recon.solvers import Algorithm
 
 ROOT = Path(__file__).parents[2]
@@ -28,8 +28,6 @@ SLICE = ROOT / "data/ct/tcga_60-2695.dcm"
 SIZE, VIEWS, NOISE, STEPS = 128, 30, 0.005, 10_000
 WEAK, STRONG = 1e-4, 4e-3
 """The weights w over ||A||^2: far less than what the surrogate lacks, and more."""
-
-COLOURS = ("#2563eb", "#c2410c", "#0f766e", "#7c3aed", "#a16207")
 
 
 @dataclass(frozen=True)
@@ -190,15 +188,16 @@ def draw(path: Path, weak: list[Curve], goal: Tensor, strong: list[Curve]) -> No
 
 
 def plot(axes, curves: list[Curve], title: str) -> None:
-    for curve, colour in zip(curves, COLOURS, strict=False):
-        axes.loglog(curve.steps, curve.distances, color=colour, linewidth=1.5, label=f"{curve.name}: {curve.certified}")
+    for curve, (colour, dashes) in zip(curves, CURVES, strict=False):
+        label = f"{curve.name}: {curve.certified}"
+        axes.loglog(curve.steps, curve.distances, color=colour, linestyle=dashes, label=label)
         if math.isfinite(curve.bound):
-            axes.axhline(curve.bound, color=colour, linestyle="--", linewidth=1.0)
+            axes.axhline(curve.bound, color=colour, linestyle="-", linewidth=0.8)
             axes.annotate("certified bound", (curve.steps[0], curve.bound), color=colour, fontsize=8, va="bottom")
     axes.set_title(title, loc="left")
     axes.set_xlabel("back-projections")
     axes.set_ylim(1e-4, 1e2)
-    axes.grid(True, which="major", linewidth=0.4, color="#e5e7eb")
+    axes.grid(True, which="major", linewidth=0.4, color=GRID)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="lower left", labelcolor=INK)
 

@@ -1,4 +1,4 @@
-"""X-ray tomography: geometries as values, projectors whose adjoint is the adjoint, and what practice uses for it."""
+"""X-ray tomography: geometries, projectors with exact adjoints, and the unmatched back-projectors of practice."""
 
 from recon._windows import WINDOWS
 from recon.operators.tomography.analytic.fbp import FilteredBackProjection, fbp

@@ -58,7 +58,7 @@ class FilteredBackProjection:
         return self.filtered_transpose(spread)
 
     def filtered(self, y: Tensor) -> Tensor:
-        """What is projected back: (..., views, detector pixels) -> (..., views, pixels of :attr:`wider`)."""
+        """Return the filtered sinogram: (..., views, detector pixels) -> (..., views, pixels of :attr:`wider`)."""
         return convolve(pad(y * self._weights.like(y), self._margin), self._taps)
 
     def filtered_transpose(self, z: Tensor) -> Tensor:

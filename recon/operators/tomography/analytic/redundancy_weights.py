@@ -1,4 +1,4 @@
-"""How much each ray of a scan counts: the share of the turn that its view stands for, and its share of its line.
+"""Weights of rays: the share of the turn that a view stands for, and the share of a ray in its line.
 
 A line through the object is seen twice in a full turn, from either end, and once or twice in a part of one. The
 weights of the rays along one line sum to 1, and change smoothly over the detector, because a step would be sharpened

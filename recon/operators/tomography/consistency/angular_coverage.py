@@ -1,4 +1,4 @@
-"""Scans of half a turn that are said to be of a full one: opposite rays disagree, and agree with half the angles."""
+"""Check of the angular range: a scan of half a turn that is stated as a full one."""
 
 from dataclasses import replace
 

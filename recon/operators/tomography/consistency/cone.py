@@ -1,4 +1,4 @@
-"""What the projections of a cone and a geometry that do not belong together give away.
+"""Checks of the projections of a cone against their geometry.
 
 In the plane of the source a cone is a fan, and what is known of fans is looked for there. Rows of the panel that are
 counted from the other end cannot be seen: they give the volume upside down, as consistent as the truth.
@@ -75,8 +75,8 @@ def height_warnings(geometry: Geometry) -> tuple[str, ...]:
         return ()
     return (
         f"The volume reaches from z = {low:.4g} to {high:.4g} mm, and at the axis of rotation the panel sees "
-        f"{bottom:.4g} to {top:.4g} mm; expected no more, because what lies beyond is measured in a part of the views "
-        "only, or in none.",
+        f"{bottom:.4g} to {top:.4g} mm; expected no more, because only some views see what lies beyond, "
+        "or none.",
     )
 
 
@@ -91,7 +91,7 @@ def end_warnings(values: Values) -> tuple[str, ...]:
         if np.count_nonzero(seen > level) > _VIEWS * seen.size:
             said.append(
                 f"The {name} rows of the projections rise to {seen.max():.3g} where the largest line integrals are "
-                f"{largest:.3g}; expected about 0, because else the object goes on beyond the panel, and the slices "
-                "that are seen in a part of the views are wrong."
+                f"{largest:.3g}; expected about 0, because otherwise the object extends beyond the panel, and the "
+                "slices that only some views see are wrong."
             )
     return tuple(said)

@@ -1,4 +1,4 @@
-"""Lines that were measured twice, from opposite sides: what a scan says about its own geometry.
+"""Comparison of conjugate rays, lines that were measured from both sides, as a check of the geometry.
 
 The ray that leaves a fan at the angle g from the middle while the source stands at t runs back along itself when the
 source stands at ``t + 180 - 2 g``, and there leaves the fan at ``-g``; parallel rays have g = 0. Both values are the
@@ -23,7 +23,7 @@ _COLUMNS = 128
 
 @dataclass(frozen=True)
 class OppositeFit:
-    """Where the axis is seen, by the lines that were measured twice.
+    """The position of the axis by the lines that were measured twice.
 
     Attributes:
         offset: The detector's offset with which they agree best, in mm.

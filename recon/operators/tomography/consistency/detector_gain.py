@@ -1,4 +1,4 @@
-"""Detector pixels that respond by a wrong factor, which draw rings.
+"""Detection of detector pixels with a wrong gain, which draw rings.
 
 Such a pixel adds the same number to its line integral in every view, and stands out of its neighbours everywhere; the
 shadow of a part of the object moves from column to column as the object turns, but on the axis of rotation.
@@ -63,11 +63,11 @@ class OddColumns:
 
     @property
     def factor(self) -> float:
-        """Of the light that the neighbours see, what these report."""
+        """The ratio of what these columns report to what their neighbours see."""
         return float(np.exp(-self.excess))
 
     def distance(self, other: "OddColumns") -> int:
-        """How many columns lie from the nearer end of one to that of the other."""
+        """The number of columns between the nearer ends of both."""
         return max(other.first - (self.first + self.count - 1), self.first - (other.first + other.count - 1))
 
 
@@ -118,8 +118,8 @@ def odd_column_warnings(values: Values, geometry: Geometry, panel: bool = False)
     ]
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return (
-        f"Detector pixels respond by another factor than their neighbours in all views: {', '.join(names[:_LISTED])}"
-        f"{more}, counted from 0; expected none, because the flat field makes all alike: they draw rings.",
+        f"Detector pixels have another gain than their neighbours in all views: {', '.join(names[:_LISTED])}{more}, "
+        "counted from 0; expected none, because the flat field should make all alike: such pixels draw rings.",
     )
 
 

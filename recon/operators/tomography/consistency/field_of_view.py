@@ -1,4 +1,4 @@
-"""What the detector sees of the object, and what the image holds of it."""
+"""Checks of the field of view: objects that exceed the detector or the image."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ def truncation_warnings(values: Values, geometry: Geometry) -> tuple[str, ...]:
             said.append(
                 f"The {name} columns of the sinogram rise to {seen.max():.3g} where the largest line integrals are "
                 f"{_largest(looked):.3g}; expected about 0, because only then does the object end inside the field of "
-                "view (or a background was left in)."
+                "view (or a background was not subtracted)."
             )
     return tuple(said)
 
@@ -49,7 +49,7 @@ def field_of_view_warnings(geometry: Geometry) -> tuple[str, ...]:
     if near <= 0:
         return (
             f"detector.offset is {detector.offset:g} mm and the detector is {2 * near + 2 * abs(detector.offset):g} mm "
-            "wide; expected less than half of that, because else the axis of rotation is seen by no pixel.",
+            "wide; expected less than half of that, because otherwise no pixel sees the axis of rotation.",
         )
     far = near + 2 * abs(detector.offset) if AngularCoverage.of(geometry.angles).is_full else near
     seen = far
@@ -61,7 +61,7 @@ def field_of_view_warnings(geometry: Geometry) -> tuple[str, ...]:
         return ()
     return (
         f"The image reaches {reach:.4g} mm from the axis of rotation to its sides, and the detector sees {seen:.4g} "
-        "mm; expected no more, because what lies beyond is measured in a part of the views only.",
+        "mm; expected no more, because only some views see what lies beyond.",
     )
 
 

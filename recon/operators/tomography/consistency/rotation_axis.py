@@ -1,4 +1,4 @@
-"""Where in the detector a scan has its axis of rotation, as far as the measurement itself tells."""
+"""Estimate of the axis of rotation in the detector from the measurement itself."""
 
 from dataclasses import dataclass
 

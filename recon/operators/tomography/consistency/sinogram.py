@@ -1,4 +1,4 @@
-"""What a sinogram and a geometry that do not belong together give away, before anything is reconstructed.
+"""Checks of a sinogram against its geometry, before anything is reconstructed.
 
 Some mistakes cannot be seen in the measurement. With parallel rays the opposite sign of all angles gives the mirror
 image, and a common rotation of all angles a rotated one: both are as consistent as the truth. Of a fan the sign shows
@@ -140,8 +140,8 @@ def angle_unit_warnings(geometry: Geometry) -> tuple[str, ...]:
     if len(geometry.angles) < _MANY_VIEWS or not 0 < span <= 2 * np.pi * 1.01:
         return ()
     return (
-        f"The {len(geometry.angles)} angles span {span:.4g}; they were taken as degrees, because angles are, but as "
-        f"radians they would span {np.rad2deg(span):.4g} degrees.",
+        f"The {len(geometry.angles)} angles span {span:.4g}; expected degrees; as radians they "
+        f"would span {np.rad2deg(span):.4g} degrees.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Where the source, the detector and the volume of a scan are, as immutable values.
+"""The geometry of a scan: source, detector and volume as immutable values.
 
 Lengths are in mm, angles in degrees. In a slice, x points right and y up: the pixel in row r and column c of H x W has
 its centre at ``x = (c - (W - 1) / 2) pitch + x0`` and ``y = ((H - 1) / 2 - r) pitch + y0``. At the angle t the
@@ -180,7 +180,7 @@ class Geometry:
 
     @property
     def magnification(self) -> float:
-        """How much larger than the object, at the axis of rotation, its shadow is; 1 for parallel rays."""
+        """The magnification of an object at the axis of rotation; 1 for parallel rays."""
         if self.kind == "parallel":
             return 1.0
         axis, detector = self.distances

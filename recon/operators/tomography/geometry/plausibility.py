@@ -1,4 +1,4 @@
-"""What is odd about a scan, though not impossible: mostly that a number was meant in another unit."""
+"""Warnings about a geometry that is possible and unlikely, mostly because a number is in another unit."""
 
 import math
 from itertools import pairwise

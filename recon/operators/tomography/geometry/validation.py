@@ -1,4 +1,4 @@
-"""What no scan can be: one sentence each, with the numbers that disagree."""
+"""Refusal of geometries that no scan can have: one sentence each, with the numbers that disagree."""
 
 import math
 import numbers

@@ -1,4 +1,4 @@
-"""Where the pixels of an image cast their shadows in the detector, as back-projection wants it.
+"""Detector footprints of the pixels of an image, for back-projection.
 
 Lengths are in pixels of the image. The pixel in row r and column c is at ``(x, y) = corner + (c, -r)``. In a view it is
 ``aside = x cosine + y sine`` along the detector's axis and, in a fan, ``depth = y cosine - x sine + axis`` from the

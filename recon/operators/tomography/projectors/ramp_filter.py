@@ -1,4 +1,4 @@
-"""The ramp filter of filtered back-projection, as the taps that a detector sees: band-limited, and without a bias.
+"""The ramp filter of filtered back-projection as taps on the detector: band-limited, and without a bias.
 
 Sampling |f| at the frequencies of a finite transform sets its zero frequency to nothing, and the mean of the image goes
 with it. The taps here are the inverse transform of |f| W(f) over the band of the detector, |f| <= 1/2 per pixel, in

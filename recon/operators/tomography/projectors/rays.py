@@ -1,4 +1,4 @@
-"""Every ray of a scan, as Joseph's method wants it: a straight walk over the rows, or over the columns, of the image.
+"""The rays of a scan in the form of Joseph's method: straight lines over the rows, or over the columns, of the image.
 
 A ray that runs more along y than along x meets each row r once, at the column ``start + slope r``, and there takes the
 linear interpolation of the two pixels beside it, times ``length``, the part of the ray between two rows. The other rays

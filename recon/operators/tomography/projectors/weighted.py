@@ -1,4 +1,4 @@
-"""A projector whose rays count by their statistics."""
+"""A projector whose rays are weighted by their statistics."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -55,11 +55,11 @@ class WeightedTomography(TransformedProjector):
 
     @property
     def nonnegative_entries(self) -> Fact:
-        """Those of the projector times the roots of weights."""
+        """The entries of the projector times the square roots of the weights."""
         return self.projector.nonnegative_entries
 
     def data_split(self, norm: float) -> DataSplit:
-        """As that of :class:`Tomography`."""
+        """The splitting of the data term, as that of :class:`Tomography`."""
         return ramp_split(self, norm)
 
     def transform(self, y: Tensor) -> Tensor:

@@ -2,13 +2,8 @@
 
 None of them is the adjoint. Each is a linear map K from sinograms to images with its exact transpose, so that
 :func:`recon.operators.mismatch_of` can say what its choice costs: how far K is from the adjoint, and whether K A is
-still monotone, on which the guarantees of the solvers rest. Seen by dense algebra with parallel rays, 64 x 64 pixels
-and 64 views: ||K - A^T|| / ||A||, and the least over the largest eigenvalue of the symmetric part of K A.
-
-    pixel-driven             0.080   -6.4e-4        views:every=4     1.73   0: K A is symmetric
-    nearest                  0.136   -1.4e-3        coarse:factor=2   0.163  -8.6e-4
-    astra:projector=line     0.128   -6.8e-4        coarse:factor=4   0.192  -4.2e-4
-    astra:projector=strip    0.082   -4.9e-4        fbp:window=hann   1.00   -1.3e-2, of K A near the identity
+still monotone, on which the guarantees of the solvers rest. docs/calibration.md
+has both numbers for each of them on a small scan.
 """
 
 import inspect
