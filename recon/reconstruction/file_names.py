@@ -48,7 +48,7 @@ def _expand(text: str) -> list[Path]:
         if not files:
             raise InputError(f"{text}: the folder holds no image; expected PNG, JPEG, TIFF, NPY or DICOM files in it.")
         return files
-    if _is_pattern(text):
+    if is_pattern(text):
         matches = sorted(Path(match) for match in glob.glob(text, recursive=True) if Path(match).is_file())  # noqa: PTH207
         if not matches:
             raise InputError(f"{text}: no file matches; expected a file, a folder or a pattern such as scans/*.png.")
@@ -56,7 +56,8 @@ def _expand(text: str) -> list[Path]:
     return [path]
 
 
-def _is_pattern(text: str) -> bool:
+def is_pattern(text: str) -> bool:
+    """Whether a text is no name of a file, and has what makes a pattern."""
     return not os.path.exists(text) and any(letter in text for letter in "*?[")  # noqa: PTH110
 
 
@@ -74,7 +75,7 @@ def require_files(inputs: Sequence[Path]) -> None:
 def _is_image(path: Path) -> bool:
     if path.name.startswith("."):
         return False
-    return path.suffix.lower() in SUFFIXES or (not path.suffix and _has_dicom_mark(path))
+    return path.suffix.lower() in SUFFIXES or _has_dicom_mark(path)  # named by a UID, the suffix is a part of it
 
 
 def _has_dicom_mark(path: Path) -> bool:
@@ -102,7 +103,7 @@ def name_outputs(inputs: Sequence[Path], output: str, given: Sequence[str] = ())
     folder = Path(output)
     is_folder = os.path.isdir(folder)  # noqa: PTH112
     is_called_folder = output.endswith(("/", "\\"))
-    stands_for_many = not folder.suffix and any(os.path.isdir(text) or _is_pattern(text) for text in given)  # noqa: PTH112
+    stands_for_many = not folder.suffix and any(os.path.isdir(text) or is_pattern(text) for text in given)  # noqa: PTH112
     if len(inputs) == 1 and not is_folder and not is_called_folder and not stands_for_many:
         return [folder]
     if not is_folder and os.path.exists(folder):  # noqa: PTH110
