@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _LINES = 100
 """Progress lines of a batch, at most."""
 
+_ROWS = 5
+"""Of slices of a series that failed, in the table."""
+
 _NUMBERS = re.compile(r"[-+]?\d[\d.e+-]*")
 
 
@@ -125,7 +128,7 @@ class _Listener:
             self._say_once(line)
         source = f" ({self.paths[outcome.label]})" if outcome.label in self.paths else ""
         if outcome.failed and self.many:  # a single one is said at the end
-            terminal.say(f"{outcome.error}{source}")
+            self._say_once(f"{outcome.error}{source}")
         elif not outcome.failed and outcome.status != "interrupted" and count % max(1, total // _LINES) == 0:
             took = f"{outcome.status} after {outcome.steps} steps, {outcome.seconds:.1f} s"
             terminal.say(f"{outcome.label}{source}: {took}; {count} of {total}{self._left(total - count)}")
@@ -139,7 +142,7 @@ class _Listener:
         self.progress.close()
 
     def _say_once(self, line: str) -> None:
-        """Say a remark, unless the same was said of another input, its numbers aside."""
+        """Say a remark or an error, unless the same was said of another input, its numbers aside."""
         kind = _NUMBERS.sub("#", line.partition(": ")[2] or line)
         self.said[kind] = self.said.get(kind, 0) + 1
         if self.said[kind] == 1:
@@ -206,6 +209,8 @@ def _rows(group: "Group", batch: "Batch", show_paths: bool) -> list[list[str]]:
     if group.series is None:
         return [_row(named[task.label], task, status, batch) for task, status in ended]
     bad = [_row(named[task.label], task, status, batch) for task, status in ended if status == "failed"]
+    if len(bad) > _ROWS:
+        bad[_ROWS:] = [[f"and {len(bad) - _ROWS} more", "failed", "", "", f"{batch.ledger.path} names them"]]
     statuses = [status for _, status in ended]
     told = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
     fresh = [batch.outcomes[task.label] for task, _ in ended if task.label in batch.outcomes]
@@ -273,10 +278,10 @@ def _end(batch: "Batch") -> None:
         raise BatchError(f"{bad} of {total} inputs failed; the others are written, as the table says.")
     refused = [group.error for group in batch.groups if group.error]
     if refused:
-        others = "; the others are written" if len(refused) < len(batch.groups) else ""
         raise ConsistencyError(
-            f"{len(refused)} of {len(batch.groups)} groups of inputs {'were' if len(refused) > 1 else 'was'} refused"
-            f"{others}: {refused[0]}. --allow-unordered takes what is in doubt."
+            f"{len(refused)} of {len(batch.contents.series)} series {'were' if len(refused) > 1 else 'was'} refused"
+            f"{'; the others are written' if len(refused) < len(batch.groups) else ''}: {refused[0]}; expected slices "
+            "whose order is known, because they are numbered by it; --allow-unordered takes them as they are."
         )
 
 
@@ -298,6 +303,7 @@ def _show_plans(batch: "Batch", given: dict[str, Any]) -> None:
             certificate = plan.method.certificate.to_json()
             documents.append({**plan.to_json(), "certificate": certificate, "outputs": writes})
             if not given["as_json"]:
+                terminal.result(f"{tasks[0].label if group.series is None else group.name}:")
                 terminal.result(plan.describe())
                 shown = ", ".join(writes[:6]) + (f" and {len(writes) - 6} more" if len(writes) > 6 else "")
                 terminal.result(f"\nwould write: {shown or 'nothing, as -o is not given'}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from recon.batch import archive
+from recon.batch.classify import hint
 from recon.batch.dicomdir import is_directory, missing_from, referenced
 from recon.batch.source import Source
 from recon.errors import InputError
@@ -227,7 +228,8 @@ def _companion(source: Source, name: str) -> str:
 
 def nothing_found(inputs: Sequence[str], found: Found) -> InputError:
     """The refusal of inputs among which there is no image."""
-    told = f" ({counted(found.aside)})" if found.aside else ""
+    options = sorted({option for each in found.aside if (option := hint(each.reason))})
+    told = "" if not found.aside else f" ({'; '.join([counted(found.aside), *(f'{o} takes them' for o in options)])})"
     kind = "the folder holds no image" if len(inputs) == 1 and os.path.isdir(inputs[0]) else "there is no image in it"  # noqa: PTH112
     return InputError(f"{', '.join(inputs)}: {kind}{told}; expected {_OF_IMAGES}.")
 

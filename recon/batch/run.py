@@ -193,13 +193,11 @@ def carry_out(batch: Batch, runner: Runner, listener: Listener) -> None:
 
 
 def _loop(batch: Batch, runner: Runner, listener: Listener) -> None:
-    total, count = len(batch.tasks), sum(len(group.done) for group in batch.groups)
     ran = runner(_to_do(batch, listener))
     try:
         for task, outcome in ran:
             batch.outcomes[task.label] = outcome
-            count += outcome.status != "interrupted"
-            listener.ended(outcome, count, total)
+            listener.ended(outcome, _count(batch), len(batch.tasks))
             if outcome.status == "interrupted":
                 raise KeyboardInterrupt
             if outcome.stop:
@@ -207,6 +205,12 @@ def _loop(batch: Batch, runner: Runner, listener: Listener) -> None:
                 return
     finally:
         ran.close()  # type: ignore[attr-defined]
+
+
+def _count(batch: Batch) -> int:
+    """How many tasks have ended, those of earlier runs included."""
+    ended = sum(outcome.status != "interrupted" for outcome in batch.outcomes.values())
+    return ended + sum(len(group.done) for group in batch.groups)
 
 
 def _to_do(batch: Batch, listener: Listener) -> Iterator[Task]:
@@ -218,8 +222,8 @@ def _to_do(batch: Batch, listener: Listener) -> Iterator[Task]:
         try:
             tasks = pending if group.series is None else _resolve(group, pending, batch, listener)
         except ReconError as error:
-            group.error = f"{group.name}: {error}"
-            listener.remark(group.error)
+            for task in pending:
+                _fail(task, error, batch, listener)
             continue
         _announce(group, batch)
         yield from (replace(task, figure=batch.figure, keep_interrupted=batch.keep_interrupted) for task in tasks)
@@ -263,6 +267,13 @@ def _readable_ahead(group: Group, batch: Batch, listener: Listener) -> list[Task
             continue
         return pending
     return []
+
+
+def _fail(task: Task, error: ReconError, batch: Batch, listener: Listener) -> None:
+    sentence = str(error) if task.label in str(error) else f"{task.label}: {error}"
+    outcome = Outcome(task.label, "failed", error=sentence, exit_code=error.exit_code)
+    batch.outcomes[task.label] = outcome
+    listener.ended(outcome, _count(batch), len(batch.tasks))
 
 
 def _resolve(group: Group, pending: list[Task], batch: Batch, listener: Listener) -> list[Task]:
