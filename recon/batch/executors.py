@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import logging
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExe
 from dataclasses import replace
 from typing import Any
 
+from recon.batch.plan import with_absolute_names
 from recon.batch.task import Outcome, Task
 from recon.errors import DeviceError, UsageError
 
@@ -56,7 +58,7 @@ def on_cluster(tasks: Iterator[Task], address: str) -> Iterator[tuple[Task, Outc
     """Do tasks on a Dask cluster; yield them as they end. The scheduler begins those of a worker that dies again.
 
     Args:
-        tasks: Their files have absolute names, which must mean the same on all machines.
+        tasks: The absolute names of their files must mean the same on all machines.
         address: Of the scheduler, such as ``tcp://HOST:8786``.
 
     Raises:
@@ -76,16 +78,46 @@ def on_cluster(tasks: Iterator[Task], address: str) -> Iterator[tuple[Task, Outc
             f"--scheduler {address}: no Dask scheduler answers there ({type(error).__name__}); expected the address "
             "that it printed when it was started, such as tcp://HOST:8786."
         ) from None
-    with contextlib.closing(client):
+    with _without_logs(), contextlib.closing(client):
         workers = sum(client.nthreads().values())
         if not workers:
             raise DeviceError(f"--scheduler {address}: the cluster has no worker; expected one at least.")
-        lost: list[Task] = []
-        once = (replace(task, again=True) for task in tasks)  # the scheduler may begin one again
-        yield from _through(client.get_executor(pure=False), once, workers, lost)
-        for task in lost:
-            sentence = f"{task.label}: the cluster lost the task; run again, and what is done is kept."
-            yield task, Outcome(task.label, "failed", error=sentence, exit_code=1)
+        once = (replace(_absolute(task), again=True) for task in tasks)  # the scheduler may begin one again
+        while True:
+            lost: list[Task] = []
+            yield from _through(client.get_executor(pure=False), once, workers, lost)
+            if not lost:
+                return
+            if client.status != "running":
+                raise DeviceError(
+                    f"--scheduler {address}: the connection to the cluster was lost; what is done is kept, and the "
+                    "same command goes on from there."
+                )
+            for task in lost:
+                sentence = f"{task.label}: its workers died again and again; perhaps memory ran out."
+                yield task, Outcome(task.label, "failed", error=sentence, exit_code=1)
+
+
+@contextlib.contextmanager
+def _without_logs() -> Iterator[None]:
+    """Without the tracebacks by which the packages tell of a connection that is lost: it is said in a sentence."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _absolute(task: Task) -> Task:
+    """A task whose files have names that mean the same in another working directory."""
+    return replace(
+        task,
+        source=replace(task.source, path=task.source.path.resolve()),
+        output=task.output.resolve(),
+        config=with_absolute_names(task.config),
+        figure=None if task.figure is None else task.figure.resolve(),
+    )
 
 
 def _through(executor: Executor, tasks: Iterator[Task], width: int, lost: list[Task]) -> Iterator[tuple[Task, Outcome]]:

@@ -356,8 +356,9 @@ def _item(task: Task, group: Group, batch: Batch) -> dict[str, object]:
 def _status(batch: Batch) -> str:
     if batch.interrupted:
         return "interrupted"
-    failed = any(outcome.failed for outcome in batch.outcomes.values()) or batch.contents.failed
-    return "incomplete" if failed or batch.stopped or any(group.error for group in batch.groups) else "done"
+    ended = all(task.label in batch.outcomes and not batch.outcomes[task.label].failed for task in batch.pending)
+    whole = ended and not batch.contents.failed and not any(group.error for group in batch.groups)
+    return "done" if whole else "incomplete"
 
 
 def _write_ledger(batch: Batch, status: str) -> None:

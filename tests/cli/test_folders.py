@@ -332,6 +332,7 @@ def test_a_medium_is_read_by_its_directory_and_what_is_missing_is_named(run, fol
         one.StudyID = "1"
         medium.add(one)
     medium.write(folder / "disc")
+    medium._stage["t"].cleanup()  # else it warns when the tests end
     assert run("solve", "disc/DICOMDIR", "-o", "out", *QUICK).code == 0
     assert len(written(Path("out"))) == 3
     whole = run("solve", "disc", "-o", "whole", *QUICK)
