@@ -6,7 +6,8 @@
 
 The subpackages load on first use, so that ``recon --help`` does not wait for torch:
 ``recon.operators``, ``recon.priors``, ``recon.solvers``, ``recon.certificates``, ``recon.methods``, ``recon.specs``,
-``recon.reconstruction``, ``recon.evaluation``, ``recon.training``, ``recon.io``, ``recon.report``, ``recon.catalogue``.
+``recon.reconstruction``, ``recon.evaluation``, ``recon.training``, ``recon.io``, ``recon.report``, ``recon.batch``,
+``recon.catalogue``.
 """
 
 import importlib
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "__version__",
+    "batch",
     "blur",
     "catalogue",
     "certificates",

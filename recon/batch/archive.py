@@ -20,7 +20,7 @@ def is_zip(path: Path, head: bytes) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if not name.endswith("/")]
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+    except Exception:  # a damaged one may raise anything
         return path.suffix.lower() == ".zip"
     return path.suffix.lower() == ".zip" or not names or not all(name.endswith(".npy") for name in names)
 
@@ -34,10 +34,10 @@ def members(path: Path) -> Iterator[Source]:
     try:
         with zipfile.ZipFile(path) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir()]
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        raise InputError(f"{path}: the archive is cut off or damaged; expected a whole zip file.") from None
     except OSError as error:
         raise InputError(f"{path}: the archive cannot be read ({error.strerror}).") from None
+    except Exception:  # a damaged one may raise anything
+        raise InputError(f"{path}: the archive is cut off or damaged; expected a whole zip file.") from None
     _refuse_excess(path, infos)
     for info in sorted(infos, key=lambda info: info.filename):
         yield Source(path, _inside(path, info.filename), info.filename, walked=True)

@@ -59,10 +59,16 @@ class Source:
     def _read(self, count: int | None) -> bytes:
         try:
             return self._of_file(count) if self.member is None else self._of_member(self.member, count)
+        except InputError:
+            raise
         except OSError as error:
             reason = os.strerror(error.errno).lower() if error.errno else "it is damaged"
             raise InputError(f"the file cannot be read ({reason}).") from None
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError):
+        except MemoryError:
+            raise InputError("there is not enough memory to read it.") from None
+        except Exception:  # a damaged archive may raise anything
+            if self.member is None:
+                raise
             raise InputError("the member of the archive cannot be read: it is cut off, damaged or encrypted.") from None
 
     def _of_file(self, count: int | None) -> bytes:

@@ -27,18 +27,6 @@ def expand_inputs(given: Sequence[str]) -> list[Path]:
     return list(found)
 
 
-def in_place_order(inputs: Sequence[Path]) -> list[Path]:
-    """The slices of one DICOM series in their order along its normal; any other files as they are."""
-    if len(inputs) < 2 or not all(path.suffix.lower() in _DICOM for path in inputs):
-        return list(inputs)
-    from recon.io import positions_along_normal  # noqa: PLC0415  brings numpy, and few need it
-
-    places = positions_along_normal(inputs)
-    if places is None:
-        return list(inputs)
-    return [path for _, path in sorted(zip(places, inputs, strict=True), key=lambda pair: pair[0])]
-
-
 def _expand(text: str) -> list[Path]:
     if "\0" in text:
         raise InputError(f"The input {text!r} holds a null character, which no file name has.")
@@ -93,7 +81,7 @@ def name_outputs(inputs: Sequence[Path], output: str, given: Sequence[str] = ())
     suffix, so that the number of files in a folder makes no difference.
 
     In a folder a result keeps the name of its input, JPEG becoming PNG, which loses nothing; results of DICOM files
-    are numbered in the order of the inputs (see :func:`in_place_order`), because DICOM file names are often made of the
+    are numbered in the order of the inputs, because DICOM file names are often made of the
     patient's name.
 
     Raises:

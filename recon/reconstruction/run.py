@@ -247,12 +247,14 @@ def _completed(solution: Solution, steps: int) -> Solution:
 
 @contextlib.contextmanager
 def _determinism(wanted: bool) -> Iterator[None]:
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(wanted or before)
+    if not wanted or torch.are_deterministic_algorithms_enabled():
+        yield  # to set what is set already would load torch's compiler, which takes seconds
+        return
+    torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(False)
 
 
 def check_target(target: Target, inputs: tuple[Path, ...], image: Image | None = None) -> None:
