@@ -127,7 +127,7 @@ class _Listener:
         for line in outcome.said:
             self._say_once(line)
         source = f" ({self.paths[outcome.label]})" if outcome.label in self.paths else ""
-        if outcome.failed and self.many:  # a single one is said at the end
+        if outcome.failed and self.many and not outcome.stop:  # what ends all is said at the end
             self._say_once(f"{outcome.error}{source}")
         elif not outcome.failed and outcome.status != "interrupted" and count % max(1, total // _LINES) == 0:
             took = f"{outcome.status} after {outcome.steps} steps, {outcome.seconds:.1f} s"

@@ -1,5 +1,6 @@
 """recon solve of folders: series, what is set aside, what is done already, and what is said of it."""
 
+import errno
 import json
 import re
 import zipfile
@@ -14,6 +15,7 @@ from pydicom.data import get_testdata_file
 from pydicom.fileset import FileSet
 
 from recon import io
+from recon.io import atomic
 
 QUICK = heaps.QUICK
 
@@ -393,3 +395,34 @@ def test_workers_that_cannot_be_are_refused(run, heap: Path, options: tuple[str,
     outcome = run("solve", "heap", "-o", "out", *QUICK, *options)
     assert outcome.code == 2
     assert said in outcome.err
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_full_disk_ends_a_batch_and_keeps_what_is_done(run, heap: Path, monkeypatch, code: int) -> None:
+    original, calls = atomic._flush, []
+
+    def flush(path: Path) -> None:
+        calls.append(path)
+        if len(calls) > 12:
+            raise OSError(code, "planted")
+        original(path)
+
+    with monkeypatch.context() as planted:
+        planted.setattr(atomic, "_flush", flush)
+        stopped = run("solve", "heap", "-o", "out", *QUICK)
+    assert stopped.code == 7, stopped.err
+    assert "The rest was not tried; what is done is kept." in stopped.err
+    assert not list(Path("out").rglob(".recon-*"))
+    before = contents(Path("out"))
+    again = run("solve", "heap", "-o", "out", *QUICK)
+    assert again.code == 0, again.err
+    assert "done before" in again.out
+    after = contents(Path("out"))
+    assert all(after[name] == data for name, data in before.items() if name != "batch.json")
+
+
+def test_text_in_the_pixels_is_pointed_out(run, folder: Path) -> None:
+    one = heaps.ct()
+    one.BurnedInAnnotation = "YES"
+    heaps.save([one], folder / "in")
+    assert "Text is burned into the pixels" in run("solve", "in", "-o", "out", *QUICK).err

@@ -39,6 +39,8 @@ def decode_dicom(data: bytes, limit: int) -> Decoded:
     stored = _stored_pixels(dataset, frames, samples)
     syntax = dataset.file_meta.TransferSyntaxUID
     notes = unfinished(dataset, syntax.name) if syntax.is_transfer_syntax and syntax.is_encapsulated else ()
+    if str(dataset.get("BurnedInAnnotation") or "") == "YES":
+        notes = (*notes, "Text is burned into the pixels: it may name the patient, and a result or a figure shows it.")
     header, spacing = _header(dataset, keyword), _spacing(dataset)
     decoded = _decoded(dataset, keyword, stored, header, spacing)
     return replace(decoded, notes=(*notes, *decoded.notes))
