@@ -6,7 +6,7 @@ Nothing is left out in silence: what is no image is set aside with a reason.
 import glob
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from recon.batch import archive
@@ -106,8 +106,11 @@ def _sources(text: str, output: Path | None, found: Found) -> Iterator[Source]:
             raise InputError(f"{text}: no file matches; expected a file, a folder or a pattern such as scans/*.png.")
         base = _base_of(text)
         for match in map(Path, matches):
-            if match.is_file():
-                yield Source(match, PurePosixPath(os.path.relpath(match, base)), walked=True)
+            relative = PurePosixPath(os.path.relpath(match, base))
+            if not match.is_dir():
+                yield Source(match, relative, walked=True)
+            for source in _walk(match, output, found) if match.is_dir() else ():
+                yield replace(source, relative=relative / source.relative)
         return
     source = Source(path, PurePosixPath(path.name))
     try:
@@ -164,7 +167,7 @@ def _walk(root: Path, output: Path | None, found: Found) -> Iterator[Source]:
 def _within(parent: Source, found: Iterator[Source]) -> Iterator[Source]:
     """The members of an archive in a folder, named below the archive."""
     for source in found:
-        yield Source(source.path, parent.relative.with_suffix("") / source.relative, source.member, walked=True)
+        yield replace(source, relative=parent.relative.with_suffix("") / source.relative)
 
 
 def _below(root: Path, path: Path) -> Source:

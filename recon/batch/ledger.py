@@ -144,18 +144,20 @@ def is_unfinished(task: Task, group: str, ledger: Ledger) -> bool:
 
     An output whose record is there, and whose files are not those of the record, was changed by somebody.
     """
-    if task.record.exists() and not _outputs_missing(task.record):
+    if task.record.exists() and not _ended_early(task):
         return False
     return ledger.announced(group, task.stamp.request, task.label)
 
 
-def _outputs_missing(record: Path) -> bool:
-    """Whether a record is of files of which one at least is not there."""
+def _ended_early(task: Task) -> bool:
+    """Whether the record in a task's place is of files of which one is not there, or of a run that Ctrl-C ended."""
     try:
-        document = read_record(record)
-        return any(not (record.parent / entry["path"]).exists() for entry in document["outputs"])  # type: ignore
+        document: dict[str, Any] = read_record(task.record)
+        outputs = [task.record.parent / entry["path"] for entry in document["outputs"]]
     except (InputError, KeyError, TypeError):
         return False
+    kept = document.get("status") == "interrupted" and _is_of(task, document) and _is_whole(task.record, document)
+    return kept or not all(path.exists() for path in outputs)
 
 
 @contextlib.contextmanager
@@ -165,28 +167,25 @@ def sole_writer(folder: Path) -> Iterator[None]:
     Raises:
         OutputError: Another run holds it.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        _lock(descriptor, folder)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, folder: Path) -> None:
     try:
         import fcntl  # noqa: PLC0415  not there on Windows
     except ImportError:
+        yield
         return
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise OutputError(
-            f"{folder}: another run is writing into this folder; expected one at a time, so wait for it or choose "
-            "another folder."
-        ) from None
-    except OSError:  # a file system without locks
-        return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputError(
+                f"{folder}: another run is writing into this folder; expected one at a time, so wait for it or choose "
+                "another folder."
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def tidy(folders: Iterable[Path]) -> int:

@@ -113,12 +113,16 @@ def prepare(contents: Contents, request: Request) -> Batch:
         groups.append(Group(FILES, None, tasks))
     if not request.overwrite:
         for group in groups:
-            group.done = {task.label: path for task in group.tasks if (path := done_before(task, records)) is not None}
+            group.done = _done(group.tasks, records)
             group.tasks = _renamed(group)
     for group in groups:
         group.tasks = [replace(task, overwrite=_may_replace(task, group, ledger, request)) for task in group.tasks]
     _refuse_what_is_there(groups)
     return Batch(request, contents, groups, ledger)
+
+
+def _done(tasks: Sequence[Task], records: Records) -> dict[str, Path]:
+    return {task.label: path for task in tasks if (path := done_before(task, records)) is not None}
 
 
 def _of_series(one: Series, request: Request) -> Group:
@@ -181,6 +185,8 @@ def carry_out(batch: Batch, runner: Runner, listener: Listener) -> None:
     made = _make_folders(batch)
     with sole_writer(batch.request.folder):
         tidy(dict.fromkeys([batch.request.folder, *(task.output.parent for task in batch.pending)]))
+        for group in () if batch.request.overwrite else batch.groups:
+            group.done |= _done(group.pending, Records())  # by a run that ended meanwhile
         try:
             _loop(batch, runner, listener)
         except KeyboardInterrupt:
@@ -373,9 +379,21 @@ def _write_ledger(batch: Batch, status: str) -> None:
             "config": to_json(batch.request.config, batch.request.folder),
             "set_aside": {reason: aside.count(reason) for reason in sorted(set(aside))},
             "unreadable": len(batch.contents.failed),
+            "totals": _totals(batch),
             "refused": {group.name: group.error for group in batch.groups if group.error},
         },
     )
+
+
+def _totals(batch: Batch) -> dict[str, object]:
+    """How many inputs there are, how many have a result, and how long the solver took."""
+    fresh = [outcome for outcome in batch.outcomes.values() if not outcome.failed and outcome.status != "interrupted"]
+    return {
+        "inputs": len(batch.tasks) + len(batch.contents.failed),
+        "done": len(fresh) + sum(len(group.done) for group in batch.groups),
+        "failed": sum(outcome.failed for outcome in batch.outcomes.values()) + len(batch.contents.failed),
+        "solver_seconds": round(sum(outcome.seconds for outcome in fresh), 3),
+    }
 
 
 def _make_folders(batch: Batch) -> list[Path]:

@@ -15,6 +15,7 @@ from pydicom.data import get_testdata_file
 from pydicom.fileset import FileSet
 
 from recon import io
+from recon.batch import work
 from recon.io import atomic
 
 QUICK = heaps.QUICK
@@ -426,3 +427,27 @@ def test_text_in_the_pixels_is_pointed_out(run, folder: Path) -> None:
     one.BurnedInAnnotation = "YES"
     heaps.save([one], folder / "in")
     assert "Text is burned into the pixels" in run("solve", "in", "-o", "out", *QUICK).err
+
+
+def test_what_ctrl_c_kept_is_made_again(run, heap: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(plan, watch):
+        def stop(step: int, steps: int, residual: float) -> None:
+            raise KeyboardInterrupt
+
+        return original(plan, stop)
+
+    original = work.execute
+    with monkeypatch.context() as planted:
+        planted.setattr(work, "execute", interrupted)
+        outcome = run("solve", "heap", "-o", "out", *QUICK, "--keep-interrupted")
+    assert outcome.code == 130
+    assert "1 of 9 done" in outcome.err or "0 of 9 done" in outcome.err
+    again = run("solve", "heap", "-o", "out", *QUICK)
+    assert again.code == 0, again.err
+    assert "interrupted" not in {json.loads(path.read_text())["status"] for path in Path("out").rglob("*.run.json")}
+    assert json.loads(Path("out/batch.json").read_text())["totals"]["done"] == 9
+
+
+def test_a_pattern_reaches_into_folders(run, heap: Path) -> None:
+    assert run("solve", "heap/DOE*", "-o", "out", *QUICK).code == 0
+    assert len(written(Path("out"))) == 7
