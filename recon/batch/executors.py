@@ -6,6 +6,8 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from dataclasses import replace
@@ -19,6 +21,7 @@ ATTEMPTS = 3
 """How often a task is begun whose worker dies: others may have been the reason."""
 
 _CONNECT_SECONDS = 15.0
+_WATCH_SECONDS = 0.2
 
 
 def in_processes(tasks: Iterator[Task], jobs: int) -> Iterator[tuple[Task, Outcome]]:
@@ -33,7 +36,7 @@ def in_processes(tasks: Iterator[Task], jobs: int) -> Iterator[tuple[Task, Outco
             jobs,
             multiprocessing.get_context("spawn"),  # a fork of a process with threads may wait for ever
             initializer=_start_worker,
-            initargs=(max(1, (os.cpu_count() or 1) // jobs),),
+            initargs=(max(1, (os.cpu_count() or 1) // jobs), os.getpid()),
         )
         lost: list[Task] = []
         try:
@@ -153,14 +156,22 @@ def _do(task: Task) -> Outcome:
     return do_task(task)
 
 
-def _start_worker(threads: int) -> None:
-    """Leave Ctrl-C to the parent, and use no more than a share of the cores."""
+def _start_worker(threads: int, parent: int) -> None:
+    """Leave Ctrl-C to the parent, end with it, and use no more than a share of the cores."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(name, str(threads))
     import torch  # noqa: PLC0415
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"].split(",")[0]))
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has: else it would wait for ever, or write where another run does."""
+    while os.getppid() == parent:
+        time.sleep(_WATCH_SECONDS)
+    os._exit(1)
 
 
 def _end(pool: ProcessPoolExecutor) -> None:

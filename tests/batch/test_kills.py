@@ -105,6 +105,33 @@ def test_a_worker_that_dies_takes_nothing_with_it(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out").rglob("*.run.json"))) == 12
 
 
+@pytest.mark.slow
+def test_workers_end_with_their_parent(tmp_path: Path) -> None:
+    heaps.save(heaps.slices(heaps.ct(), range(6)), tmp_path / "in")
+    endless = ("--iterations", 10**8, "--tolerance", 0, "--jobs", 2)
+    with subprocess.Popen(command(tmp_path, *endless)) as job:
+        workers: list[int] = []
+        while len(workers) < 2 and job.poll() is None:
+            time.sleep(0.05)
+            workers = [pid for pid in children(job.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        time.sleep(6)
+        job.kill()
+    for _ in range(100):
+        if not any(is_running(pid) for pid in workers):
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("a worker goes on")
+    subprocess.run(command(tmp_path, "--overwrite"), check=True)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def children(pid: int) -> list[int]:
     return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
