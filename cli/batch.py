@@ -63,7 +63,8 @@ def solve(
             look_at_operator(spec)
     from recon.batch.run import carry_out, prepare
 
-    batch = prepare(contents, request(config, folder, given["overwrite"] or given["output"] is None))
+    secret = given["secret"] if given["deidentify"] else None
+    batch = prepare(contents, request(config, folder, given["overwrite"] or given["output"] is None, secret))
     batch.figure, batch.keep_interrupted = given["figure"], given["keep_interrupted"]
     if given["dry_run"]:
         _show_plans(batch, given)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,6 +33,8 @@ _NOT_OF_THE_CONFIGURATION = (
     "allow_derived",
     "allow_unordered",
     "show_paths",
+    "deidentify",
+    "secret_file",
 )
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -111,6 +114,14 @@ def problem_options(command: Command) -> Command:
 @click.option("--allow-localisers", is_flag=True, help="Take localisers, which are set aside else.")
 @click.option("--allow-derived", is_flag=True, help="Take DICOM images made of others, and results of recon.")
 @click.option("--allow-unordered", is_flag=True, help="Take series whose order is in doubt, by their numbers.")
+@click.option("--deidentify", is_flag=True, help="DICOM results by the standard's basic confidentiality profile.")
+@click.option(
+    "--secret",
+    "secret_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Of --deidentify: what pseudonyms follow from; made if missing.  [default: secret in recon's data folder]",
+)
 @click.option("--show-paths", is_flag=True, help="Name inputs where names of patients could be in them.")
 @talk_options
 def command(inputs: tuple[str, ...], **given: Any) -> None:
@@ -125,6 +136,7 @@ def command(inputs: tuple[str, ...], **given: Any) -> None:
 
     options = {key: value for key, value in given.items() if key not in _NOT_OF_THE_CONFIGURATION}
     values = {**options, "range": given["value_range"]}
+    given["secret"] = _secret(given)
     alone = _is_one_file(inputs, given["output"])
     if options["operator"] is None and given["config_file"] is None and alone:
         values |= _from_sidecar(Path(inputs[0]), values)
@@ -139,6 +151,17 @@ def command(inputs: tuple[str, ...], **given: Any) -> None:
     from . import batch
 
     batch.solve(inputs, config, given, _solve_alone)
+
+
+def _secret(given: dict[str, Any]) -> bytes | None:
+    """What pseudonyms follow from, where results are de-identified."""
+    if not given["deidentify"]:
+        if given["secret_file"] is not None:
+            raise click.UsageError("--secret is of --deidentify; expected both.", click.get_current_context())
+        return None
+    from .secret import read_or_make
+
+    return read_or_make(given["secret_file"])
 
 
 def _is_one_file(inputs: tuple[str, ...], output: str | None) -> bool:
@@ -193,7 +216,8 @@ def _solve_one(file: Path, output: Path, config: "SolveConfig", given: dict[str,
     check_target(target, (file,))
     image = read_image(file, config, terminal.say, found)
     plan = make_plan(config, image, terminal.say)
-    target = _target(output, given, derivation_of(resolved(config, plan.problem)))
+    derivation = replace(derivation_of(resolved(config, plan.problem)), secret=given["secret"])
+    target = _target(output, given, derivation)
     check_target(target, files_of(plan, file), plan.problem.template)
     check_format(plan, output)
     terminal.detail(f"{called}: {plan.method.name}, {plan.problem.prior.spec}, on {plan.problem.device}")

@@ -171,17 +171,22 @@ class Request:
         sha256: Its hash.
         folder: Of results.
         overwrite: Whether what is there may be replaced.
+        secret: For results that are de-identified, what their UIDs follow from; else ``None``.
     """
 
     config: SolveConfig
     sha256: str
     folder: Path
     overwrite: bool = False
+    secret: bytes | None = field(default=None, repr=False)
 
 
-def request(config: SolveConfig, folder: Path, overwrite: bool = False) -> Request:
+def request(config: SolveConfig, folder: Path, overwrite: bool = False, secret: bytes | None = None) -> Request:
     """A request with its hash."""
-    return Request(config, fingerprint(config), folder, overwrite)
+    known = fingerprint(config)
+    if secret is not None:
+        known = sha256(f"deidentified {known} {sha256(secret)}".encode())
+    return Request(config, known, folder, overwrite, secret)
 
 
 def numbered(one: Series) -> Iterator[tuple[Slice, str, int | None]]:

@@ -103,7 +103,7 @@ def prepare(contents: Contents, request: Request) -> Batch:
         OutputError: Something else is where a result is to be.
     """
     ledger, records = read_ledger(request.folder), Records()
-    groups = [_of_series(one, request) for one in contents.series]
+    groups = [_of_series(replace(one, secret=request.secret or b""), request) for one in contents.series]
     if contents.files:
         stamp = Stamp(request.sha256, configuration=request.sha256)
         tasks = [
@@ -263,12 +263,7 @@ def _readable_ahead(group: Group, batch: Batch, listener: Listener) -> list[Task
             else:
                 decode(task.source.content(), Path(task.label))
         except ReconError as error:
-            sentence = str(error) if task.label in str(error) else f"{task.label}: {error}"
-            outcome = Outcome(task.label, "failed", error=sentence, exit_code=error.exit_code)
-            batch.outcomes[task.label] = outcome
-            listener.ended(
-                outcome, len(batch.outcomes) + sum(len(each.done) for each in batch.groups), len(batch.tasks)
-            )
+            _fail(task, error, batch, listener)
             pending = pending[1:]
             continue
         return pending
@@ -309,7 +304,11 @@ def _resolved(
     return entry, [
         replace(
             task, config=config, stamp=stamp, resolved=True,
-            derivation=replace(derivation, number=None if task.derivation is None else task.derivation.number),
+            derivation=replace(
+                derivation,
+                number=None if task.derivation is None else task.derivation.number,
+                secret=batch.request.secret,
+            ),
         )
         for task in pending
     ]  # fmt: skip

@@ -7,7 +7,7 @@ and each stack is sorted along its normal, the cross product of the directions o
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -54,6 +54,7 @@ class Series:
         doubt: Why the order is in doubt; empty where it is not.
         duplicates: Files that are there twice.
         pitch: The distance of the slices of the first stack in mm, where there is one.
+        secret: What its hash follows from too, where results are de-identified.
     """
 
     key: tuple[str, str]
@@ -63,6 +64,7 @@ class Series:
     doubt: str = ""
     duplicates: tuple[Slice, ...] = ()
     pitch: float | None = None
+    secret: bytes = field(default=b"", repr=False)
 
     @property
     def first(self) -> Header:
@@ -72,7 +74,7 @@ class Series:
     @property
     def hash(self) -> str:
         """A short hash of the source series, which names nobody."""
-        return hashlib.sha256("\0".join(self.key).encode()).hexdigest()[:8]
+        return hashlib.sha256(self.secret + "\0".join(self.key).encode()).hexdigest()[:8]
 
     @property
     def folder(self) -> str:

@@ -142,6 +142,7 @@ def test_another_strength_in_one_folder_is_refused_and_in_another_told_apart(run
         assert other.DerivationCodeSequence[-1].CodeValue == "113087"
 
 
+@pytest.mark.slow
 def test_identities_follow_from_the_source_and_the_configuration_alone(run, heap: Path) -> None:
     assert run("solve", "heap", "-o", "out", *QUICK).code == 0
     heap.rename("elsewhere")

@@ -6,7 +6,7 @@ The form 2.25.<integer of a UUID> is that of PS3.5, section B.2; the UUID is of 
 import datetime
 import hashlib
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _KNOWN_CODES = {"identity": ("113087", "Smoothing"), "blur": ("113086", "Edge enhancement")}
 """Of CID 7203, Image Derivation (PS3.16), by the name of the operator."""
@@ -23,6 +23,7 @@ class Derivation:
         operator: The name of the operator.
         made: When the series was begun: all its images state the same time.
         number: The InstanceNumber of the first frame; ``None``: that of the source.
+        secret: From which new UIDs follow where the image is to be de-identified; else ``None``.
     """
 
     configuration: str
@@ -31,6 +32,7 @@ class Derivation:
     operator: str = ""
     made: datetime.datetime | None = None
     number: int | None = None
+    secret: bytes | None = field(default=None, repr=False)
 
     @property
     def short(self) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from recon._version import __version__
 from recon.io.decoded import RefusedError
+from recon.io.dicom.deidentify import deidentified
 from recon.io.dicom.derivation import Derivation
 from recon.io.dicom.frames import is_multi_frame, single_frame
 from recon.io.image import Image
@@ -62,6 +63,8 @@ def derived(image: Image, series_uid: str | None = None, derivation: Derivation 
         derivation: What tells the run apart from others; without it the UIDs are random.
     """
     header, grid = image.source.header, image.grid
+    if derivation is not None and derivation.secret is not None:
+        header = deidentified(header, derivation.secret)
     if grid is None:
         raise RefusedError("its DICOM source holds floating point, which no classic image can; expected TIFF or NPY.")
     if str(header.get("SOPClassUID")) == _RT_DOSE:
