@@ -29,9 +29,13 @@ SCRIPT = Path(sys.executable).with_name("recon")
 @pytest.fixture
 def solved(tmp_path: Path) -> Path:
     heaps.heap(tmp_path / "in")
-    command = [SCRIPT, "solve", tmp_path / "in", "-o", tmp_path / "out", *heaps.QUICK, "-q"]
+    return solve(tmp_path, "out")
+
+
+def solve(folder: Path, output: str, *options: object) -> Path:
+    command = [SCRIPT, "solve", folder / "in", "-o", folder / output, *heaps.QUICK, "-q", *options]
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    return tmp_path / "out"
+    return folder / output
 
 
 def faults(path: Path) -> Counter[str]:
@@ -50,6 +54,17 @@ def test_no_fault_is_in_a_result_that_its_source_does_not_have(solved: Path) -> 
     for path in solved.rglob("*.dcm"):
         source = sources[pydicom.dcmread(path).SourceImageSequence[0].ReferencedSOPInstanceUID]
         assert not faults(path) - faults(source)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (dicom3tools) is not installed")
+def test_deidentifying_adds_no_fault(solved: Path) -> None:
+    pytest.importorskip("dicomanonymizer", reason="the package dicom-anonymizer is not installed")
+    anonymous = solve(solved.parent, "anonymous", "--deidentify", "--secret", solved.parent / "secret")
+    for path in anonymous.rglob("*.dcm"):
+        number = path.parent.name.partition("_")[0]
+        (twin,) = solved.glob(f"{number}_*/{path.name}")
+        assert not faults(path) - faults(twin)
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (dicom3tools) is not installed")

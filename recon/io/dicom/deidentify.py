@@ -21,6 +21,9 @@ _METHOD = "recon: basic application confidentiality profile, PS3.15"
 _REMOVED, _EMPTIED, _REPLACED = ("X_TAGS",), ("Z_TAGS", "X_Z_TAGS"), ("D_TAGS", "Z_D_TAGS", "X_D_TAGS", "X_Z_D_TAGS")
 _UIDS = ("U_TAGS", "X_Z_U_STAR_TAGS")
 
+_DUMMIES = {"DA": "19000101", "TM": "000000", "DT": "19000101000000"}
+"""Of dates and times, which must not be empty."""
+
 Action = Callable[[Any, Any, bytes], None]
 
 
@@ -100,6 +103,8 @@ def _replace(dataset: Any, tag: Any, secret: bytes) -> None:
     element = dataset[tag]
     if element.VR == "UI":
         _replace_uid(dataset, tag, secret)
+    elif element.VR in _DUMMIES:
+        element.value = _DUMMIES[element.VR]
     elif element.VR != "SQ":  # of which the items are gone through
         replace_element(element)
 
