@@ -46,7 +46,7 @@ def solve(
 
     output = None if given["output"] is None else Path(given["output"])
     allowed = Allowed(given["allow_localisers"], given["allow_derived"], given["allow_unordered"])
-    contents = look_into(inputs, output, config, allowed)
+    contents = look_into(inputs, output, config, allowed).under(given["secret"])
     single = _single_file(contents, output)
     if single is not None:
         _say_contents(contents, given["show_paths"])
@@ -56,15 +56,16 @@ def solve(
         raise click.UsageError(
             f"--figure is of one image, and {contents.count} inputs are given.", click.get_current_context()
         )
-    folder = Path() if given["output"] is None else folder_of(given["output"], contents.count)
+    total = contents.count + len(contents.failed)
+    folder = Path() if given["output"] is None else folder_of(given["output"], total)
     _say_contents(contents, given["show_paths"])
     for spec in (config.operator, config.surrogate):
         if spec is not None:
             look_at_operator(spec)
     from recon.batch.run import carry_out, prepare
 
-    secret = given["secret"] if given["deidentify"] else None
-    batch = prepare(contents, request(config, folder, given["overwrite"] or given["output"] is None, secret))
+    replaces = given["overwrite"] or given["output"] is None
+    batch = prepare(contents, request(config, folder, replaces, given["secret"]))
     batch.figure, batch.keep_interrupted = given["figure"], given["keep_interrupted"]
     if given["dry_run"]:
         _show_plans(batch, given)

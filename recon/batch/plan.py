@@ -62,6 +62,10 @@ class Contents:
         """How many inputs there are."""
         return sum(len(each.slices) for each in self.series) + len(self.files)
 
+    def under(self, secret: bytes | None) -> "Contents":
+        """The same, its series named by hashes that follow from a secret too, where there is one."""
+        return replace(self, series=[replace(one, secret=secret or b"") for one in self.series])
+
 
 def look_into(inputs: Sequence[str], output: Path | None, config: SolveConfig, allowed: Allowed) -> Contents:
     """What the inputs of a command are, by their content.

@@ -103,7 +103,8 @@ def prepare(contents: Contents, request: Request) -> Batch:
         OutputError: Something else is where a result is to be.
     """
     ledger, records = read_ledger(request.folder), Records()
-    groups = [_of_series(replace(one, secret=request.secret or b""), request) for one in contents.series]
+    contents = contents.under(request.secret)
+    groups = [_of_series(one, request) for one in contents.series]
     if contents.files:
         stamp = Stamp(request.sha256, configuration=request.sha256)
         tasks = [

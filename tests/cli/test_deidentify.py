@@ -74,6 +74,8 @@ def test_nothing_of_the_patient_is_in_a_result(run, scans: Path) -> None:
     (secret,) = [path for path in Path().iterdir() if path.name == "mine"]
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     assert len(results("out")) == 4
+    for folder in (path.name for path in Path("out").iterdir() if path.is_dir()):
+        assert f"{folder}: CT, 2 slices" in outcome.err
     for one in results("out"):
         assert one.PatientIdentityRemoved == "YES"
         assert one.DeidentificationMethodCodeSequence[0].CodeValue == "113100"
