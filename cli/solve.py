@@ -1,6 +1,8 @@
 """The command ``recon solve``: from a measurement to an image, with a certificate."""
 
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,8 +14,28 @@ from . import terminal
 from .common import NUMBER, WHOLE_NUMBER, talk_options
 
 if TYPE_CHECKING:
-    from recon.reconstruction.run import Result, Run, Target
+    from recon.io import Derivation
+    from recon.reconstruction.run import Run, Target
     from recon.specs.solve_config import SolveConfig
+
+_NOT_OF_THE_CONFIGURATION = (
+    "output",
+    "config_file",
+    "figure",
+    "overwrite",
+    "keep_interrupted",
+    "dry_run",
+    "as_json",
+    "value_range",
+    "jobs",
+    "scheduler",
+    "allow_localisers",
+    "allow_derived",
+    "allow_unordered",
+    "show_paths",
+    "deidentify",
+    "secret_file",
+)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -123,39 +145,76 @@ def problem_options(command: Command) -> Command:
 @click.option("--keep-interrupted", is_flag=True, help="On Ctrl-C, write the last image.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and the certificate, and do not run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run record (or the plan) as JSON.")
+@click.option("--jobs", type=WHOLE_NUMBER, metavar="N", help="Of several inputs: worker processes.  [default: 1]")
+@click.option("--scheduler", metavar="ADDRESS", help="Of several inputs: a Dask scheduler, tcp://HOST:PORT.")
+@click.option("--allow-localisers", is_flag=True, help="Take localisers, which are set aside else.")
+@click.option("--allow-derived", is_flag=True, help="Take DICOM images made of others, and results of recon.")
+@click.option("--allow-unordered", is_flag=True, help="Take series whose order is in doubt, by their numbers.")
+@click.option("--deidentify", is_flag=True, help="DICOM results by the standard's basic confidentiality profile.")
+@click.option(
+    "--secret",
+    "secret_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Of --deidentify: what pseudonyms follow from; made if missing.  [default: secret in recon's data folder]",
+)
+@click.option("--show-paths", is_flag=True, help="Name inputs where names of patients could be in them.")
 @talk_options
 def command(inputs: tuple[str, ...], **given: Any) -> None:
-    """Reconstruct INPUT (files, folders or globs) and write OUT with its record OUT.run.json.
+    """Reconstruct INPUT (files, folders, zip archives, DICOMDIRs or globs) and write OUT with its record OUT.run.json.
+
+    Of several inputs, OUT is a folder: a folder for each DICOM series, solved with one strength; other files as they
+    were named. What is no input is set aside and said. Run again, and only what is not done is done.
 
     For example: recon solve blurred.png -o sharp.png --operator blur:psf=kernel.npy --noise 0.01
     """
-    from recon.reconstruction.file_names import expand_inputs, in_place_order, make_folder, name_outputs
     from recon.specs.solve_config import read_config
 
-    own = ("output", "config_file", "figure", "overwrite", "keep_interrupted", "dry_run", "as_json", "value_range")
-    options = {key: value for key, value in given.items() if key not in own}
+    options = {key: value for key, value in given.items() if key not in _NOT_OF_THE_CONFIGURATION}
     values = {**options, "range": given["value_range"]}
-    if options["operator"] is None and given["config_file"] is None and len(inputs) == 1:
+    given["secret"] = _secret(given)
+    alone = _is_one_file(inputs, given["output"])
+    if options["operator"] is None and given["config_file"] is None and alone:
         values |= _from_sidecar(Path(inputs[0]), values)
     config = read_config(given["config_file"], values)
     if given["output"] is None and not given["dry_run"]:
         raise click.UsageError(
             "Missing option '-o'; expected the name of the image to write.", click.get_current_context()
         )
-    files = in_place_order(expand_inputs(inputs))
-    outputs = [None] * len(files) if given["output"] is None else name_outputs(files, given["output"], inputs)
-    if given["figure"] is not None and len(files) > 1:
-        raise click.UsageError(
-            f"--figure is of one image, and {len(files)} inputs are given.", click.get_current_context()
-        )
-    if given["dry_run"]:
-        _show_plans(files, outputs, config, given)
-    elif len(files) == 1:
-        if outputs[0] != Path(given["output"]):
-            make_folder(outputs[0].parent)
-        _report(_solve_one(files[0], outputs[0], config, given), given["as_json"])
+    if alone:
+        _solve_alone(Path(inputs[0]), config, given)
+        return
+    from . import batch
+
+    batch.solve(inputs, config, given, _solve_alone)
+
+
+def _secret(given: dict[str, Any]) -> bytes | None:
+    """What pseudonyms follow from, where results are de-identified."""
+    if not given["deidentify"]:
+        if given["secret_file"] is not None:
+            raise click.UsageError("--secret is of --deidentify; expected both.", click.get_current_context())
+        return None
+    from .secret import read_or_make
+
+    return read_or_make(given["secret_file"])
+
+
+def _is_one_file(inputs: tuple[str, ...], output: str | None) -> bool:
+    """Whether one file is to become one file: any other call is a batch."""
+    from recon.batch.discover import stands_for_many
+
+    if len(inputs) != 1 or stands_for_many(inputs[0]):
+        return False
+    return output is None or not (output.endswith(("/", "\\")) or os.path.isdir(output))  # noqa: PTH112
+
+
+def _solve_alone(file: Path, config: "SolveConfig", given: dict[str, Any]) -> None:
+    output = None if given["output"] is None else Path(given["output"])
+    if given["dry_run"] or output is None:
+        _show_plan(file, output, config, given)
     else:
-        _solve_many(files, outputs, config, given)
+        _report(_solve_one(file, output, config, given), given["as_json"])
 
 
 def _from_sidecar(measurement: Path, values: dict[str, Any]) -> dict[str, Any]:
@@ -170,66 +229,47 @@ def _from_sidecar(measurement: Path, values: dict[str, Any]) -> dict[str, Any]:
     return taken
 
 
-def _target(output: Path, given: dict[str, Any]) -> "Target":
+def _target(output: Path, given: dict[str, Any], derivation: "Derivation | None" = None) -> "Target":
     from recon.reconstruction.run import Target
 
-    return Target(output, given["figure"], given["overwrite"], given.get("series_uid"))
+    return Target(output, given["figure"], given["overwrite"], derivation)
 
 
-def _solve_one(
-    file: Path, output: Path, config: "SolveConfig", given: dict[str, Any], say: Callable[[str], None] = terminal.say
-) -> "Run":
+def _solve_one(file: Path, output: Path, config: "SolveConfig", given: dict[str, Any]) -> "Run":
     from recon.specs.input_checks import read_first
 
-    terminal.detail(f"{file}: reading")
+    called = str(file) if given["show_paths"] else "the input"
+    terminal.detail(f"{called}: reading")
     found = read_first(file, config)  # before torch loads, so that what cannot be read is refused at once
+    from recon.batch.run import derivation_of
+    from recon.batch.strength import resolved
     from recon.reconstruction.plan import make_plan
     from recon.reconstruction.run import check_format, check_target, execute, files_of, read_image, write_run
+    from recon.reconstruction.shortfall import shortfall
     from recon.solvers import Status
 
     target = _target(output, given)
     check_target(target, (file,))
-    image = read_image(file, config, say, found)
-    plan = make_plan(config, image, say)
+    image = read_image(file, config, terminal.say, found)
+    plan = make_plan(config, image, terminal.say)
+    derivation = replace(derivation_of(resolved(config, plan.problem)), secret=given["secret"])
+    target = _target(output, given, derivation)
     check_target(target, files_of(plan, file), plan.problem.template)
     check_format(plan, output)
-    terminal.detail(f"{file}: {plan.method.name}, {plan.problem.prior.spec}, on {plan.problem.device}")
-    progress = terminal.ProgressLine(file.name)
+    terminal.detail(f"{called}: {plan.method.name}, {plan.problem.prior.spec}, on {plan.problem.device}")
+    progress = terminal.ProgressLine(output.name)
     try:
         result = execute(plan, progress.update)
     finally:
         progress.close()
     if result.status is Status.INTERRUPTED and not given["keep_interrupted"]:
         raise KeyboardInterrupt(f"after {result.steps} steps; nothing was written")
-    run = write_run(result, file, target, say)
-    if (line := _shortfall(result)) is not None:
-        say(f"{output}: {line}")
+    run = write_run(result, file, target, terminal.say)
+    if (line := shortfall(result)) is not None:
+        terminal.say(f"{output}: {line}")
     if result.status is Status.INTERRUPTED:
         raise KeyboardInterrupt(f"after {result.steps} steps; the last iterate is in {output}")
     return run
-
-
-def _shortfall(result: "Result") -> str | None:
-    """Return a sentence on what a run did not reach and what to do about it; ``None`` where it did."""
-    from recon.solvers import Status
-
-    hope = "" if result.plan.method.certificate.strongest else ", but nothing guarantees that more steps help"
-    if result.status is Status.OUT_OF_STEPS:
-        budget, tolerance = result.plan.problem.config.budget, result.plan.tolerance
-        if result.distance.relative <= tolerance:
-            return (
-                f"the budget of {budget} steps ran out before all variables of the method converged (the image is "
-                f"{result.distance.brief} of itself from the limit); --iterations gives more{hope}"
-            )
-        return (
-            f"the budget of {budget} steps ran out before the distance to the limit was within {tolerance:g} of the "
-            f"image ({result.distance.brief}); --iterations gives more, --tolerance asks less{hope}"
-        )
-    if result.status is Status.STALLED and result.plan.method.rounding:
-        return f"the steps stay at a relative residual of {result.residual:.1e} as the prior is rounded; " + (
-            "precision=float32 goes on"
-        )
-    return result.status.sentence if result.status in (Status.STALLED, Status.DRIFTING) else None
 
 
 def _report(run: "Run", as_json: bool) -> None:
@@ -252,54 +292,21 @@ def _report(run: "Run", as_json: bool) -> None:
         terminal.result(f"backward error, on the 0..1 scale: {error}")
 
 
-def _solve_many(files: list[Path], outputs: list[Path], config: "SolveConfig", given: dict[str, Any]) -> None:
-    from recon.errors import BatchError, ReconError
-    from recon.io import new_series_uid
-    from recon.reconstruction.file_names import make_folder
-
-    say = terminal.once()
-    make_folder(outputs[0].parent)
-    given = {**given, "series_uid": new_series_uid()}
-    rows, documents, failed = [], [], 0
-    for file, output in zip(files, outputs, strict=True):
-        try:
-            run = _solve_one(file, output, config, given, say)
-        except ReconError as error:
-            failed += 1
-            terminal.say(str(error))
-            rows.append([file.name, "failed", "", "", str(error)])
-            documents.append({"input": len(rows), "status": "failed", "error": str(error)})
-            continue
-        result = run.result
-        rows.append([file.name, result.status.value, str(result.steps), f"{result.seconds:.1f}", str(output)])
-        documents.append(run.document)
-    if given["as_json"]:
-        terminal.result_json(documents)
-    else:
-        terminal.result(terminal.table(["input", "status", "steps", "seconds", "output"], rows))
-    if failed == len(files):
-        raise BatchError(f"all {failed} inputs failed and nothing is written; the table says why.")
-    if failed:
-        raise BatchError(f"{failed} of {len(files)} inputs failed; the others are written, as the table says.")
-
-
-def _show_plans(files: list[Path], outputs: list[Any], config: "SolveConfig", given: dict[str, Any]) -> None:
+def _show_plan(file: Path, output: Path | None, config: "SolveConfig", given: dict[str, Any]) -> None:
     from recon.reconstruction.record import record_path
     from recon.specs.input_checks import read_first
 
-    plans = []
-    for file, output in zip(files, outputs, strict=True):
-        found = read_first(file, config)  # before torch loads
-        from recon.reconstruction.plan import make_plan
-        from recon.reconstruction.run import check_target, read_image
+    found = read_first(file, config)  # before torch loads
+    from recon.reconstruction.plan import make_plan
+    from recon.reconstruction.run import check_target, read_image
 
-        if output is not None and output.parent.is_dir():
-            check_target(_target(output, given), (file,))
-        plan = make_plan(config, read_image(file, config, terminal.say, found), terminal.say)
-        writes = [str(path) for path in (output, output and record_path(output), given["figure"]) if path]
-        plans.append({**plan.to_json(), "certificate": plan.method.certificate.to_json(), "outputs": writes})
-        if not given["as_json"]:
-            terminal.result(plan.describe())
-            terminal.result(f"\nwould write: {', '.join(writes) or 'nothing, as -o is not given'}")
+    if output is not None and output.parent.is_dir():
+        check_target(_target(output, given), (file,))
+    plan = make_plan(config, read_image(file, config, terminal.say, found), terminal.say)
+    writes = [str(path) for path in (output, output and record_path(output), given["figure"]) if path]
     if given["as_json"]:
-        terminal.result_json(plans[0] if len(plans) == 1 else plans)
+        certificate = plan.method.certificate.to_json()
+        terminal.result_json({**plan.to_json(), "certificate": certificate, "outputs": writes})
+        return
+    terminal.result(plan.describe())
+    terminal.result(f"\nwould write: {', '.join(writes) or 'nothing, as -o is not given'}")

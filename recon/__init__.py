@@ -8,8 +8,8 @@
     blur, ct, inpaint, mri   what the instrument does           operator   your own, or another library's
 
 ``help(recon.reconstruct)`` says what each takes. Below the front door: ``recon.operators``, ``recon.priors``,
-``recon.solvers``, ``recon.certificates``, ``recon.methods``, ``recon.training``, ``recon.io``, ``recon.report``; they
-load on first use. Errors are ``recon.errors.ReconError``, each a sentence.
+``recon.solvers``, ``recon.certificates``, ``recon.methods``, ``recon.training``, ``recon.io``, ``recon.report``,
+``recon.batch``; they load on first use. Errors are ``recon.errors.ReconError``, each a sentence.
 """
 
 import importlib
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "__version__",
+    "batch",
     "catalogue",
     "certificates",
     "errors",

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from recon.io.atomic import check_output, replacing
 from recon.io.decoded import MAX_PIXELS
+from recon.io.dicom.derivation import Derivation
 from recon.io.dicom.position import display_window, positions_along_normal
 from recon.io.dicom.writer import new_series_uid
-from recon.io.files import Written, check_kind, check_units, output_paths, read, write
+from recon.io.files import Written, check_kind, check_units, decode, output_paths, read, write
 from recon.io.image import Array, Grid, Image, Slices, Source, ValueRange, from_array
 from recon.io.projections.counts import line_integrals
 from recon.io.projections.files import Projections, check_projections, read_projections
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_PIXELS",
     "Array",
+    "Derivation",
     "Grid",
     "Image",
     "Projections",
@@ -33,6 +35,7 @@ __all__ = [
     "check_output",
     "check_projections",
     "check_units",
+    "decode",
     "display_window",
     "from_array",
     "line_integrals",

@@ -3,12 +3,17 @@
 import contextlib
 import errno
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from recon.errors import OutputError
+
+_TEMPORARY = re.compile(r"\.recon-[0-9a-f]{16}(\..*)?")
+_SENT_BY_NAME = (".dcm", ".dicom", ".ima", "")
+"""Suffixes of files that programs send when they are told to send a folder."""
 
 
 def check_output(path: str | Path, *, overwrite: bool = False, inputs: Iterable[str | Path] = ()) -> Path:
@@ -48,12 +53,14 @@ def check_output(path: str | Path, *, overwrite: bool = False, inputs: Iterable[
 def replacing(path: str | Path, *, overwrite: bool = False, inputs: Iterable[str | Path] = ()) -> Iterator[Path]:
     """Yield a temporary file beside ``path`` that takes its place, whole and on disk, when the block ends well.
 
-    The temporary name keeps the suffix of ``path``. If the block raises, the temporary file is removed and
-    ``path`` is as it was. An ``OSError`` in the block (a full disk) becomes an :class:`OutputError`.
+    The temporary name keeps the suffix of ``path``, but for DICOM: unfinished files must not be sent with the folder in
+    which a killed process left them (:func:`remove_abandoned` removes those). If the block raises, the temporary file
+    is removed and ``path`` is as it was. An ``OSError`` in the block (a full disk) becomes an :class:`OutputError`.
     Without ``overwrite``, a file that appeared under ``path`` in the meantime is not replaced either.
     """
     target = check_output(path, overwrite=overwrite, inputs=inputs)
-    temporary = target.with_name(f".recon-{secrets.token_hex(8)}{target.suffix}")
+    suffix = ".part" if target.suffix.lower() in _SENT_BY_NAME else target.suffix
+    temporary = target.with_name(f".recon-{secrets.token_hex(8)}{suffix}")
     try:
         # created by hand, not by tempfile, so that the user's umask decides who may read the output
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -70,6 +77,17 @@ def replacing(path: str | Path, *, overwrite: bool = False, inputs: Iterable[str
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: Path) -> int:
+    """Remove the temporary files that killed processes left in a folder; return how many.
+
+    The caller knows that no other process is writing there.
+    """
+    found = [path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name) and path.is_file()]
+    for path in found:
+        path.unlink(missing_ok=True)
+    return len(found)
 
 
 def _rename(temporary: Path, target: Path, overwrite: bool) -> None:

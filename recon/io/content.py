@@ -57,11 +57,17 @@ def kind_of(head: bytes) -> str:
     return ""
 
 
+def name_of(head: bytes) -> str:
+    """The name of a file's kind, by how it begins; ``""`` where it is none that is known."""
+    if kind_of(head) == "dicom":
+        return "DICOM"
+    return next((name for magic, _, name in _MAGIC if head.startswith(magic)), "")
+
+
 def foreign(head: bytes, expected: str) -> RefusedError:
     """The refusal of a file that is none of what was expected."""
-    found = next((f"a {name} file" for magic, _, name in _MAGIC if head.startswith(magic)), "none of these")
-    found = "a DICOM file" if kind_of(head) == "dicom" else found
-    return RefusedError(f"the content is {found}; expected {expected}.")
+    found = name_of(head)
+    return RefusedError(f"the content is {f'a {found} file' if found else 'none of these'}; expected {expected}.")
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from recon.io.atomic import check_output, replacing
 from recon.io.content import LONGEST_MARK, content, damage, foreign, kind_of, opened, printable, refusals, silence
 from recon.io.decoded import MAX_PIXELS, Decoded, RefusedError, check_finite
 from recon.io.dicom import new_series, reader, writer
+from recon.io.dicom.derivation import Derivation
 from recon.io.formats import npy, raster, tiff
 from recon.io.image import Array, Image, ValueRange, default_range
 
@@ -67,6 +68,25 @@ def read(
     name = Path(path)
     with refusals(name), opened(name, KNOWN) as handle:
         data = content(handle)
+    return decode(data, name, value_range=value_range, max_pixels=max_pixels)
+
+
+def decode(
+    data: bytes,
+    name: Path,
+    *,
+    value_range: ValueRange | tuple[float, float] | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Image:
+    """The image in the content of a file; see :func:`read`.
+
+    Args:
+        data: The content.
+        name: What errors call it; its suffix is compared with the content.
+        value_range: As of :func:`read`.
+        max_pixels: As of :func:`read`.
+    """
+    with refusals(name):
         kind = _kind(data)
         with silence(), damage(kind):
             decoded = _DECODERS[kind](data, max_pixels)
@@ -101,13 +121,14 @@ def check_kind(path: str | Path) -> None:
         _kind(handle.read(LONGEST_MARK))
 
 
-def write(
+def write(  # noqa: PLR0913  each is an independent choice of the caller
     image: Image,
     path: str | Path,
     *,
     overwrite: bool = False,
     inputs: Iterable[str | Path] = (),
     series_uid: str | None = None,
+    derivation: Derivation | None = None,
 ) -> Written:
     """Write an image in the format that the suffix of ``path`` names, each file whole or not at all.
 
@@ -125,6 +146,8 @@ def write(
         series_uid: For DICOM that is derived, the SeriesInstanceUID that the images of several files share
             (:func:`new_series_uid`); by default each call makes a series of its own, and with new slices always,
             because how they lie to those of another call is not known.
+        derivation: For DICOM that is derived, what tells the run apart from others of the same source: with it, the
+            same source and run have the same UIDs wherever and whenever they are written.
 
     Raises:
         OutputError: it cannot be written there, or not in that format, in one sentence.
@@ -140,7 +163,7 @@ def write(
         check_output(target, overwrite=overwrite, inputs=held)
     with silence():
         try:
-            clipped, notes = encode(image, paths, _Guard(overwrite, held, series_uid))
+            clipped, notes = encode(image, paths, _Guard(overwrite, held, series_uid, derivation))
         except RefusedError as refusal:
             raise OutputError(f"{printable(name)}: {refusal}") from None
     return Written(paths, image.clipped + clipped, notes)
@@ -179,6 +202,7 @@ class _Guard:
     overwrite: bool
     inputs: tuple[str | Path, ...]
     series_uid: str | None
+    derivation: Derivation | None
 
     def __call__(self, path: Path) -> contextlib.AbstractContextManager[Path]:
         return replacing(path, overwrite=self.overwrite, inputs=self.inputs)
@@ -276,7 +300,7 @@ def _encode_npy(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tuple[i
 def _encode_dicom(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tuple[int, tuple[str, ...]]:
     if image.source.format != "dicom":
         return _encode_new_dicom(image, paths, guard)
-    for path, data in zip(paths, writer.derived(image, guard.series_uid), strict=True):
+    for path, data in zip(paths, writer.derived(image, guard.series_uid, guard.derivation), strict=True):
         with guard(path) as temporary:
             temporary.write_bytes(data)
     return 0, writer.notes(image)

@@ -58,6 +58,8 @@ def with_tensor(image: Image, tensor: Tensor, *, floating: bool = False) -> Imag
             raise UsageError(
                 f"with_tensor: {len(values)} frames; expected {len(grid.slope)}, each with its own rescale."
             )
+        if image.padding is not None and values.shape == image.pixels.shape:
+            values[image.padding] = image.pixels[image.padding]  # put back, so that they are not clipped
         stored, clipped = grid.stored(values)
         pixels = grid.values(stored).astype(image.pixels.dtype)
     same = pixels.shape[2:] == image.pixels.shape[2:] and len(pixels) == len(image.pixels)

@@ -27,18 +27,6 @@ def expand_inputs(given: Sequence[str]) -> list[Path]:
     return list(found)
 
 
-def in_place_order(inputs: Sequence[Path]) -> list[Path]:
-    """The slices of one DICOM series in their order along its normal; any other files as they are."""
-    if len(inputs) < 2 or not all(path.suffix.lower() in _DICOM for path in inputs):
-        return list(inputs)
-    from recon.io import positions_along_normal  # noqa: PLC0415  brings numpy, and few need it
-
-    places = positions_along_normal(inputs)
-    if places is None:
-        return list(inputs)
-    return [path for _, path in sorted(zip(places, inputs, strict=True), key=lambda pair: pair[0])]
-
-
 def _expand(text: str) -> list[Path]:
     if "\0" in text:
         raise InputError(f"The input {text!r} holds a null character, which no file name has.")
@@ -48,7 +36,7 @@ def _expand(text: str) -> list[Path]:
         if not files:
             raise InputError(f"{text}: the folder holds no image; expected PNG, JPEG, TIFF, NPY or DICOM files in it.")
         return files
-    if _is_pattern(text):
+    if is_pattern(text):
         matches = sorted(Path(match) for match in glob.glob(text, recursive=True) if Path(match).is_file())  # noqa: PTH207
         if not matches:
             raise InputError(f"{text}: no file matches; expected a file, a folder or a pattern such as scans/*.png.")
@@ -56,7 +44,8 @@ def _expand(text: str) -> list[Path]:
     return [path]
 
 
-def _is_pattern(text: str) -> bool:
+def is_pattern(text: str) -> bool:
+    """Whether a text is no name of a file, and has what makes a pattern."""
     return not os.path.exists(text) and any(letter in text for letter in "*?[")  # noqa: PTH110
 
 
@@ -74,7 +63,7 @@ def require_files(inputs: Sequence[Path]) -> None:
 def _is_image(path: Path) -> bool:
     if path.name.startswith("."):
         return False
-    return path.suffix.lower() in SUFFIXES or (not path.suffix and _has_dicom_mark(path))
+    return path.suffix.lower() in SUFFIXES or _has_dicom_mark(path)  # named by a UID, the suffix is a part of it
 
 
 def _has_dicom_mark(path: Path) -> bool:
@@ -92,7 +81,7 @@ def name_outputs(inputs: Sequence[Path], output: str, given: Sequence[str] = ())
     suffix, so that the number of files in a folder makes no difference.
 
     In a folder a result keeps the name of its input, JPEG becoming PNG, which loses nothing; results of DICOM files
-    are numbered in the order of the inputs (see :func:`in_place_order`), because DICOM file names are often made of the
+    are numbered in the order of the inputs, because DICOM file names are often made of the
     patient's name.
 
     Raises:
@@ -102,7 +91,7 @@ def name_outputs(inputs: Sequence[Path], output: str, given: Sequence[str] = ())
     folder = Path(output)
     is_folder = os.path.isdir(folder)  # noqa: PTH112
     is_called_folder = output.endswith(("/", "\\"))
-    stands_for_many = not folder.suffix and any(os.path.isdir(text) or _is_pattern(text) for text in given)  # noqa: PTH112
+    stands_for_many = not folder.suffix and any(os.path.isdir(text) or is_pattern(text) for text in given)  # noqa: PTH112
     if len(inputs) == 1 and not is_folder and not is_called_folder and not stands_for_many:
         return [folder]
     if not is_folder and os.path.exists(folder):  # noqa: PTH110

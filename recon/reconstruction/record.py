@@ -150,7 +150,11 @@ def find_input(entry: Mapping[str, object], record: Path, places: Iterable[Path]
     for path in _files(places):
         if path.stat().st_size == entry.get("bytes") and _hash(path)[0] == entry.get("sha256"):
             return path
-    why = "is not there any more" if recorded else "is recorded by its hash only, because it is DICOM"
+    why = (
+        "is not there any more"
+        if recorded
+        else "is recorded by its hash only, because it is DICOM or was in an archive"
+    )
     raise InputError(
         f"{record}: the {entry.get('role')} {why}, and no file with its SHA-256 was found; "
         "expected it, or the folder it lies in, after the record's name: recon replay RUN.json INPUT."

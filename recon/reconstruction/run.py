@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -133,13 +133,13 @@ class Target:
         output: The image.
         figure: The figure, or ``None``.
         overwrite: Whether existing files may be replaced.
-        series_uid: Of the DICOM series that several outputs make up; ``None``: each is one of its own.
+        derivation: What a derived DICOM image says of the run, and what its UIDs follow from.
     """
 
     output: Path
     figure: Path | None = None
     overwrite: bool = False
-    series_uid: str | None = None
+    derivation: io.Derivation | None = None
 
 
 @dataclass(frozen=True)
@@ -168,9 +168,15 @@ def read_image(path: Path, config: SolveConfig, say: Notify, found: Image | None
     if config.operator.name == "ct":
         return read_scan(path, config, scanned(config.operator), say)
     image = found or io.read(path, value_range=config.range)
-    for note in image.notes:
-        say(f"{path.name}: {note}")
+    say_notes(image, path.name, say)
     return image
+
+
+def say_notes(image: Image, name: str, say: Notify) -> None:
+    """Pass on what the reader of a file had to say; a DICOM file is not named, as its name may be the patient's."""
+    called = "the DICOM input" if image.source.format == "dicom" else name
+    for note in image.notes:
+        say(f"{called}: {note}")
 
 
 def solve_image(
@@ -241,12 +247,14 @@ def _completed(solution: Solution, steps: int) -> Solution:
 
 @contextlib.contextmanager
 def _determinism(wanted: bool) -> Iterator[None]:
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(wanted or before)
+    if not wanted or torch.are_deterministic_algorithms_enabled():
+        yield  # to set what is set already would load torch's compiler, which takes seconds
+        return
+    torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(False)
 
 
 def check_target(target: Target, inputs: tuple[Path, ...], image: Image | None = None) -> None:
@@ -298,8 +306,21 @@ def check_format(plan: Plan, output: Path) -> None:
         )
 
 
-def write_run(result: Result, measurement: Path, target: Target, say: Notify) -> Run:
+def write_run(
+    result: Result,
+    measurement: Path | InputFile,
+    target: Target,
+    say: Notify,
+    stamp: Mapping[str, object] | None = None,
+) -> Run:
     """Write a result, its record and its figure.
+
+    Args:
+        result: The run.
+        measurement: Its input, with its hash where that is known.
+        target: Where it is written.
+        say: Where remarks go, a line each.
+        stamp: What the record says of the batch that the run is part of, as ``batch``.
 
     Raises:
         GuaranteeError: The run diverged; nothing is written.
@@ -310,11 +331,11 @@ def write_run(result: Result, measurement: Path, target: Target, say: Notify) ->
             f"{result.plan.method.name} on {result.plan.problem.family.spec} ended as {result.status.value} after "
             f"{result.steps} steps; nothing was written. {result.status.sentence}"
         )
-    held = files_of(result.plan, measurement)
+    held = files_of(result.plan, measurement if isinstance(measurement, Path) else measurement.path)
     check_target(target, held, result.plan.problem.template)
     inputs = input_files(result.plan, measurement)
     image = writable(result.image, target.output)
-    written = io.write(image, target.output, overwrite=target.overwrite, inputs=held, series_uid=target.series_uid)
+    written = io.write(image, target.output, overwrite=target.overwrite, inputs=held, derivation=target.derivation)
     if written.clipped:
         say(f"{target.output}: {written.clipped} value(s) did not fit into the file's range and were clipped")
     for note in written.notes:
@@ -324,6 +345,8 @@ def write_run(result: Result, measurement: Path, target: Target, say: Notify) ->
         say(f"{target.output}: {remark}")
     record = record_path(target.output)
     document = _document(result, inputs, written.paths, record.parent)
+    if stamp is not None:
+        document["batch"] = dict(stamp)
     write_record(record, document, target.overwrite)
     if target.figure is not None:
         write_figure(result, target.figure, target.overwrite)
@@ -335,10 +358,11 @@ def files_of(plan: Plan, measurement: Path) -> tuple[Path, ...]:
     return (measurement, *(path for _, path in _model_files(plan)))
 
 
-def input_files(plan: Plan, measurement: Path) -> tuple[InputFile, ...]:
+def input_files(plan: Plan, measurement: Path | InputFile) -> tuple[InputFile, ...]:
     """The files that a run depends on, with their hashes."""
-    measured = input_file("measurement", measurement, private=plan.problem.image.source.format == "dicom")
-    return (measured, *(input_file(role, path) for role, path in _model_files(plan)))
+    if isinstance(measurement, Path):
+        measurement = input_file("measurement", measurement, private=plan.problem.image.source.format == "dicom")
+    return (measurement, *(input_file(role, path) for role, path in _model_files(plan)))
 
 
 def _model_files(plan: Plan) -> list[tuple[str, Path]]:

@@ -240,7 +240,8 @@ def test_a_series_is_numbered_by_the_places_of_its_slices(run, folder: Path) -> 
         data.save_as(f"series/{name}.dcm")
     outcome = run("solve", "series", "-o", "out", "--operator", "identity", "--prior", "none", "--iterations", 1)
     assert outcome.code == 0, outcome.err
-    written = [pydicom.dcmread(path) for path in sorted(Path("out").glob("*.dcm"))]
+    (made,) = (path for path in Path("out").iterdir() if path.is_dir())
+    written = [pydicom.dcmread(path) for path in sorted(made.glob("*.dcm"))]
     assert [float(one.ImagePositionPatient[2]) for one in written] == [-4.0, 2.0, 8.0]
 
 
@@ -289,7 +290,7 @@ def test_a_batch_writes_what_it_can_and_exits_with_8(run, folder: Path, measured
     Path("in/notes.txt").write_text("not an image")
     outcome = run("solve", "in", "-o", "out", *BLUR)
     assert outcome.code == 8
-    assert files(folder / "out") == {"a.png", "a.png.run.json"}
+    assert files(folder / "out") == {"a.png", "a.png.run.json", "batch.json"}
     table = outcome.out.splitlines()
     assert table[0].split()[:2] == ["input", "status"]
     assert [line.split()[1] for line in table[1:3]] == ["converged", "failed"]
@@ -317,7 +318,7 @@ def test_a_folder_of_one_image_becomes_a_folder(run, folder: Path, measured: Pat
     assert "out" not in files(folder)
     outcome = run("solve", given, "-o", "out", *options)
     assert outcome.code == 0, outcome.err
-    assert files(folder / "out") == {"a.png", "a.png.run.json"}
+    assert files(folder / "out") == {"a.png", "a.png.run.json", "batch.json"}
     assert run("solve", given, "-o", "b.png", *options).code == 0
     assert Path("b.png").is_file()
     assert run("simulate", given, "-o", "made", "--operator", "identity", "--noise", "0.1").code == 0

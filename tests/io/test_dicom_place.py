@@ -9,7 +9,6 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 
 from recon.io import display_window, positions_along_normal, read
-from recon.reconstruction.file_names import in_place_order
 
 
 def slices(folder: Path, places: list[float], series: str | None = "1.2.3") -> list[Path]:
@@ -29,23 +28,21 @@ def slices(folder: Path, places: list[float], series: str | None = "1.2.3") -> l
 def test_slices_are_placed_along_their_normal(tmp_path: Path) -> None:
     paths = slices(tmp_path, [10.0, -30.0, 2.5])
     assert positions_along_normal(paths) == pytest.approx([10.0, -30.0, 2.5], abs=1e-4)
-    assert in_place_order(paths) == [paths[1], paths[2], paths[0]]
 
 
-def test_files_that_are_no_series_keep_their_order(tmp_path: Path) -> None:
+def test_files_that_are_no_series_have_no_places(tmp_path: Path) -> None:
     paths = slices(tmp_path, [3.0, 2.0], series=None)
     assert positions_along_normal(paths) is None
-    assert in_place_order(paths) == paths
     (tmp_path / "a.dcm").write_bytes(b"no DICOM at all")
-    both = [*slices(tmp_path, [3.0, 2.0]), tmp_path / "a.dcm"]
-    assert in_place_order(both) == both
+    assert positions_along_normal([*slices(tmp_path, [3.0, 2.0]), tmp_path / "a.dcm"]) is None
+    paths = slices(tmp_path, [3.0, 2.0])
     data = pydicom.dcmread(paths[0])
     data.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
     data.save_as(paths[0])
-    assert in_place_order(paths) == paths
+    assert positions_along_normal(paths) is None
     del data.ImagePositionPatient
     data.save_as(paths[0])
-    assert in_place_order(paths) == paths
+    assert positions_along_normal(paths) is None
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ def decode_dicom(data: bytes, limit: int) -> Decoded:
     stored = _stored_pixels(dataset, frames, samples)
     syntax = dataset.file_meta.TransferSyntaxUID
     notes = unfinished(dataset, syntax.name) if syntax.is_transfer_syntax and syntax.is_encapsulated else ()
+    if str(dataset.get("BurnedInAnnotation") or "") == "YES":
+        notes = (*notes, "Text is burned into the pixels: it may name the patient, and a result or a figure shows it.")
     header, spacing = _header(dataset, keyword), _spacing(dataset)
     decoded = _decoded(dataset, keyword, stored, header, spacing)
     return replace(decoded, notes=(*notes, *decoded.notes))
@@ -107,8 +109,7 @@ def _parse(data: bytes) -> Any:
     import pydicom  # noqa: PLC0415 - takes time, and few need it
 
     with_preamble = data[128:132] == b"DICM"
-    if _DEFLATED in data[:1024] and with_preamble:
-        _bound_inflation(data)
+    bound_inflation(data)
     dataset = pydicom.dcmread(io.BytesIO(data), force=not with_preamble)
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
@@ -117,7 +118,10 @@ def _parse(data: bytes) -> Any:
     return dataset
 
 
-def _bound_inflation(data: bytes) -> None:
+def bound_inflation(data: bytes) -> None:
+    """Refuse a deflated file whose content would fill the memory."""
+    if _DEFLATED not in data[:1024] or data[128:132] != b"DICM":
+        return
     start = 144 + int.from_bytes(data[140:144], "little")  # the meta group says how long it is
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     stream.decompress(data[start:], _LONGEST_INFLATED)
@@ -201,7 +205,7 @@ def _rescale(dataset: Any, frames: int) -> tuple[tuple[float, ...], tuple[float,
     intercepts = tuple(float(place.get("RescaleIntercept", 0) or 0) for place in places)
     if len(set(slopes)) == 1 and len(set(intercepts)) == 1:
         slopes, intercepts = slopes[:1], intercepts[:1]
-    return (*_checked(slopes, intercepts), _units(dataset, places[0], known))
+    return (*_checked(slopes, intercepts), units_of(dataset, places[0], known))
 
 
 def _checked(slopes: tuple[float, ...], intercepts: tuple[float, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -212,7 +216,14 @@ def _checked(slopes: tuple[float, ...], intercepts: tuple[float, ...]) -> tuple[
     return slopes, intercepts
 
 
-def _units(dataset: Any, rescale: Any, known: bool) -> str:
+def units_of(dataset: Any, rescale: Any, known: bool) -> str:
+    """``"HU"``, the units of PET, or ``""`` where none are known.
+
+    Args:
+        dataset: The whole.
+        rescale: Where the slope is.
+        known: Whether there is one.
+    """
     modality, kind = str(dataset.get("Modality", "")), str(rescale.get("RescaleType", "") or "HU")
     if modality == "CT":
         return "HU" if known and kind == "HU" else ""

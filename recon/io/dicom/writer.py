@@ -12,6 +12,8 @@ import numpy as np
 
 from recon._version import __version__
 from recon.io.decoded import RefusedError
+from recon.io.dicom.deidentify import deidentified
+from recon.io.dicom.derivation import Derivation
 from recon.io.dicom.frames import is_multi_frame, single_frame
 from recon.io.image import Image
 
@@ -39,6 +41,9 @@ _PALETTE = (
     *(f"Segmented{colour}PaletteColorLookupTableData" for colour in _COLOURS),
     "PaletteColorLookupTableUID",
 )
+_LARGEST_NUMBER = 2 * 10**6
+"""Of a source series, of which a thousand times is an integer of 32 bits."""
+
 _RT_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 
 
@@ -49,14 +54,17 @@ def new_series_uid() -> str:
     return str(generate_uid(prefix=None))
 
 
-def derived(image: Image, series_uid: str | None = None) -> list[bytes]:
+def derived(image: Image, series_uid: str | None = None, derivation: Derivation | None = None) -> list[bytes]:
     """A DICOM file a frame (Explicit VR Little Endian, uncompressed), all in one new series.
 
     Args:
         image: Pixels that :func:`recon.io.read` or ``with_tensor`` made from a DICOM file.
         series_uid: The SeriesInstanceUID, to put the images of several files into one series.
+        derivation: What tells the run apart from others; without it the UIDs are random.
     """
     header, grid = image.source.header, image.grid
+    if derivation is not None and derivation.secret is not None:
+        header = deidentified(header, derivation.secret)
     if grid is None:
         raise RefusedError("its DICOM source holds floating point, which no classic image can; expected TIFF or NPY.")
     if str(header.get("SOPClassUID")) == _RT_DOSE:
@@ -68,7 +76,9 @@ def derived(image: Image, series_uid: str | None = None) -> list[bytes]:
             f"{expected[0]} x {expected[1]}, so its positions would be wrong; expected TIFF or NPY."
         )
     stored, _ = grid.stored(image.pixels)
-    series, now = series_uid or new_series_uid(), datetime.datetime.now().astimezone()
+    now = datetime.datetime.now().astimezone()
+    own = None if derivation is None else derivation.series_uid(_text(header, "StudyInstanceUID"), _series_of(header))
+    series = series_uid or own or new_series_uid()
     files = []
     try:
         for frame, pixels in enumerate(stored):
@@ -76,8 +86,10 @@ def derived(image: Image, series_uid: str | None = None) -> list[bytes]:
             _clean(dataset)
             _correct_texts(dataset)
             set_pixels(dataset, pixels, grid.low, grid.high)
-            _derive(dataset, header, frame if frames > 1 and is_multi_frame(header) else None)
-            _identify(dataset, series, now)
+            _derive(dataset, header, frame if frames > 1 and is_multi_frame(header) else None, derivation)
+            _identify(dataset, series, now, derivation)
+            if derivation is not None:
+                _tell_apart(dataset, header, frame, derivation)
             files.append(encode(dataset))
     except RefusedError:
         raise
@@ -138,7 +150,7 @@ def set_pixels(dataset: Any, pixels: Any, low: int, high: int) -> None:
     dataset["PixelData"].VR = "OB" if allocated == 8 else "OW"
 
 
-def _derive(dataset: Any, header: Any, frame: int | None) -> None:
+def _derive(dataset: Any, header: Any, frame: int | None, derivation: Derivation | None) -> None:
     """Say what the image is made of, and by what."""
     from pydicom.dataset import Dataset  # noqa: PLC0415
 
@@ -150,9 +162,13 @@ def _derive(dataset: Any, header: Any, frame: int | None) -> None:
     # PET alone asks for PRIMARY, whatever the image is derived from (PS3.3, C.8.9.4.1.3)
     dataset.ImageType = ["DERIVED", "PRIMARY" if dataset.get("Modality") == "PT" else "SECONDARY", *kept]
     said = str(header.get("DerivationDescription") or "")
+    done = "" if derivation is None else f"{derivation.parameters}, configuration {derivation.short}"[:600]
+    room = 900 - len(done)
     dataset.DerivationDescription = "; ".join(
-        filter(None, [said[:900], f"Reconstructed by recon {__version__}: {LABEL}"])
+        filter(None, [said[:room], f"Reconstructed by recon {__version__}: {LABEL}", done])
     )
+    if derivation is not None and derivation.code is not None:
+        dataset.DerivationCodeSequence = [*(header.get("DerivationCodeSequence") or []), _code(*derivation.code)]
     source = Dataset()
     source.ReferencedSOPClassUID = header.SOPClassUID
     source.ReferencedSOPInstanceUID = header.SOPInstanceUID
@@ -178,23 +194,45 @@ def processing_equipment() -> Any:
     return equipment
 
 
-def _identify(dataset: Any, series: str, now: datetime.datetime) -> None:
+def _identify(dataset: Any, series: str, now: datetime.datetime, derivation: Derivation | None) -> None:
     """A new instance in a new series of the same study, patient and frame of reference."""
     from pydicom.uid import generate_uid  # noqa: PLC0415
 
     dataset.SOPInstanceUID, dataset.SeriesInstanceUID = generate_uid(prefix=None), series
     described = str(dataset.get("SeriesDescription") or "").strip()
-    dataset.SeriesDescription = f"{described[: 64 - len(LABEL) - 3]} ({LABEL})".strip() if described else LABEL
+    brief = "" if derivation is None else f"{derivation.brief[:20]} {derivation.configuration[:4]}".strip()
+    told = f"({brief}; {LABEL})" if brief else f"({LABEL})" if described else LABEL
+    dataset.SeriesDescription = f"{described[: 63 - len(told)]} {told}".strip()
     number = dataset.get("SeriesNumber")
     if number is not None and 0 <= int(number) < 10**8:
         dataset.SeriesNumber = int(number) + 1000
-    day, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
-    dataset.InstanceCreationDate, dataset.InstanceCreationTime = day, time
+    dataset.InstanceCreationDate, dataset.InstanceCreationTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+    begun = now if derivation is None or derivation.made is None else derivation.made
+    day, time = begun.strftime("%Y%m%d"), begun.strftime("%H%M%S")
     for date, clock in (("SeriesDate", "SeriesTime"), ("ContentDate", "ContentTime")):
         if date in dataset:
             dataset[date].value = day
         if clock in dataset:
             dataset[clock].value = time
+
+
+def _tell_apart(dataset: Any, header: Any, frame: int, derivation: Derivation) -> None:
+    """Identifiers that follow from the source and the run, and numbers that no other run has."""
+    dataset.SOPInstanceUID = derivation.instance_uid(str(header.SOPInstanceUID), frame)
+    number = header.get("SeriesNumber")
+    if number is not None and 0 <= int(number) < _LARGEST_NUMBER:
+        dataset.SeriesNumber = derivation.series_number(int(number))
+    if derivation.number is not None:
+        dataset.InstanceNumber = derivation.number + frame
+
+
+def _series_of(header: Any) -> str:
+    """The series of a source; of a file without one, its own instance."""
+    return _text(header, "SeriesInstanceUID") or _text(header, "SOPInstanceUID")
+
+
+def _text(header: Any, keyword: str) -> str:
+    return str(header.get(keyword) or "")
 
 
 def encode(dataset: Any) -> bytes:

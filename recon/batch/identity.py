@@ -1,0 +1,93 @@
+"""What the pixels of a result depend on beside its input: a hash of the configuration, and the same in words."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from recon._version import __version__
+from recon.catalogue import DESCRIPTION
+from recon.specs.grammar import Spec
+from recon.specs.solve_config import FILE_KEYS, FILE_VALUES, SolveConfig, to_json
+
+_NOT_OF_THE_PIXELS = ("device", "deterministic", "require_certificate")
+
+
+def fingerprint(config: SolveConfig) -> str:
+    """The SHA-256 of a configuration, its files by their content and not by their names, with the version of recon.
+
+    Two machines, or two folders, that hold the same files agree on it. Devices differ by rounding and do not count.
+    """
+    values = to_json(_with_hashes(config))
+    kept = {key: value for key, value in values.items() if key not in _NOT_OF_THE_PIXELS}
+    text = json.dumps({"recon": __version__, **kept}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def parameters(config: SolveConfig) -> str:
+    """What a configuration does, for people, without names of files."""
+    values = to_json(_with_hashes(config))
+    told = (
+        "operator",
+        "prior",
+        "method",
+        "noise",
+        "range",
+        "stepsize",
+        "surrogate",
+        "shift",
+        "iterations",
+        "tolerance",
+    )
+    shown = [f"{key} {_shown(values[key])}" for key in told if values[key] is not None]
+    return ", ".join(shown)
+
+
+def brief(config: SolveConfig) -> str:
+    """The prior and the noise level, in a few letters."""
+    prior = "" if config.prior is None else config.prior.value or config.prior.name
+    if config.prior is not None and config.prior.name in ("folder", "python"):
+        prior = config.prior.name
+    noise = "" if config.noise is None else f"{config.noise.sigma:.3g}{config.noise.unit}"
+    return f"{noise} {prior}".strip()
+
+
+def _shown(value: object) -> str:
+    return ":".join(f"{number:g}" for number in value) if isinstance(value, list) else str(value)
+
+
+def _with_hashes(config: SolveConfig) -> SolveConfig:
+    """The configuration with the hash of each file in place of its name."""
+    return replace(
+        config,
+        operator=_hashed(config.operator),
+        prior=None if config.prior is None else _hashed(config.prior),
+        surrogate=None if config.surrogate is None else _hashed(config.surrogate),
+        flat=_hash_of(Path(config.flat)) if isinstance(config.flat, str) else config.flat,
+        dark=_hash_of(Path(config.dark)) if isinstance(config.dark, str) else config.dark,
+    )
+
+
+def _hashed(spec: Spec) -> Spec:
+    keys = FILE_KEYS.get(spec.name, ())
+    options = {key: _hash_of(spec.path(text)) if key in keys else text for key, text in spec.options.items()}
+    value = spec.value
+    if value is not None and spec.name == "python":
+        name, _, called = value.rpartition(":")
+        value = f"{_hash_of(spec.path(name))}:{called}"
+    elif value is not None and spec.name in FILE_VALUES:
+        value = _hash_of(spec.path(value))
+    elif value is None and spec == Spec(spec.name, folder=spec.folder) and spec.path(spec.name).is_dir():
+        value = _hash_of(spec.path(spec.name))
+    return Spec(spec.name, options, value)
+
+
+def _hash_of(path: Path) -> str:
+    """The hash of a file, or of the network in a folder; what cannot be read is refused where it is used."""
+    digest = hashlib.sha256()
+    try:
+        for part in (path / DESCRIPTION, *sorted(path.glob("*.safetensors"))) if path.is_dir() else (path,):
+            digest.update(part.read_bytes())
+    except OSError:
+        return "sha256-unreadable"
+    return f"sha256-{digest.hexdigest()[:16]}"
