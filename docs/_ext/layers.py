@@ -9,6 +9,7 @@ PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 WORDS = {
     "cli": "parse, call, print",
     "evaluation": "simulate, evaluate, tune, package",
+    "batch": "folders and series: many runs",
     "front": "recon.reconstruct and its operators",
     "reconstruction": "one run, from a file to a file",
     "training": "images to networks",
