@@ -1,4 +1,4 @@
-"""How the C library treats memory that is freed: a matter of speed alone."""
+"""Setting of the C library's treatment of freed memory, for speed alone."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""What errors of many parts say in the same words."""
+"""Suggestions of names, in the words that all errors share."""
 
 import difflib
 from collections.abc import Iterable

@@ -93,7 +93,7 @@ def _typed(name: str, value: object, hint: object, where: tuple[str, type[ReconE
 
 
 def _wanted(hint: object, largest: int) -> str:
-    """What a field takes, in words."""
+    """Return in words what a field takes."""
     items = typing.get_args(hint)
     if not items:
         number = f"a whole number of at most {largest}"

@@ -40,7 +40,7 @@ class ByValue:
         return f"{type(self).__name__}({', '.join(values)})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """What pickles: the fields. What was computed from them is computed again, and private caches start empty."""
+        """Return the fields, which are what pickles; private caches start empty, other values are made again."""
         known = {field.name: field for field in fields(self) if field.name in self.__dict__}  # type: ignore[arg-type]
         return {name: _empty(field) if _is_cache(field) else self.__dict__[name] for name, field in known.items()}
 
@@ -156,7 +156,7 @@ def _made_again(function: Callable[..., V], positional: tuple[Any, ...], named: 
 
 
 def is_same(a: Any, b: Any) -> bool:
-    """Whether two arguments are equal; of tensors, type and entries."""
+    """Return whether two arguments are equal; of tensors, type and entries."""
     if a is b:
         return True
     if isinstance(a, Tensor) or isinstance(b, Tensor):

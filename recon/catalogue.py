@@ -32,7 +32,7 @@ class Figure:
 @final
 @dataclass(frozen=True)
 class Model:
-    """What the card of a network says.
+    """The content of a network's card.
 
     Attributes:
         name: Of its folder.
@@ -55,7 +55,7 @@ class Model:
     bytes: int
 
     def to_json(self) -> dict[str, object]:
-        """As plain values; ``psnr`` is by data and, of four digits, by noise level."""
+        """Return it as plain values; ``psnr`` is by data and, of four digits, by noise level."""
         psnr: dict[str, dict[str, float]] = {}
         for each in self.figures:
             psnr.setdefault(each.data, {})[f"{each.noise:.4g}"] = each.psnr
@@ -78,7 +78,7 @@ def folders() -> dict[str, Path]:
 
 
 def models() -> list[Model]:
-    """What is known of every packaged network.
+    """Return what is known of every packaged network.
 
     Raises:
         InputError: A card is missing, or none.

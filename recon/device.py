@@ -1,4 +1,4 @@
-"""Where a run computes."""
+"""Choice of the device that a run computes on."""
 
 from collections.abc import Callable
 

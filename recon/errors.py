@@ -1,4 +1,4 @@
-"""What can go wrong, each with the exit code that the command line gives for it.
+"""The errors of the package, each with the exit code of the command line.
 
 A message is one sentence: the user's own value, what was expected, and why.
 """

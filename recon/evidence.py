@@ -17,7 +17,7 @@ from recon.errors import UsageError
 
 
 class Evidence(StrEnum):
-    """Why a number is believed, from the strongest reason to the weakest."""
+    """The reason to believe a number, from the strongest reason to the weakest."""
 
     PROVED = "proved"
     MEASURED = "measured"
@@ -153,7 +153,7 @@ class Length:
     how: str
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values, an infinite distance as null."""
+        """Return plain values, an infinite distance as null."""
         numbers = {"value": self.value, "relative": self.relative}
         finite = {name: finite_or_none(number) for name, number in numbers.items()}
         return {**finite, "evidence": self.evidence.value, "how": self.how}

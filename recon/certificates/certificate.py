@@ -92,7 +92,7 @@ class Remark:
     how: str
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return plain values."""
         return {
             "name": self.name,
             "value": self.value,
@@ -114,7 +114,7 @@ class Remark:
 @final
 @dataclass(frozen=True)
 class Certificate:
-    """What is guaranteed about a run, known before the first step.
+    """The guarantee of a run: a theorem and its conditions, known before the first step.
 
     Attributes:
         theorem: The theorem, with its source.

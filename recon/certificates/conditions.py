@@ -68,7 +68,7 @@ def proximity(prior: ResolventProperties) -> Condition:
 
 
 def _expands(prior: ResolventProperties) -> bool:
-    """Whether a counterexample to firm nonexpansiveness was found."""
+    """Return whether a counterexample to firm nonexpansiveness was found."""
     q = prior.lipschitz_Q
     return prior.counterexample is not None or (q.evidence is Evidence.MEASURED and q.value - q.error > 1)
 

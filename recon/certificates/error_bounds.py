@@ -228,12 +228,12 @@ def _check(stepsize: float) -> None:
 
 
 def refusal(known: OperatorProperties) -> str:
-    """Why nothing can be said with this operator, or nothing."""
+    """Return the reason why nothing can be said with this operator, or nothing."""
     return "" if known.adjoint_gap.value <= ROUNDING else "A_adjoint is not the adjoint of A"
 
 
 def expansion(prior: ResolventProperties) -> str:
-    """Why nothing can be said with this prior, or nothing."""
+    """Return the reason why nothing can be said with this prior, or nothing."""
     return "" if from_above(prior.lipschitz_Q).value <= 1 else "the prior is not known to be firmly nonexpansive"
 
 

@@ -76,7 +76,7 @@ class LipschitzLowerBound:
 
 
 def starting_images(channels: int = 1, side: int = 32, seed: int = 0) -> dict[str, Tensor]:
-    """Where to begin without data: a constant, an edge, noise and binary noise.
+    """Starting images without data: a constant, an edge, noise and binary noise.
 
     Args:
         channels: Of the images.
@@ -99,7 +99,7 @@ def worst_windows(  # noqa: PLR0913, PLR0917  as hardest_of_network
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> dict[str, Window]:
-    """Where to begin on data: the windows in which ||Q'|| is attained on the images, on noisy and on denoised ones.
+    """Starting windows on data: those in which ||Q'|| is attained on the images, on noisy and on denoised ones.
 
     The norm grows with the image, as there are more places for it to be large; a direction that attains it is
     concentrated on one of them. A few steps of Lanczos in single precision on the middle of each image find it, and

@@ -149,7 +149,7 @@ def of_run(run: Path) -> Recipe:
 
 
 def in_force(recipe: Recipe) -> dict[str, Any]:
-    """What a recipe says, without the details of a penalty that weighs nothing."""
+    """Return what a recipe says, without the details of a penalty that weighs nothing."""
     stated: dict[str, Any] = to_json(recipe)
     return stated if recipe.penalty.weight else stated | {"penalty": {"weight": 0.0}}
 

@@ -127,7 +127,7 @@ def _attenuation(clean: Image, water: float | None) -> "np.ndarray":
 
 
 def _is_stated_hounsfield(clean: Image, water: float | None) -> bool:
-    """Whether ``--water`` says that an image without units is in HU.
+    """Return whether ``--water`` says that an image without units is in HU.
 
     Raises:
         UsageError: Its values are those of an attenuation in 1/mm, or it has other units.

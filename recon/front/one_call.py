@@ -1,4 +1,4 @@
-"""From an array to an image with a certificate, in one call."""
+"""The call that makes an image with a certificate of an array."""
 
 import base64
 import html

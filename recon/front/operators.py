@@ -107,7 +107,7 @@ def operator(
 
 
 def as_factory(given: OperatorFactory | LinearOperator | str, notify: Callable[[str], None]) -> OperatorFactory:
-    """What an argument ``operator`` stands for: a factory, an operator, or a specification as on the command line."""
+    """Return the operators that an argument stands for: a factory, an operator, or a specification."""
     if isinstance(given, OperatorFactory):
         return given
     if isinstance(given, str):

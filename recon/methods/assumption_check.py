@@ -74,7 +74,7 @@ def _measured(hardest: Measured, known: ResolventProperties) -> ResolventPropert
 
 
 def _refuted(hardest: Measured, known: ResolventProperties) -> ResolventProperties:
-    """What followed from the claim is refuted with it."""
+    """Refute the claim, and with it what followed from it."""
     found = _measured(hardest, known)
     return replace(found, attains=_proved(known.attains), everywhere=_proved(known.everywhere))
 

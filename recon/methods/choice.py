@@ -1,4 +1,4 @@
-"""Which method: the one that was asked for, or the one that follows from the operator and the prior."""
+"""Choice of the method: the one that was asked for, or the one that follows from operator and prior."""
 
 from dataclasses import replace
 
@@ -131,14 +131,14 @@ def _default(
 
 
 def _splits(pair: OperatorPair, prior: Prior, like: Tensor | None) -> bool:
-    """Whether Condat-Vu is the better one for a penalty with a gradient."""
+    """Return whether Condat-Vu is the better one for a penalty with a gradient."""
     if prior.split is None or not isinstance(pair.operator, HasDataResolvent | HasDataSplit):
         return False
     return like is None or dual_size(prior.split, like) <= LARGEST_DUAL
 
 
 def dual_size(split: Split, like: Tensor) -> int:
-    """How many numbers L x has for images of that shape; of images of any size from a corner."""
+    """Return how many numbers L x has for images of that shape; of images of any size from a corner."""
     of_any = split.operator.domain.shape == (-1, -1)
     some = like[:1, ..., :_CORNER, :_CORNER] if of_any else like[:1]
     return like.numel() * split.operator.A(torch.zeros_like(some)).numel() // max(1, some.numel())

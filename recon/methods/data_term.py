@@ -1,4 +1,4 @@
-"""What is known of the resolvent of the data term, and of steps that any size converges with."""
+"""Properties of the resolvent of the data term, and step sizes of which any converges."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ EXACT_RESOLVENT = ResolventProperties(
 
 
 def data_resolvent(pair: OperatorPair) -> ResolventProperties:
-    """What is known of the resolvent of the data term: as believable as that the operator's two maps are a pair."""
+    """Return the properties of the resolvent of the data term, as believable as that the two maps are a pair."""
     known, gap = EXACT_RESOLVENT, pair.properties.adjoint_gap
     q = derive(lambda *_: 1.0, known.lipschitz_Q, gap, how=known.lipschitz_Q.how)
     error = derive(lambda *_: 0.0, known.error, gap, how=known.error.how)

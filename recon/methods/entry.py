@@ -23,7 +23,7 @@ So a step near the end of the interval converges slowly (docs/calibration.md).
 
 
 class Requirement(StrEnum):
-    """Whether a method takes something."""
+    """Requirement of a method: taken, needed or refused."""
 
     REFUSED = "refused"
     TAKEN = "taken"
@@ -31,7 +31,7 @@ class Requirement(StrEnum):
 
 
 class PriorUse(StrEnum):
-    """Which priors a method takes."""
+    """The priors that a method takes."""
 
     ANY = "any"
     BOX = "a box, or none"

@@ -1,4 +1,4 @@
-"""What methods with a surrogate share: the data map ``x -> K (A x - y) + shift x`` and bounds of the mismatch."""
+"""Parts that methods with a surrogate share: the data map ``x -> K (A x - y) + shift x`` and bounds of the mismatch."""
 
 from collections.abc import Callable
 

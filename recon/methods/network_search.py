@@ -31,7 +31,7 @@ UNIT = (0.0, 1.0)
 @final
 @dataclass(frozen=True)
 class Extent:
-    """How much a search looks at.
+    """The extent of a search.
 
     Attributes:
         sides: Heights and widths of the images.
@@ -86,7 +86,7 @@ POTENTIAL = Extent((20,), Search(steps=6, distances=(0.05,)), boxes=(None,), lev
 @final
 @dataclass(frozen=True)
 class Seen:
-    """How far a search is.
+    """The progress of a search.
 
     Attributes:
         done: Starting images that are searched.
@@ -145,7 +145,7 @@ def about(seconds: float) -> str:
 @final
 @dataclass(frozen=True)
 class Sought:
-    """What the searches of a network at one level found.
+    """The findings of the searches of a network at one level.
 
     Attributes:
         hardest: The largest quotient.

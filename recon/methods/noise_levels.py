@@ -21,19 +21,19 @@ def rounded(value: float) -> float:
 
 
 def is_plain(network: Network) -> bool:
-    """Whether the network is not known to be the prox of anything."""
+    """Return whether the network is not known to be the prox of anything."""
     return not isinstance(network, ConvexRidge)
 
 
 def is_potential(network: Network) -> bool:
-    """Whether the network is the prox of a potential that can be multiplied."""
+    """Return whether the network is the prox of a potential that can be multiplied."""
     return isinstance(network, ConvexRidge) and not network.config.one_shot
 
 
 @final
 @dataclass(frozen=True)
 class NoiseLevelAdaptation:
-    """How a network is used for a noise level; all of it keeps what is known of it.
+    """The use of a network at a noise level; all of it keeps what is known of the network.
 
     Attributes:
         sigma: The noise level.
@@ -87,7 +87,7 @@ class NoiseLevelAdaptation:
 
 
 def adaptation_of(network: Network, sigma: float) -> NoiseLevelAdaptation:
-    """How a network is used for noise of ``sigma``.
+    """Return how a network is used for noise of ``sigma``.
 
     Above its range, at the upper end on the image divided by what is missing. Below it, the potential of a prox at the
     lower end is multiplied by less than 1, and a single resolvent takes away less, in proportion to the power of the

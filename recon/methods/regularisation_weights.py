@@ -82,7 +82,7 @@ CALIBRATED = 0.001, 0.1
 
 
 def potential_weight(noise: float, level: float) -> float:
-    """What a learned potential is multiplied by where the operator mixes pixels.
+    """Return the factor of a learned potential where the operator mixes pixels.
 
     Its strength grows with about level^1.5, as that of :func:`tv_weight` for single pixels does. The factor is
     calibrated (docs/calibration.md); it loses at most 0.15 dB, and which level it is matters as little.
@@ -95,7 +95,7 @@ def potential_weight(noise: float, level: float) -> float:
 
 
 def power_below(ratio: float) -> float:
-    """What a learned potential at the lower end of its range is multiplied by for less noise in the pixels themselves.
+    """Return the factor of a learned potential at the lower end of its range for less noise in the pixels.
 
     The strength of a potential grows with level^1.5, as :func:`potential_weight` says; within 0.05 dB of the best
     exponent (docs/calibration.md).
@@ -126,7 +126,7 @@ def free_stepsize(level: float, noise: float, unit_noise: float) -> float:
 
 
 def projected_potential_weight(noise: float, column_norm: float, level: float) -> float:
-    """The same for a measurement by projections; see :func:`projected_weight`.
+    """Return the same factor for a measurement by projections; see :func:`projected_weight`.
 
     The factor is calibrated on 60 parallel views of CT slices (docs/calibration.md).
 

@@ -52,7 +52,7 @@ def remedy(pair: OperatorPair, method: Method, prior: Prior, is_penalty: bool, r
 
 
 def _holds(method: Method) -> bool:
-    """Whether nothing is missing but an exact evaluation of the prior."""
+    """Return whether nothing is missing but an exact evaluation of the prior."""
     return all(EXACTLY in name for name in method.certificate.missing)
 
 

@@ -1,4 +1,4 @@
-"""What a method is built from, and what it is then: an algorithm with its steps and its certificate."""
+"""The setting that a method is built from, and the method: an algorithm with its steps and its certificate."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -90,5 +90,5 @@ class Method:
         return replace(self.solver(measurement), theorem=lambda example: self.certificate, operators=())
 
     def remarked(self, remarks: tuple[Remark, ...]) -> "Method":
-        """The same with remarks on its certificate."""
+        """Return the method with remarks on its certificate."""
         return replace(self, certificate=replace(self.certificate, remarks=(*self.certificate.remarks, *remarks)))

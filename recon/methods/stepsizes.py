@@ -1,4 +1,4 @@
-"""What a single resolvent is matched to: the noise that a step along the gradient of the data leaves in a pixel."""
+"""The noise that a step along the gradient of the data leaves in a pixel, to which a single resolvent is matched."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What methods without a prior share: where they stop before their limit, and certificates that promise nothing."""
+"""Parts that methods without a prior share: the early stop, and certificates that promise nothing."""
 
 from recon.certificates import Certificate, stated
 

@@ -1,4 +1,4 @@
-"""What the instrument does: forward operators, each with its exact adjoint and its constants."""
+"""Forward operators, each with its exact adjoint and its constants."""
 
 from recon.operators import spectral
 from recon.operators.adjoint import adjoint_gap, adjoint_gap_upper, check_adjoint, operator_properties

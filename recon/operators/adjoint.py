@@ -208,7 +208,7 @@ def check_adjoint(operator: LinearOperator, example: Tensor | None = None, *, se
 def operator_properties(
     operator: LinearOperator, example: Tensor | None = None, *, seed: int = 0
 ) -> OperatorProperties:
-    """What an operator knows of itself; what it does not know is measured.
+    """Return the constants that an operator knows of itself, and measure the others.
 
     Args:
         operator: The operator.

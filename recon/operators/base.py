@@ -1,4 +1,4 @@
-"""What an operator may know about itself beyond ``A`` and ``A_adjoint``.
+"""Protocols of what an operator may know about itself beyond ``A`` and ``A_adjoint``.
 
 Each ability is a Protocol of its own; solvers and certificates ask for what they need and fall back to a
 measurement or to an iteration where an operator does not have it. Nothing here is to be subclassed.
@@ -156,7 +156,7 @@ class HasNonnegativeEntries(Protocol):
 
     @property
     def nonnegative_entries(self) -> Fact | None:
-        """Why no entry is negative; ``None`` where one may be."""
+        """The reason why no entry is negative; ``None`` where one may be."""
         ...
 
 

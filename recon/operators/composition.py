@@ -235,7 +235,7 @@ class Scaled(ByValue):
 
 @final
 class ScaledWithResolvent(Scaled):
-    """The same for an operator with a closed form of its data term's resolvent."""
+    """A scaled operator with a closed form of its data term's resolvent."""
 
     def data_resolvent(self, measurement: Tensor, stepsize: float) -> Map:
         """The operator's own resolvent, for the measurement ``y / c`` and the step ``c^2 s``."""

@@ -105,7 +105,7 @@ def convolution_norm(*kernels: Tensor, grid: int | None = None) -> Proved:
 
 
 def _cancelled(kernels: tuple[Tensor, ...]) -> float:
-    """What rounding leaves of a product of several symbols: relative to the product of their sizes, not to its own."""
+    """Return what rounding leaves of a product of several symbols, relative to the product of their sizes."""
     if len(kernels) == 1:
         return 0.0
     sizes = [float(torch.linalg.vector_norm(each.detach().double().abs().sum((2, 3)))) for each in kernels]
@@ -152,7 +152,7 @@ def grid_for(taps: int) -> int:
 
 
 def oversampling(taps: int, points: int) -> float:
-    """What the supremum can be of the largest value on a grid, along one axis."""
+    """Return the ratio of the supremum to the largest value on a grid, at most, along one axis."""
     degree = (taps - 1) / 2
     if not points > 2 * degree:
         raise UsageError(

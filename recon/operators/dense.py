@@ -16,12 +16,12 @@ HOW = "dense linear algebra, widened by its rounding"
 
 
 def rounding_of(size: int, norm: float) -> float:
-    """What rounding may add to, or take from, a singular value of a matrix of that size and norm."""
+    """Return a bound of the rounding of a singular value of a matrix of that size and norm."""
     return 10 * size * torch.finfo(torch.float64).eps * norm
 
 
 def slack(matrix: Tensor) -> float:
-    """The same for a matrix that is exact as it stands."""
+    """Return that bound for a matrix that is exact as it stands."""
     return rounding_of(max(matrix.shape), float(torch.linalg.matrix_norm(matrix, 2)))
 
 
@@ -81,7 +81,7 @@ def linear_iteration_limit(matrix: Tensor, rounding: float | None = None) -> Con
 
 
 def linear_iteration_solvable(matrix: Tensor, back: Tensor, rounding: float | None = None) -> Fact | None:
-    """Why M x = K y has a solution for every y, to which an iteration with M can converge.
+    """Return the reason why M x = K y has a solution for every y, to which an iteration with M can converge.
 
     A regular M is enough. Else the eigenvalue zero must be semisimple, rank(M^2) = rank(M), for its part of the error
     not to grow as a polynomial, and the range of K must lie in that of M, for K y not to be added up endlessly.

@@ -1,4 +1,4 @@
-"""Where the linear iteration x+ = x + w (K(y - A x) - shift x) converges: a matter of eigenvalues, not of norms."""
+"""Convergence of the linear iteration x+ = x + w (K(y - A x) - shift x), which eigenvalues decide, and not norms."""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _NEARLY = 4.0
 
 @dataclass(frozen=True)
 class LinearIteration:
-    """What decides whether the iteration with B = K A + shift Id converges.
+    """The constants that decide whether the iteration with B = K A + shift Id converges.
 
     Attributes:
         limit: The largest w with |1 - w l| < 1 for every eigenvalue l of B other than zero; 0 where there is none.

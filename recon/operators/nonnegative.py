@@ -107,7 +107,7 @@ def _positive(image: Tensor) -> Tensor:
 
 
 def nonnegative_pair(operator: object, surrogate: object) -> Fact | None:
-    """Why neither the matrix of A nor that of K has a negative entry; ``None`` where one may."""
+    """Return the reason why neither the matrix of A nor that of K has a negative entry; ``None`` where one may."""
     facts = [
         each.nonnegative_entries if isinstance(each, HasNonnegativeEntries) else None for each in (operator, surrogate)
     ]

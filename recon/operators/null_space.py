@@ -1,4 +1,4 @@
-"""Whether an operator vanishes on images that a denoiser leaves alone."""
+"""Test of an operator on constant images, which a denoiser leaves alone."""
 
 import torch
 from torch import Tensor
@@ -13,7 +13,9 @@ _SEEN = 1e-3
 
 @torch.no_grad()
 def sees_constants(operator: LinearOperator, example: Tensor) -> Fact | None:
-    """Why A vanishes on no image of constant channels but zero: it maps each channel alike, linearly, and A 1 is not 0.
+    """Return why A vanishes on no image of constant channels but zero.
+
+    It maps each channel alike, linearly, and A 1 is not 0.
 
     Args:
         operator: Of images (height, width); of a volume, whose slices it may mix, and of what does not know its

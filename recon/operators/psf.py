@@ -109,7 +109,7 @@ def normalise_psf(psf: Tensor) -> Tensor:
 
 
 def check_psf(psf: Tensor) -> list[str]:
-    """What is unusual about a kernel, one sentence each; an empty list for a kernel that is beyond reproach.
+    """Return what is unusual about a kernel, a sentence each.
 
     Raises:
         UsageError: If it is not a (height, width) tensor of real, finite numbers whose sum is not zero.

@@ -44,5 +44,5 @@ def sum_rounded_down(*terms: float) -> float:
 
 
 def rounded_down(value: float) -> float:
-    """The same from the other side; never negative."""
+    """Return the number widened downwards; never negative."""
     return max(value, 0.0) * (1 - 8 * EPS)

@@ -34,7 +34,7 @@ each further one brings it out: what is a thousand times above the negligible ca
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard to look.
+    """The effort of an iteration: tolerance and budget.
 
     Attributes:
         tolerance: The relative residual at which to stop.

@@ -18,7 +18,7 @@ _NEAR = 0.02
 
 @dataclass(frozen=True)
 class ResolventProperties:
-    """What is known of a map J that is used as a resolvent.
+    """The properties of a map J that is used as a resolvent, each with its evidence.
 
     Attributes:
         lipschitz_Q: The Lipschitz constant of Q = 2J - Id; J is firmly nonexpansive if and only if it is at most 1.
@@ -108,7 +108,7 @@ def as_lipschitz_constant(found: Measured) -> Measured:
 
 
 def resolvent_properties(resolvent: Map) -> ResolventProperties:
-    """What is known of a map: its own ``properties``, or nothing but the assumption that it is a resolvent.
+    """Return the properties of a map: its own, or the assumption that it is a resolvent.
 
     Raises:
         UsageError: It is no map, as a prior is none, which has a resolvent for each step size.
@@ -128,7 +128,7 @@ def resolvent_properties(resolvent: Map) -> ResolventProperties:
 
 
 def name_of(resolvent: Map) -> str:
-    """What to call a map in a message or a certificate."""
+    """Return the name of a map for a message or a certificate."""
     for attribute in ("name", "__name__"):
         name = getattr(resolvent, attribute, None)
         if isinstance(name, str):

@@ -12,7 +12,7 @@ from recon.priors.resolvent import Resolvent, ResolventProperties
 
 
 class Parts(Protocol):
-    """What takes a tensor apart and puts it together again: :func:`recon.operators.stack` makes one."""
+    """Splitting of a tensor into parts, and back: :func:`recon.operators.stack` makes one."""
 
     def split(self, y: Tensor) -> tuple[Tensor, ...]: ...
 

@@ -84,7 +84,7 @@ def smoothed_total_variation_prior(  # noqa: PLR0913, PLR0917  the options of to
 
 @dataclass(frozen=True)
 class _Vectors:
-    """Which differences are one vector: those along all axes (isotropic), those of all channels (joint)."""
+    """The differences that are one vector: those along all axes (isotropic), those of all channels (joint)."""
 
     isotropic: bool
     joint: bool

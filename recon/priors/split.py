@@ -34,7 +34,7 @@ class Split(Made):
 
     @remembered
     def on(self, image_shape: tuple[int, ...]) -> "Split":
-        """The same for images of one size, each channel by itself, which can be stacked with other operators."""
+        """Return the splitting for images of one size, each channel by itself, which other operators stack with."""
         if self.operator.domain.shape != ANY_SIZE:
             return self
 

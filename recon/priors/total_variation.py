@@ -227,7 +227,7 @@ def _solve(v: Tensor, penalty: _Penalty, accuracy: float, max_steps: int) -> Ten
 
 
 def _flattened(v: Tensor, penalty: _Penalty) -> Tensor:
-    """Which items the weight flattens to the mean of each channel, by a dual field that proves it.
+    """Return which items the weight flattens to the mean of each channel, by a dual field that proves it.
 
     Sums along each line, then of the lines' means along the next axis, and so on, give a field with
     ``D^T p = v - mean``. Where it fits in the balls of radius w the gap is zero. Without this, an image far below the

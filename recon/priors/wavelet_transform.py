@@ -119,7 +119,7 @@ def orthonormal_wavelet(name: str, levels: int) -> WaveletTransform:
 
 
 def _defect(lowpass: Sequence[float]) -> float:
-    """How far a filter is from ``sum_k h[k] h[k + 2m] = (m == 0)``.
+    """Return how far a filter is from ``sum_k h[k] h[k + 2m] = (m == 0)``.
 
     PyWavelets calls the discrete Meyer wavelet orthogonal; its truncated filter is so to 2e-3 only.
     """

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class RunFigure:
-    """What was measured, what was made of it, and how it came about.
+    """The values that a figure of a run shows.
 
     Attributes:
         measurement: On the [0, 1] scale.
@@ -42,5 +42,5 @@ class RunFigure:
 
     @property
     def range_of_measurement(self) -> ValueRange:
-        """What 0 and 1 mean in the measurement and in the residual."""
+        """The values of 0 and 1 in the measurement and in the residual."""
         return self.measured_range or self.value_range

@@ -1,4 +1,4 @@
-"""An algorithm is two pure functions; pausing, resuming and batching need no machinery."""
+"""Algorithms as two pure functions, so that pausing, resuming and batching need no machinery."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from recon.types import LinearOperator, Map
 
 
 class State(Protocol):
-    """What an algorithm carries from step to step: a NamedTuple with the image ``x`` among its fields.
+    """The state of an algorithm between steps: a NamedTuple with the image ``x`` among its fields.
 
     Every tensor in it has the batch in dimension 0, so that a finished item can be frozen while the others go on.
     """

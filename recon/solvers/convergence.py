@@ -94,7 +94,7 @@ def _quotient(after: float, before: float) -> float:
 
 @dataclass(frozen=True)
 class Criteria:
-    """What the items of a run are judged by.
+    """The criteria by which the items of a run are judged.
 
     Attributes:
         tolerance: The distance to the limit at which to stop, over the scale.

@@ -15,7 +15,7 @@ from recon.solvers.theorem import certify
 
 
 class Status(StrEnum):
-    """How the run of one batch item ended."""
+    """The outcome of the run of one batch item."""
 
     CONVERGED = "converged"
     COMPLETED = "completed"
@@ -29,7 +29,7 @@ class Status(StrEnum):
 
     @property
     def sentence(self) -> str:
-        """What it means, for a person."""
+        """Return its meaning, for a person."""
         return _SENTENCES[self]
 
 
@@ -100,7 +100,7 @@ class Progress:
 @final
 @dataclass(frozen=True)
 class Solution:
-    """What a run gave.
+    """The result of a run.
 
     Attributes:
         x: The images, (batch, ...).
@@ -122,7 +122,7 @@ class Solution:
 
     @property
     def certificate(self) -> Certificate:
-        """What is guaranteed of the algorithm that ran; see :func:`recon.solvers.certify`."""
+        """The guarantee of the algorithm that ran; see :func:`recon.solvers.certify`."""
         return certify(self.algorithm, torch.zeros_like(self.x[:1]))
 
     @property
@@ -131,7 +131,7 @@ class Solution:
         return all(status is Status.CONVERGED for status in self.status)
 
     def sentence(self, item: int = 0) -> str:
-        """How a batch item ended, for a person."""
+        """Return how a batch item ended, for a person."""
         status = self.status[item]
         return (
             f"{status.value} after {self.steps[item]} steps, distance to the limit {self.distance[item]}. "

@@ -33,7 +33,7 @@ _CHECKED: dict[int, Callable[[], object]] = {}
 
 
 def certify(algorithm: Algorithm[Any], example: Tensor | None = None) -> Certificate:
-    """What is guaranteed of an algorithm, from the very maps, step sizes and relaxation that it runs with.
+    """Return the guarantee of an algorithm, from the very maps, step sizes and relaxation that it runs with.
 
     Constants that an operator does not know of itself are measured, which takes some hundred applications of it, and
     are remembered with the algorithm.
@@ -58,7 +58,7 @@ def certify(algorithm: Algorithm[Any], example: Tensor | None = None) -> Certifi
 
 
 def is_characterised(algorithm: Algorithm[Any]) -> bool:
-    """Whether the constants that its theorem needs are known without applying an operator."""
+    """Return whether the constants that its theorem needs are known without applying an operator."""
     maps = algorithm.recipe.chosen if algorithm.recipe is not None else {}
     surrogates = [each for each in maps.values() if isinstance(each, LeastSquares) and not each.is_gradient]
     known = all(isinstance(each, Characterised) for each in algorithm.operators)

@@ -53,7 +53,7 @@ class ConfiguredPrior:
 
 @dataclass(frozen=True)
 class PriorContext:
-    """What a prior is matched to.
+    """The quantities that a prior is matched to.
 
     Attributes:
         noise: The standard deviation of the noise on the scale of the problem; ``None`` where it is not known.

@@ -1,4 +1,4 @@
-"""How an operator or a prior is named on one line.
+"""Grammar of the specifications of operators and priors.
 
 Grammar (``SPEC`` of the command line)::
 

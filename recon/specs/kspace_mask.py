@@ -1,4 +1,4 @@
-"""Where a mask of k-space is densest."""
+"""Centre of a mask of k-space, where it is densest."""
 
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad

@@ -66,7 +66,7 @@ class Model:
 
     @property
     def note(self) -> str:
-        """What a user should know of the choice, or nothing; the certificate says what is done."""
+        """A remark on the choice, or nothing; the certificate says what is done."""
         return "; ".join(f"{self.spec}: {remark.warning}" for remark in self.remarks)
 
     @property
@@ -95,7 +95,7 @@ class Model:
         return (low if self.network.conditioned else high, high)
 
     def extent(self, wanted: Extent, images: Mapping[str, Tensor], side: int | None = None) -> Extent:
-        """What is searched: of a network with a proof little, and on no side of which its card does not speak.
+        """Return what is searched: of a network with a proof little, and on no side of which its card does not speak.
 
         Args:
             wanted: Of a network without a proof.

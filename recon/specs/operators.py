@@ -1,4 +1,4 @@
-"""From a specification to an operator.
+"""Operators by their specifications.
 
 What a specification leaves open is the size of the image: :func:`read_operator` reads files and checks options once
 and gives an :class:`OperatorFactory`, from which the operator is built for each image size.

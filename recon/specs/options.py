@@ -104,7 +104,7 @@ def choice(spec: Spec, key: str, choices: Sequence[str], default: str) -> str:
 
 
 def truth(spec: Spec, key: str, default: bool) -> bool:
-    """Whether ``key`` is true.
+    """Return whether ``key`` is true.
 
     Raises:
         UsageError: The text is neither true nor false.

@@ -50,7 +50,7 @@ def _opaque(alpha: io.Array) -> float:
 
 
 def read_mask(path: Path) -> tuple[NDArray[np.bool_], str]:
-    """What a mask says is measured, (height, width), and a remark where it has more than two values.
+    """Return what a mask says is measured, (height, width), and a remark where it has more than two values.
 
     Zero is not measured and the other value is. With more values, as JPEG and resampling leave them, what is above half
     of the largest is measured.

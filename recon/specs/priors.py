@@ -1,4 +1,4 @@
-"""From a specification to a prior."""
+"""Priors by their specifications."""
 
 import inspect
 from collections.abc import Callable
@@ -72,7 +72,7 @@ def prior_from_spec(spec: Spec, setting: PriorContext = UNKNOWN) -> Prior:
 
 
 def is_single(spec: Spec) -> bool:
-    """Whether the specification may be of a single resolvent, which is matched to the noise and the step."""
+    """Return whether the specification may be of a single resolvent, which is matched to the noise and the step."""
     _, kind = _kind(spec)
     return kind is not None and kind.matched == "sigma"
 
@@ -92,13 +92,13 @@ def require_complex(spec: Spec | None, operator: Spec) -> None:
 
 
 def needs_noise(spec: Spec) -> bool:
-    """Whether something that the specification leaves out is matched to the noise."""
+    """Return whether something that the specification leaves out is matched to the noise."""
     _, kind = _kind(spec)
     return kind is not None and bool(kind.matched) and kind.matched not in spec.options
 
 
 def has_weight(spec: Spec) -> bool:
-    """Whether the prior has a weight in units of the grey values that may be matched to the noise."""
+    """Return whether the prior has a weight in units of the grey values that may be matched to the noise."""
     _, kind = _kind(spec)
     return kind is not None and kind.matched == "weight"
 
@@ -268,7 +268,7 @@ def _model(spec: Spec, setting: PriorContext) -> ConfiguredPrior:
 
 @dataclass(frozen=True)
 class _Kind:
-    """What a name stands for.
+    """The meaning of a name.
 
     Attributes:
         read: From a specification of the name to its prior.

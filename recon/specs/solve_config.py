@@ -1,4 +1,4 @@
-"""What a run was asked to do, as one frozen value: from the command line, from TOML, from a run record.
+"""The configuration of a run as one frozen value, from the command line, TOML or a run record.
 
 The command line goes before the file, and the file before the defaults. Nothing here imports torch, so that a
 mistake in an option is reported at once.
@@ -231,7 +231,7 @@ def to_json(config: SolveConfig, folder: Path | None = None) -> dict[str, object
 
 
 def relocate(spec: Spec, folder: Path) -> Spec:
-    """The same specification with its file names relative to ``folder``."""
+    """Return the specification with its file names relative to ``folder``."""
     keys = FILE_KEYS.get(spec.name, ())
     options = {key: portable(spec.path(text), folder) if key in keys else text for key, text in spec.options.items()}
     value = spec.value
@@ -361,7 +361,7 @@ def _field(key: str, value: object, folder: str) -> str | float:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text reads as a number."""
+    """Return whether a text reads as a number."""
     try:
         float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""From a specification to a surrogate of a projector's adjoint."""
+"""Surrogates of a projector's adjoint by their specifications."""
 
 from collections.abc import Mapping
 from typing import Any

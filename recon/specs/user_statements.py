@@ -34,7 +34,7 @@ _WRONG = 1e-3
 
 
 def is_packaged(operator: object) -> bool:
-    """Whether an operator and all of its parts are of this package, whose constants follow from its code.
+    """Return whether an operator and all of its parts are of this package, whose constants follow from its code.
 
     A part that is a bare constant or fact is a statement of whoever built it.
     """
@@ -107,7 +107,7 @@ def _properties(spec: Spec, operator: Any, made: CharacterisedOperator, say: Not
 
 
 def _norm(spec: Spec, made: CharacterisedOperator, claim: Constant, say: Notify) -> Constant:
-    """What was stated of ||A||; what was measured where that is larger."""
+    """Return what was stated of ||A||, or what was measured where that is larger."""
     x = made.domain.zeros(1, 1)
     try:
         found = map_norm(made.A, exact_adjoint(made, x), x, _EFFORT)
@@ -119,7 +119,7 @@ def _norm(spec: Spec, made: CharacterisedOperator, claim: Constant, say: Notify)
 
 
 def _gram_min(spec: Spec, made: CharacterisedOperator, claim: Constant, say: Notify) -> Constant:
-    """What was stated of the smallest eigenvalue of A^T A, which no ||A v||^2 / ||v||^2 may be below."""
+    """Return what was stated of the smallest eigenvalue of A^T A, which no ||A v||^2 / ||v||^2 may be below."""
     least = from_below(claim).value
     if least <= 0:
         return SEMIDEFINITE
@@ -190,7 +190,7 @@ def _somewhere(made: LinearOperator, measurement: Tensor) -> Tensor:
 
 
 def _apart(found: Tensor, expected: Tensor, part: Tensor) -> bool:
-    """Whether two images differ by more than rounding, of a sum of which one part is given."""
+    """Return whether two images differ by more than rounding, of a sum of which one part is given."""
     return not math.sqrt(_square(found - expected)) <= _WRONG * (
         math.sqrt(_square(expected)) + math.sqrt(_square(part))
     )
@@ -229,7 +229,7 @@ def _require_number(spec: Spec, name: str, constant: object) -> None:
 
 
 def stated_properties(spec: Spec, known: ResolventProperties) -> ResolventProperties:
-    """What a resolvent of the user's code states of itself, as assumptions; :func:`attack` may refute them."""
+    """Return what a resolvent of the user's code states of itself, as assumptions; :func:`attack` may refute them."""
     for name, constant in (("lipschitz_Q", known.lipschitz_Q), ("error", known.error)):
         _require_number(spec, name, constant)
     return replace(

@@ -28,7 +28,7 @@ _NAMED = 3
 
 
 class Source(Protocol):
-    """Where patches come from.
+    """A source of patches.
 
     Attributes:
         units: Of the files that they are from, in words.

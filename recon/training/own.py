@@ -1,4 +1,4 @@
-"""What a user brings to a training in Python: a loss, a metric, operators, a dataset."""
+"""A user's own loss, metric, operator and dataset in a training."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ class DatasetPatches:
         return turned(patch, way if self.augment else 0)
 
     def fingerprint(self) -> str:
-        """What tells it from another dataset, as far as that can be told without reading it all."""
+        """Return what tells it from another dataset, as far as that can be told without reading it all."""
         return f"{type(self.dataset).__qualname__} of {self.count}"
 
 

@@ -82,7 +82,7 @@ def _end(others: list[BaseProcess]) -> None:
 
 
 def _work(rank: int, processes: int, meeting: str, threads: int, task: tuple[Recipe, Images, Path, str]) -> None:
-    """What another process does; whatever goes wrong in its part, the first one says."""
+    """Run one of the other processes; whatever goes wrong in its part, the first one says."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all: the first one decides
     torch.set_num_threads(threads)
     recipe, images, folder, kind = task

@@ -295,19 +295,19 @@ class _Run:
         return Outcome(self.trainer.step, steps, seen, self.seconds)
 
     def _is_best(self, seen: ValidationResult) -> bool:
-        """Whether the network is to be kept: always, but where the training waits for a better one."""
+        """Return whether the network is to be kept: always, but where the training waits for a better one."""
         if not self.recipe.validation.patience or not _since_best(self._judgements()):
             self.best = seen
             return True
         return False
 
     def _is_done(self) -> bool:
-        """Whether the validation has not improved for as long as the recipe waits."""
+        """Return whether the validation has not improved for as long as the recipe waits."""
         patience = self.recipe.validation.patience
         return bool(patience) and _since_best(self._judgements()) >= patience
 
     def _judgements(self) -> list[float]:
-        """What each look said, by the user's metric, the reconstructions, or the denoised images."""
+        """Return what each look said, by the user's metric, the reconstructions, or the denoised images."""
         if self.log is None:
             return []
         looks = [row for row in self.log.rows if math.isfinite(row.lipschitz)]

@@ -245,7 +245,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _together(self) -> Iterator[None]:
-        """What is not solved in one process ends all, where they would wait for it."""
+        """End all processes where one does not solve its part, for which the others would wait."""
         failure = None
         try:
             yield
@@ -290,7 +290,7 @@ class Trainer:
         return self.quarry.hunted(self.network)
 
     def _points(self, clean: Tensor, denoised: Tensor, level: Tensor, begin: int) -> tuple[Tensor, Tensor]:
-        """Where the derivative is looked at, for this process's part of the batch, which begins there; and the levels.
+        """Return the points at which the derivative is looked at, for this process's part of the batch, which begins there; and the levels.
 
         Of those without data a third each are at the lowest level, at the highest, and at that of the patch.
         """

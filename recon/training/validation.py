@@ -87,7 +87,7 @@ class ValidationResult:
 
     @property
     def restored(self) -> float:
-        """Likewise of the reconstructions."""
+        """The mean of the reconstructions over the levels."""
         return sum(each.restored for each in self.figures) / len(self.figures)
 
 

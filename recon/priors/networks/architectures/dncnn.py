@@ -106,7 +106,7 @@ class DnCNN(Network):
         return self.config.conditioned
 
     def residual(self, x: Tensor, noise_level: NoiseLevel = None) -> Tensor:
-        """What J takes away: N(x); or C N(P C x), with what P and a divisor add, see :meth:`_taken`."""
+        """Return what J takes away: N(x); or C N(P C x), with what P and a divisor add, see :meth:`_taken`."""
         self.check_input(x, noise_level)
         if not self.config.coarse:
             return self._layers(x, noise_level)

@@ -1,4 +1,4 @@
-"""What every network of this package is: a resolvent J = (Id + Q)/2 with Q explicit."""
+"""Base of the networks: a resolvent J = (Id + Q)/2 with Q explicit."""
 
 import copy
 import math
@@ -81,7 +81,7 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def lipschitz_Q(self, noise_level: NoiseLevel = None) -> Constant:
-        """What the weights alone say of the Lipschitz constant of Q, for every image of every size."""
+        """Return what the weights alone say of the Lipschitz constant of Q, for every image of every size."""
 
     def derivative(self, x: Tensor, noise_level: NoiseLevel = None) -> Derivative:
         """Q'(x), by automatic differentiation: the graph is built once, each application is one backward pass."""
@@ -104,7 +104,7 @@ class Network(nn.Module, ABC):
         return self.derivative(x, noise_level)
 
     def changed_part(self, v: Tensor) -> Tensor:
-        """What of a direction Q does not keep at every x, of at most the norm of v; here all of it."""
+        """Return the part of a direction that Q does not keep at every x, of at most the norm of v; here all of it."""
         return v
 
     def frozen(self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Self:

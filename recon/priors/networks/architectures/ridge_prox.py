@@ -37,7 +37,7 @@ _PROGRESS, _PATIENCE = 0.9, 10
 @final
 @dataclass(frozen=True)
 class InnerSolver:
-    """How far an inner iteration goes.
+    """The accuracy and the budget of an inner iteration.
 
     Attributes:
         accuracy: The bound of ||x - prox(y)|| relative to ||y||, for each batch item.
@@ -126,7 +126,7 @@ def _solve(ridge: Ridge, y: Tensor, solver: InnerSolver, share: Tensor | float) 
 
 
 class _Goal:
-    """What has been reached, each item by itself.
+    """The progress towards a goal, of each item by itself.
 
     Attributes:
         y: The images.
@@ -146,7 +146,7 @@ class _Goal:
         return float((self.least / self.size)[self.open].max())
 
     def reached(self, v: Tensor, gradient: Tensor) -> bool:
-        """Whether all is done, given ``grad F`` at a point."""
+        """Return whether all is done, given ``grad F`` at a point."""
         norms = _norms(gradient)
         rounding = _ROUNDINGS * torch.finfo(v.dtype).eps * (self.size + _norms(v))
         nearer = self.open & (norms < self.least)
@@ -301,5 +301,5 @@ def _norms(x: Tensor) -> Tensor:
 
 
 def tightened(solver: InnerSolver, accuracy: float) -> InnerSolver:
-    """The same solver, run to another accuracy."""
+    """Return the solver with another accuracy."""
     return replace(solver, accuracy=accuracy, steps=None)

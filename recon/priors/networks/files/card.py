@@ -60,19 +60,19 @@ class SearchRecord:
     how: str
 
     def to_json(self) -> dict[str, object]:
-        """As plain values."""
+        """Return plain values."""
         return asdict(self)
 
     @property
     def place(self) -> tuple[float, int, bool]:
-        """What of two searches must be the same for one to take the place of the other."""
+        """The parts of two searches that must be the same for one to take the place of the other."""
         return (self.noise, self.side, self.inside)
 
 
 @final
 @dataclass(frozen=True)
 class Claim:
-    """What a card says of a network.
+    """The claim of a card about a network.
 
     Attributes:
         value: The largest Lipschitz quotient of Q that a search found, or what is assumed of all of them.
@@ -89,7 +89,7 @@ class Claim:
     how: str = ""
 
     def on(self, image_shape: tuple[int, ...] | None) -> Measured | Assumed:
-        """What is known of Q on images of a (height, width), with whatever before it; ``None``: of the claimed ones."""
+        """Return what is known of Q on images of that size, whatever is before it; ``None``: of the claimed ones."""
         if image_shape is not None and min(image_shape[-2:]) < self.least_side:
             height, width = image_shape[-2:]
             known = "no search is on it" if self.smaller is None else f"its searches found {self.smaller:.4g}"
@@ -106,7 +106,7 @@ class Claim:
 
 
 def claim_of(folder: Path) -> Claim | None:
-    """What the card in a folder says of Q; ``None`` where there is no card, or it says that Q has a proof.
+    """Return what the card in a folder says of Q; ``None`` where there is no card, or it says that Q has a proof.
 
     Raises:
         InputError: The card cannot be read, is of another network, or does not say what a card says.
@@ -185,7 +185,7 @@ def _read(searches: object) -> list[SearchRecord]:
 
 
 def _is_record(each: dict[str, Any]) -> bool:
-    """Whether plain values are those of a search."""
+    """Return whether plain values are those of a search."""
     if each.keys() != _KINDS.keys() or not all(isinstance(each[name], kind) for name, kind in _KINDS.items()):
         return False
     return bool(0 < each["value"] < _MOST and 0 <= each["noise"] < _MOST)
@@ -202,7 +202,7 @@ def _merged(searches: Iterable[SearchRecord]) -> list[SearchRecord]:
 
 
 def stands(searches: Sequence[SearchRecord], noise_range: tuple[float, float]) -> dict[str, Any]:
-    """What searches say of Q on sides of 32 pixels and more, as the ``lipschitz_Q`` of a card.
+    """Return what searches say of Q on sides of 32 pixels and more, as the ``lipschitz_Q`` of a card.
 
     A quotient above 1 is measured, whoever found it. One of at most 1 is after a whole search only; see
     :data:`WHOLE_STEPS`.
@@ -219,19 +219,19 @@ def stands(searches: Sequence[SearchRecord], noise_range: tuple[float, float]) -
 
 
 def is_whole(searches: Sequence[SearchRecord], noise_range: tuple[float, float]) -> bool:
-    """Whether searches are together as much as a claim needs; see :data:`WHOLE_STEPS`."""
+    """Return whether searches are together as much as a claim needs; see :data:`WHOLE_STEPS`."""
     long = [each for each in searches if each.steps >= WHOLE_STEPS]
     done = {(level, each.side, each.inside) for each in long for level in noise_range if _same(each.noise, level)}
     return done >= set(itertools.product(noise_range, WHOLE_SIDES, (True, False)))
 
 
 def _same(level: float, other: float) -> bool:
-    """Whether two levels are one, to the digits that a record keeps."""
+    """Return whether two levels are one, to the digits that a record keeps."""
     return abs(level - other) <= 0.01 * other
 
 
 def measured_on_card(folder: Path, image_shape: tuple[int, ...] | None = None) -> Measured | Assumed | None:
-    """What a network's card says is known of Q, as :func:`recon.priors.networks.learned_resolvent` takes it.
+    """Return what a network's card says is known of Q, as :func:`recon.priors.networks.learned_resolvent` takes it.
 
     Args:
         folder: Of the network, as in :func:`recon.catalogue.folders`.

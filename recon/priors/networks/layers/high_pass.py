@@ -1,4 +1,4 @@
-"""What of an image is finer than a scale: a symmetric filter C with 0 <= C <= 1 that is blind to the mean.
+"""High-pass filter: a symmetric C with 0 <= C <= 1 that is blind to the mean.
 
 ``C^2 = Id - S`` with S a Gaussian blur of the image continued by its mirror images, so that both are diagonal in the
 orthonormal basis of cosines of any image size. A network that sees only C x, and whose answer is filtered by C, has

@@ -43,7 +43,7 @@ class OddPiecewise(ByValue):
 
 
 class Finder:
-    """Which piece a number lies in, without a search: by the equal cell that it lies in, and the starts in that cell.
+    """Index of the piece in which a number lies: by its equal cell and the starts in that cell, without a search.
 
     Numbers at the very start of a piece may be found in the one before, by rounding.
 

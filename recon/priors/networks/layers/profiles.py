@@ -88,7 +88,7 @@ class Profile(nn.Module, ABC):
 
     @abstractmethod
     def pieces(self) -> Pieces:
-        """The same function by its pieces."""
+        """Return the function by its pieces."""
 
 
 class HuberMixture(Profile):
