@@ -290,7 +290,7 @@ class Trainer:
         return self.quarry.hunted(self.network)
 
     def _points(self, clean: Tensor, denoised: Tensor, level: Tensor, begin: int) -> tuple[Tensor, Tensor]:
-        """Return the points at which the derivative is looked at, for this process's part of the batch, which begins there; and the levels.
+        """Return points at which the derivative is looked at, for this process's part of the batch, and their levels.
 
         Of those without data a third each are at the lowest level, at the highest, and at that of the patch.
         """
