@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import recon
 
-IMAGES, SIDE, ROUNDS = 24, 256, 3
+IMAGES, SIDE, ROUNDS = 12, 128, 3
 
 
 class Denoised(Dataset):
