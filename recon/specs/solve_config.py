@@ -55,14 +55,15 @@ class SolveConfig:
             else total variation; a weight is matched to the noise.
         method: The name of a method (:data:`recon.methods.catalogue.ENTRIES`); ``None``: chosen for operator and prior.
         noise: The standard deviation of the noise; ``None``: estimated where something depends on it.
-        window: One of :data:`recon._windows.WINDOWS`, the filter window of filtered back-projection; ``None``: the smoothest.
+        window: One of :data:`recon._windows.WINDOWS`, the filter window of filtered back-projection; ``None``: the
+            smoothest.
         stepsize: The step size; ``None``: from the operator's norm, inside the interval of the theorem, or
             matched to the noise where any converges.
         surrogate: An operator whose adjoint is used in place of the true one.
         shift: Added to the mismatched data map as a multiple of the identity, to make it monotone; ``None``: nothing,
             ``"auto"``: as much as that takes.
-        iterations: The largest number of steps; ``None``: :data:`BUDGET`, or less where a method without a prior would fit the
-            noise.
+        iterations: The largest number of steps; ``None``: :data:`BUDGET`, or less where a method without a prior would
+            fit the noise.
         tolerance: The distance to the limit at which to stop, over the norm of the first image that the data give;
             ``None``: what suits the method.
         range: The grey values, in the file's units, that become 0 and 1; ``None``: from the file.

@@ -38,8 +38,9 @@ class DataConfig:
         memory_mb: Memory of all images together, in MB; where it does not suffice, as many are kept as fit, in random
             order.
         augment: Whether patches are flipped and turned, all eight ways.
-        scale: The grey values that become [0, 1]: ``"file"`` (integer range; -1024 to 3071 HU for CT; MR by its percentiles 0.1 and
-            99.9, image by image), ``"robust"`` (those percentiles for every image), or ``"attenuation"`` (CT only).
+        scale: The grey values that become [0, 1]: ``"file"`` (integer range; -1024 to 3071 HU for CT; MR by its
+            percentiles 0.1 and 99.9, image by image), ``"robust"`` (those percentiles for every image), or
+            ``"attenuation"`` (CT only).
         range: The ends of [0, 1] instead: in the file's units (a window in HU), or with ``"attenuation"`` in 1/mm.
             Two equal numbers: none.
         clip: Whether values beyond [0, 1] are cut off, as a window does.
@@ -100,7 +101,8 @@ class TrainingConfig:
         steps: Number of steps.
         seed: Seed of all random numbers.
         learning_rate: The highest learning rate.
-        schedule: The learning rate over the steps: ``"cosine"`` falls to ``final``, ``"step"`` divides by ten at one half and at three quarters.
+        schedule: The learning rate over the steps: ``"cosine"`` falls to ``final``, ``"step"`` divides by ten at one
+            half and at three quarters.
         warmup: Steps in which the rate rises to its highest.
         final: The last rate of ``"cosine"``, relative to the highest.
         ema: The decay of the running average of the weights that is kept as the network; 0: the weights themselves.
@@ -113,8 +115,9 @@ class TrainingConfig:
             at a lower one it is finer in proportion. A coarse one biases the gradient: where a training with 0.02 had
             converged, the mean gradient over patches was four to ten times as large with 0.0002, and the same with
             0.002.
-        balance: The exponent p: the loss of a patch at level s is divided by (s / highest)^p. The squared error of a good denoiser
-            grows with about s^1.3, so that with 0 the highest levels alone decide; 1.3 makes all count alike.
+        balance: The exponent p: the loss of a patch at level s is divided by (s / highest)^p. The squared error of a
+            good denoiser grows with about s^1.3, so that with 0 the highest levels alone decide; 1.3 makes all count
+            alike.
     """
 
     mode: str = "denoise"
@@ -223,16 +226,16 @@ class PenaltyConfig:
 
     Attributes:
         weight: The weight of the penalty; 0: none.
-        target: The bound of ||Q'||, at most 1; well below 1 the prior is trained towards strong monotonicity, (1 - q)/(1 + q) for Lip(Q) <= q;
-            with ``coarse`` on the details only, as Q keeps the rest.
+        target: The bound of ||Q'||, at most 1; well below 1 the prior is trained towards strong monotonicity, (1 -
+            q)/(1 + q) for Lip(Q) <= q; with ``coarse`` on the details only, as Q keeps the rest.
         start: The step at which the penalty begins, after pretraining.
         ramp: Steps from there in which the weight rises, geometrically, from a hundredth to its full value: the whole
             weight at once would undo what the network has learnt.
         applications: Steps of Golub and Kahan, one pass forward and, but for the last, one back; they begin with the
             vectors of the last batch.
         samples: Patches of the batch to which the penalty applies; 0: all.
-        wild: The probability that a patch is mixed with a constant, an edge or noise, half of the time replaced by it: a
-            search for violations begins there too, and the images of a folder never lead there.
+        wild: The probability that a patch is mixed with a constant, an edge or noise, half of the time replaced by it:
+            a search for violations begins there too, and the images of a folder never lead there.
         hunt: Steps for which the first of the points is moved, one step of gradient ascent of a secant of Q each, to
             where the network expands most, which is where a search for violations goes; then another one is taken.
             0: no point is moved.
