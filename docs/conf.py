@@ -18,7 +18,6 @@ version = release = __version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.viewcode",
     "sphinx_gallery.gen_gallery",
     "sphinx_click",
     "sphinx_copybutton",
@@ -63,6 +62,7 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "download_all_examples": False,
     "show_memory": False,
+    "write_computation_times": False,  # a page that loads scripts from elsewhere
     "show_signature": False,
     "plot_gallery": True,
     "abort_on_example_error": True,

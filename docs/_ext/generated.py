@@ -14,10 +14,11 @@ from sphinx.application import Sphinx
 
 import recon.catalogue
 import recon.certificates
+from recon._windows import WINDOWS
 from recon.methods.catalogue import ENTRIES
 from recon.methods.entry import MethodEntry, PriorUse, Requirement
 from recon.priors.networks import ConvexRidgeConfig, DnCNNConfig, LipschitzConfig
-from recon.specs.solve_config import SolveConfig
+from recon.specs.solve_config import BUDGET, SolveConfig
 from recon.training import config as training
 
 METHODS = Path(inspect.getfile(ENTRIES["fista"].__class__)).parent
@@ -180,8 +181,17 @@ def _attributes(kind: type) -> dict[str, str]:
 
 def _markdown(text: str) -> str:
     """Literals and roles of reStructuredText as Markdown, without cross-references."""
+    text = re.sub(r":data:`(?:[\w.]+\.)?(\w+)`", lambda m: _CONSTANTS.get(m[1], f"`{m[1]}`"), text)
     text = re.sub(r":\w+:`~?([^`]+)`", lambda m: f"`{m[1].rpartition('.')[2]}`", text)
-    return re.sub(r"``(.+?)``", r"`\1`", text)
+    return re.sub(r"``(.+?)``", r"`\1`", text.replace("``None``:", "left out:"))
+
+
+_CONSTANTS = {
+    "BUDGET": str(BUDGET),
+    "ENTRIES": "all are on [how to choose](/choosing.md)",
+    "WINDOWS": ", ".join(f"`{name}`" for name in WINDOWS),
+}
+"""What a reader of the tables sees in the place of a constant's name."""
 
 
 def _value(value: object) -> str:
@@ -202,7 +212,11 @@ def _type(kind: object) -> str:
     """A type in the words of a user of TOML."""
     if isinstance(kind, str):
         return kind
-    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    options = (
+        typing.get_args(kind)
+        if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union
+        else (kind,)
+    )
     words = []
     for each in options:
         if each is type(None):

@@ -44,14 +44,14 @@ recipe = parse_recipe(
 # The folder holds the network, its card, the log and the figures.
 
 folder = Path(tempfile.mkdtemp()) / "run"
-images = Images([PHOTOGRAPHS / "camera.png"], [PHOTOGRAPHS / "cell.png"])
+images = Images([PHOTOGRAPHS / "astronaut.png"], [PHOTOGRAPHS / "camera.png"])
 outcome = train(prepare(folder, recipe, False, None), images, folder, torch.device("cpu"))
 print(f"{outcome.step} steps, {outcome.seconds:.1f} s")
 print(load(folder).lipschitz_Q(0.1))
 
 # %%
 
-photo = io.imread(PHOTOGRAPHS / "cell.png")[250:378, 200:328].astype("float32") / 255
+photo = io.imread(PHOTOGRAPHS / "camera.png")[48:208, 144:304].astype("float32") / 255
 noisy = photo + 0.1 * np.random.default_rng(0).standard_normal(photo.shape, dtype="float32")
 pictures = {"noisy": noisy, "denoised": recon.denoiser(str(folder), noise=0.1)(noisy), "truth": photo}
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")

@@ -50,31 +50,32 @@ class SolveConfig:
     """One reconstruction, but for its input and its output.
 
     Attributes:
-        operator: What the instrument does.
-        prior: The regulariser; ``None``: total variation, its weight matched to the noise.
-        method: One of :data:`recon.methods.catalogue.ENTRIES`; ``None``: it follows from the operator and the prior.
+        operator: The forward operator.
+        prior: The prior; ``None``: the packaged network for such images where the operator has a fast method with it,
+            else total variation; a weight is matched to the noise.
+        method: The name of a method (:data:`recon.methods.catalogue.ENTRIES`); ``None``: chosen for operator and prior.
         noise: The standard deviation of the noise; ``None``: estimated where something depends on it.
-        window: One of :data:`recon._windows.WINDOWS`, for filtered back-projection; ``None``: the smoothest.
+        window: One of :data:`recon._windows.WINDOWS`, the filter window of filtered back-projection; ``None``: the
+            smoothest.
         stepsize: The step size; ``None``: from the operator's norm, inside the interval of the theorem, or
             matched to the noise where any converges.
         surrogate: An operator whose adjoint is used in place of the true one.
         shift: Added to the mismatched data map as a multiple of the identity, to make it monotone; ``None``: nothing,
             ``"auto"``: as much as that takes.
-        iterations: The budget of steps; ``None``: :data:`BUDGET`, or less where a method without a prior would fit the
-            noise.
+        iterations: The largest number of steps; ``None``: :data:`BUDGET`, or less where a method without a prior would
+            fit the noise.
         tolerance: The distance to the limit at which to stop, over the norm of the first image that the data give;
             ``None``: what suits the method.
         range: The grey values, in the file's units, that become 0 and 1; ``None``: from the file.
-        shape: The image's (height, width), where the operator does not know it.
-        seed: For whatever is random: the measurement of constants.
+        shape: (height, width) of the image, where the operator does not determine it.
+        seed: Seed of random numbers, such as those that measure constants.
         deterministic: Whether to refuse algorithms whose result depends on the order of threads.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        device: The device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         require_certificate: Whether to refuse to run where no theorem holds, or only on assumptions.
         water: The attenuation of water in 1/mm: images reconstructed from projections are then in HU.
-        photons: How many photons a ray of projections brings where nothing is in its way: rays then count by their
-            statistics.
-        flat: The file of a flat field, or its counts as a number, which makes line integrals of counts.
-        dark: The same of a dark field.
+        photons: Photons per ray of projections without an object: rays are then weighted by their statistics.
+        flat: The file of a flat field, or its counts as a number: the input is then read as counts.
+        dark: The file of a dark field, or its counts as a number.
     """
 
     operator: Spec

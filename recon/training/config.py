@@ -34,18 +34,20 @@ class DataConfig:
     """The images of a training and their scale.
 
     Attributes:
-        patch: Height and width of what a step sees, in pixels.
-        memory_mb: What all images together may take; of more, as many are kept as fit, in a random order.
+        patch: Height and width of the patches, in pixels.
+        memory_mb: Memory of all images together, in MB; where it does not suffice, as many are kept as fit, in random
+            order.
         augment: Whether patches are flipped and turned, all eight ways.
-        scale: What becomes [0, 1]: ``"file"`` (integer range; -1024 to 3071 HU for CT; MR by its percentiles 0.1 and
-            99.9, image by image), ``"robust"`` (those percentiles for every image), or ``"attenuation"`` (CT only).
+        scale: The grey values that become [0, 1]: ``"file"`` (integer range; -1024 to 3071 HU for CT; MR by its
+            percentiles 0.1 and 99.9, image by image), ``"robust"`` (those percentiles for every image), or
+            ``"attenuation"`` (CT only).
         range: The ends of [0, 1] instead: in the file's units (a window in HU), or with ``"attenuation"`` in 1/mm.
             Two equal numbers: none.
         clip: Whether values beyond [0, 1] are cut off, as a window does.
-        water: For ``"attenuation"``: that of water in 1/mm.
+        water: For ``"attenuation"``: the attenuation of water in 1/mm.
         grey: Whether colour images become grey ones for a network of one channel.
-        skip_damaged: Whether files that cannot be read are left out with a remark, instead of refused.
-        shrink: So many pixels along each axis become their mean: images of 512 x 512 with noise of their own, as CT
+        skip_damaged: Whether files that cannot be read are skipped with a remark, instead of refused.
+        shrink: Pixels along each axis that are averaged to one: images of 512 x 512 with noise of their own, as CT
             slices have, become cleaner ones of 256 x 256 with 2.
     """
 
@@ -95,24 +97,27 @@ class TrainingConfig:
             network. Levels between are equally likely in their logarithm.
         loss: ``"mse"`` or ``"l1"`` for clean images; for images that are noisy themselves ``"sure"`` and ``"r2r"``,
             with ``noise`` the level in the files, or ``"noise2noise"`` for files of several frames of one scene.
-        batch: Patches a step.
-        steps: How many.
-        seed: Of everything that is random.
-        learning_rate: At its highest.
-        schedule: ``"cosine"`` falls to ``final``, ``"step"`` divides by ten at one half and at three quarters.
+        batch: Patches per step.
+        steps: Number of steps.
+        seed: Seed of all random numbers.
+        learning_rate: The highest learning rate.
+        schedule: The learning rate over the steps: ``"cosine"`` falls to ``final``, ``"step"`` divides by ten at one
+            half and at three quarters.
         warmup: Steps in which the rate rises to its highest.
         final: The last rate of ``"cosine"``, relative to the highest.
         ema: The decay of the running average of the weights that is kept as the network; 0: the weights themselves.
             With a penalty at most 0.99: the mean of networks that keep a constraint need not keep it (weights with
             ||Q'|| 1.02 had an average of 0.999 with 1.32).
         clip: The largest norm of a gradient; 0: any.
-        precision: ``"bfloat16"`` for the forward pass of a DnCNN; whatever constrains a network runs in single.
-        inner_steps: For a prox: unrolled steps; 0: to ``inner_accuracy``, with implicit gradients.
+        precision: ``"bfloat16"`` for the forward pass of a DnCNN; all that constrains a network runs in single.
+        inner_steps: Of a proximity operator: unrolled steps; 0: iterate to ``inner_accuracy``, with implicit gradients.
         inner_accuracy: The bound of the error of J(y) relative to ||y|| while training, at the highest noise level;
-            at a lower one it is finer in proportion. Coarse ones bias the gradient: where a training with 0.02 had come
-            to rest, the mean gradient over patches was four to ten times as large with 0.0002, and the same with 0.002.
-        balance: p: the loss of a patch at level s is divided by (s / highest)^p. The squared error of a good denoiser
-            grows with about s^1.3, so that with 0 the highest levels alone decide; 1.3 makes all count alike.
+            at a lower one it is finer in proportion. A coarse one biases the gradient: where a training with 0.02 had
+            converged, the mean gradient over patches was four to ten times as large with 0.0002, and the same with
+            0.002.
+        balance: The exponent p: the loss of a patch at level s is divided by (s / highest)^p. The squared error of a
+            good denoiser grows with about s^1.3, so that with 0 the highest levels alone decide; 1.3 makes all count
+            alike.
     """
 
     mode: str = "denoise"
@@ -220,20 +225,20 @@ class PenaltyConfig:
     The loss gains ``weight max(||Q'||^2 - target^2, 0)`` of the worst patch of the batch.
 
     Attributes:
-        weight: 0: no penalty.
-        target: 1 - eps; well below 1 the prior is trained towards strong monotonicity, (1 - q)/(1 + q) for Lip(Q) <= q;
-            with ``coarse`` on the details only, as Q keeps the rest.
-        start: The step it begins at, after pretraining.
-        ramp: Steps from there in which the weight rises, geometrically, from a hundredth of what it will be: a network
-            follows, where the whole weight at once costs it what it has learnt.
+        weight: The weight of the penalty; 0: none.
+        target: The bound of ||Q'||, at most 1; well below 1 the prior is trained towards strong monotonicity, (1 -
+            q)/(1 + q) for Lip(Q) <= q; with ``coarse`` on the details only, as Q keeps the rest.
+        start: The step at which the penalty begins, after pretraining.
+        ramp: Steps from there in which the weight rises, geometrically, from a hundredth to its full value: the whole
+            weight at once would undo what the network has learnt.
         applications: Steps of Golub and Kahan, one pass forward and, but for the last, one back; they begin with the
             vectors of the last batch.
-        samples: Patches of the batch that are looked at; 0: all.
-        wild: The probability of each to be mixed with a constant, an edge or noise, and half of the time to be replaced
-            by it: where a search for violations begins too, and the images of the folder never lead.
+        samples: Patches of the batch to which the penalty applies; 0: all.
+        wild: The probability that a patch is mixed with a constant, an edge or noise, half of the time replaced by it:
+            a search for violations begins there too, and the images of a folder never lead there.
         hunt: Steps for which the first of the points is moved, one step of gradient ascent of a secant of Q each, to
             where the network expands most, which is where a search for violations goes; then another one is taken.
-            0: every point is only looked at where it is drawn.
+            0: no point is moved.
     """
 
     weight: float = 0.0
@@ -263,12 +268,12 @@ class ValidationConfig:
     """The validation while the training runs.
 
     Attributes:
-        every: Steps between two looks; each also writes the checkpoint, the network, the log and the figures.
-        images: At most so many, the first of the folder.
-        crop: Height and width of their middle that is taken, at most.
-        noise: Levels; left out, the lowest, the middle and the highest of the training.
-        patience: The training ends after so many looks without a better one, and the folder keeps the network of the
-            best; 0: it goes through all its steps, and keeps the last.
+        every: Steps between two validations; each also writes the checkpoint, the network, the log and the figures.
+        images: Largest number of images, the first of the folder.
+        crop: Largest height and width of the part that is taken from their middle.
+        noise: Noise levels; left out, the lowest, the middle and the highest of the training.
+        patience: Validations without a better one after which the training ends; the folder then keeps the network of
+            the best. 0: all steps are taken, and the last network is kept.
     """
 
     every: int = 500
@@ -290,10 +295,10 @@ class AboutConfig:
     """A description of the network for its card; it has no effect on the training.
 
     Attributes:
-        title: In a few words.
-        data: What it is trained on, and on what it was validated.
-        licence: Of these images.
-        limits: What it is not fit for.
+        title: A title of a few words.
+        data: The images of training and validation.
+        licence: The licence of these images.
+        limits: The uses for which the network is not fit.
     """
 
     title: str = ""
@@ -302,7 +307,7 @@ class AboutConfig:
     limits: str = ""
 
     def check(self) -> None:
-        """Anything may be said."""
+        """Accept any text."""
 
 
 @final
