@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recon.errors import UsageError
+
 P = ParamSpec("P")
 V = TypeVar("V", bound="Made")
 
@@ -32,7 +34,7 @@ class ByValue:
         return all(is_same(getattr(self, name), getattr(other, name)) for name in names)
 
     def __hash__(self) -> int:
-        return hash((type(self), getattr(self, "name", None)))
+        return hash(type(self))  # equal values may differ in every field that could be hashed, as 0.0 and -0.0 do
 
     def __repr__(self) -> str:
         shown = [field.name for field in fields(self) if field.repr]  # type: ignore[arg-type]
@@ -63,20 +65,26 @@ class Recipe:
         positional: Its positional arguments, defaults filled in.
         named: The others.
         chosen: By name those arguments that are not at their defaults.
+        versions: How often each tensor among the arguments had been written to.
     """
 
     function: Callable[..., Any]
     positional: tuple[Any, ...]
     named: Mapping[str, Any]
     chosen: Mapping[str, Any]
+    versions: tuple[int, ...]
 
-    def __call__(self) -> Any:
-        return self.function(*self.positional, **self.named)
+    @property
+    def is_current(self) -> bool:
+        """Whether no tensor among the arguments was written to since the call."""
+        return self.versions == _versions((*self.positional, *self.named.values()))
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Recipe)
             and self.function is other.function
+            and self.is_current
+            and other.is_current
             and is_same(self.positional, other.positional)
             and is_same(self.named, other.named)
         )
@@ -113,6 +121,11 @@ class Made(ByValue):
     def __reduce__(self) -> tuple[Any, ...]:
         if self.recipe is None:
             return (_put_together, (type(self), self.__getstate__()))
+        if not self.recipe.is_current:
+            raise UsageError(
+                f"{self.recipe.function.__name__}: a tensor that it was called with was written to since; expected it "
+                "as it was, because the value is kept as that call: make it anew, or hand over a clone."
+            )
         return (_made_again, (self.recipe.function, self.recipe.positional, dict(self.recipe.named)))
 
 
@@ -126,11 +139,22 @@ def remembered(function: Callable[P, V]) -> Callable[P, V]:
         if any(made is each for each in (*args, *kwargs.values())):
             return made  # handed through, it keeps what it remembers
         bound = signature.bind(*args, **kwargs)
+        bound.arguments.update({name: _kept(value) for name, value in bound.arguments.items()})
         chosen = {name: v for name, v in bound.arguments.items() if not _is_default(signature, name, v)}
         bound.apply_defaults()
-        return _with_recipe(made, Recipe(make, bound.args, bound.kwargs, chosen))
+        versions = _versions((*bound.args, *bound.kwargs.values()))
+        return _with_recipe(made, Recipe(make, bound.args, bound.kwargs, chosen, versions))
 
     return make
+
+
+def _kept(value: Any) -> Any:
+    """An argument as a recipe keeps it: arrays, which tell nobody that they are written to, as copies."""
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def _versions(values: tuple[Any, ...]) -> tuple[int, ...]:
+    return tuple(value._version for value in values if isinstance(value, Tensor))
 
 
 def _is_default(signature: inspect.Signature, name: str, value: Any) -> bool:
@@ -182,7 +206,7 @@ def _is_same_value(a: Any, b: Any) -> bool:
         return a.__func__ is b.__func__ and is_same(a.__self__, b.__self__)
     if isinstance(a, nn.Module):
         settings = getattr(a, "config", None), getattr(b, "config", None)
-        return is_same(*settings) and is_same(dict(a.state_dict()), dict(b.state_dict()))
+        return repr(a) == repr(b) and is_same(*settings) and is_same(dict(a.state_dict()), dict(b.state_dict()))
     return bool(a == b) or (isinstance(a, float) and math.isnan(a) and math.isnan(b))
 
 

@@ -250,3 +250,113 @@ def test_a_parameter_is_learned_through_a_solve():
     with torch.no_grad():
         searched = min(float(loss(float(w))) for w in torch.linspace(0.01, 0.2, 20))
         assert float(loss(float(weight))) <= 1.02 * searched
+
+
+# Found by an attack: gradients that were wrong without a word.
+
+
+@pytest.mark.parametrize(
+    "make_prior",
+    [
+        lambda w: priors.smoothed_total_variation_prior(w, 0.05),
+        lambda w: priors.weighted_prior(priors.smoothed_total_variation_prior(0.1, 0.05), w),
+    ],
+    ids=["smoothed", "weighted"],
+)
+def test_a_weight_that_moved_since_the_prior_was_made_is_refused(make_prior):
+    weight = torch.tensor(0.01, requires_grad=True)
+    prior = make_prior(weight)
+    with torch.no_grad():
+        weight.add_(1.0)
+    with pytest.raises(UsageError, match="made anew"):
+        recon.reconstruct(measured().requires_grad_(), "identity", prior, noise=0.05, differentiable=True)
+
+
+@pytest.mark.parametrize("make_prior", [priors.tikhonov_prior, priors.l1_prior])
+def test_a_closed_form_follows_a_weight_that_moves(make_prior):
+    weight = torch.tensor(0.01)
+    prior = make_prior(weight)
+    weight.add_(1.0)
+    found, fresh = (recon.reconstruct(measured(), "identity", each, noise=0.05) for each in (prior, make_prior(1.01)))
+    assert torch.allclose(found.image, fresh.image, atol=1e-6)
+
+
+def test_a_network_that_was_trained_since_the_prior_was_made_is_refused():
+    network = make(LipschitzConfig(1, features=4, depth=2))
+    prior = learned_prior(network, trainable=True)
+    with torch.no_grad():
+        next(network.parameters()).add_(0.1)
+    with pytest.raises(UsageError, match="made anew"):
+        prior.resolvent(1.0)(measured())
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        lambda: priors.relaxed_prior(priors.total_variation_prior(0.02), 0.5),
+        lambda: priors.scaled_prior(priors.total_variation_prior(0.02), 2.0),
+        lambda: priors.relaxed_prior(priors.smoothed_total_variation_prior(0.02, 0.1), 0.5),
+    ],
+    ids=["relaxed", "scaled", "relaxed smoothed"],
+)
+def test_what_detaches_inside_of_another_prior_is_refused(prior):
+    with pytest.raises(UsageError, match="have no derivative"):
+        recon.reconstruct(measured().requires_grad_(), "identity", prior(), noise=0.05, differentiable=True)
+
+
+def test_a_resolvent_that_detaches_says_so():
+    assert priors.box(0, 1).properties.differentiable
+    assert not priors.total_variation(0.1).properties.differentiable
+    assert not priors.conjugate(priors.total_variation(0.1), 0.5).properties.differentiable
+
+
+@pytest.mark.parametrize("detached", ["forward", "both", "numpy"])
+def test_an_operator_that_detaches_gets_its_derivative_by_its_adjoint(detached):
+    blur = Blur(KERNEL, (16, 16))
+    forward = {
+        "forward": lambda x: blur.A(x.detach()),
+        "both": lambda x: blur.A(x.detach()),
+        "numpy": lambda x: torch.from_numpy(blur.A(x).detach().numpy()),
+    }[detached]
+    back = blur.A_adjoint if detached == "forward" else (lambda y: blur.A_adjoint(y.detach()))
+    options = {"prior": "tikhonov:weight=0.1", "noise": 0.05, "range": (0.0, 1.0), "tolerance": 1e-6}
+    found = []
+    for operator in (blur, recon.operator(forward, back, (16, 16))):
+        y = measured().requires_grad_()
+        result = recon.reconstruct(y, operator, differentiable=True, iterations=5000, **options)
+        (result.image - 0.5).square().sum().backward()
+        found.append(y.grad)
+    assert float((found[0] - found[1]).norm()) <= 1e-3 * float(found[0].norm())
+
+
+def test_second_derivatives_are_refused():
+    y = Y.clone().requires_grad_()
+    prior = priors.tikhonov_prior(0.1)
+    x = implicit(resolvent_step(prior, blurred(PSF, y)), torch.zeros_like(Y))
+    with pytest.raises(UsageError, match="create_graph"):
+        torch.autograd.grad(x.sum(), y, create_graph=True)
+
+
+@pytest.mark.parametrize(
+    "options", [{"noise": 0.05}, {"prior": SMOOTHED}, {"noise": 0.05, "prior": "tv:smoothing=0.05"}]
+)
+def test_what_follows_from_the_measurement_and_counts_as_constant_is_said(options):
+    result = recon.reconstruct(measured().requires_grad_(), recon.blur(KERNEL), differentiable=True, **options)
+    assert any("takes it for a constant" in remark for remark in result.remarks)
+
+
+def test_whole_numbers_carry_no_gradient():
+    with pytest.raises(UsageError, match=r"uint8.*carry no gradient"):
+        recon.reconstruct((255 * measured()).to(torch.uint8), noise=0.05, differentiable=True)
+
+
+def test_an_operator_made_once_serves_a_loop_over_its_psf():
+    psf = KERNEL.clone().requires_grad_()
+    blur, images = recon.blur(psf), []
+    for _ in range(3):
+        image = recon.reconstruct(measured(), blur, SMOOTHED, noise=0.05, differentiable=True).image
+        image.square().sum().backward()
+        images.append(image.detach())
+        with torch.no_grad():
+            psf += 0.05 * torch.eye(3)
+    assert not torch.equal(images[0], images[2])

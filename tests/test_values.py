@@ -5,10 +5,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from cases import ENERGIES, OPERATORS, PRIOR_IMAGE, PRIORS, random_psf
+from cases import ENERGIES, OPERATORS, PRIOR_IMAGE, PRIORS, random_psf, scan
 
+import recon
 from recon import catalogue, priors, solvers
+from recon._values import is_same
+from recon.errors import UsageError
 from recon.operators import Blur, Identity, LeastSquares
+from recon.operators.tomography import geometry_to_toml
 from recon.priors import Prior, Resolvent, box, soft_threshold, total_variation_prior
 from recon.priors.networks import ConvexRidge, learned_prior, load
 from recon.solvers import Algorithm
@@ -153,3 +157,57 @@ def test_a_packaged_prior_travels():
         next(network.parameters()).mul_(2)  # a later training step changes neither
     assert torch.equal(copied(prior).resolvent(1.0)(image), prior.resolvent(1.0)(image))
     assert learned_prior(network, 0.05) != prior
+
+
+# Found by an attack: values that were equal and acted differently.
+
+
+def test_an_array_that_is_written_to_after_the_call_changes_nothing():
+    kernel = torch.full((3, 3), 1.0).numpy()
+    first = recon.blur(kernel)
+    kernel[0] = 0
+    assert first != recon.blur(kernel)
+    image = torch.rand(1, 1, 8, 8)
+    assert torch.equal(copied(first).on((8, 8)).A(image), first.on((8, 8)).A(image))
+
+
+def test_a_tensor_that_was_written_to_is_neither_equal_nor_pickled():
+    centre = torch.zeros(1, *PRIOR_IMAGE)
+    ball = priors.l2_ball(centre, 1.0)
+    twin = priors.l2_ball(centre.clone(), 1.0)
+    assert ball == twin
+    centre.add_(1)
+    assert ball != twin
+    with pytest.raises(UsageError, match="was written to since"):
+        pickle.dumps(ball)
+
+
+def test_a_data_term_follows_its_measurement():
+    y = Y.clone()
+    data = blurred(y)
+    data(torch.zeros_like(y))
+    y.add_(1)
+    assert torch.allclose(data(torch.zeros_like(y)), blurred(y.clone())(torch.zeros_like(y)))
+
+
+def test_a_scan_is_kept_and_not_the_name_of_its_file(tmp_path):
+    scans = [scan("parallel"), replace(scan("parallel"), angles=(0.0, 10.0, 20.0, 30.0, 40.0))]
+    (tmp_path / "scan.toml").write_text(geometry_to_toml(scans[0]))
+    first = recon.ct(tmp_path / "scan.toml")
+    (tmp_path / "scan.toml").write_text(geometry_to_toml(scans[1]))
+    assert first != recon.ct(tmp_path / "scan.toml")
+    assert copied(first).geometry == scans[0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(torch.nn.ReLU(), torch.nn.Tanh()), (torch.nn.Dropout(0.1), torch.nn.Dropout(0.9))],
+    ids=["activation", "setting"],
+)
+def test_networks_that_differ_beside_their_weights_are_not_the_same(one, other):
+    assert not is_same(torch.nn.Sequential(one), torch.nn.Sequential(other))
+
+
+def test_equal_values_have_equal_hashes():
+    assert box(0, 1) == box(-0.0, 1)
+    assert hash(box(0, 1)) == hash(box(-0.0, 1))

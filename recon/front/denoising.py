@@ -4,7 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from recon.errors import UsageError
 from recon.front.arrays import Pixels, as_tensor, like
@@ -13,6 +13,9 @@ from recon.priors import ResolventProperties
 from recon.specs.configured_prior import PriorContext
 from recon.specs.grammar import Spec
 from recon.specs.priors import read_prior
+
+_MOST = 4.0
+"""An image on [0, 1] with noise does not have such values; one on [0, 255] does."""
 
 
 class Denoiser(nn.Module):
@@ -39,12 +42,22 @@ class Denoiser(nn.Module):
         """Denoise an image on [0, 1].
 
         Args:
-            x: A tensor (batch, channels, height, width), or an array (height, width) or (height, width, channels).
+            x: A tensor (batch, channels, height, width) or (channels, height, width), or an array (height, width) or
+                (height, width, channels).
 
         Returns:
             The same kind and shape.
         """
-        return like(x, self._resolvent(as_tensor(x, "denoiser")))
+        if isinstance(x, Tensor) and x.ndim == 3:
+            found: Tensor = self(x[None])
+            return found[0]
+        images = as_tensor(x, "denoiser")
+        if not torch.compiler.is_compiling():
+            _refuse_units(images)
+        return like(x, self._resolvent(images))
+
+    def extra_repr(self) -> str:
+        return f"{self._resolvent.name}, noise={self.noise:g}"
 
     def to_onnx(self, path: str | Path, channels: int = 1, overwrite: bool = False) -> Path:
         """Write the denoiser as an ONNX graph of images (batch, channels, height, width) of any size.
@@ -76,6 +89,15 @@ class Denoiser(nn.Module):
         return Path(path)
 
 
+def _refuse_units(images: Tensor) -> None:
+    largest = float(images.detach().abs().max()) if images.numel() else 0.0
+    if largest > _MOST:
+        raise UsageError(
+            f"denoiser: the image has values up to {largest:.4g}; expected about [0, 1], for which the network was "
+            "trained: divide it by what is white."
+        )
+
+
 def denoiser(name: str, noise: float) -> Denoiser:
     """A packaged denoiser, or one of a folder of ``recon train``.
 
@@ -86,6 +108,8 @@ def denoiser(name: str, noise: float) -> Denoiser:
     Raises:
         UsageError: There is none of that name, or the noise is no positive number.
     """
-    if not noise > 0:
-        raise UsageError(f"denoiser: noise={noise!r}; expected a positive number, of images on [0, 1].")
+    if not isinstance(name, str | Path):
+        raise UsageError(f"denoiser: name is a {type(name).__name__}; expected a name, as recon models lists them.")
+    if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0 < noise < 1:
+        raise UsageError(f"denoiser: noise={noise!r}; expected a number between 0 and 1, of images on [0, 1].")
     return Denoiser(Spec("folder" if Path(name).is_dir() else "model", value=name), noise)

@@ -1,5 +1,7 @@
 """The gradient of a reconstruction, through the optimality condition of its image."""
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor
 
@@ -7,12 +9,13 @@ from recon.errors import UsageError
 from recon.evidence import from_above
 from recon.io import Array
 from recon.methods.catalogue import ENTRIES
-from recon.methods.mismatched import mismatched_data
 from recon.operators import LeastSquares
+from recon.operators.adjoint import transpose
 from recon.priors import Prior
 from recon.reconstruction.run import Result
 from recon.solvers import Status, implicit
-from recon.types import Map
+from recon.specs.user_statements import is_packaged
+from recon.types import LinearOperator, Map
 
 
 def require_tensor(measurement: Array | Tensor) -> None:
@@ -21,6 +24,11 @@ def require_tensor(measurement: Array | Tensor) -> None:
         raise UsageError(
             f"differentiable=True with a {type(measurement).__name__}; expected a tensor (batch, channels, height, "
             "width), because arrays carry no gradient."
+        )
+    if not measurement.is_floating_point():
+        raise UsageError(
+            f"differentiable=True with a measurement of {measurement.dtype}; expected floating point, because whole "
+            "numbers carry no gradient."
         )
 
 
@@ -84,8 +92,9 @@ def _prior(prior: Prior, image: Tensor) -> Prior:
     """The prior, refused where it has no derivative."""
     if prior.smooth is not None:
         return prior
+    resolvent = prior.resolvent(1.0)
     with torch.enable_grad():
-        flows = prior.resolvent(1.0)(image[:1].clone().requires_grad_()).requires_grad
+        flows = resolvent.properties.differentiable and resolvent(image[:1].clone().requires_grad_()).requires_grad
     if not flows:
         raise UsageError(
             f"differentiable=True with the prior {prior.name!r}, whose solutions have no derivative; expected one that "
@@ -96,16 +105,61 @@ def _prior(prior: Prior, image: Tensor) -> Prior:
 
 def _step(result: Result, y: Tensor, prior: Prior) -> Map:
     problem, pair, method = result.plan.problem, result.plan.pair, result.plan.method
-    matched = pair.mismatch is None
-    data = LeastSquares(problem.operator, y) if matched else mismatched_data(pair, pair.mismatch, y)  # type: ignore[arg-type]
+    example = problem.example.to(y.dtype)
+    operator = differentiable(problem.operator, example)
+    data = LeastSquares(operator, y)
+    if pair.mismatch is not None and pair.surrogate is not None:
+        back = differentiable(pair.surrogate, example)
+        data = LeastSquares(operator, y, back.A_adjoint, pair.mismatch.shift)
     smooth, size = prior.smooth, pair.squared_norm
     if smooth is not None:
         s = 1 / (size + from_above(smooth.lipschitz).value)
         return lambda x: _inside(prior, x - s * (data(x) + smooth.gradient(x)))
-    single = prior.resolvent(1.0).properties.proximity is None
-    s = method.stepsize if method.stepsize is not None and (single or not matched) else 1 / size
+    s = method.stepsize or 1 / size  # of a single resolvent it is part of the problem, of a family any will do
     resolvent = prior.resolvent(s)
     return lambda x: _inside(prior, resolvent(x - s * data(x)))
+
+
+def differentiable(operator: LinearOperator, example: Tensor) -> LinearOperator:
+    """An operator through which gradients flow: itself where autograd finds its transposes, else by its adjoint.
+
+    Args:
+        operator: With an adjoint that was checked, or that of a surrogate with its transpose.
+        example: An image that it takes.
+    """
+    if is_packaged(operator):
+        return operator
+    with torch.no_grad():
+        measured = torch.zeros_like(operator.A(example))
+    if transpose(operator.A, example) is not None and transpose(operator.A_adjoint, measured) is not None:
+        return operator
+    return _ThroughAdjoint(operator)
+
+
+class _ThroughAdjoint:
+    """An operator whose derivative is its adjoint, whatever it does inside."""
+
+    def __init__(self, operator: LinearOperator) -> None:
+        self._operator = operator
+
+    def A(self, x: Tensor) -> Tensor:
+        return cast("Tensor", _Linear.apply(x, self._operator.A, self._operator.A_adjoint))
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        return cast("Tensor", _Linear.apply(y, self._operator.A_adjoint, self._operator.A))
+
+
+class _Linear(torch.autograd.Function):
+    """A linear map whose derivative is given as its transpose."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, apply: Map, transposed: Map) -> Tensor:
+        ctx.transposed = transposed
+        return apply(x.detach())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.transposed(gradients[0]), None, None
 
 
 def _inside(prior: Prior, x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from recon.certificates import Certificate
 from recon.errors import GuaranteeError, UsageError
+from recon.front.arguments import check_arguments, check_measurement, check_seed_and_device
 from recon.front.arrays import as_image, pixels_of, same_kind
 from recon.front.gradient import require_tensor, with_gradient
 from recon.front.operators import as_factory
@@ -41,7 +42,7 @@ class Picture:
         return self.png
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reconstruction:
     """An image and what is known of it.
 
@@ -132,13 +133,15 @@ def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
     tolerance: float | None = None,
     shape: tuple[int, int] | None = None,
     seed: int = 0,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     require_certificate: bool = False,
     differentiable: bool = False,
     notify: Callable[[str], None] | None = None,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> Reconstruction:
     """Reconstruct an image, as ``recon solve`` does of an NPY file: the result has the same bits.
+
+    It is computed in single precision, whatever the measurement has, and comes back in the type of the measurement.
 
     Args:
         measurement: An array (height, width), (height, width, channels) or with ``axes``; a tensor (batch, channels,
@@ -164,7 +167,9 @@ def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
         require_certificate: Whether to refuse to run without a guarantee.
         differentiable: Whether the image, a tensor, carries the gradient with respect to the measurement, to a PSF in
             :func:`recon.blur`, to the weight of a prior object and to a trainable network; see
-            :func:`recon.front.gradient.with_gradient`. It is as exact as the image: ask for a small ``tolerance``.
+            :func:`recon.front.gradient.with_gradient`. It is as exact as the image: ask for a small ``tolerance``,
+            such as 1e-6, the least in single precision. What follows from the measurement (an estimated noise level, a
+            weight that is not stated, the range) counts as a constant, and that is remarked on.
         notify: Called with each remark as it comes; all are in the result as well.
         progress: Called with the step, the budget and the estimated distance to the limit.
 
@@ -179,6 +184,15 @@ def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
         if notify is not None:
             notify(line)
 
+    check_measurement(measurement)
+    check_arguments(
+        {
+            "noise": noise, "method": method, "range": range, "axes": axes, "water": water, "photons": photons,
+            "shift": shift, "stepsize": stepsize, "iterations": iterations, "tolerance": tolerance, "shape": shape,
+            "notify": notify, "progress": progress,
+        }
+    )  # fmt: skip
+    seed, device = check_seed_and_device(seed, device)
     factory = as_factory(operator, say)
     replacement = None if surrogate is None or isinstance(surrogate, str) else as_factory(surrogate, say)
     replaced = None if replacement is None else replacement.spec
@@ -192,8 +206,8 @@ def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
         stepsize=stepsize,
         iterations=iterations,
         tolerance=tolerance,
-        range=range,
-        shape=shape,
+        range=None if range is None else (float(range[0]), float(range[1])),
+        shape=None if shape is None else (int(shape[0]), int(shape[1])),
         seed=seed,
         device=device,
         require_certificate=require_certificate,
@@ -214,12 +228,25 @@ def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
     for remark in () if check is None else check.remarks:
         say(remark)
     found = same_kind(measurement, result.image)
+    if differentiable and (noise is None or _is_matched(result)):
+        say(
+            "the noise level or the weight follows from the measurement, and the gradient takes it for a constant: "
+            "state both, as in prior='tv:weight=0.01,smoothing=0.05', to have all of it."
+        )
     if differentiable:
         assert isinstance(measurement, Tensor)  # noqa: S101  it was checked
         found = with_gradient(result, measurement, torch.as_tensor(found))
     elif isinstance(measurement, Tensor) and measurement.requires_grad:
         say("the measurement requires a gradient and the image has none: differentiable=True gives it one.")
     return _reconstruction(found, remarks, result)
+
+
+def _is_matched(result: Result) -> bool:
+    """Return whether the weight or the level of the prior was matched to what was measured."""
+    stated = result.plan.problem.config.prior
+    found = result.plan.problem.prior.spec
+    keys = {"weight", "sigma"} & found.options.keys()
+    return found.name != "python" and (stated is None or not keys <= stated.options.keys())
 
 
 def _prior_object(prior: Prior | str | None) -> Prior | None:

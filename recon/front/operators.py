@@ -1,6 +1,7 @@
 """Operators for :func:`recon.reconstruct`, made of arrays, geometries, functions and other libraries' operators."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,13 +13,15 @@ from torch import Tensor
 from recon._values import remembered
 from recon.errors import ConsistencyError, UsageError
 from recon.front.adapters import Functions, adapted
-from recon.operators import CartesianMRI, Identity, Inpainting
+from recon.operators import Blur, CartesianMRI, Identity, Inpainting
 from recon.operators.blur import CircularBlur, ValidBlur
 from recon.operators.tomography import Geometry, Tomography, read_geometry
 from recon.specs.grammar import Spec, parse_spec
 from recon.specs.operators import OperatorFactory, Shape, blur_factory, read_operator
 from recon.specs.user_code import guarded_operator
 from recon.types import LinearOperator
+
+_OURS = (Identity, CircularBlur, ValidBlur, Inpainting, CartesianMRI, Tomography)
 
 _OWN = Spec("python", value="an operator object")
 
@@ -39,23 +42,41 @@ def blur(
         UsageError: It is no PSF, or sums to nothing that it could be divided by.
     """
     kernel = _plane(psf, "psf")
-    total = kernel.double().sum()
-    if normalise and float(total.detach()) <= 1e-12 * float(kernel.detach().double().abs().sum()):
-        raise UsageError(f"blur: the psf sums to {float(total):g}; expected a positive sum, or normalise=False.")
-    if normalise:  # in double precision, and kept in that of the PSF, as the command does of a file
-        kernel = (kernel.double() / total).to(torch.float32 if kernel.dtype == torch.float32 else torch.float64)
+    if kernel.is_complex():
+        raise UsageError(f"blur: the psf holds {kernel.dtype}; expected real numbers, because it blurs real images.")
+    total = float(kernel.detach().double().sum())
+    if normalise and total <= 1e-12 * float(kernel.detach().double().abs().sum()):
+        raise UsageError(f"blur: the psf sums to {total:g}; expected a positive sum, or normalise=False.")
     height, width = kernel.shape
-    return blur_factory(Spec("blur", {"psf": f"{height} x {width}", "boundary": boundary}), kernel, boundary)
+    spec = Spec("blur", {"psf": f"{height} x {width}", "boundary": boundary})
+    if kernel.requires_grad:  # a graph serves one backward pass, and an optimiser moves the psf: it is looked at anew
+        made = blur_factory(spec, kernel.detach(), boundary)
+        return replace(made, on=lambda shape: Blur(_scaled(kernel, normalise), (shape[0], shape[1]), boundary))
+    return blur_factory(spec, _scaled(kernel, normalise), boundary)
 
 
-@remembered
+def _scaled(kernel: Tensor, normalise: bool) -> Tensor:
+    """The kernel over its sum, in double precision, and kept in that of the PSF, as the command does of a file."""
+    if not normalise:
+        return kernel
+    with torch.set_grad_enabled(kernel.requires_grad):
+        exact = kernel.double()
+        return (exact / exact.sum()).to(torch.float32 if kernel.dtype == torch.float32 else torch.float64)
+
+
 def ct(geometry: Geometry | str | Path) -> OperatorFactory:
     """X-ray projections of a slice or of a volume.
 
     Args:
         geometry: The scan, or the name of its TOML file.
     """
-    scan = geometry if isinstance(geometry, Geometry) else read_geometry(Path(geometry))
+    if not isinstance(geometry, Geometry | str | Path):
+        raise UsageError(f"ct: geometry is a {type(geometry).__name__}; expected a Geometry, or the name of its file.")
+    return _of_geometry(geometry if isinstance(geometry, Geometry) else read_geometry(Path(geometry)))
+
+
+@remembered
+def _of_geometry(scan: Geometry) -> OperatorFactory:
     return _of_scan(Tomography(scan))
 
 
@@ -66,7 +87,7 @@ def inpaint(mask: ArrayLike | Tensor) -> OperatorFactory:
     Args:
         mask: (height, width), true where a pixel was measured.
     """
-    return _factory(Inpainting(_plane(mask, "mask").bool()))
+    return _factory(Inpainting(_two_values(mask)))
 
 
 @remembered
@@ -76,7 +97,7 @@ def mri(mask: ArrayLike | Tensor) -> OperatorFactory:
     Args:
         mask: (height, width), true where a frequency was measured.
     """
-    return _factory(CartesianMRI(_plane(mask, "mask").bool()))
+    return _factory(CartesianMRI(_two_values(mask)))
 
 
 @remembered
@@ -92,11 +113,14 @@ def operator(
             ``A_adjoint``, an operator of deepinv, ODL or CIL, or of SciPy or PyLops, whose measurement is (1, entries)
             unless it names two sides.
         A_adjoint: Its adjoint.
-        shape: (height, width) of the image; ``None``: that of the measurement.
+        shape: (height, width) of the image; ``None``: that of the measurement, or what the operator says. An operator
+            of SciPy says nothing of it.
 
     Raises:
         UsageError: It is no operator, or its shape does not fit.
     """
+    if shape is not None and not (isinstance(shape, tuple | list) and len(shape) == 2 and all(map(_is_count, shape))):
+        raise UsageError(f"operator: shape is {shape!r}; expected two whole numbers, (height, width).")
     if A_adjoint is None:
         return _factory(A, shape)
     if not (callable(A) and callable(A_adjoint)):
@@ -121,9 +145,11 @@ def _factory(given: Any, shape: tuple[int, int] | None = None) -> OperatorFactor
 
 def _of_ours(given: Any) -> OperatorFactory | None:
     """An operator of this package as its specification would have made it; ``None`` of any other."""
+    if type(given) not in _OURS:
+        return None  # a subclass may do anything
     match given:
         case Identity():
-            made = OperatorFactory(Spec("identity"), lambda sides: Identity((sides[0], sides[1])))
+            made = _at_one_size(given, Spec("identity"), given.domain.shape)
         case CircularBlur() | ValidBlur():
             made = _at_one_size(given, Spec("blur", value="an operator object"), given.domain.shape)
         case Inpainting():
@@ -163,7 +189,27 @@ def _at_one_size(operator: LinearOperator, spec: Spec, only: Shape, **known: Any
 
 
 def _plane(given: ArrayLike | Tensor, name: str) -> Tensor:
-    plane = given if isinstance(given, Tensor) else torch.as_tensor(np.asarray(given))
-    if plane.ndim != 2:
+    if isinstance(given, np.ma.MaskedArray):
+        raise UsageError(f"{name} is a masked array; expected one without a mask, which would be lost.")
+    try:
+        plane = given if isinstance(given, Tensor) else torch.as_tensor(np.asarray(given))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{name} is a {type(given).__name__}; expected numbers, (height, width).") from error
+    if plane.ndim != 2 or not plane.numel():
         raise UsageError(f"{name} has the shape {tuple(plane.shape)}; expected (height, width).")
     return plane
+
+
+def _two_values(mask: ArrayLike | Tensor) -> Tensor:
+    """A mask of two values, true where the larger one is."""
+    plane = _plane(mask, "mask")
+    if plane.dtype == torch.bool:
+        return plane
+    marked = plane[plane != 0]
+    if plane.is_complex() or not bool((marked == marked[:1]).all()) or not bool((marked > 0).all()):
+        raise UsageError("mask holds more than zero and one value above; expected true where a pixel was measured.")
+    return plane != 0
+
+
+def _is_count(number: object) -> bool:
+    return isinstance(number, int | np.integer) and int(number) > 0

@@ -11,6 +11,7 @@ from recon.certificates import BackwardError, Certificate, ErrorBound, Remark
 from recon.methods.operator_pair import OperatorPair
 from recon.priors import Prior
 from recon.solvers.driver import TOLERANCE
+from recon.solvers.theorem import certified
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Method:
 
         Its operators were analysed when the method was chosen, and are not checked again.
         """
-        return replace(self.solver(measurement), theorem=lambda example: self.certificate, operators=())
+        return certified(self.solver(measurement), self.certificate)
 
     def remarked(self, remarks: tuple[Remark, ...]) -> "Method":
         """Return the method with remarks on its certificate."""

@@ -343,13 +343,7 @@ def _gap_on_subspaces(forward: Map, back: Map, x: Tensor, y: Tensor, effort: Eff
     with torch.no_grad():
         projected = [forward(image) for image in images]
         backed = [back(measurement) for measurement in measurements]
-    form = torch.tensor(
-        [
-            [_inner(image, b) - _inner(p, measurement) for measurement, b in zip(measurements, backed, strict=True)]
-            for image, p in zip(images, projected, strict=True)
-        ],
-        dtype=torch.float64,
-    )
+    form = _products(images, backed) - _products(projected, measurements)
     size = max(_length(p) for p in projected)
     gap = float(torch.linalg.matrix_norm(form, 2)) if bool(form.isfinite().all()) else math.inf
     how = f"the bilinear form on random Krylov subspaces of dimension {len(images)}: a lower bound"
@@ -374,13 +368,40 @@ def _append(basis: list[Tensor], vector: Tensor, generator: torch.Generator) -> 
         return
     for candidate in (vector, _noise(vector, generator)):
         rest = candidate
-        for _ in range(2):
-            for member in basis:
-                rest = rest - _inner(member, rest) * member
+        for _ in range(2 if basis else 0):  # Gram-Schmidt, twice
+            rest = _less(rest, basis, _products([rest], basis)[0].tolist())
         length = _length(rest)
         if length > 1e-3 * _length(candidate):
             basis.append(rest / length)
             return
+
+
+def _less(vector: Tensor, basis: list[Tensor], coefficients: list[float]) -> Tensor:
+    """The vector less a combination of others."""
+    rest = vector.clone()
+    for member, coefficient in zip(basis, coefficients, strict=True):
+        rest.add_(member, alpha=-coefficient)
+    return rest
+
+
+_BLOCK = 2**18
+"""Numbers of a vector that are taken to double precision at a time, which stay in the cache."""
+
+
+def _products(left: list[Tensor], right: list[Tensor]) -> Tensor:
+    """The real inner products of two lists of vectors in double precision, (left, right)."""
+    rows, columns = [_real(each) for each in left], [_real(each) for each in right]
+    total = torch.zeros(len(rows), len(columns), dtype=torch.float64, device=rows[0].device)
+    for start in range(0, len(rows[0]), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        a = torch.stack([row[part] for row in rows]).double()
+        b = torch.stack([column[part] for column in columns]).double()
+        total += a @ b.T
+    return total.cpu()
+
+
+def _real(u: Tensor) -> Tensor:
+    return (torch.view_as_real(u) if u.is_complex() else u).reshape(-1)
 
 
 def _noise(like: Tensor, generator: torch.Generator) -> Tensor:

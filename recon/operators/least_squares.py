@@ -1,5 +1,6 @@
 """The data term: the map x -> A^T(Ax - y), or K(Ax - y) with a surrogate K of the adjoint."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -74,6 +75,9 @@ class LeastSquares(ByValue):
             return bool(back(self.measurement[:1]).requires_grad)
 
     def __call__(self, x: Tensor) -> Tensor:
+        if self.__dict__.setdefault("_version", self.measurement._version) != self.measurement._version:
+            self.__dict__.update(_version=self.measurement._version)  # it was written to: A^T y is another
+            self.__dict__.pop("_map", None)
         image = (self._made() if torch.is_grad_enabled() and self._has_graph else self._map)(x)
         return image if self.shift == 0 else image.add(x, alpha=self.shift)
 
@@ -98,6 +102,8 @@ class LeastSquares(ByValue):
             UsageError: There is a surrogate or a shift, or the operator has no closed form.
         """
         self._refuse_surrogate("resolvent")
+        if not (stepsize > 0 and math.isfinite(stepsize)):
+            raise UsageError(f"LeastSquares.resolvent: stepsize={stepsize!r}; expected a positive finite number.")
         if self.shift or not isinstance(self.operator, HasDataResolvent):
             raise UsageError(
                 f"LeastSquares.resolvent: {type(self.operator).__name__} with shift={self.shift:g} has no closed form; "

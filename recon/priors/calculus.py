@@ -12,7 +12,7 @@ from recon._values import remembered
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Assumed, Constant, Evidence, Fact, derive, from_above
 from recon.operators.rounding import rounded_up
-from recon.priors.closed_forms import number_of
+from recon.priors.closed_forms import as_made, number_of
 from recon.priors.prior import Prior
 from recon.priors.resolvent import Resolvent, ResolventProperties
 from recon.priors.smooth import Smooth
@@ -46,6 +46,7 @@ def conjugate(resolvent: Resolvent, sigma: float) -> Resolvent:
         lipschitz_Q=known.lipschitz_Q,
         proximity=_carry(known.proximity, "Moreau's decomposition keeps proximity operators"),
         error=known.error,
+        differentiable=known.differentiable,
     )
     return Resolvent(partial(_moreau, resolvent, sigma), properties, f"conjugate({resolvent.name}, {sigma:g})")
 
@@ -70,6 +71,7 @@ def scaled(resolvent: Resolvent, scale: float) -> Resolvent:
         bounded=known.bounded,
         error=known.error,
         values=None if known.values is None else (scale * known.values[0], scale * known.values[1]),
+        differentiable=known.differentiable,
     )
     return Resolvent(partial(_scaled, resolvent, scale), properties, f"scaled({resolvent.name}, {scale:g})")
 
@@ -111,6 +113,7 @@ def relaxed(resolvent: Resolvent, share: float) -> Resolvent:
         everywhere=onto if nonexpansive else None,
         error=derive(lambda value: share * value, known.error, how=known.error.how),
         values=known.values,
+        differentiable=known.differentiable,
     )
     return Resolvent(partial(_relaxed, resolvent, share), properties, f"relaxed({resolvent.name}, {share:.3g})")
 
@@ -188,6 +191,7 @@ def reweighted(resolvent: Resolvent, weight: float, accuracy: float = 1e-6, max_
             how="the contraction bounds the error; a call that misses the accuracy raises",
         ),
         values=known.values,
+        differentiable=known.differentiable,
     )
     return Resolvent(apply, properties, f"reweighted({resolvent.name}, {weight:g})")
 
@@ -236,7 +240,7 @@ def weighted_prior(prior: Prior, weight: float | Tensor) -> Prior:
         prior.constraint,
         None
         if smooth is None
-        else Smooth(partial(_times_map, smooth.gradient, given), _times(weight, smooth.lipschitz)),
+        else Smooth(partial(weighted_gradient, smooth.gradient, given, weight), _times(weight, smooth.lipschitz)),
     )
 
 
@@ -255,8 +259,13 @@ def _scaled_value(value: Map, scale: float, x: Tensor) -> Tensor:
     return scale**2 * value(x / scale)
 
 
-def _times_map(apply: Map, weight: float | Tensor, x: Tensor) -> Tensor:
+def _times_map(apply: Map, weight: float, x: Tensor) -> Tensor:
     return weight * apply(x)
+
+
+def weighted_gradient(apply: Map, weight: float | Tensor, size: float, x: Tensor) -> Tensor:
+    """Return a map times a weight, which is to be ``size`` as when the prior was made."""
+    return as_made(weight, size) * apply(x)
 
 
 def _relaxed(resolvent: Map, share: float, x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,8 +27,31 @@ BOUNDED = Fact(Evidence.PROVED, "the values of the projection are bounded")
 
 
 def number_of(weight: float | Tensor) -> float:
-    """The value of a weight, which may be a tensor of one number with a gradient."""
-    return float(weight.detach() if isinstance(weight, Tensor) else weight)
+    """The value of a weight, which may be a tensor of one number with a gradient.
+
+    Raises:
+        UsageError: It is no number.
+    """
+    if isinstance(weight, Tensor) and weight.numel() == 1 and not weight.is_complex():
+        return float(weight.detach())
+    if isinstance(weight, int | float | np.number):
+        return float(weight)
+    given = tuple(weight.shape) if isinstance(weight, Tensor) else repr(weight)
+    raise UsageError(f"the weight is {given}; expected a number, or a tensor of one real number.")
+
+
+def as_made(weight: float | Tensor, size: float) -> float | Tensor:
+    """A weight that is still the one that a prior was made with.
+
+    Raises:
+        UsageError: It is a tensor that was written to since, as by an optimiser.
+    """
+    if isinstance(weight, Tensor) and float(weight.detach()) != size:
+        raise UsageError(
+            f"the weight was {size:g} when the prior was made and is {float(weight.detach()):g} now; expected the "
+            "prior to be made anew in each step, because its splitting and its constants are those of the first."
+        )
+    return weight
 
 
 def check_weight(name: str, weight: float) -> None:
@@ -99,7 +123,7 @@ def tikhonov(weight: float | Tensor) -> Resolvent:
         else ATTAINS_LEAST_SQUARES,
         everywhere=EVERYWHERE,
     )
-    return Resolvent(lambda x: x / (1 + given), properties, name)
+    return Resolvent(lambda x: x / (1 + as_made(given, weight)), properties, name)
 
 
 @remembered
@@ -120,7 +144,7 @@ def soft_threshold(weight: float | Tensor) -> Resolvent:
         else ATTAINS_LEAST_SQUARES
     )
     name = f"soft_threshold({weight:g})"
-    return proximity_operator(lambda x: shrink(x, given), name, attains=attains, everywhere=EVERYWHERE)
+    return proximity_operator(lambda x: shrink(x, as_made(given, weight)), name, attains=attains, everywhere=EVERYWHERE)
 
 
 def shrink(x: Tensor, weight: float | Tensor) -> Tensor:

@@ -35,6 +35,7 @@ class ResolventProperties:
         values: The grey values of the images that J was made for, from the least to the greatest: of a network those
             that it was trained on, of a box its bounds; ``None`` where any will do. Solvers refuse a measurement that
             no such image explains.
+        differentiable: Whether autograd passes through J to its derivative; an inner iteration detaches.
     """
 
     lipschitz_Q: Constant
@@ -47,6 +48,7 @@ class ResolventProperties:
     scale_free: Fact | None = None
     counterexample: Measured | None = None
     values: tuple[float, float] | None = None
+    differentiable: bool = True
 
 
 @final
@@ -75,6 +77,7 @@ def proximity_operator(  # noqa: PLR0913  each is known of some operators and no
     error: Constant = CLOSED_FORM,
     scale_free: Fact | None = None,
     values: tuple[float, float] | None = None,
+    differentiable: bool = True,
 ) -> Resolvent:
     """The resolvent that is the proximity operator of a convex function, hence firmly nonexpansive (Moreau 1965).
 
@@ -87,6 +90,7 @@ def proximity_operator(  # noqa: PLR0913  each is known of some operators and no
         error: See :class:`ResolventProperties`; left out for a closed form.
         scale_free: See :class:`ResolventProperties`.
         values: See :class:`ResolventProperties`.
+        differentiable: See :class:`ResolventProperties`.
     """
     how = "a proximity operator of a convex function is firmly nonexpansive"
     properties = ResolventProperties(
@@ -98,6 +102,7 @@ def proximity_operator(  # noqa: PLR0913  each is known of some operators and no
         error=error,
         scale_free=scale_free,
         values=values,
+        differentiable=differentiable,
     )
     return Resolvent(apply, properties, name)
 

@@ -48,6 +48,7 @@ def separable(parts: Parts, *resolvents: Resolvent) -> Resolvent:
         lipschitz_Q=_largest([each.lipschitz_Q for each in known]),
         proximity=_all([each.proximity for each in known]),
         error=_largest([each.error for each in known]),
+        differentiable=all(each.differentiable for each in known),
     )
     return Resolvent(apply, properties, f"separable({', '.join(resolvent.name for resolvent in resolvents)})")
 

@@ -11,6 +11,7 @@ from recon._values import remembered
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Evidence, Fact, Proved, derive
 from recon.operators.rounding import rounded_up
+from recon.priors.calculus import weighted_gradient
 from recon.priors.closed_forms import EVERYWHERE, box, check_weight, number_of
 from recon.priors.finite_differences import FiniteDifferences
 from recon.priors.prior import Prior
@@ -21,6 +22,9 @@ from recon.priors.total_variation import FLAT, Spacing, dual_ball
 from recon.types import Map
 
 ACCURACY = 1e-4
+
+_MOST_STEPS = 20_000
+"""Of a proximity operator: more are no answer in a solver, which takes Condat-Vu."""
 
 _ATTAINS = Fact(
     Evidence.PROVED,
@@ -64,10 +68,14 @@ def smoothed_total_variation_prior(  # noqa: PLR0913, PLR0917  the options of to
     check_weight("smoothed_total_variation_prior", size)
     if not (smoothing > 0 and math.isfinite(smoothing)):
         raise UsageError(f"smoothed_total_variation_prior: smoothing={smoothing!r}; expected a positive finite number.")
+    if not 0 < accuracy < 1:
+        raise UsageError(
+            f"smoothed_total_variation_prior: accuracy={accuracy!r}; expected a number between 0 and 1, both excluded."
+        )
     differences = FiniteDifferences(image_shape or (-1,) * len(spacing), spacing)
     vectors = _Vectors(isotropic, joint, len(spacing))
     norm = differences.properties.norm
-    gradient = partial(_gradient, differences, vectors, weight, smoothing)
+    gradient = partial(weighted_gradient, partial(_gradient, differences, vectors, smoothing), weight, size)
     smooth = Smooth(
         gradient, derive(lambda value: rounded_up(size * value**2 / smoothing), norm, how=f"w ||D||^2 / c; {norm.how}")
     )
@@ -98,11 +106,9 @@ class _Vectors:
         return square.clamp(min=torch.finfo(square.dtype).tiny).sqrt()
 
 
-def _gradient(
-    differences: FiniteDifferences, vectors: _Vectors, weight: float | Tensor, smoothing: float, x: Tensor
-) -> Tensor:
+def _gradient(differences: FiniteDifferences, vectors: _Vectors, smoothing: float, x: Tensor) -> Tensor:
     field = differences.A(x)
-    return weight * differences.A_adjoint(field / vectors.lengths(field).clamp(min=smoothing))
+    return differences.A_adjoint(field / vectors.lengths(field).clamp(min=smoothing))
 
 
 def _value(differences: FiniteDifferences, vectors: _Vectors, weight: float, smoothing: float, x: Tensor) -> Tensor:
@@ -125,7 +131,9 @@ def _resolvent(smooth: Smooth, name: str, accuracy: float, stepsize: float) -> R
     error = Proved(accuracy, "the gradient norm of every call bounds its error; a call that misses the accuracy raises")
     constant = stepsize * smooth.lipschitz.value
     apply = partial(_prox, smooth.gradient, stepsize, constant, accuracy)
-    return proximity_operator(apply, f"{stepsize:g} {name}", attains=_ATTAINS, everywhere=EVERYWHERE, error=error)
+    return proximity_operator(
+        apply, f"{stepsize:g} {name}", attains=_ATTAINS, everywhere=EVERYWHERE, error=error, differentiable=False
+    )
 
 
 @torch.no_grad()
@@ -140,7 +148,7 @@ def _prox(gradient: Map, stepsize: float, constant: float, accuracy: float, x: T
     momentum = (root - 1) / (root + 1)
     z = point = found = fine
     open_items = torch.ones_like(goal, dtype=torch.bool)
-    for _ in range(100 + int(20 * root * (1 + abs(math.log(accuracy))))):
+    for _ in range(min(_MOST_STEPS, 100 + int(20 * root * (1 + abs(math.log(accuracy)))))):
         slope = point - fine + stepsize * gradient(point)
         sizes = torch.linalg.vector_norm(slope.flatten(1), dim=1)
         reached = open_items & ~(sizes > goal)  # one that is not finite is left to the solver

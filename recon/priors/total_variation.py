@@ -95,7 +95,9 @@ def total_variation(  # noqa: PLR0913, PLR0917  each is an independent choice of
     kind = "isotropic" if isotropic else "anisotropic"
     shape = "" if spacing == FLAT else f", spacing={spacing}"
     name = f"total_variation({weight:g}, {kind}{', joint' if joint else ''}{shape})"
-    return proximity_operator(apply, name, attains=ATTAINS_SEMINORM, everywhere=EVERYWHERE, error=error)
+    return proximity_operator(
+        apply, name, attains=ATTAINS_SEMINORM, everywhere=EVERYWHERE, error=error, differentiable=False
+    )
 
 
 @remembered

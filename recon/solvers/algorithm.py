@@ -72,13 +72,13 @@ def iterate(algorithm: Algorithm[S], x0: Tensor) -> Iterator[S]:
 
 def check_stepsize(solver: str, stepsize: float, name: str = "stepsize") -> None:
     """Refuse a step size that is not a positive finite number."""
-    if not (stepsize > 0 and math.isfinite(stepsize)):
+    if isinstance(stepsize, Tensor) or not (stepsize > 0 and math.isfinite(stepsize)):
         raise UsageError(f"{solver}: {name}={stepsize!r}; expected a positive finite number.")
 
 
 def check_relaxation(solver: str, relaxation: float) -> None:
     """Refuse a relaxation outside (0, 2), where no iteration of a nonexpansive map is averaged."""
-    if not 0 < relaxation < 2:
+    if isinstance(relaxation, Tensor) or not 0 < relaxation < 2:
         raise UsageError(f"{solver}: relaxation={relaxation!r}; expected a number between 0 and 2, both excluded.")
 
 

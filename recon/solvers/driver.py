@@ -98,6 +98,11 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
         raise UsageError(f"solve: rounding={rounding!r}; expected a finite number that is not negative.")
     keep_freed_memory()
     current = algorithm.init(x0) if state is None else state  # type: ignore[arg-type]
+    if state is not None and not isinstance(state, type(algorithm.init(torch.zeros_like(state.x)))):
+        raise UsageError(
+            f"solve: the state is of another algorithm than {algorithm.name} ({type(state).__name__}); expected the "
+            "state of a solution of the same."
+        )
     _check_axes(algorithm, current.x)
     example = torch.zeros_like(current.x[:1])
     check_adjoints(algorithm, example)

@@ -48,6 +48,11 @@ def implicit(step: Map, point: Tensor, *, accuracy: float | None = None, max_ste
     found = fixed + (image - image.detach())  # the point, with the graph of one step
 
     def adjoint(gradient: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            raise UsageError(
+                "implicit: create_graph=True; expected first derivatives only, because the adjoint equation is solved "
+                "without a graph."
+            )
         wanted = _ACCURACY[gradient.dtype.to_real()] if accuracy is None else accuracy
         return _solved(_transposed(step, fixed), gradient, wanted, max_steps)
 

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, final
 
 import torch
@@ -98,7 +99,7 @@ class Progress:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Solution:
     """The result of a run.
 
@@ -120,7 +121,7 @@ class Solution:
     state: Any
     algorithm: Algorithm[Any] = field(repr=False)
 
-    @property
+    @cached_property
     def certificate(self) -> Certificate:
         """The guarantee of the algorithm that ran; see :func:`recon.solvers.certify`."""
         return certify(self.algorithm, torch.zeros_like(self.x[:1]))

@@ -3,6 +3,7 @@
 import contextlib
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from recon.operators import (
 )
 from recon.operators.base import Characterised
 from recon.priors import name_of, resolvent_properties
-from recon.solvers.algorithm import Algorithm
+from recon.solvers.algorithm import Algorithm, S
 from recon.types import LinearOperator, Map
 
 _CERTIFICATE = "_certificate"
@@ -35,8 +36,7 @@ _CHECKED: dict[int, Callable[[], object]] = {}
 def certify(algorithm: Algorithm[Any], example: Tensor | None = None) -> Certificate:
     """Return the guarantee of an algorithm, from the very maps, step sizes and relaxation that it runs with.
 
-    Constants that an operator does not know of itself are measured, which takes some hundred applications of it, and
-    are remembered with the algorithm.
+    Constants that an operator does not know of itself are measured, which takes some hundred applications of it.
 
     Args:
         algorithm: Of :mod:`recon.solvers`.
@@ -47,18 +47,29 @@ def certify(algorithm: Algorithm[Any], example: Tensor | None = None) -> Certifi
         The certificate. Where the package has no theorem about the algorithm it does not hold, and says so.
     """
     known: Certificate | None = algorithm.__dict__.get(_CERTIFICATE)
-    if known is None:
-        known = (
-            _unproved(algorithm.name, "the package has none")
-            if algorithm.theorem is None
-            else algorithm.theorem(example)
-        )
-        algorithm.__dict__[_CERTIFICATE] = known
+    if known is not None:
+        return known
+    if algorithm.recipe is None:
+        return _unproved(algorithm.name, "it was put together by hand, or changed after it was made")
+    if algorithm.theorem is None:
+        return _unproved(algorithm.name, "the package has none")
+    return algorithm.theorem(example)
+
+
+def certified(algorithm: Algorithm[S], certificate: Certificate) -> Algorithm[S]:
+    """Return the algorithm with a certificate of someone who knows more of it than its maps say.
+
+    Its operators are taken as checked.
+    """
+    known = replace(algorithm, operators=())
+    known.__dict__[_CERTIFICATE] = certificate
     return known
 
 
 def is_characterised(algorithm: Algorithm[Any]) -> bool:
     """Return whether the constants that its theorem needs are known without applying an operator."""
+    if _CERTIFICATE in algorithm.__dict__:
+        return True
     maps = algorithm.recipe.chosen if algorithm.recipe is not None else {}
     surrogates = [each for each in maps.values() if isinstance(each, LeastSquares) and not each.is_gradient]
     known = all(isinstance(each, Characterised) for each in algorithm.operators)
@@ -184,9 +195,11 @@ def constants_of(data: Map, example: Tensor | None = None) -> OperatorProperties
         data: A :class:`LeastSquares`, a resolvent of one, or any map.
         example: An image; ``None``: of the shape that the data term gives.
     """
+    if isinstance(data, DataResolvent) and data.recipe is None:
+        return None  # it was changed after it was made
     term = data.data if isinstance(data, DataResolvent) else data
-    if not isinstance(term, LeastSquares):
-        return None
+    if type(term) is not LeastSquares:
+        return None  # a subclass may do anything
     start = _start_of(term) if example is None else example
     if term.is_gradient and not term.shift:
         return operator_properties(term.operator, start)

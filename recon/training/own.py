@@ -32,6 +32,9 @@ class Own:
     operator: Callable[[tuple[int, int]], LinearOperator] | None = None
 
 
+_MOST = 4.0
+"""An image on [0, 1] with noise does not have such values; one on [0, 255] does."""
+
 NOTHING_OWN = Own()
 
 
@@ -103,6 +106,11 @@ def image_of(item: Any, channels: int, least: int) -> Tensor:
         raise InputError(
             f"an item of the dataset is {tuple(image.shape)} of {image.dtype}; expected floating point on [0, 1], "
             f"({channels}, height, width), of at least {least} x {least} pixels."
+        )
+    largest = float(image.abs().max())
+    if not largest <= _MOST:
+        raise InputError(
+            f"an item of the dataset has values up to {largest:.4g}; expected about [0, 1], as networks need."
         )
     return image.float()
 

@@ -420,7 +420,9 @@ class _Run:
 
 
 def _since_best(judgements: Sequence[float]) -> int:
-    """Looks since the best one; those that are not numbers are no better than any."""
+    """Looks since the best one; those that are not numbers are no better than any, and without one there is no best."""
+    if not any(map(math.isfinite, judgements)):
+        return 0
     best = max(range(len(judgements)), key=lambda index: _or_least(judgements[index]), default=0)
     return max(0, len(judgements) - 1 - best)
 

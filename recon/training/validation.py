@@ -179,6 +179,8 @@ def _lipschitz(network: Network, points: Sequence[tuple[Tensor, float | None]], 
 
 def _psnr(x: Tensor, truth: Tensor) -> float:
     error = float((x - truth).double().square().mean())
+    if math.isnan(error):
+        return math.nan
     return -10 * math.log10(error) if error > 0 else math.inf
 
 

@@ -1,5 +1,7 @@
 """A certificate is of the algorithm that runs: of its maps, its step sizes and its relaxation."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from cases import random_psf
@@ -133,3 +135,45 @@ def test_a_missing_batch_or_channel_axis_is_refused(shape):
     algorithm = solvers.forward_backward(DATA, box(0, 1), LIMIT)
     with pytest.raises(UsageError, match="expected \\(batch, channels, height, width\\)"):
         solve(algorithm, torch.zeros(shape).double())
+
+
+# Found by an attack: certificates of what did not run.
+
+
+def test_an_algorithm_that_was_changed_has_no_certificate():
+    algorithm = solvers.forward_backward(DATA, box(0, 1), LIMIT)
+    changed = replace(algorithm, step=lambda state: state._replace(x=3 * state.x + 1))
+    assert certify(algorithm).holds
+    assert not certify(changed).holds
+    assert not solve(changed, START, max_steps=400).certificate.holds
+
+
+def test_a_data_term_that_does_something_else_has_no_certificate():
+    class Odd(LeastSquares):
+        def __call__(self, x):
+            return -3 * x
+
+    assert not certify(solvers.forward_backward(Odd(BLUR, Y), box(0, 1), LIMIT)).holds
+    resolvent = DATA.resolvent(1.0)
+    assert certify(solvers.douglas_rachford(resolvent, tikhonov(0.1))).holds
+    other = replace(resolvent, apply=lambda z: -3 * z)
+    assert not certify(solvers.douglas_rachford(other, tikhonov(0.1))).holds
+
+
+def test_a_step_size_that_can_be_written_to_is_refused():
+    step = torch.tensor(LIMIT)
+    with pytest.raises(UsageError, match="stepsize"):
+        solvers.forward_backward(DATA, box(0, 1), step)
+    with pytest.raises(UsageError, match="relaxation"):
+        solvers.forward_backward(DATA, box(0, 1), LIMIT, torch.tensor(1.0))
+
+
+def test_a_resolvent_of_no_step_is_refused():
+    with pytest.raises(UsageError, match="expected a positive finite number"):
+        DATA.resolvent(0.0)
+
+
+def test_a_state_of_another_algorithm_is_refused():
+    run = solve(solvers.forward_backward(DATA, box(0, 1), LIMIT), START, max_steps=3)
+    with pytest.raises(UsageError, match="state is of another algorithm than FISTA"):
+        solve(solvers.fista(DATA, box(0, 1), LIMIT), state=run.state)

@@ -27,6 +27,7 @@ from recon.solvers import (
     tseng,
 )
 from recon.solvers.convergence import distance_left, estimates_distance
+from recon.solvers.theorem import certified
 
 TOLERANCE = 1e-3
 LOOKS = [step for step in range(1, 5000) if estimates_distance(step)]
@@ -241,7 +242,7 @@ def test_a_slow_mode_is_neither_a_limit_nor_a_divergence(slow, start, method):
     certificate = certify_forward_backward(measured, box.properties, 1.9)
     assert certificate.has_solution
     assert certificate.evidence is Evidence.MEASURED
-    algorithm = replace(algorithm, theorem=lambda example: certificate)
+    algorithm = certified(algorithm, certificate)
     run = solve(algorithm, torch.zeros_like(x) if start == "zero" else y)
     assert run.status[0] in (Status.CONVERGED, Status.OUT_OF_STEPS)
     if run.converged:
@@ -259,6 +260,6 @@ def test_a_divergence_is_seen_whatever_is_known_of_a_solution():
     measured = replace(operator_properties(from_matrix(torch.eye(64))), norm=Measured(1.0, "an iteration"))
     certificate = certify_forward_backward(measured, priors.box(0.0, 1.0).properties, 1.9)
     for stepsize in (2.05, 2.5, 10.0):
-        algorithm = replace(forward_backward(data, identity(), stepsize), theorem=lambda example: certificate)
+        algorithm = certified(forward_backward(data, identity(), stepsize), certificate)
         run = solve(algorithm, 0.5 + torch.zeros_like(x))
         assert run.status == (Status.DIVERGED,)

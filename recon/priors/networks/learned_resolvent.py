@@ -222,7 +222,13 @@ def _one_shot_resolvent(network: ConvexRidge, noise_level: float | None, frozen:
 def _ridge_resolvent(frozen: "_Frozen", name: str, accuracy: float) -> Resolvent:
     error = Proved(accuracy, "the gradient norm of every call bounds its error; a call that misses the accuracy raises")
     return proximity_operator(
-        frozen, name, attains=_RIDGE_ATTAINS, everywhere=_RIDGE_EVERYWHERE, error=error, values=TRAINED_ON
+        frozen,
+        name,
+        attains=_RIDGE_ATTAINS,
+        everywhere=_RIDGE_EVERYWHERE,
+        error=error,
+        values=TRAINED_ON,
+        differentiable=False,
     )
 
 
@@ -240,13 +246,24 @@ class _Frozen(ByValue):
     factor: float = 1.0
     layers: torch.dtype | None = None
     source: Network | None = field(default=None, repr=False, compare=False)
+    _versions: tuple[int, ...] = field(default=(), init=False, repr=False, compare=False)
     _copies: dict[tuple[torch.dtype, torch.device], Network] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # a later training step must not change what a certificate speaks of
         object.__setattr__(self, "network", copy.deepcopy(self.network))
+        object.__setattr__(self, "_versions", _versions(self.source))
+
+    def _require_source(self) -> None:
+        """Refuse to speak of a trainable network that has been trained on."""
+        if self._versions != _versions(self.source):
+            raise UsageError(
+                "the trainable network has other weights than when the prior was made; expected the prior to be made "
+                "anew after each step of the optimiser, because its splitting and its certificate are of the first."
+            )
 
     def __call__(self, x: Tensor) -> Tensor:
+        self._require_source()
         self.network.check_input(x, self.noise_level)
         if isinstance(self.network, ConvexRidge) and not self.network.config.one_shot:
             z = x.double() if self.accuracy < _ROUNDINGS * torch.finfo(x.dtype).eps else x
@@ -270,6 +287,7 @@ class _Frozen(ByValue):
 
     def gradient(self, x: Tensor) -> Tensor:
         """Of the potential, times the factor."""
+        self._require_source()
         self.network.check_input(x, self.noise_level)
         with self._recording(x):
             return self.ridge(x).gradient(x)
@@ -284,6 +302,10 @@ class _Frozen(ByValue):
         assert isinstance(network, ConvexRidge)  # noqa: S101  the callers see to it
         ridge = network.ridge(self.noise_level)
         return replace(ridge, weight=self.factor * ridge.weight)
+
+
+def _versions(source: Network | None) -> tuple[int, ...]:
+    return () if source is None else tuple(parameter._version for parameter in source.parameters())
 
 
 @final
