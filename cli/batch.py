@@ -90,7 +90,7 @@ def _single_file(contents: "Contents", output: Path | None) -> Path | None:
 
 
 def _say_contents(contents: "Contents", show_paths: bool) -> None:
-    """What was found, and what was set aside, with the reasons."""
+    """Return what was found, and what was set aside, with the reasons."""
     from recon.batch.classify import hint
     from recon.batch.discover import counted
 
@@ -136,7 +136,7 @@ class _Listener:
             terminal.say(f"{outcome.label}{source}: {took}; {count} of {total}{self._left(total - count)}")
 
     def watch(self, label: str, number: int) -> Callable[[int, int, float], None]:
-        """What shows the steps of a run that is under way."""
+        """Return what shows the steps of a run that is under way."""
         self.progress.label = f"{label} ({number} of {self.total})"
         return self.progress.update
 

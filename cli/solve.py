@@ -190,7 +190,7 @@ def command(inputs: tuple[str, ...], **given: Any) -> None:
 
 
 def _secret(given: dict[str, Any]) -> bytes | None:
-    """What pseudonyms follow from, where results are de-identified."""
+    """Return what pseudonyms follow from, where results are de-identified."""
     if not given["deidentify"]:
         if given["secret_file"] is not None:
             raise click.UsageError("--secret is of --deidentify; expected both.", click.get_current_context())
@@ -201,7 +201,7 @@ def _secret(given: dict[str, Any]) -> bytes | None:
 
 
 def _is_one_file(inputs: tuple[str, ...], output: str | None) -> bool:
-    """Whether one file is to become one file: any other call is a batch."""
+    """Return whether one file is to become one file: any other call is a batch."""
     from recon.batch.discover import stands_for_many
 
     if len(inputs) != 1 or stands_for_many(inputs[0]):

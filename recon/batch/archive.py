@@ -1,4 +1,4 @@
-"""What a zip archive holds, with its names and sizes checked before anything of it is read."""
+"""Contents of a zip archive, its names and sizes checked before anything of it is read."""
 
 import zipfile
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ MOST_BYTES = 2**38
 
 
 def is_zip(path: Path, head: bytes) -> bool:
-    """Whether a file is an archive of files: NPZ, which is one of arrays, is none."""
+    """Return whether a file is an archive of files: NPZ, which is one of arrays, is none."""
     if not head.startswith((b"PK\x03\x04", b"PK\x05\x06")) or path.suffix.lower() in (".npz", *SUFFIXES):
         return False
     try:

@@ -25,7 +25,7 @@ _DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 
 @dataclass(frozen=True)
 class Allowed:
-    """What is taken although it would be set aside, or refused.
+    """Inputs that are taken although they would be set aside, or refused.
 
     Attributes:
         localisers: Localisers.
@@ -39,7 +39,7 @@ class Allowed:
 
 
 def reason_to_set_aside(header: Header, allowed: Allowed) -> str:  # noqa: PLR0911  one line for each reason
-    """Why a DICOM object is no input; empty where it is one."""
+    """Return why a DICOM object is no input; empty where it is one."""
     if header.is_directory:
         return "directory of a medium (DICOMDIR)"
     if header.kind in _MASKS or header.modality == "SEG" or header.bits == 1:
@@ -56,7 +56,7 @@ def reason_to_set_aside(header: Header, allowed: Allowed) -> str:  # noqa: PLR09
 
 
 def is_derived(header: Header) -> bool:
-    """Whether an image was made of other images, as a reformatted one is.
+    """Return whether an image was made of other images, as a reformatted one is.
 
     DERIVED\\PRIMARY is none, unless its flavour says so: archives write it where they compress an image.
     """

@@ -10,7 +10,7 @@ _DIRECTORY = "1.2.840.10008.1.3.10"
 
 
 def is_directory(path: Path) -> bool:
-    """Whether a file is a DICOMDIR."""
+    """Return whether a file is a DICOMDIR."""
     from pydicom.filereader import read_file_meta_info  # noqa: PLC0415
 
     try:

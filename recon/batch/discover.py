@@ -44,7 +44,7 @@ class Candidate:
 
 @dataclass
 class Found:
-    """What inputs stand for.
+    """The files that inputs stand for.
 
     Attributes:
         candidates: The inputs, folders in the order of their names.
@@ -58,7 +58,7 @@ class Found:
 
 
 def stands_for_many(text: str) -> bool:
-    """Whether an input is a folder, a pattern, an archive or a DICOMDIR, and not a file."""
+    """Return whether an input is a folder, a pattern, an archive or a DICOMDIR, and not a file."""
     path = Path(text)
     if "\0" in text:
         return False
@@ -72,7 +72,7 @@ def stands_for_many(text: str) -> bool:
 
 
 def discover(inputs: Sequence[str], output: Path | None, kinds: Sequence[str] = IMAGES) -> Found:
-    """What the inputs of a command stand for, each file once.
+    """Return what the inputs of a command stand for, each file once.
 
     Args:
         inputs: Files, folders, patterns, zip archives and DICOMDIRs.
@@ -219,7 +219,7 @@ def _is_regular(source: Source) -> bool:
 
 
 def _companion(source: Source, name: str) -> str:
-    """Why a file that was found is no input, by its name and its neighbours."""
+    """Return why a file that was found is no input, by its name and its neighbours."""
     if any(part.startswith(".") or part == "__MACOSX" for part in source.relative.parts):
         return "hidden file"
     if name.endswith((RECORD, SIDECAR)) or name == LEDGER:
@@ -238,6 +238,6 @@ def nothing_found(inputs: Sequence[str], found: Found) -> InputError:
 
 
 def counted(aside: Sequence[SetAside]) -> str:
-    """How many files were set aside for each reason."""
+    """Return how many files were set aside for each reason."""
     reasons = [each.reason for each in aside]
     return ", ".join(f"{reasons.count(reason)} x {reason}" for reason in sorted(set(reasons)))

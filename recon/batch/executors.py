@@ -1,4 +1,4 @@
-"""Where tasks are done: in this process, in worker processes of this machine, or on a Dask cluster; one code path."""
+"""Executors of tasks: in this process, in worker processes of this machine, or on a Dask cluster; one code path."""
 
 import contextlib
 import itertools

@@ -1,4 +1,4 @@
-"""What the pixels of a result depend on beside its input: a hash of the configuration, and the same in words."""
+"""Identity of a result beside its input: a hash of the configuration, and the same in words."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ def fingerprint(config: SolveConfig) -> str:
 
 
 def parameters(config: SolveConfig) -> str:
-    """What a configuration does, for people, without names of files."""
+    """Return what a configuration does, for people, without names of files."""
     values = to_json(_with_hashes(config))
     told = (
         "operator",

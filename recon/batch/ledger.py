@@ -1,4 +1,4 @@
-"""What has been done before: the ledger ``batch.json`` of a folder of results, and the records of its results.
+"""Results of earlier runs: the ledger ``batch.json`` of a folder of results, and the records of its results.
 
 A result counts as done if its record says that it was made of this input in the way that is asked for, and if its files
 have the hashes that the record states. The ledger adds what no record can say: what a run was about to write when it
@@ -36,14 +36,14 @@ class Ledger:
     groups: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def known(self, group: str, request: str, series: str) -> dict[str, Any] | None:
-        """What is written of a group, if it is of this request and of these slices."""
+        """Return what is written of a group, if it is of this request and of these slices."""
         found = self.groups.get(group)
         if found is None or found.get("request_sha256") != request:
             return None
         return found if not found.get("series_sha256") or found["series_sha256"] == series else None
 
     def announced(self, group: str, request: str, output: str) -> bool:
-        """Whether a run with this request was about to write an output."""
+        """Return whether a run with this request was about to write an output."""
         found = self.groups.get(group)
         if found is None or found.get("request_sha256") != request:
             return False
@@ -140,7 +140,7 @@ def _is_whole(record: Path, document: Mapping[str, Any]) -> bool:
 
 
 def is_unfinished(task: Task, group: str, ledger: Ledger) -> bool:
-    """Whether what is in the task's place was left there by a run of this batch that ended before its record.
+    """Return whether what is in the task's place was left there by a run of this batch that ended before its record.
 
     An output whose record is there, and whose files are not those of the record, was changed by somebody.
     """

@@ -1,4 +1,4 @@
-"""What the inputs of a command are, and the names of their results."""
+"""Contents of the inputs of a command, and the names of their results."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -43,7 +43,7 @@ class OtherFile:
 
 @dataclass
 class Contents:
-    """What the inputs of a batch are.
+    """The contents of the inputs of a batch.
 
     Attributes:
         series: Of DICOM, in the order of their numbers.
@@ -68,7 +68,7 @@ class Contents:
 
 
 def look_into(inputs: Sequence[str], output: Path | None, config: SolveConfig, allowed: Allowed) -> Contents:
-    """What the inputs of a command are, by their content.
+    """Return what the inputs of a command are, by their content.
 
     Args:
         inputs: Files, folders, patterns, archives, DICOMDIRs.
@@ -168,7 +168,7 @@ def folder_of(output: str, count: int) -> Path:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for.
+    """The request of a batch.
 
     Attributes:
         config: The configuration.

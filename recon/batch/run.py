@@ -26,7 +26,7 @@ FILES = "files"
 
 
 class Listener(Protocol):
-    """Who is told how a batch goes on."""
+    """Listener to the progress of a batch."""
 
     def remark(self, line: str) -> None:
         """Take one line for a person."""
@@ -61,7 +61,7 @@ class Group:
 
 @dataclass
 class Batch:
-    """What is to be done, what is done, and how it went.
+    """A batch: its tasks, those that are done, and their outcomes.
 
     Attributes:
         request: What was asked for.
@@ -215,7 +215,7 @@ def _loop(batch: Batch, runner: Runner, listener: Listener) -> None:
 
 
 def _count(batch: Batch) -> int:
-    """How many tasks have ended, those of earlier runs included."""
+    """Return how many tasks have ended, those of earlier runs included."""
     ended = sum(outcome.status != "interrupted" for outcome in batch.outcomes.values())
     return ended + sum(len(group.done) for group in batch.groups)
 
@@ -254,7 +254,7 @@ def planned(group: Group, batch: Batch, say: Callable[[str], None]) -> Iterator[
 
 
 def _readable_ahead(group: Group, batch: Batch, listener: Listener) -> list[Task]:
-    """What is to be done, without the first ones that cannot be read: to refuse these takes no torch."""
+    """Return what is to be done, without the first ones that cannot be read: to refuse these takes no torch."""
     pending = group.pending
     while pending:
         task = pending[0]
@@ -287,7 +287,7 @@ def _resolve(group: Group, pending: list[Task], batch: Batch, listener: Listener
 def _resolved(
     group: Group, pending: list[Task], batch: Batch, say: Callable[[str], None]
 ) -> tuple[dict[str, Any], list[Task]]:
-    """What the ledger says of a series, and its tasks with what is estimated."""
+    """Return what the ledger says of a series, and its tasks with what is estimated."""
     from recon.batch.strength import resolve_series  # noqa: PLC0415  brings torch
 
     assert group.series is not None  # noqa: S101  the caller saw to it
@@ -316,7 +316,7 @@ def _resolved(
 
 
 def derivation_of(config: SolveConfig, made: datetime.datetime | None = None) -> Derivation:
-    """What a DICOM result says of a run with a configuration that leaves nothing to be estimated."""
+    """Return what a DICOM result says of a run with a configuration that leaves nothing to be estimated."""
     return Derivation(fingerprint(config), parameters(config), brief(config), config.operator.name, made)
 
 
@@ -386,7 +386,7 @@ def _write_ledger(batch: Batch, status: str) -> None:
 
 
 def _totals(batch: Batch) -> dict[str, object]:
-    """How many inputs there are, how many have a result, and how long the solver took."""
+    """Return how many inputs there are, how many have a result, and how long the solver took."""
     fresh = [outcome for outcome in batch.outcomes.values() if not outcome.failed and outcome.status != "interrupted"]
     return {
         "inputs": len(batch.tasks) + len(batch.contents.failed),

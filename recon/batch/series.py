@@ -154,7 +154,7 @@ def _once(members: Sequence[Slice]) -> tuple[list[Slice], list[Slice], list[Slic
 
 
 def _contradictions(slices: Sequence[Slice]) -> list[str]:
-    """What cannot be said of one series."""
+    """Return what cannot be said of one series."""
     found = []
     for what, read in _ONE_FOR_ALL:
         values = sorted({read(each.header) for each in slices})
@@ -267,7 +267,7 @@ def _doubled(slices: list[Slice], levels: list[float]) -> list[str]:
 
 
 def _gaps(places: list[float]) -> tuple[list[str], float | None]:
-    """What is said of slices that are missing, or unevenly spaced; and the distance of most."""
+    """Return what is said of slices that are missing, or unevenly spaced; and the distance of most."""
     if len(places) < 2:
         return [], None
     steps = np.diff(places)
@@ -288,7 +288,7 @@ def _gaps(places: list[float]) -> tuple[list[str], float | None]:
 
 
 def _tilt(slices: list[Slice]) -> list[str]:
-    """What is said of slices that do not lie straight above each other."""
+    """Return what is said of slices that do not lie straight above each other."""
     header = slices[0].header
     places = np.array([each.header.position for each in slices], np.float64)
     directions = np.array(header.orientation).reshape(2, 3)

@@ -21,7 +21,7 @@ _SMALL = 2**24
 
 @dataclass(frozen=True)
 class Source:
-    """Where the bytes of an input are.
+    """The place of an input's bytes.
 
     Attributes:
         path: The file, or the archive.

@@ -83,7 +83,7 @@ def _thinned(image: Image, frames: int) -> Image:
 
 
 def series_label(series: Series) -> Path:
-    """What errors call a slice of the series."""
+    """Return what errors call a slice of the series."""
     return Path(f"{series.folder}.dcm")
 
 

@@ -24,7 +24,7 @@ class Stamp:
     configuration: str = ""
 
     def to_json(self) -> dict[str, str]:
-        """As a record keeps it."""
+        """Return it as a record keeps it."""
         return {"request_sha256": self.request, "series_sha256": self.series, "config_sha256": self.configuration}
 
 
@@ -73,7 +73,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a task ended; plain values, which a worker sends back.
+    """The outcome of a task in plain values, which a worker sends back.
 
     Attributes:
         label: Of the task.

@@ -35,7 +35,7 @@ _ALL_WOULD_FAIL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENO
 
 @functools.lru_cache(maxsize=8)
 def _known(_key: tuple[object, ...]) -> dict[str, object]:
-    """What the plans of one configuration and image size share; filled by the first."""
+    """Return what the plans of one configuration and image size share; filled by the first."""
     return {}
 
 
@@ -110,7 +110,7 @@ def _read(task: Task, say: Callable[[str], None]) -> tuple[Image, InputFile]:
 
 
 def _read_as(task: Task) -> str:
-    """What errors of a reader call the input: its suffix is compared with the content."""
+    """Return what errors of a reader call the input: its suffix is compared with the content."""
     if task.derivation is not None:
         return task.label
     return str(Path(task.label).with_name(task.source.relative.name))

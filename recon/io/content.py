@@ -1,4 +1,4 @@
-"""What lies in a file, before anything is believed of it: its bytes, its kind, and how reading it fails."""
+"""Content of a file before anything is believed of it: its bytes, its kind, and the errors of reading it."""
 
 import contextlib
 import logging

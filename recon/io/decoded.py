@@ -1,4 +1,4 @@
-"""What a reader of one format hands to :func:`recon.io.read`, and how it says no."""
+"""Result of the reader of one format for :func:`recon.io.read`, and its refusal."""
 
 from dataclasses import dataclass
 

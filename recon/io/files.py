@@ -38,7 +38,7 @@ _DECODERS = {
 
 @dataclass(frozen=True)
 class Written:
-    """What was written.
+    """The files that were written.
 
     Attributes:
         paths: The files: one, or one a frame.
@@ -197,7 +197,7 @@ def check_units(image: Image, path: str | Path) -> None:
 
 @dataclass(frozen=True)
 class _Guard:
-    """How each file of one call is put in its place."""
+    """The way in which each file of one call is put in its place."""
 
     overwrite: bool
     inputs: tuple[str | Path, ...]

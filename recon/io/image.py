@@ -98,7 +98,7 @@ def _per_frame(numbers: tuple[float, ...]) -> Array:
 
 @dataclass(frozen=True)
 class Source:
-    """What a writer needs to make the same kind of file again; opaque, and silent about what it holds.
+    """The values that a writer needs to make the same kind of file again; opaque, and silent about its content.
 
     Attributes:
         format: ``"png"``, ``"jpeg"``, ``"tiff"``, ``"npy"``, ``"dicom"`` or ``"memory"``.
@@ -121,7 +121,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Slices:
-    """Where the frames of a reconstruction are in their scan: x points right, y up, and z along the frames.
+    """Positions of the frames of a reconstruction in their scan: x points right, y up, and z along the frames.
 
     The coordinates are right-handed: to who looks down from +z, x points right and y up.
 

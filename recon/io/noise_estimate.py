@@ -82,7 +82,7 @@ def estimate_noise(planes: Iterable[Plane], padding: Iterable[Mask | None] = (),
 
 
 def signal(plane: Plane, mask: Mask | None = None) -> Mask:
-    """Where an image (height, width) is above air; everywhere where nothing is."""
+    """Return where an image (height, width) is above air; everywhere where nothing is."""
     usable = np.ones(plane.shape, np.bool_) if mask is None else ~mask
     if not usable.any():
         return usable
@@ -129,7 +129,7 @@ def _empty(plane: Plane) -> Mask:
 def _over_windows(
     plane: NDArray[Any], combine: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]], side: int = _SUPPORT
 ) -> NDArray[Any]:
-    """What ``combine`` makes of the pixels of each window of that side; by default the filter's."""
+    """Return what ``combine`` makes of the pixels of each window of that side; by default the filter's."""
     rows = reduce(combine, _shifted(plane, side))
     return reduce(combine, _shifted(rows.T, side)).T
 

@@ -24,7 +24,7 @@ def to_tensor(image: Image, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def _black(image: Image, padding: Array) -> float:
-    """What padding is taken for: the low end of the default range, whatever range is asked for."""
+    """Return what padding is taken for: the low end of the default range, whatever range is asked for."""
     seen = image.pixels[~padding]
     return default_range(seen, image.units).low if seen.size else image.value_range.low
 

@@ -1,4 +1,4 @@
-"""What is known of an operator or of a prior, without any measurement: the constants, and what follows from them."""
+"""Constants of an operator or of a prior without any measurement, and the guarantees that follow from them."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -40,7 +40,7 @@ ANY_NOISE = 0.01
 
 @dataclass(frozen=True)
 class Guarantee:
-    """What is guaranteed of one method.
+    """The guarantee of one method.
 
     Attributes:
         name: The method.
@@ -75,7 +75,7 @@ class Guarantee:
         return (0.0, None) if self.method.interval is None else self.method.interval
 
     def to_json(self) -> dict[str, object]:
-        """As plain values."""
+        """Return plain values."""
         certificate = None if self.method is None else self.method.certificate
         return {
             "method": self.name,
@@ -102,7 +102,7 @@ class Searched:
     record: SearchRecord
 
     def to_json(self) -> dict[str, object]:
-        """As plain values."""
+        """Return plain values."""
         return {"prior": self.prior, **self.record.to_json()}
 
 
@@ -146,7 +146,7 @@ class Report:
     network: Subject | None = None
 
     def to_json(self) -> dict[str, object]:
-        """As plain values."""
+        """Return plain values."""
         return {
             "subject": self.subject,
             "setting": self.setting,

@@ -200,7 +200,7 @@ def as_items(frames: Tensor, geometry: Geometry) -> Tensor:
 
 
 def as_frames(x: Tensor) -> Tensor:
-    """What a solver gives as the frames of an image: a volume (1, 1, slices, height, width) slice by slice."""
+    """Return what a solver gives as the frames of an image: a volume (1, 1, slices, height, width) slice by slice."""
     return x if x.ndim == 4 else x[0].transpose(0, 1)
 
 

@@ -1,4 +1,4 @@
-"""Which files are meant by the inputs of a command, and where each result goes."""
+"""Files that the inputs of a command name, and the place of each result."""
 
 import glob
 import os
@@ -45,7 +45,7 @@ def _expand(text: str) -> list[Path]:
 
 
 def is_pattern(text: str) -> bool:
-    """Whether a text is no name of a file, and has what makes a pattern."""
+    """Return whether a text is no name of a file, and has what makes a pattern."""
     return not os.path.exists(text) and any(letter in text for letter in "*?[")  # noqa: PTH110
 
 

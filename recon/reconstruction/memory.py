@@ -1,4 +1,4 @@
-"""Whether there is memory for a volume, before any of it is taken."""
+"""Check of the memory for a volume, before any of it is taken."""
 
 import math
 from contextlib import suppress

@@ -17,7 +17,7 @@ from recon.reconstruction.record import input_file
 
 
 class OutputState(StrEnum):
-    """What has become of an output file."""
+    """The state of an output file."""
 
     UNCHANGED = "unchanged"
     ABSENT = "absent"
@@ -85,7 +85,7 @@ def _checked(path: Path, sha256: str, result: Callable[[Path], Image], paths: Se
 
 
 def _written(path: Path, image: Image, paths: Sequence[Path]) -> Image:
-    """What is read of ``path`` when the run has just written it, among its other frames."""
+    """Return what is read of ``path`` when the run has just written it, among its other frames."""
     name = path if len(paths) == 1 else path.with_name(path.stem.rpartition("_")[0] + path.suffix)
     with tempfile.TemporaryDirectory() as folder:
         written = io.write(image, Path(folder) / name.name).paths
@@ -93,7 +93,7 @@ def _written(path: Path, image: Image, paths: Sequence[Path]) -> Image:
 
 
 def _difference(found: Image, expected: Image) -> str:
-    """What differs between the pixels of two images; empty where nothing does."""
+    """Return what differs between the pixels of two images; empty where nothing does."""
     if found.pixels.shape != expected.pixels.shape:
         return f"it has {_size(found.pixels)} values, the run's result {_size(expected.pixels)}"
     equal = (found.pixels == expected.pixels) | (np.isnan(found.pixels) & np.isnan(expected.pixels))

@@ -67,7 +67,7 @@ class Plan:
         return image * ENTRIES[self.method.name].copies
 
     def to_json(self) -> dict[str, object]:
-        """What was chosen and what is known, as plain values."""
+        """Return what was chosen and what is known, as plain values."""
         problem, method, norm = self.problem, self.method, self.pair.properties.computed_norm
         value_range = problem.template.value_range
         return {
@@ -263,7 +263,7 @@ def _hardest(problem: Problem, seed: int) -> Measured | None:
 
 
 def _advise(plan: Plan, say: Notify) -> None:
-    """What would give a guarantee, where there is none."""
+    """Return what would give a guarantee, where there is none."""
     inexact = [name for name in plan.method.certificate.missing if EXACTLY in name]
     if plan.pair.mismatch is None and inexact and plan.problem.prior.prior.split is not None:
         say(f"{plan.method.name} evaluates the prior by an inner iteration; --method condat_vu does so exactly")
@@ -272,7 +272,7 @@ def _advise(plan: Plan, say: Notify) -> None:
 
 
 def _remedy(plan: Plan) -> str | None:
-    """What would give a guarantee to a run with a surrogate."""
+    """Return what would give a guarantee to a run with a surrogate."""
     config, chosen = plan.problem.config, plan.problem.prior
 
     def retry(pair: OperatorPair, stepsize: float | None) -> Method:

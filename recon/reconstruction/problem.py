@@ -1,4 +1,4 @@
-"""From a configuration and an image to the problem that is to be solved."""
+"""The problem that is to be solved, from a configuration and an image."""
 
 import math
 from dataclasses import dataclass, replace
@@ -57,7 +57,7 @@ _MISFITS = (RuntimeError, ValueError, TypeError, IndexError)
 
 @dataclass(frozen=True)
 class Problem:
-    """What is to be solved, on the [0, 1] scale and on its device.
+    """The problem that is to be solved, on the [0, 1] scale and on its device.
 
     Attributes:
         config: What was asked for.
@@ -123,7 +123,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Objects:
-    """What takes the place of specifications in a configuration; ``None``: what the specification names.
+    """Objects in the place of specifications of a configuration; ``None``: what the specification names.
 
     Attributes:
         operator: The operator.
@@ -363,7 +363,7 @@ def _prior_spec(config: SolveConfig, default: Spec) -> Spec:
 def _step_noise(
     config: SolveConfig, operator: LinearOperator, example: Tensor, noise: float | None
 ) -> tuple[float | None, float | None]:
-    """What ``s A^T`` makes of the noise, where it may be needed, and ``A^T`` where s is free.
+    """Return what ``s A^T`` makes of the noise, where it may be needed, and ``A^T`` where s is free.
 
     A surrogate changes it little.
     """
@@ -382,7 +382,7 @@ def _step_noise(
 
 
 def _step_is_free(config: SolveConfig, operator: LinearOperator) -> bool:
-    """Whether any step size converges, as that of Douglas-Rachford does, and none was asked for.
+    """Return whether any step size converges, as that of Douglas-Rachford does, and none was asked for.
 
     A prior that rounds has a guarantee with short steps only: the backward error of forward-backward.
     """
@@ -484,12 +484,12 @@ def _estimated(image: Image, family: OperatorFactory, say: Notify) -> float:
 
 
 def is_reconstructed(image: Image, family: OperatorFactory) -> bool:
-    """Whether the measurement is an image in physical units, such as HU, whose noise is correlated."""
+    """Return whether the measurement is an image in physical units, such as HU, whose noise is correlated."""
     return bool(image.units) and family.spec.name == "identity"
 
 
 def _doubt(noise: float, image: Image, family: OperatorFactory) -> str | None:
-    """What is odd about a noise level that was stated, if anything is."""
+    """Return a warning where the stated noise level disagrees with the estimate."""
     if noise >= _IMPLAUSIBLE:
         other = f"--noise {noise:g}{image.units}" if image.units else f"--noise {noise / 255:.3g} (of 255, {noise:g})"
         return (
@@ -537,7 +537,7 @@ def say_range(image: Image, noise: float | None, say: Notify) -> None:
 
 
 def _is_robust(image: Image) -> bool:
-    """Whether the range is that of the percentiles: of signed and floating-point numbers that are not in HU."""
+    """Return whether the range is that of the percentiles: of signed and floating-point numbers that are not in HU."""
     if image.pixels.dtype.kind not in "if" or image.units == "HU":
         return False
     seen = image.pixels if image.padding is None else image.pixels[~image.padding]

@@ -49,7 +49,7 @@ class InputFile:
     private: bool = False
 
     def to_json(self, folder: Path) -> dict[str, object]:
-        """As plain values, its path relative to ``folder``."""
+        """Return plain values, its path relative to ``folder``."""
         path = None if self.private else portable(self.path, folder)
         return {"role": self.role, "path": path, "sha256": self.sha256, "bytes": self.size}
 
@@ -76,7 +76,7 @@ def _hash(path: Path) -> tuple[str, int]:
 
 
 def record_path(output: Path) -> Path:
-    """Where the record of an output lies: beside it, with ``.run.json`` after its name."""
+    """Return where the record of an output lies: beside it, with ``.run.json`` after its name."""
     return output.with_name(output.name + SUFFIX)
 
 

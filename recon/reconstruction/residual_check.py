@@ -51,7 +51,7 @@ _LOOKED_AT = 32
 
 @dataclass(frozen=True)
 class ResidualCheck:
-    """How large the residual is, on the scale of the solver.
+    """The size of the residual, on the scale of the solver.
 
     Attributes:
         noise: The standard deviation of the noise that the run used; NaN where it used none.
@@ -87,7 +87,7 @@ class ResidualCheck:
         return excess + tuple(sentence for sentence in (self._small(), self._same()) if sentence)
 
     def to_json(self) -> dict[str, object]:
-        """As plain values; a figure that does not exist is null."""
+        """Return plain values; a figure that does not exist is null."""
         figures = {name: getattr(self, name) for name in ("noise", "inside", "border", "smooth", "seen")}
         plain: dict[str, object] = {key: value if math.isfinite(value) else None for key, value in figures.items()}
         return {**plain, "noise_source": self.source, "unchanged": self.unchanged, "remarks": list(self.remarks)}
@@ -196,7 +196,7 @@ def _image(problem: Problem) -> Tensor:
 
 
 def _object(problem: Problem, image: Planes) -> Mask:
-    """Where the measurement is above air; all of a spectrum."""
+    """Return where the measurement is above air; all of a spectrum."""
     if problem.family.is_complex:
         return np.ones(image.shape, np.bool_)
     return np.stack([signal(np.abs(plane) if np.iscomplexobj(plane) else plane) for plane in image])
@@ -250,7 +250,7 @@ def _smooth_share(residual: Planes, where: Mask) -> float:
 
 
 def _is_unchanged(problem: Problem, x: Tensor, noise: float) -> bool:
-    """Whether the result of denoising is its input, to within a fiftieth of the noise, or rounding."""
+    """Return whether the result of denoising is its input, to within a fiftieth of the noise, or rounding."""
     if not isinstance(problem.operator, Identity) or problem.prior.spec.name == "none":
         return False
     apart = float((x - problem.measurement).abs().double().square().mean().sqrt())

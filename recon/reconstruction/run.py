@@ -127,7 +127,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Target:
-    """Where a run is written.
+    """The place where a run is written.
 
     Attributes:
         output: The image.

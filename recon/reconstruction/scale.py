@@ -101,7 +101,7 @@ def as_complex(image: Image) -> Image:
 
 
 def is_of_hounsfield(spec: Spec) -> bool:
-    """Whether the prior is a network that was made for images in HU."""
+    """Return whether the prior is a network that was made for images in HU."""
     return spec.name == "model" and spec.value in HOUNSFIELD_MODELS
 
 
@@ -154,7 +154,7 @@ def robust_maximum(values: Tensor) -> float:
 
 @torch.no_grad()
 def black_seen(value_range: ValueRange, operator: LinearOperator, example: Tensor) -> Tensor | None:
-    """What a range that does not begin at 0 adds to a measurement on [0, 1]: ``low / width (1 - A 1)``.
+    """Return what a range that does not begin at 0 adds to a measurement on [0, 1]: ``low / width (1 - A 1)``.
 
     The image ``(x - low) / width`` measures ``(y - low A 1) / width`` where x measures y, and a reader gives
     ``(y - low) / width``.

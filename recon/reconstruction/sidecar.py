@@ -11,7 +11,7 @@ SUFFIX = ".simulate.json"
 
 
 def sidecar_path(output: Path) -> Path:
-    """Where the sidecar of a measurement lies."""
+    """Return where the sidecar of a measurement lies."""
     return output.with_name(output.name + SUFFIX)
 
 

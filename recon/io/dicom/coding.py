@@ -1,4 +1,4 @@
-"""Why the pixels of a DICOM file cannot be decoded: cut off, coded in a way that needs a package, or damaged."""
+"""Reasons why the pixels of a DICOM file cannot be decoded: cut off, a package is missing, or damaged."""
 
 import importlib.util
 import io

@@ -28,7 +28,7 @@ Action = Callable[[Any, Any, bytes], None]
 
 
 def is_installed() -> bool:
-    """Whether the table can be had."""
+    """Return whether the table can be had."""
     return importlib.util.find_spec("dicomanonymizer") is not None
 
 
@@ -68,7 +68,7 @@ def secret_uid(uid: str, secret: bytes) -> str:
 
 
 def _rules() -> dict[tuple[int, int], Action]:
-    """What is done to each attribute; repeating groups are overlays and curves, which no result has."""
+    """Return what is done to each attribute; repeating groups are overlays and curves, which no result has."""
     from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector  # noqa: PLC0415
 
     table = dicom_anonymization_database_selector(_TABLE)

@@ -1,4 +1,4 @@
-"""What a derived DICOM image says of the run that made it, and UIDs that follow from the source and the run.
+"""Description of the run in a derived DICOM image, and UIDs that follow from the source and the run.
 
 The form 2.25.<integer of a UUID> is that of PS3.5, section B.2; the UUID is of version 5, of a SHA-256.
 """

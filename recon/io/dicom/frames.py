@@ -130,7 +130,7 @@ _FROM_GROUPS = {
 
 
 def is_multi_frame(header: Any) -> bool:
-    """Whether the storage class is one whose objects may have several frames."""
+    """Return whether the storage class is one whose objects may have several frames."""
     kind = str(header.get("SOPClassUID", ""))
     return kind in _CLASSIC or kind in _KEEPS_FRAME_COUNT
 

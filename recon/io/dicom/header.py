@@ -1,4 +1,4 @@
-"""What the header of a DICOM file says of its series, of its place and of what it is; pixels are not read."""
+"""Header of a DICOM file: its series, its place and its kind; pixels are not read."""
 
 import io
 import math
@@ -175,7 +175,7 @@ def _header(dataset: Any) -> Header:
 
 
 def _is_own(dataset: Any) -> bool:
-    """Whether recon derived it from an image, or reconstructed it from projections."""
+    """Return whether recon derived it from an image, or reconstructed it from projections."""
     equipment = [dataset, *(dataset.get("ContributingEquipmentSequence") or [])]
     return any(_text(item, "Manufacturer") == _text(item, "ManufacturerModelName") == "recon" for item in equipment)
 

@@ -56,7 +56,7 @@ def ct_slices(image: Image) -> Iterator[tuple[bytes, int]]:
 
 
 def notes(image: Image) -> tuple[str, ...]:
-    """What a reader of the files must know."""
+    """Return what a reader of the files must know."""
     place = "The patient's position is not known: directions are right for one who lay head first and supine."
     if image.frames == 1:
         return (place,)
@@ -156,7 +156,7 @@ def _identify(dataset: Any, series: _Series) -> None:
 
 
 def _describe(dataset: Any, frame: int) -> None:
-    """What made the image, and of what (PS3.3, C.7.5.1, C.7.6.1 and C.8.2.1)."""
+    """Return what made the image, and of what (PS3.3, C.7.5.1, C.7.6.1 and C.8.2.1)."""
     dataset.ImageType = ["ORIGINAL", "SECONDARY", "AXIAL"]
     dataset.Manufacturer, dataset.ManufacturerModelName, dataset.SoftwareVersions = "recon", "recon", __version__
     dataset.ContributingEquipmentSequence = [processing_equipment()]
@@ -170,7 +170,7 @@ def _describe(dataset: Any, frame: int) -> None:
 
 
 def _place(dataset: Any, image: Image, frame: int) -> None:
-    """Where the slice is (PS3.3, C.7.6.2): see above for the axes."""
+    """Return where the slice is (PS3.3, C.7.6.2): see above for the axes."""
     slices, (rows, columns) = image.slices or Slices(), image.spacing or (0.0, 0.0)
     x, y, z = slices.centre
     x -= (image.width - 1) / 2 * columns
@@ -185,7 +185,7 @@ def _place(dataset: Any, image: Image, frame: int) -> None:
 
 
 def _set_values(dataset: Any, image: Image) -> None:
-    """What the stored integers mean (PS3.3, C.7.6.3 and C.8.2.1), and two windows to see them in (C.11.2)."""
+    """Return what the stored integers mean (PS3.3, C.7.6.3 and C.8.2.1), and two windows to see them in (C.11.2)."""
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.Rows, dataset.Columns = image.height, image.width
     dataset.RescaleSlope, dataset.RescaleIntercept = _decimals(*STORED.slope, *STORED.intercept)

@@ -1,4 +1,4 @@
-"""Where the slices of a DICOM series lie in the patient, and how they are meant to be shown."""
+"""Positions of the slices of a DICOM series in the patient, and the window in which they are shown."""
 
 import math
 from collections.abc import Sequence

@@ -99,7 +99,7 @@ def derived(image: Image, series_uid: str | None = None, derivation: Derivation 
 
 
 def notes(image: Image) -> tuple[str, ...]:
-    """What a reader of the files must know."""
+    """Return what a reader of the files must know."""
     if image.frames == 1:
         return ()
     found = [f"The {image.frames} frames are a classic series, one file each."]

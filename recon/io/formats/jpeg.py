@@ -13,7 +13,7 @@ END = b"\xff\xd9"
 
 @dataclass(frozen=True)
 class FrameHeader:
-    """What a stream says of its coding.
+    """The coding that a stream declares.
 
     Attributes:
         bits: Of a sample.
@@ -52,5 +52,5 @@ def _coding(code: int) -> str:
 
 
 def ends(stream: bytes) -> bool:
-    """Whether a stream has its end mark, padding aside."""
+    """Return whether a stream has its end mark, padding aside."""
     return END in stream[-4:]

@@ -44,7 +44,7 @@ def encode_npy(path: Path, pixels: Array, layout: str) -> None:
 
 @dataclass(frozen=True)
 class Header:
-    """What the first bytes of a file declare.
+    """The declaration in the first bytes of a file.
 
     Attributes:
         shape: Of the array, not yet believed.

@@ -17,7 +17,7 @@ _MIRRORED_COLUMNS, _MIRRORED_ROWS, _SWAPPED = (2, 3, 6, 7), (3, 4, 7, 8), (5, 6,
 
 
 def swaps(orientation: int) -> bool:
-    """Whether rows become columns."""
+    """Return whether rows become columns."""
     return orientation in _SWAPPED
 
 
@@ -31,7 +31,7 @@ def turned(array: Array, orientation: int) -> Array:
 
 
 def upright(decoded: Decoded, orientation: int) -> Decoded:
-    """What a file holds, turned as its orientation asks."""
+    """Return what a file holds, turned as its orientation asks."""
     if orientation == UPRIGHT:
         return decoded
     spacing = decoded.spacing

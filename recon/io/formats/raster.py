@@ -77,7 +77,7 @@ def open_raster(data: bytes, kind: str) -> Pillow.Image:
 
 
 def _orientation(opened: Pillow.Image) -> int:
-    """What EXIF, wherever a PNG or JPEG file keeps it, says of its rows and columns."""
+    """Return what EXIF, wherever a PNG or JPEG file keeps it, says of its rows and columns."""
     opened.load()  # PNG may have it behind the pixels
     try:
         found = opened.getexif().get(TAG, UPRIGHT)

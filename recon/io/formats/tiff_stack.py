@@ -31,7 +31,7 @@ _MICROMETRE = "µm"
 
 @dataclass(frozen=True)
 class Stack:
-    """What the frames of a TIFF are.
+    """The meaning of the frames of a TIFF.
 
     Attributes:
         dialect: ``"imagej"``, ``"ome"`` or ``"shaped"``, as tifffile calls them.
@@ -50,12 +50,12 @@ class Stack:
     resolution: tuple[float, float] | None = None
 
     def fits(self, frames: int) -> bool:
-        """Whether an image of so many frames has these axes."""
+        """Return whether an image of so many frames has these axes."""
         return int(np.prod(self.sizes)) == frames
 
 
 def read_stack(opened: Any, series: Any, axes: str, orientation: int) -> Stack | None:
-    """What a TIFF file says of its frames; ``None`` where they are plain pages.
+    """Return what a TIFF file says of its frames; ``None`` where they are plain pages.
 
     Args:
         opened: The file, as tifffile opened it.
@@ -90,7 +90,7 @@ def spacing_of(stack: Stack | None) -> tuple[float, float] | None:
 
 
 def arguments(stack: Stack, array: Array, colours: bool, special: str) -> tuple[dict[str, Any], str]:
-    """What tifffile's ``imwrite`` is told of an array's axes, and the sentence of what could not be kept.
+    """Return what tifffile's ``imwrite`` is told of an array's axes, and the sentence of what could not be kept.
 
     Args:
         stack: What the frames are.

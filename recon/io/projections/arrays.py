@@ -1,4 +1,4 @@
-"""What a file of projections holds, before anything is made of it."""
+"""Content of a file of projections, before anything is made of it."""
 
 from dataclasses import dataclass
 

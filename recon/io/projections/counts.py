@@ -72,7 +72,7 @@ def line_integrals(
 
 @dataclass(frozen=True)
 class _Faults:
-    """What is wrong with a slice.
+    """The faults of a slice.
 
     Attributes:
         dead: Pixels that see nothing in all views, (pixels,).

@@ -124,7 +124,7 @@ class Reader:
 
 
 def read(h5py: Any, path: str, rows: tuple[int, int] | None, limit: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is said of the arrays, and the arrays."""
+    """Return what is said of the arrays, and the arrays."""
     with h5py.File(sys.stdin.buffer, "r") as file:
         reader = Reader(h5py, file, limit)
         data = reader.find(path)

@@ -71,7 +71,7 @@ def too_bright(share: Floats, light: Floats | float) -> Mask:
 
 @dataclass(frozen=True)
 class Saturation:
-    """Where a slice is saturated.
+    """The saturated part of a slice.
 
     Attributes:
         views: The views that are for the most part.

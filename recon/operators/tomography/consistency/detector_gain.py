@@ -136,7 +136,7 @@ def _group_means(sinogram: Values, geometry: Geometry) -> Floats:
 
 
 def _standing_out(means: Floats, width: int) -> tuple[Floats, NDArray[np.bool_]]:
-    """How much ``width`` columns from each on stand out of both sides, and which do so clearly, (pixels,) both.
+    """Return how much ``width`` columns from each on stand out of both sides, and which do so clearly, (pixels,) both.
 
     Of the lines through the two columns on either side: so neither a slope nor the edge of an object stands out.
     """

@@ -71,7 +71,7 @@ class PixelDriven:
         return views, pixels + sum(PADDING)
 
     def _constants(self, like: Tensor) -> tuple[Any, ...]:
-        """What the loops take between the data and its size."""
+        """Return what the loops take between the data and its size."""
         detector, steps = self.geometry.detector, self._steps
         middle = (detector.pixels - 1) / 2 - detector.offset / detector.pitch + PADDING[0]
         if self._is_parallel:
@@ -133,7 +133,7 @@ class PixelDriven:
 
 
 def places(geometry: Geometry) -> tuple[Floats, Floats, Floats]:
-    """Where the pixels are in the frame that turns with the scanner, each of shape (2, views), in mm.
+    """Return where the pixels are in the frame that turns with the scanner, each of shape (2, views), in mm.
 
     Two coordinates, along the detector's axis and the depth from the source (from the axis of rotation for parallel
     rays): their change from a column to the next, from a row to the next, and those of the pixel in row 0 and column 0.

@@ -149,7 +149,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _begin(entry: object) -> int:
-    """Where a tensor begins, for sorting; what is malformed is refused later."""
+    """Return where a tensor begins, for sorting; what is malformed is refused later."""
     offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
     return offsets[0] if isinstance(offsets, list) and offsets and isinstance(offsets[0], int) else 0
 
