@@ -46,7 +46,7 @@ runs = {
 results = {}
 for name, choice in runs.items():
     run = recon.reconstruct(sinogram, recon.ct(geometry), water=WATER, photons=PHOTONS, **choice)
-    results[name] = np.squeeze(run.image)
+    results[name] = run.image
     print(f"{name}: {run.status}, {run.steps} steps")
 
 # %%

@@ -40,7 +40,7 @@ for name, some in views.items():
     for method in ("fbp", None):
         run = recon.reconstruct(sinogram[some], recon.ct(part), method=method)
         label = "filtered back-projection" if method else "total variation"
-        images[name, label] = np.squeeze(run.image)
+        images[name, label] = run.image
         print(f"{name}, {label}: {run.status}, {run.steps} steps")
 
 # %%

@@ -145,7 +145,8 @@ def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
 
     Args:
         measurement: An array (height, width), (height, width, channels) or with ``axes``; a tensor (batch, channels,
-            height, width); of a scan (views, pixels), (slices, views, pixels), or (views, rows, columns) of a cone.
+            height, width); of a scan (views, pixels), (slices, views, pixels), or (views, rows, columns) of a cone: the
+            result has as many axes.
         operator: What the instrument does: :func:`recon.blur`, :func:`recon.ct`, :func:`recon.inpaint`,
             :func:`recon.mri`, :func:`recon.operator`, an operator of :mod:`recon.operators`, or a specification.
         prior: A prior of :mod:`recon.priors`, or a specification; ``None``: the packaged potential where there is one
@@ -228,6 +229,8 @@ def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
     for remark in () if check is None else check.remarks:
         say(remark)
     found = same_kind(measurement, result.image)
+    if factory.geometry is not None and factory.geometry.kind != "cone":
+        found = _of_slices(found, measurement)
     if differentiable and (noise is None or _is_matched(result)):
         say(
             "the noise level or the weight follows from the measurement, and the gradient takes it for a constant: "
@@ -247,6 +250,13 @@ def _is_matched(result: Result) -> bool:
     found = result.plan.problem.prior.spec
     keys = {"weight", "sigma"} & found.options.keys()
     return found.name != "python" and (stated is None or not keys <= stated.options.keys())
+
+
+def _of_slices(found: Array | Tensor, measurement: Array | Tensor) -> Array | Tensor:
+    """Return slices with as many axes as their sinograms have."""
+    if measurement.ndim == 2:
+        return found[0]
+    return found[:, None] if measurement.ndim == 4 else found
 
 
 def _prior_object(prior: Prior | str | None) -> Prior | None:

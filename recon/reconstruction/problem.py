@@ -441,8 +441,8 @@ def _noise(config: SolveConfig, image: Image, family: OperatorFactory, default: 
         if family.geometry is not None:
             return _of_line_integrals(config.noise, image)
         stated = on_unit_scale(config.noise, image)
-        if (doubt := _doubt(stated, image, family)) is not None:
-            say(doubt)
+        if (warning := _noise_warning(stated, image, family)) is not None:
+            say(warning)
         return stated
     if not needs_noise(_prior_spec(config, default)):
         return None
@@ -488,7 +488,7 @@ def is_reconstructed(image: Image, family: OperatorFactory) -> bool:
     return bool(image.units) and family.spec.name == "identity"
 
 
-def _doubt(noise: float, image: Image, family: OperatorFactory) -> str | None:
+def _noise_warning(noise: float, image: Image, family: OperatorFactory) -> str | None:
     """Return a warning where the stated noise level disagrees with the estimate."""
     if noise >= _IMPLAUSIBLE:
         other = f"--noise {noise:g}{image.units}" if image.units else f"--noise {noise / 255:.3g} (of 255, {noise:g})"
