@@ -281,7 +281,7 @@ def test_a_denoiser_takes_batches_and_arrays(kind: str) -> None:
         (lambda y: recon.blur(PSF.ravel()), "psf has the shape"),
         (lambda y: recon.operator(aslinearoperator(np.eye(6))), "expected \\(height, width\\) with as many pixels"),
         (lambda y: recon.denoiser("proved-grey", noise=0.05), "did you mean 'proved-gray'"),
-        (lambda y: recon.denoiser("proved-gray", noise=0), "expected a positive number"),
+        (lambda y: recon.denoiser("proved-gray", noise=0), "expected a number between 0 and 1"),
         (lambda y: recon.denoiser("proved-gray", noise=0.05)(torch.from_numpy(y)), "expected \\(batch, channels"),
     ],
 )

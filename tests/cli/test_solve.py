@@ -269,7 +269,7 @@ def test_quiet_leaves_results_and_errors(run, measured: Path) -> None:
     outcome = run("solve", measured, "-o", "x.png", *BLUR, "--iterations", "3", "-q")
     assert "out of steps" in outcome.out
     assert not outcome.err
-    assert "No progress and no remarks: results and errors only." in " ".join(run("solve", "--help").out.split())
+    assert "Print results and errors only." in " ".join(run("solve", "--help").out.split())
 
 
 @pytest.mark.parametrize("stepsize", ["3", "2.1"])
