@@ -360,3 +360,32 @@ def test_an_operator_made_once_serves_a_loop_over_its_psf():
         with torch.no_grad():
             psf += 0.05 * torch.eye(3)
     assert not torch.equal(images[0], images[2])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ConvexRidgeConfig(channels=1, widths=(2, 4), size=3, noise_range=(0.05, 0.05)),
+        LipschitzConfig(1, features=4, depth=2, contraction=0.9),
+    ],
+    ids=["ridge", "lipschitz"],
+)
+def test_a_network_is_trained_through_the_front_door(config):
+    """Gradient descent on its parameters, the prior made anew in each step, lowers the loss of a reconstruction."""
+    torch.manual_seed(0)
+    network = make(config)
+    clean = torch.zeros(1, 1, 16, 16)
+    clean[..., 4:12, 4:12] = 1
+    noisy = clean + 0.2 * (draw(8, 1, 1, 16, 16).float() - 0.5)
+    optimiser, losses = torch.optim.Adam(network.parameters(), lr=0.01), []
+    for _ in range(6):
+        prior = learned_prior(network, trainable=True)
+        options = {"noise": 0.05, "range": (0.0, 1.0), "tolerance": 1e-4, "iterations": 20_000}
+        image = recon.reconstruct(noisy, "identity", prior, differentiable=True, **options).image
+        loss = (image - clean).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        assert any(p.grad is not None and bool(p.grad.abs().max() > 0) for p in network.parameters())
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
