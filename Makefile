@@ -30,7 +30,7 @@ demo: $(VENV)/package
 	$(BIN)/recon solve $(OUT)/camera-blurred.png -o $(OUT)/camera-restored.png --overwrite \
 		--operator blur:psf=data/kernels/levin09_1.npy --noise 0.01 --figure $(OUT)/camera.png
 	$(BIN)/recon solve data/ct/tcga_60-2715.dcm -o $(OUT)/ct-denoised.dcm --overwrite \
-		--operator identity --noise 15HU --figure $(OUT)/ct.png
+		--operator identity --noise 7HU --figure $(OUT)/ct.png
 	@echo "Before and after: $(OUT)/camera.png and $(OUT)/ct.png"
 
 # Three tiers: the quick tests, all that a change must pass, and the long campaigns, which `make test` leaves out.

@@ -21,6 +21,7 @@ ATTEMPTS = 3
 """How often a task is begun whose worker dies: others may have been the reason."""
 
 _CONNECT_SECONDS = 15.0
+_LOST_SECONDS, _POLL_SECONDS, _CLOSE_SECONDS = 30.0, 2.0, 5.0
 _WATCH_SECONDS = 0.2
 
 
@@ -81,14 +82,14 @@ def on_cluster(tasks: Iterator[Task], address: str) -> Iterator[tuple[Task, Outc
             f"--scheduler {address}: no Dask scheduler answers there ({type(error).__name__}); expected the address "
             "that it printed when it was started, such as tcp://HOST:8786."
         ) from None
-    with _without_logs(), contextlib.closing(client):
+    with _without_logs(), _closed_in_the_end(client):
         workers = sum(client.nthreads().values())
         if not workers:
             raise DeviceError(f"--scheduler {address}: the cluster has no worker; expected one at least.")
         once = (replace(_absolute(task), again=True) for task in tasks)  # the scheduler may begin one again
         while True:
             lost: list[Task] = []
-            yield from _through(client.get_executor(pure=False), once, workers, lost)
+            yield from _through(client.get_executor(pure=False), once, workers, lost, _connection(client))
             if not lost:
                 return
             if client.status != "running":
@@ -99,6 +100,28 @@ def on_cluster(tasks: Iterator[Task], address: str) -> Iterator[tuple[Task, Outc
             for task in lost:
                 sentence = f"{task.label}: its workers died again and again; perhaps memory ran out."
                 yield task, Outcome(task.label, "failed", error=sentence, exit_code=1)
+
+
+def _connection(client: Any) -> Callable[[], bool]:
+    """Return a test of a connection, which may be lost for a while before it counts as lost."""
+    seen = [time.monotonic()]
+
+    def holds() -> bool:
+        if client.status == "running":
+            seen[0] = time.monotonic()
+        return time.monotonic() - seen[0] < _LOST_SECONDS
+
+    return holds
+
+
+@contextlib.contextmanager
+def _closed_in_the_end(client: Any) -> Iterator[None]:
+    """Close a client without waiting for a scheduler that is gone."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(Exception):
+            client.close(timeout=_CLOSE_SECONDS)
 
 
 @contextlib.contextmanager
@@ -123,7 +146,13 @@ def _absolute(task: Task) -> Task:
     )
 
 
-def _through(executor: Executor, tasks: Iterator[Task], width: int, lost: list[Task]) -> Iterator[tuple[Task, Outcome]]:
+def _through(
+    executor: Executor,
+    tasks: Iterator[Task],
+    width: int,
+    lost: list[Task],
+    connected: Callable[[], bool] = lambda: True,
+) -> Iterator[tuple[Task, Outcome]]:
     """Keep an executor busy with tasks that are made as they are needed; those that it loses are put into ``lost``."""
     running: dict[Future[Outcome], Task] = {}
     more = True
@@ -137,7 +166,10 @@ def _through(executor: Executor, tasks: Iterator[Task], width: int, lost: list[T
                 running[executor.submit(_do, task)] = task
             except RuntimeError:  # a pool that is broken takes no more
                 lost.append(task)
-        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        done, _ = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+        if not done and not connected():
+            lost.extend(running.values())
+            return
         for future in done:
             task = running.pop(future)
             try:

@@ -22,6 +22,7 @@ from recon.operators.base import HasDataResolvent
 from recon.operators.tomography import Geometry, Tomography, WeightedTomography
 from recon.priors import Prior
 from recon.reconstruction import ct_input
+from recon.reconstruction.border_check import border_warning
 from recon.reconstruction.memory import require_memory
 from recon.reconstruction.scale import SAME, Scale, as_complex, black_seen, solved_image
 from recon.specs.configured_prior import ConfiguredPrior, PriorContext
@@ -182,6 +183,8 @@ def build_problem(
         say_range(image, noise, say)
     device = choose_device(config.device, say)
     measurement = _measurement(image, family, operator, shape, precision).to(device)
+    if (border := border_warning(operator, measurement, noise)) is not None:
+        say(border)
     seen, size = _looked_at(inner, default, family, operator, measurement)
     left, unit = _step_noise(inner, operator, torch.zeros(1, _channels_seen(family, image), *shape), noise)
     setting = PriorContext(noise, image.channels, family.blurs, shape, step_noise=left, unit_noise=unit, contrast=seen)

@@ -10,10 +10,10 @@ from recon.types import Map
 DIMENSION = 25
 """Of the Krylov spaces in which the adjoint equation is solved, one after the other."""
 
-_ACCURACY = {torch.float32: 1e-5, torch.float64: 1e-8}
+_ACCURACY = {torch.float32: 1e-4, torch.float64: 1e-8}
 
 
-def implicit(step: Map, point: Tensor, *, accuracy: float | None = None, max_steps: int = 1000) -> Tensor:
+def implicit(step: Map, point: Tensor, *, accuracy: float | None = None, max_steps: int = 5000) -> Tensor:
     """A fixed point with the graph of what it depends on.
 
     For ``x = T(x)`` the derivative is ``dx = (Id - T'(x))^-1 dT`` (Bai, Kolter, Koltun 2019). A gradient g of x becomes
@@ -24,7 +24,7 @@ def implicit(step: Map, point: Tensor, *, accuracy: float | None = None, max_ste
         step: T, image to image, differentiable by autograd in the image and in what it depends on.
         point: x, (batch, ...): a fixed point of T, as near as the gradient has to be exact.
         accuracy: Of the adjoint equation: the norm of what is left of it over that of g, for each batch item; ``None``:
-            1e-5 in single precision and 1e-8 in double.
+            1e-4 in single precision and 1e-8 in double.
         max_steps: The budget of products with T'^T.
 
     Returns:
@@ -85,7 +85,8 @@ def _solved(system: Map, gradient: Tensor, accuracy: float, max_steps: int) -> T
             raise GuaranteeError(
                 f"implicit: {float((norms(rest) / size.clamp(min=torch.finfo(size.dtype).tiny)).max()):.2g} of the "
                 f"gradient is left after {taken} products with the derivative; expected {accuracy:g}: the solution is "
-                "not unique, or nearly so, and has no derivative there. A stronger prior makes it unique."
+                "not unique, or nearly so, and such an equation takes more steps or has no solution. A stronger prior "
+                "helps."
             )
         open_items = spread((norms(rest) > accuracy * size).to(rest.dtype.to_real()), rest)
         v = v + open_items * least_residual(system, rest, DIMENSION)
