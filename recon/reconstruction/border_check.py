@@ -42,6 +42,6 @@ def border_warning(operator: LinearOperator, measurement: Tensor, noise: float |
         return None
     return (
         f"where the blur lets nothing through, the measurement has {times:.2g} times the noise level: the image does "
-        "not go on at the opposite edge, as boundary=circular takes it (a photograph needs boundary=valid), or the noise "
-        "level is too low"
+        "not go on at the opposite edge, as boundary=circular takes it (a photograph needs boundary=valid), or the "
+        "noise level is too low"
     )
