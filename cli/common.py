@@ -1,6 +1,7 @@
 """Options that several sub-commands share."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -49,6 +50,17 @@ def debug_option(command: Command) -> Command:
         is_eager=True,
         callback=_set_debug,
         help="Print the traceback of an error.",
+    )(command)
+
+
+def config_option(command: Command) -> Command:
+    """Add ``--config``, whose options the command line goes before."""
+    return click.option(
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE.toml",
+        help="Read options from a TOML file; the command line goes before it.",
     )(command)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import terminal
-from .common import talk_options
+from .common import config_option, talk_options
 from .solve import OPERATOR_HELP, problem_options
 
 if TYPE_CHECKING:
@@ -35,13 +35,7 @@ if TYPE_CHECKING:
     help="Other clean images, on which the weight or the noise level of the prior is first tuned.",
 )
 @click.option("--range", "value_range", metavar="LO:HI", help="Grey values, in the files' units, that become 0 and 1.")
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE.toml",
-    help="Read options from a TOML file; the command line goes before it.",
-)
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @talk_options
 def command(data: tuple[str, ...], operators: tuple[str, ...], **given: Any) -> None:

@@ -11,7 +11,7 @@ import click
 from recon.methods.catalogue import with_prior, without_prior
 
 from . import terminal
-from .common import NUMBER, WHOLE_NUMBER, talk_options
+from .common import NUMBER, WHOLE_NUMBER, config_option, talk_options
 
 if TYPE_CHECKING:
     from recon.io import Derivation
@@ -128,13 +128,7 @@ def problem_options(command: Command) -> Command:
 @problem_options
 @click.option("--range", "value_range", metavar="LO:HI", help="Grey values, in the file's units, that become 0 and 1.")
 @click.option("--shape", metavar="H,W", help="Size of the image, where the operator does not determine it.")
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE.toml",
-    help="Read options from a TOML file; the command line goes before it.",
-)
+@config_option
 @click.option(
     "--figure",
     type=click.Path(path_type=Path),

@@ -45,8 +45,3 @@ def _names(dataset: Any) -> Iterator[PurePosixPath]:
         listed = [parts] if isinstance(parts, str) else [str(part) for part in parts]
         if all(part and part not in (".", "..") and not set("/\\\0:") & set(part) for part in listed):
             yield PurePosixPath(*listed)
-
-
-def missing_from(path: Path) -> list[PurePosixPath]:
-    """The files that a DICOMDIR names and that are not there."""
-    return [name for name in referenced(path) or () if not path.parent.joinpath(*name.parts).is_file()]

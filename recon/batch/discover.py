@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from recon.batch import archive
 from recon.batch.classify import hint
-from recon.batch.dicomdir import is_directory, missing_from, referenced
+from recon.batch.dicomdir import is_directory, referenced
 from recon.batch.source import Source
 from recon.errors import InputError
 from recon.io.content import kind_of, name_of
@@ -182,12 +182,12 @@ def _head_or_nothing(source: Source) -> bytes:
 
 
 def _of_directory(path: Path, found: Found) -> Iterator[Source]:
-    for name in missing_from(path):
-        found.failed.append((Source(path, name), "the DICOMDIR names it, and it is not there."))
     for name in referenced(path) or ():
         source = Source(path.parent.joinpath(*name.parts), name, walked=True)
         if source.path.is_file():
             yield source
+        else:
+            found.failed.append((Source(path, name), "the DICOMDIR names it, and it is not there."))
 
 
 def _sort(source: Source, kinds: Sequence[str], found: Found) -> None:

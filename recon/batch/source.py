@@ -1,6 +1,5 @@
 """A file, or a member of a zip archive, whose content is read as a whole."""
 
-import contextlib
 import functools
 import hashlib
 import os
@@ -114,12 +113,6 @@ def _bound(size: int) -> None:
 def _archive(path: Path, _changed: int) -> zipfile.ZipFile:
     """An archive, whose directory is read once and not for each of its members."""
     return zipfile.ZipFile(path)
-
-
-def forget_archives() -> None:
-    """Close the archives that are open."""
-    with contextlib.suppress(Exception):
-        _archive.cache_clear()
 
 
 def sha256(data: bytes) -> str:

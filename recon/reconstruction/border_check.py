@@ -13,8 +13,8 @@ _LEAST = 16
 """Of such frequencies along the axes, for a mean that says something."""
 
 _MOST = 4.0
-"""Noise levels there: of simulated measurements at most 2.5 were seen, of cropped photographs 3 to 190, but for those
-whose border is alike all around."""
+"""Noise levels there: measurements of periodic images stay below, and cropped photographs are above unless their border
+is alike all around: ``tests/reconstruction/test_border_check.py``."""
 
 
 @torch.no_grad()
