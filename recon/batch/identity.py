@@ -8,7 +8,7 @@ from pathlib import Path
 from recon._version import __version__
 from recon.catalogue import DESCRIPTION
 from recon.specs.grammar import Spec
-from recon.specs.solve_config import FILE_KEYS, FILE_VALUES, SolveConfig, to_json
+from recon.specs.solve_config import SolveConfig, to_json, with_files, with_names
 
 _NOT_OF_THE_PIXELS = ("device", "deterministic", "require_certificate")
 
@@ -58,28 +58,13 @@ def _shown(value: object) -> str:
 
 def _with_hashes(config: SolveConfig) -> SolveConfig:
     """The configuration with the hash of each file in place of its name."""
-    return replace(
-        config,
-        operator=_hashed(config.operator),
-        prior=None if config.prior is None else _hashed(config.prior),
-        surrogate=None if config.surrogate is None else _hashed(config.surrogate),
-        flat=_hash_of(Path(config.flat)) if isinstance(config.flat, str) else config.flat,
-        dark=_hash_of(Path(config.dark)) if isinstance(config.dark, str) else config.dark,
-    )
+    return with_names(config, _hashed, _hash_of)
 
 
 def _hashed(spec: Spec) -> Spec:
-    keys = FILE_KEYS.get(spec.name, ())
-    options = {key: _hash_of(spec.path(text)) if key in keys else text for key, text in spec.options.items()}
-    value = spec.value
-    if value is not None and spec.name == "python":
-        name, _, called = value.rpartition(":")
-        value = f"{_hash_of(spec.path(name))}:{called}"
-    elif value is not None and spec.name in FILE_VALUES:
-        value = _hash_of(spec.path(value))
-    elif value is None and spec == Spec(spec.name, folder=spec.folder) and spec.path(spec.name).is_dir():
-        value = _hash_of(spec.path(spec.name))
-    return Spec(spec.name, options, value)
+    if spec == Spec(spec.name, folder=spec.folder) and spec.path(spec.name).is_dir():  # a network by its folder alone
+        return Spec(spec.name, value=_hash_of(spec.path(spec.name)))
+    return replace(with_files(spec, _hash_of), folder="")
 
 
 def _hash_of(path: Path) -> str:

@@ -15,7 +15,7 @@ from recon.io.decoded import RefusedError
 from recon.io.dicom.header import read_header
 from recon.reconstruction.file_names import SUFFIXES
 from recon.specs.grammar import Spec
-from recon.specs.solve_config import SolveConfig
+from recon.specs.solve_config import SolveConfig, with_names
 
 _LOSSLESS = {".jpg": ".png", ".jpeg": ".png"}
 _SUFFIX_OF = {"png": ".png", "jpeg": ".png", "tiff": ".tif", "npy": ".npy", "npz": ".npy", "hdf5": ".tif", "": ".png"}
@@ -207,14 +207,7 @@ def numbered(one: Series) -> Iterator[tuple[Slice, str, int | None]]:
 
 def with_absolute_names(config: SolveConfig) -> SolveConfig:
     """The configuration with file names that mean the same in another working directory."""
-    return replace(
-        config,
-        operator=_absolute(config.operator),
-        prior=None if config.prior is None else _absolute(config.prior),
-        surrogate=None if config.surrogate is None else _absolute(config.surrogate),
-        flat=str(Path(config.flat).resolve()) if isinstance(config.flat, str) else config.flat,
-        dark=str(Path(config.dark).resolve()) if isinstance(config.dark, str) else config.dark,
-    )
+    return with_names(config, _absolute, lambda path: str(path.resolve()))
 
 
 def _absolute(spec: Spec) -> Spec:

@@ -10,12 +10,10 @@ from recon.errors import UsageError
 from recon.front.arrays import Pixels, as_tensor, like
 from recon.io.atomic import replacing
 from recon.priors import ResolventProperties
+from recon.priors.networks.learned_resolvent import LARGEST
 from recon.specs.configured_prior import PriorContext
 from recon.specs.grammar import Spec
 from recon.specs.priors import read_prior
-
-_MOST = 4.0
-"""An image on [0, 1] with noise does not have such values; one on [0, 255] does."""
 
 
 class Denoiser(nn.Module):
@@ -91,7 +89,7 @@ class Denoiser(nn.Module):
 
 def _refuse_units(images: Tensor) -> None:
     largest = float(images.detach().abs().max()) if images.numel() else 0.0
-    if largest > _MOST:
+    if largest > LARGEST:
         raise UsageError(
             f"denoiser: the image has values up to {largest:.4g}; expected about [0, 1], for which the network was "
             "trained: divide it by what is white."

@@ -7,7 +7,7 @@ mistake in an option is reported at once.
 import dataclasses
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -233,13 +233,30 @@ def to_json(config: SolveConfig, folder: Path | None = None) -> dict[str, object
 
 def relocate(spec: Spec, folder: Path) -> Spec:
     """Return the specification with its file names relative to ``folder``."""
+    return dataclasses.replace(with_files(spec, lambda path: portable(path, folder)), folder=str(folder))
+
+
+def with_files(spec: Spec, name: Callable[[Path], str]) -> Spec:
+    """Return the specification with another name for each of its files; its folder stays."""
     keys = FILE_KEYS.get(spec.name, ())
-    options = {key: portable(spec.path(text), folder) if key in keys else text for key, text in spec.options.items()}
+    options = {key: name(spec.path(text)) if key in keys else text for key, text in spec.options.items()}
     value = spec.value
     if value is not None and spec.name in FILE_VALUES:
-        name, colon, rest = value.rpartition(":") if spec.name == "python" else (value, "", "")
-        value = f"{portable(spec.path(name), folder)}{colon}{rest}"
-    return Spec(spec.name, options, value, str(folder))
+        file, colon, rest = value.rpartition(":") if spec.name == "python" else (value, "", "")
+        value = f"{name(spec.path(file))}{colon}{rest}"
+    return dataclasses.replace(spec, options=options, value=value)
+
+
+def with_names(config: SolveConfig, of_spec: Callable[[Spec], Spec], of_file: Callable[[Path], str]) -> SolveConfig:
+    """Return the configuration with its specifications and its other files named anew."""
+    return dataclasses.replace(
+        config,
+        operator=of_spec(config.operator),
+        prior=None if config.prior is None else of_spec(config.prior),
+        surrogate=None if config.surrogate is None else of_spec(config.surrogate),
+        flat=of_file(Path(config.flat)) if isinstance(config.flat, str) else config.flat,
+        dark=of_file(Path(config.dark)) if isinstance(config.dark, str) else config.dark,
+    )
 
 
 def parse_noise(text: str) -> Noise:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from recon.errors import InputError, UsageError
+from recon.priors.networks.learned_resolvent import LARGEST
 from recon.training.data import turned
 from recon.training.losses import Loss
 from recon.types import LinearOperator
@@ -31,9 +32,6 @@ class Own:
     metric: Metric | None = None
     operator: Callable[[tuple[int, int]], LinearOperator] | None = None
 
-
-_MOST = 4.0
-"""An image on [0, 1] with noise does not have such values; one on [0, 255] does."""
 
 NOTHING_OWN = Own()
 
@@ -108,7 +106,7 @@ def image_of(item: Any, channels: int, least: int) -> Tensor:
             f"({channels}, height, width), of at least {least} x {least} pixels."
         )
     largest = float(image.abs().max())
-    if not largest <= _MOST:
+    if not largest <= LARGEST:
         raise InputError(
             f"an item of the dataset has values up to {largest:.4g}; expected about [0, 1], as networks need."
         )

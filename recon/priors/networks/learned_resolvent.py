@@ -39,6 +39,9 @@ ACCURACY = 1e-4
 TRAINED_ON = 0.0, 1.0
 """The grey values of the images that networks are trained on."""
 
+LARGEST = 4.0
+"""An image on [0, 1] with noise does not have such values; one on [0, 255] does."""
+
 _ROUNDINGS = 128
 """Rounding units: an inner iteration to a finer accuracy than this is run in double precision."""
 
