@@ -30,8 +30,8 @@ class LinearOperator(Protocol):
     def A_adjoint(self, y: Tensor) -> Tensor: ...
 
 
-Update = Callable[[Tensor, Tensor], Tensor]
-"""From a part of a dual variable and the same part of ``A x`` to that part of the new one."""
+Update = Callable[[Tensor, Tensor, int], Tensor]
+"""From some rows of a dual variable, the same rows of ``A x`` and the first of them to these rows of the new one."""
 
 
 @runtime_checkable

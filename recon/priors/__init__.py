@@ -3,7 +3,9 @@
 from recon.priors.calculus import conjugate, relaxed, relaxed_prior, reweighted, scaled, scaled_prior, weighted_prior
 from recon.priors.closed_forms import box, identity, l2_ball, soft_threshold, tikhonov
 from recon.priors.finite_differences import FiniteDifferences
+from recon.priors.guided import GuidedPrior
 from recon.priors.prior import (
+    MaskRange,
     Prior,
     box_prior,
     l1_prior,
@@ -23,6 +25,8 @@ from recon.priors.wavelets import wavelet_l1_value, wavelet_shrinkage
 
 __all__ = [
     "FiniteDifferences",
+    "GuidedPrior",
+    "MaskRange",
     "Parts",
     "Prior",
     "Resolvent",

@@ -23,6 +23,24 @@ from recon.priors.wavelets import LEVELS, WAVELET, wavelet_l1_value, wavelet_shr
 
 
 @final
+@dataclass(frozen=True)
+class MaskRange:
+    """The range of the weights that a guide gave to a penalty, place by place.
+
+    Attributes:
+        low: The least.
+        high: The largest.
+        mean: Their mean.
+        bounds: The least and the largest that any guide could have given.
+    """
+
+    low: float
+    high: float
+    mean: float
+    bounds: tuple[float, float]
+
+
+@final
 @dataclass(frozen=True, eq=False, repr=False)
 class Prior(Made):
     """The family ``s -> J_s`` of the resolvents of ``s A``.
@@ -37,6 +55,7 @@ class Prior(Made):
         constraint: The projection on a polyhedral set in which the image lies besides; ``None``: there is none. It is
             no part of ``resolvent``, so only methods that split can honour it.
         smooth: The gradient of ``w g`` where that is Lipschitz; ``None`` where it is not, or not known.
+        mask: The range of the weights that a guide decided; ``None`` where no guide did.
     """
 
     name: str
@@ -45,6 +64,7 @@ class Prior(Made):
     value: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
     constraint: Resolvent | None = None
     smooth: Smooth | None = field(default=None, repr=False)
+    mask: MaskRange | None = None
 
 
 @remembered

@@ -1,5 +1,6 @@
 """A prior is a resolvent: a firmly nonexpansive map J = (Id + Q)/2, and what is known of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import final
 
@@ -62,9 +63,19 @@ class Resolvent(Made):
     apply: Map = field(repr=False)
     properties: ResolventProperties = field(repr=False)
     name: str
+    at_rows: Callable[[int, Tensor], Tensor] | None = field(default=None, repr=False)
+    """Of a map that differs from place to place: from the first row of a part of an image, and the part, to its image;
+    ``None`` where ``apply`` takes parts as it takes images."""
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.apply(x)
+
+
+def of_rows(resolvent: Map, top: int, x: Tensor) -> Tensor:
+    """The image of the rows from ``top`` on, under a map that acts on each place by itself."""
+    at_rows = getattr(resolvent, "at_rows", None)
+    found: Tensor = resolvent(x) if at_rows is None else at_rows(top, x)
+    return found
 
 
 def proximity_operator(  # noqa: PLR0913  each is known of some operators and not of others
@@ -78,6 +89,7 @@ def proximity_operator(  # noqa: PLR0913  each is known of some operators and no
     scale_free: Fact | None = None,
     values: tuple[float, float] | None = None,
     differentiable: bool = True,
+    at_rows: Callable[[int, Tensor], Tensor] | None = None,
 ) -> Resolvent:
     """The resolvent that is the proximity operator of a convex function, hence firmly nonexpansive (Moreau 1965).
 
@@ -91,6 +103,7 @@ def proximity_operator(  # noqa: PLR0913  each is known of some operators and no
         scale_free: See :class:`ResolventProperties`.
         values: See :class:`ResolventProperties`.
         differentiable: See :class:`ResolventProperties`.
+        at_rows: See :class:`Resolvent`.
     """
     how = "a proximity operator of a convex function is firmly nonexpansive"
     properties = ResolventProperties(
@@ -104,7 +117,7 @@ def proximity_operator(  # noqa: PLR0913  each is known of some operators and no
         values=values,
         differentiable=differentiable,
     )
-    return Resolvent(apply, properties, name)
+    return Resolvent(apply, properties, name, at_rows)
 
 
 def as_lipschitz_constant(found: Measured) -> Measured:

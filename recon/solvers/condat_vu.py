@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from recon._values import remembered
+from recon.priors.resolvent import of_rows
 from recon.solvers.algorithm import Algorithm, check_relaxation, check_stepsize, operators_of
 from recon.solvers.maps import require_maps
 from recon.solvers.theorem import condat_vu_theorem
@@ -77,8 +78,8 @@ def condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
             descent = descent + gradient(state.x)
         return resolvent(torch.add(state.x, descent, alpha=-stepsize))
 
-    def dual(u: Tensor, image: Tensor) -> Tensor:
-        return _relaxed(u, dual_resolvent(torch.add(u, image, alpha=dual_stepsize)), relaxation)
+    def dual(u: Tensor, image: Tensor, top: int = 0) -> Tensor:
+        return _relaxed(u, of_rows(dual_resolvent, top, torch.add(u, image, alpha=dual_stepsize)), relaxation)
 
     def step(state: PrimalDual) -> PrimalDual:
         p = primal(state)

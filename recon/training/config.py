@@ -15,7 +15,7 @@ from typing import Any, final
 from recon._suggest import suggestion
 from recon._toml import parse_toml, read_fields, read_toml, write_value
 from recon.errors import ReconError, UsageError
-from recon.priors.networks import Config, ConvexRidgeConfig, DnCNNConfig, architecture
+from recon.priors.networks import Config, ConvexRidgeConfig, DnCNNConfig, GuidedRidgeConfig, architecture
 
 SCALES = ("file", "robust", "attenuation")
 MODES = ("denoise", "equilibrium")
@@ -219,6 +219,36 @@ class EquilibriumConfig:
 
 @final
 @dataclass(frozen=True)
+class GuideConfig:
+    """The guides of the training of a GuidedRidge network, which should look like those that it will meet.
+
+    A guide is the noisy patch denoised with the unguided potential, as it is at the moment; through it no gradient
+    flows.
+
+    Attributes:
+        other: The share of patches whose guide is denoised from another draw of noise, of any level of the training.
+        perturbation: Uniform noise of -p to p that is added to the guides, on the scale of the images.
+        potential_rate: The learning rate of the potential relative to that of the mask; 0: the potential stays.
+    """
+
+    other: float = 0.25
+    perturbation: float = 2 / 255
+    potential_rate: float = 0.0
+
+    def check(self) -> None:
+        """See :meth:`DataConfig.check`."""
+        _at_least("guide", self, other=0, perturbation=0, potential_rate=0)
+        if self.other > 1:
+            raise UsageError(f"guide.other = {self.other!r}; expected a share, at most 1.")
+        if not (self.perturbation < 1 and self.potential_rate <= 1):
+            raise UsageError(
+                f"guide.perturbation = {self.perturbation!r}, potential_rate = {self.potential_rate!r}; expected less "
+                "than the range of the images, 1, and at most the rate of the mask, 1."
+            )
+
+
+@final
+@dataclass(frozen=True)
 class PenaltyConfig:
     """The penalty of ``||Q'||`` above a target, at points between the clean patch and the network's own output.
 
@@ -321,6 +351,7 @@ class Recipe:
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     equilibrium: EquilibriumConfig = field(default_factory=EquilibriumConfig)
+    guide: GuideConfig = field(default_factory=GuideConfig)
     about: AboutConfig = field(default_factory=AboutConfig)
 
     def __post_init__(self) -> None:
@@ -328,7 +359,7 @@ class Recipe:
         self.network.check()
         if self.training.noise == (0.0, 0.0):
             object.__setattr__(self, "training", replace(self.training, noise=self.network.noise_range))
-        for part in (self.data, self.training, self.penalty, self.validation, self.equilibrium):
+        for part in (self.data, self.training, self.penalty, self.validation, self.equilibrium, self.guide):
             part.check()
         free = isinstance(self.network, DnCNNConfig)
         if self.penalty.weight > 0 and not free:
@@ -353,6 +384,21 @@ class Recipe:
                 "because without clean images nothing tells a better look from a worse one."
             )
         self._check_mode()
+        self._check_guide()
+
+    def _check_guide(self) -> None:
+        guided, training = isinstance(self.network, GuidedRidgeConfig), self.training
+        if not guided and self.guide != GuideConfig():
+            raise UsageError(
+                f'the table [guide] with a {self.network.family} network; expected family = "GuidedRidge", because '
+                "no other has a guide."
+            )
+        if guided and (training.mode != "denoise" or training.loss not in ("mse", "l1") or training.inner_steps):
+            raise UsageError(
+                f"training.mode = {training.mode!r}, loss = {training.loss!r}, inner_steps = {training.inner_steps} "
+                "with a GuidedRidge network; expected 'denoise', 'mse' or 'l1', and 0, because its mask is trained "
+                "through the converged second solve, on clean patches."
+            )
 
     def _check_mode(self) -> None:
         training, solved = self.training, self.solves
@@ -388,6 +434,7 @@ _PARTS: dict[str, type] = {
     "data": DataConfig,
     "training": TrainingConfig,
     "equilibrium": EquilibriumConfig,
+    "guide": GuideConfig,
     "penalty": PenaltyConfig,
     "validation": ValidationConfig,
     "about": AboutConfig,

@@ -36,12 +36,14 @@ class Sample:
         level: The standard deviation of the noise of each patch, ``(batch,)``.
         draws: Normal numbers for the loss to use, of the shape of the patches, or nothing, ``(batch, 0)``. They are
             drawn for the whole batch, so that a loss does not depend on which process has which patch.
+        guide: Of the shape of the noisy patches, for a network that takes one; or nothing, ``(batch, 0)``.
     """
 
     noisy: Tensor
     target: Tensor
     level: Tensor
     draws: Tensor
+    guide: Tensor
 
     def part(self, begin: int, end: int) -> "Sample":
         """Some of the patches."""
@@ -49,14 +51,21 @@ class Sample:
 
     def turned(self, way: int) -> "Sample":
         """Return the same patches flipped and turned in one of the eight ways; without draws."""
-        return Sample(turned(self.noisy, way), turned(self.target, way), self.level, self.draws)
+        guide = turned(self.guide, way) if self.guided else self.guide
+        return Sample(turned(self.noisy, way), turned(self.target, way), self.level, self.draws, guide)
+
+    @property
+    def guided(self) -> bool:
+        """Whether there are guides."""
+        return self.guide.ndim == 4
 
     def to(self, device: torch.device) -> "Sample":
         """Return the same patches on another device."""
         return self._each(lambda tensor: tensor.to(device))
 
     def _each(self, change: Map) -> "Sample":
-        return Sample(change(self.noisy), change(self.target), change(self.level), change(self.draws))
+        parts = (self.noisy, self.target, self.level, self.draws, self.guide)
+        return Sample(*map(change, parts))
 
 
 def sample(
@@ -75,13 +84,13 @@ def sample(
     level = low * (high / low) ** shares
     nothing = torch.zeros(frames.shape[1], 0)
     if config.loss == "noise2noise":
-        return Sample(frames[0], frames[1], level, nothing)
+        return Sample(frames[0], frames[1], level, nothing, nothing)
     image = frames[0]
     if config.loss in ("sure", "r2r"):
-        return Sample(image, image, level, torch.randn(image.shape, generator=generator))
+        return Sample(image, image, level, torch.randn(image.shape, generator=generator), nothing)
     measured = image if restoration is None else restoration.operator.A(image)
     noise = torch.randn(measured.shape, generator=generator)
-    return Sample(measured + level.view(-1, 1, 1, 1) * noise, image, level, nothing)
+    return Sample(measured + level.view(-1, 1, 1, 1) * noise, image, level, nothing, nothing)
 
 
 def fidelity(
@@ -113,11 +122,18 @@ def fidelity(
         return (_sure if config.loss == "sure" else _recorrupted)(network, data, level, config.noise[0])
     low = config.precision == "bfloat16"
     with torch.autocast(data.noisy.device.type, torch.bfloat16, enabled=low):
-        found = network(data.noisy, level) if restoration is None else restoration.restore(network, data.noisy, level)
+        found = _found(network, data, level, restoration)
     if own is not None:
         return _checked(own(found.float(), data.target), len(found)), found.detach()
     difference = found.float() - data.target if low else found - data.target
     return (difference.abs() if config.loss == "l1" else difference.square()).mean((1, 2, 3)), found.detach()
+
+
+def _found(network: Network, data: Sample, level: Tensor | None, restoration: Restoration | None) -> Tensor:
+    if restoration is not None:
+        return restoration.restore(network, data.noisy, level)
+    found: Tensor = network(data.noisy, level, data.guide) if data.guided else network(data.noisy, level)
+    return found
 
 
 def _checked(values: Tensor, batch: int) -> Tensor:

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from recon._toml import write_value
 from recon.errors import GuaranteeError, InputError, UsageError
-from recon.priors.networks import ConvexRidge, InnerSolver, Network, make
+from recon.priors.networks import ConvexRidge, GuidedRidge, InnerSolver, Network, make
 from recon.training.config import PenaltyConfig, Recipe, TrainingConfig
 from recon.training.data import Source
 from recon.training.equilibrium import Restoration, restoration, tightened
 from recon.training.group import ALONE, Group
+from recon.training.guides import guided_groups, inherits, with_guides
 from recon.training.losses import Sample, fidelity, sample
 from recon.training.own import NOTHING_OWN, Own
 from recon.training.penalty import AdversarialPoint, between, excess, steepest, without_data
@@ -91,7 +92,7 @@ class Trainer:
             self.restoration = restoration(recipe.equilibrium, (recipe.data.patch, recipe.data.patch), own.operator)
             tightened(self.network, recipe.equilibrium)
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=recipe.training.learning_rate)
+        self.optimizer = torch.optim.Adam(guided_groups(self.network, recipe), lr=recipe.training.learning_rate)
         self.step = 0
         self.held: tuple[int, Sample] | None = None
         side, batch, penalty = recipe.data.patch, recipe.training.batch, recipe.penalty
@@ -162,7 +163,9 @@ class Trainer:
             UsageError: Its architecture is another one.
         """
         wanted, given = asdict(self.recipe.network), asdict(network.config)
-        if self.recipe.network.family != network.config.family:
+        if inherits(self.network, network):
+            given = {**wanted, **given}
+        elif self.recipe.network.family != network.config.family:
             raise UsageError(
                 f"training.start = {self.recipe.training.start!r} is a {network.config.family} network; expected a "
                 f"{self.recipe.network.family} network, as the recipe says."
@@ -174,7 +177,7 @@ class Trainer:
                     f"expected {write_value(wanted[name])}, as the recipe says."
                 )
         for own in (self.network, self.average):
-            own.load_state_dict(network.state_dict())
+            own.load_state_dict({**own.state_dict(), **network.state_dict()})
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Go on from a state.
@@ -231,6 +234,9 @@ class Trainer:
             if self.teacher is not None:
                 with self._together():
                     data = self.teacher.shown(data)
+            if isinstance(self.network, GuidedRidge):
+                with self._together():
+                    data = with_guides(self.network, data, self.recipe, self._generator("guide", first), begin)
             self.held = (first, data)
         return self.held[1].turned(way)
 
@@ -310,7 +316,7 @@ class Trainer:
         config = self.recipe.training
         rate = config.learning_rate * schedule(config, self.step)
         for part in self.optimizer.param_groups:
-            part["lr"] = rate
+            part["lr"] = rate * part["share"]
         self.optimizer.step()
         self.step += 1
         decay = min(config.ema, self.step / (9 + self.step))

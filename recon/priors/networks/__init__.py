@@ -3,16 +3,19 @@
 - :class:`DnCNN`: free weights; what is known is measured.
 - :class:`LipschitzNetwork`: nonexpansive layers; proved, whatever the weights.
 - :class:`ConvexRidge`: the prox of a learned convex potential; proved, and the gradient of an energy.
+- :class:`GuidedRidge`: the same with a mask that a first reconstruction decides; proved once that guide is given.
 """
 
 from recon.priors.networks.architectures.convex_ridge import ConvexRidge, ConvexRidgeConfig
 from recon.priors.networks.architectures.dncnn import DnCNN, DnCNNConfig
+from recon.priors.networks.architectures.guided_ridge import GuidedRidge, GuidedRidgeConfig
 from recon.priors.networks.architectures.lipschitz_network import LipschitzConfig, LipschitzNetwork
 from recon.priors.networks.architectures.network import Config, Derivative, Network
 from recon.priors.networks.architectures.ridge_prox import InnerSolver
 from recon.priors.networks.files.card import Claim, claim_of, measured_on_card
 from recon.priors.networks.files.safetensors import read_safetensors, write_safetensors
 from recon.priors.networks.files.store import architecture, load, make, save
+from recon.priors.networks.guided import guided_prior
 from recon.priors.networks.half_precision import PRECISIONS, rounding_error
 from recon.priors.networks.layers.activations import ACTIVATIONS, Activation, activation
 from recon.priors.networks.learned_resolvent import FilterBank, learned_prior, resolvent
@@ -29,6 +32,8 @@ __all__ = [
     "DnCNN",
     "DnCNNConfig",
     "FilterBank",
+    "GuidedRidge",
+    "GuidedRidgeConfig",
     "InnerSolver",
     "LipschitzConfig",
     "LipschitzNetwork",
@@ -36,6 +41,7 @@ __all__ = [
     "activation",
     "architecture",
     "claim_of",
+    "guided_prior",
     "learned_prior",
     "load",
     "make",

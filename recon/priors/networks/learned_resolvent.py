@@ -15,12 +15,12 @@ from recon.operators.base import EXACT_ADJOINT, OperatorProperties, Space
 from recon.operators.convolution_norms import convolution_norm
 from recon.priors.networks.architectures.convex_ridge import GRID, ConvexRidge
 from recon.priors.networks.architectures.dncnn import DnCNN
+from recon.priors.networks.architectures.guided_ridge import GuidedRidge
 from recon.priors.networks.architectures.network import Network
 from recon.priors.networks.architectures.ridge_potential import LEAST_ROWS, STRIP, Ridge, by_strips
 from recon.priors.networks.architectures.ridge_prox import InnerSolver, prox
 from recon.priors.networks.half_precision import examples, layer_precision, rounding_error
 from recon.priors.networks.layers.convolution import analyse, synthesise
-from recon.priors.networks.layers.piecewise import OddPiecewise
 from recon.priors.networks.layers.profiles import Pieces
 from recon.priors.prior import Prior
 from recon.priors.resolvent import (
@@ -32,7 +32,7 @@ from recon.priors.resolvent import (
 )
 from recon.priors.smooth import Smooth
 from recon.priors.split import Split
-from recon.types import Update
+from recon.types import Map, Update
 
 ACCURACY = 1e-4
 
@@ -100,10 +100,15 @@ def resolvent(  # noqa: PLR0913  each is known of some networks and not of other
         UsageError: A noise level is missing or superfluous, or the network has no layers for the precision.
     """
     _check_level(network, noise_level)
+    if isinstance(network, GuidedRidge):
+        raise UsageError(
+            "the network is a GuidedRidge, which takes a guide; expected guided_prior(network, noise).given(guide), or "
+            ".unguided of it."
+        )
     layers = layer_precision(network, precision)
     lipschitz = _lipschitz(network, noise_level, measured)
-    name = _name(network, noise_level)
-    frozen = _Frozen(network, noise_level, accuracy, source=network if trainable else None)
+    name = name_of(network, noise_level)
+    frozen = Frozen(network, noise_level, accuracy, source=network if trainable else None)
     if isinstance(network, ConvexRidge) and not network.config.one_shot:
         return _ridge_resolvent(frozen, name, accuracy)
     if isinstance(network, ConvexRidge):
@@ -124,7 +129,7 @@ def resolvent(  # noqa: PLR0913  each is known of some networks and not of other
     return exact if layers is None else _rounded(exact, replace(frozen, layers=layers), example)
 
 
-def _rounded(exact: Resolvent, frozen: "_Frozen", example: Tensor | None) -> Resolvent:
+def _rounded(exact: Resolvent, frozen: "Frozen", example: Tensor | None) -> Resolvent:
     images = examples(frozen.network.config.channels) if example is None else example
     known = exact.properties
     lipschitz = replace(known.lipschitz_Q, how=f"{known.lipschitz_Q.how}; without rounding")
@@ -172,8 +177,8 @@ def learned_prior(  # noqa: PLR0913  as for resolvent
     )  # fmt: skip
     if not isinstance(network, ConvexRidge) or network.config.one_shot:
         return Prior(fixed.name, _OneResolvent(fixed))
-    frozen = _Frozen(network, noise_level, accuracy, source=network if trainable else None)
-    family = _RidgeFamily(fixed, frozen)
+    frozen = Frozen(network, noise_level, accuracy, source=network if trainable else None)
+    family = RidgeFamily(fixed.name, frozen)
     return Prior(
         fixed.name, family, split=_split(network.frozen(), noise_level), value=frozen.value,
         smooth=Smooth(frozen.gradient, network.smoothness(noise_level)),
@@ -193,20 +198,18 @@ class _OneResolvent(ByValue):
 
 @final
 @dataclass(frozen=True, eq=False)
-class _RidgeFamily(ByValue):
+class RidgeFamily(ByValue):
     """The family ``s -> prox of s R`` of a learned potential R."""
 
-    fixed: Resolvent
-    frozen: "_Frozen"
+    name: str
+    frozen: "Frozen"
 
     def __call__(self, stepsize: float) -> Resolvent:
-        if stepsize == 1:
-            return self.fixed
-        scaled = replace(self.frozen, factor=stepsize)
-        return _ridge_resolvent(scaled, f"{stepsize:g} {self.fixed.name}", self.frozen.accuracy)
+        name = self.name if stepsize == 1 else f"{stepsize:g} {self.name}"
+        return _ridge_resolvent(replace(self.frozen, factor=stepsize), name, self.frozen.accuracy)
 
 
-def _one_shot_resolvent(network: ConvexRidge, noise_level: float | None, frozen: "_Frozen", name: str) -> Resolvent:
+def _one_shot_resolvent(network: ConvexRidge, noise_level: float | None, frozen: "Frozen", name: str) -> Resolvent:
     """``J = Id - grad R`` with R convex and r-smooth, r < 1: the prox of a convex function G (Moreau 1965).
 
     J is a bijection with ``grad G(J x) = grad R(x)``, so G is finite everywhere, and has the recession function of R,
@@ -222,7 +225,7 @@ def _one_shot_resolvent(network: ConvexRidge, noise_level: float | None, frozen:
     return proximity_operator(frozen, name, attains=_RIDGE_ATTAINS, everywhere=_RIDGE_EVERYWHERE, values=TRAINED_ON)
 
 
-def _ridge_resolvent(frozen: "_Frozen", name: str, accuracy: float) -> Resolvent:
+def _ridge_resolvent(frozen: "Frozen", name: str, accuracy: float) -> Resolvent:
     error = Proved(accuracy, "the gradient norm of every call bounds its error; a call that misses the accuracy raises")
     return proximity_operator(
         frozen,
@@ -237,7 +240,7 @@ def _ridge_resolvent(frozen: "_Frozen", name: str, accuracy: float) -> Resolvent
 
 @final
 @dataclass(frozen=True, eq=False)
-class _Frozen(ByValue):
+class Frozen(ByValue):
     """The network at a noise level, with a copy for each precision and device that it meets.
 
     ``source`` is the network itself, which takes the place of the copies where gradients are recorded.
@@ -248,6 +251,7 @@ class _Frozen(ByValue):
     accuracy: float
     factor: float = 1.0
     layers: torch.dtype | None = None
+    mask: Tensor | None = None
     source: Network | None = field(default=None, repr=False, compare=False)
     _versions: tuple[int, ...] = field(default=(), init=False, repr=False, compare=False)
     _copies: dict[tuple[torch.dtype, torch.device], Network] = field(default_factory=dict, repr=False, compare=False)
@@ -304,7 +308,8 @@ class _Frozen(ByValue):
         network = self.like(x)
         assert isinstance(network, ConvexRidge)  # noqa: S101  the callers see to it
         ridge = network.ridge(self.noise_level)
-        return replace(ridge, weight=self.factor * ridge.weight)
+        mask = None if self.mask is None else self.mask.to(x)
+        return replace(ridge, weight=self.factor * ridge.weight, mask=mask)
 
 
 def _versions(source: Network | None) -> tuple[int, ...]:
@@ -351,14 +356,14 @@ class FilterBank(ByValue):
     def sweep(self, x: Tensor, u: Tensor, update: Update) -> tuple[Tensor, Tensor]:
         """See :class:`recon.types.Sweeps`."""
         if self.padding == "circular" or x.is_cuda:
-            v = update(u, self.A(x))
+            v = update(u, self.A(x), 0)
             return v, self.A_adjoint(v)
         v = torch.empty_like(u)
         rows = max(LEAST_ROWS, STRIP // max(1, u[..., 0, :].numel()))
 
         def updated(top: int, responses: Tensor) -> Tensor:
             part = (..., slice(top, top + responses.shape[-2]), slice(None))
-            v[part] = update(u[part], responses)
+            v[part] = update(u[part], responses, top)
             return v[part]
 
         return v, by_strips(x, self.kernel.to(x), self.padding, rows, updated)
@@ -368,22 +373,23 @@ def _split(network: ConvexRidge, noise_level: float | None) -> Split:
     """``R = g(W x)``, with the proximity operator of ``sigma g*`` by Moreau's decomposition: exact."""
     ridge = network.ridge(noise_level)
     pieces, weight = ridge.profile.pieces().scaled(ridge.scale.view(-1, 1)), ridge.weight.view(1, 1)
-    family = partial(_conjugate_of_ridge, f"conjugate of {_name(network, noise_level)}", pieces, weight, ridge.group)
+    family = partial(_conjugate_of_ridge, f"conjugate of {name_of(network, noise_level)}", pieces, weight, ridge.group)
     return Split(FilterBank(ridge.kernel, ridge.padding), family, local=True)
 
 
 def _conjugate_of_ridge(name: str, pieces: Pieces, weight: Tensor, group: int, sigma: float) -> Resolvent:
     along = pieces.conjugate_resolvent(weight, sigma)
-    return proximity_operator(partial(_by_length, along, group), name, attains=None, values=TRAINED_ON)
+    return proximity_operator(partial(by_length, along, group), name, attains=None, values=TRAINED_ON)
 
 
-def _by_length(along: OddPiecewise, group: int, u: Tensor) -> Tensor:
+def by_length(along: Map, group: int, u: Tensor) -> Tensor:
     """Each group of responses with its length mapped; a few rows at a time, which stay in the cache."""
     rows = max(LEAST_ROWS, STRIP // max(1, u[..., 0, :].numel()))
-    return torch.cat([_lengthened(along, group, strip) for strip in torch.split(u, rows, 2)], 2)
+    return torch.cat([lengthened(along, group, strip) for strip in torch.split(u, rows, 2)], 2)
 
 
-def _lengthened(along: OddPiecewise, group: int, u: Tensor) -> Tensor:
+def lengthened(along: Map, group: int, u: Tensor) -> Tensor:
+    """Each group of responses with its length mapped."""
     if group == 1:
         return along(u)
     grouped = torch.unflatten(u, 1, (-1, group))
@@ -404,5 +410,6 @@ def _check_level(network: Network, noise_level: float | None) -> None:
     network.check_input(torch.zeros(1, channels, 1, 1), noise_level)
 
 
-def _name(network: Network, noise_level: float | None) -> str:
+def name_of(network: Network, noise_level: float | None) -> str:
+    """The name of a network at a noise level, for a report."""
     return network.config.family if noise_level is None else f"{network.config.family}({noise_level:g})"

@@ -173,7 +173,7 @@ def test_a_sweep_is_the_update_and_its_adjoint(config, batch, monkeypatch) -> No
     bank, x = prior.split.operator, images(Case("", config), batch, 29, 12)
     u = torch.randn_like(bank.A(x))
 
-    def update(u: Tensor, image: Tensor) -> Tensor:
+    def update(u: Tensor, image: Tensor, top: int = 0) -> Tensor:
         return 0.5 * u + prior.split.conjugate_resolvent(0.7)(u + image)
 
     v, back = bank.sweep(x, u, update)

@@ -164,6 +164,9 @@ class ConvexRidge(Network):
         if self.config.one_shot:
             curvature = ridge.curvature(x)
             return _symmetric(lambda v: v - 2 * curvature(v))
+        return self._prox_derivative(ridge, x)
+
+    def _prox_derivative(self, ridge: Ridge, x: Tensor) -> Derivative:
         with torch.no_grad():
             point = prox(ridge, x, self.solver)
         return _symmetric(lambda v: 2 * solve_curved(ridge, point, v, self.solver.adjoint_accuracy) - v)

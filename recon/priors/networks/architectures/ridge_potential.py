@@ -4,6 +4,9 @@ W is a bank of filters with ||W|| <= 1 and psi_i is even, convex, with slopes of
 the Euclidean length of several responses of one pixel: still convex, since psi is nondecreasing on the half-line.
 So ``grad R(x) = w W^T f(W x)`` with f the gradient of a convex function with Hessian between 0 and Id: R is convex and
 w-smooth (Goujon, Neumayer, Unser 2023, "a neural-network-based convex regularizer", for groups of one).
+
+A mask m >= 0 weighs every ridge function at every pixel, ``R_m(x) = w sum_ip m_ip s_i^2 psi_i(|(W x)_ip| / s_i)``: with
+m fixed still convex, and ``w max(m)``-smooth (Neumayer, Altekrueger 2024, arXiv 2406.12289).
 """
 
 from collections.abc import Callable
@@ -36,6 +39,7 @@ class Ridge:
         profile: psi, one for each group of filters.
         group: Responses that are measured together.
         padding: Of W.
+        mask: m, at least 0, ``(batch or 1, filters / group, height', width')`` as the responses are; ``None``: 1.
     """
 
     kernel: Tensor
@@ -44,26 +48,41 @@ class Ridge:
     profile: Profile
     group: int
     padding: str
+    mask: Tensor | None = None
+
+    @property
+    def smoothness(self) -> Tensor:
+        """``w max(m)``, which bounds the Lipschitz constant of grad R, ``(batch or 1, 1, 1, 1)``."""
+        return self.weight if self.mask is None else self.weight * self.mask.amax((1, 2, 3), keepdim=True)
+
+    @property
+    def mean_weight(self) -> Tensor:
+        """``w`` times the mean of m, ``(batch or 1, 1, 1, 1)``."""
+        return self.weight if self.mask is None else self.weight * self.mask.mean((1, 2, 3), keepdim=True)
 
     def gradient(self, x: Tensor) -> Tensor:
         """``grad R(x)``, at the size of x."""
         rows = STRIP // max(1, len(x) * len(self.kernel) * x.shape[-1])
         if self.padding != "circular" and not (torch.is_grad_enabled() or x.is_cuda) and rows < x.shape[-2]:
-            return self.weight * by_strips(
-                x, self.kernel, self.padding, max(rows, LEAST_ROWS), lambda _top, responses: self._influence(responses)
-            )
+            return self.weight * by_strips(x, self.kernel, self.padding, max(rows, LEAST_ROWS), self._influence)
         responses = analyse(x, self.kernel, self.padding)
-        return self.weight * synthesise(self._influence(responses), self.kernel, self.padding, _size(x))
+        return self.weight * synthesise(self._influence(0, responses), self.kernel, self.padding, _size(x))
 
     def value(self, x: Tensor) -> Tensor:
         """R of each batch item, shape ``(batch,)``."""
         responses = analyse(x, self.kernel, self.padding)
         length = responses if self.group == 1 else _length(self._grouped(responses))
-        total = (self.profile.pieces().potential(length / self.scale) * self.scale.square()).flatten(1).sum(1)
+        each = self.profile.pieces().potential(length / self.scale) * self.scale.square()
+        total = (each if self.mask is None else each * self.mask).flatten(1).sum(1)
         return self.weight.flatten() * total
 
+    def lengths(self, x: Tensor) -> Tensor:
+        """``|(W x)_ip| / s_i``, ``(batch, filters / group, height', width')``."""
+        responses = analyse(x, self.kernel, self.padding)
+        return (responses.abs() if self.group == 1 else _length(self._grouped(responses))) / self.scale
+
     def curvature(self, x: Tensor) -> Map:
-        """The Hessian of R at x, ``v -> w W^T f'(W x) W v``: symmetric, between 0 and w Id."""
+        """The Hessian of R at x, ``v -> w W^T f'(W x) W v``: symmetric, between 0 and ``w max(m) Id``."""
         responses = analyse(x, self.kernel, self.padding)
         along: Tensor | None = None
         if self.group == 1:
@@ -75,6 +94,9 @@ class Ridge:
             across = self._spread(ratio)
             along = (grouped / length.unsqueeze(2)) * (self.profile.slope(length / self.scale) - ratio).unsqueeze(2)
             unit = grouped / length.unsqueeze(2)
+        if self.mask is not None:
+            across = across * self._spread(self.mask)
+            along = None if along is None else along * self.mask.unsqueeze(2)
 
         def apply(v: Tensor) -> Tensor:
             z = analyse(v, self.kernel, self.padding)
@@ -85,11 +107,14 @@ class Ridge:
 
         return apply
 
-    def _influence(self, responses: Tensor) -> Tensor:
-        """f(z)."""
+    def _influence(self, top: int, responses: Tensor) -> Tensor:
+        """f(z) of the rows of responses from ``top`` on."""
+        mask = None if self.mask is None else self.mask[..., top : top + responses.shape[-2], :]
         if self.group == 1:
-            return self.scale * self.profile.influence(responses / self.scale)
-        return self._spread(self._ratio(_length(self._grouped(responses)))) * responses
+            slopes = self.profile.influence(responses / self.scale)
+            return self.scale * (slopes if mask is None else slopes * mask)
+        ratio = self._ratio(_length(self._grouped(responses)))
+        return self._spread(ratio if mask is None else ratio * mask) * responses
 
     def _ratio(self, length: Tensor) -> Tensor:
         """``psi'(t) / t`` for t > 0."""
@@ -100,7 +125,7 @@ class Ridge:
         return torch.unflatten(z, 1, (-1, self.group))
 
     def _spread(self, ratio: Tensor) -> Tensor:
-        return ratio.repeat_interleave(self.group, 1)
+        return ratio if self.group == 1 else ratio.repeat_interleave(self.group, 1)
 
 
 def by_strips(x: Tensor, kernel: Tensor, padding: str, rows: int, act: Callable[[int, Tensor], Tensor]) -> Tensor:

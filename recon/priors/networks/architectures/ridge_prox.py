@@ -64,8 +64,10 @@ class InnerSolver:
 DEFAULT = InnerSolver()
 
 
-def prox(ridge: Ridge, y: Tensor, solver: InnerSolver, share: Tensor | float = 1.0) -> Tensor:
-    """``prox_R(y)``, differentiable with respect to y and to everything in the potential.
+def prox(
+    ridge: Ridge, y: Tensor, solver: InnerSolver, share: Tensor | float = 1.0, start: Tensor | None = None
+) -> Tensor:
+    """``prox_R(y)``, differentiable with respect to y and to everything in the potential, its mask included.
 
     With a number of steps, by differentiating through them. Else at the solution p, where ``p - y + grad R(p) = 0``:
     a backward pass solves ``(Id + R''(p)) v = g`` by conjugate gradients, and v is the gradient with respect to y. The
@@ -76,6 +78,7 @@ def prox(ridge: Ridge, y: Tensor, solver: InnerSolver, share: Tensor | float = 1
         y: Images.
         solver: How far to go.
         share: What the accuracy is multiplied by, one for all images or one each.
+        start: Where the iteration to an accuracy begins; ``None``: at y.
 
     Raises:
         GuaranteeError: The budget is spent before the accuracy is reached.
@@ -83,7 +86,7 @@ def prox(ridge: Ridge, y: Tensor, solver: InnerSolver, share: Tensor | float = 1
     if solver.steps is not None:
         return _unrolled(ridge, y, solver.steps)
     with torch.no_grad():
-        point = _solve(ridge, y, solver, share)
+        point = _solve(ridge, y, solver, share, y if start is None else start)
     if not torch.is_grad_enabled():
         return point
     image = y - ridge.gradient(point)  # equal to the point up to the accuracy, and holds the graph
@@ -97,7 +100,7 @@ def prox(ridge: Ridge, y: Tensor, solver: InnerSolver, share: Tensor | float = 1
 
 def _unrolled(ridge: Ridge, y: Tensor, steps: int) -> Tensor:
     """Nesterov's method for strongly convex functions, a fixed number of steps from y."""
-    smoothness = 1 + ridge.weight
+    smoothness = 1 + ridge.smoothness
     momentum = (smoothness.sqrt() - 1) / (smoothness.sqrt() + 1)
     x = v = y
     for _ in range(steps):
@@ -106,14 +109,14 @@ def _unrolled(ridge: Ridge, y: Tensor, steps: int) -> Tensor:
     return x
 
 
-def _solve(ridge: Ridge, y: Tensor, solver: InnerSolver, share: Tensor | float) -> Tensor:
+def _solve(ridge: Ridge, y: Tensor, solver: InnerSolver, share: Tensor | float, start: Tensor) -> Tensor:
     """By Anderson's acceleration of preconditioned steps; what that leaves open, by Nesterov's method.
 
     The first takes a bit more than half the evaluations of the second on photographs, and has no proof; the second
     has one, and both end by the same proved bound. An item that holds NaN or infinity is returned as it is, for the
     solver outside to report.
     """
-    goal = _Goal(y, share * solver.accuracy)
+    goal = _Goal(y, share * solver.accuracy, start)
     steps = _anderson(ridge, goal, solver.max_steps)
     if goal.open.any():
         _nesterov(ridge, goal, solver.max_steps - steps)
@@ -135,9 +138,10 @@ class _Goal:
         least: The least norm of a gradient of each.
     """
 
-    def __init__(self, y: Tensor, accuracy: Tensor | float) -> None:
+    def __init__(self, y: Tensor, accuracy: Tensor | float, start: Tensor) -> None:
         self.y, self.accuracy, self.size = y, accuracy, _norms(y)
-        self.out, self.open = y, self.size.isfinite()
+        self.open = self.size.isfinite()
+        self.out = torch.where(self.open.view(-1, 1, 1, 1), start, y)
         self.least = torch.full_like(self.size, torch.inf)
 
     @property
@@ -166,7 +170,7 @@ def _anderson(ridge: Ridge, goal: _Goal, budget: int) -> int:
         The steps taken.
     """
     precondition = preconditioner(ridge, goal.y)
-    v, points, moves = goal.y, deque[Tensor](maxlen=_MEMORY + 1), deque[Tensor](maxlen=_MEMORY + 1)
+    v, points, moves = goal.out, deque[Tensor](maxlen=_MEMORY + 1), deque[Tensor](maxlen=_MEMORY + 1)
     mark, at = torch.inf, 0
     for step in range(budget):
         gradient = v - goal.y + ridge.gradient(v)
@@ -205,7 +209,7 @@ def _nesterov(ridge: Ridge, goal: _Goal, budget: int) -> None:
 
     The momentum grows as FISTA's does up to the constant one of the strongly convex case.
     """
-    smoothness = (1 + ridge.weight).expand(len(goal.y), 1, 1, 1)
+    smoothness = (1 + ridge.smoothness).expand(len(goal.y), 1, 1, 1)
     most = (smoothness.sqrt() - 1) / (smoothness.sqrt() + 1)
     x = v = goal.out
     count = torch.zeros_like(smoothness)
@@ -232,7 +236,7 @@ def preconditioner(ridge: Ridge, like: Tensor) -> Map:
     first = kernel.transpose(0, 1)
     correlation = functional.conv2d(first, first, padding=reach)  # (channels, channels, 2 k - 1, 2 k - 1)
     symbol = torch.fft.rfft2(_wrapped(correlation, size)).permute(2, 3, 0, 1)
-    weight = (_SLOPE * ridge.weight).unsqueeze(-1)  # (batch or 1, 1, 1, 1, 1)
+    weight = (_SLOPE * ridge.mean_weight).unsqueeze(-1)  # (batch or 1, 1, 1, 1, 1)
     gain = torch.linalg.inv(torch.eye(len(first)).to(symbol) + weight * symbol)
 
     def apply(v: Tensor) -> Tensor:

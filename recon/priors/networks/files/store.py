@@ -17,6 +17,7 @@ from recon._toml import read_fields, read_toml, write_value
 from recon.errors import InputError, ReconError, UsageError
 from recon.priors.networks.architectures.convex_ridge import ConvexRidge, ConvexRidgeConfig
 from recon.priors.networks.architectures.dncnn import DnCNN, DnCNNConfig
+from recon.priors.networks.architectures.guided_ridge import GuidedRidge, GuidedRidgeConfig
 from recon.priors.networks.architectures.lipschitz_network import LipschitzConfig, LipschitzNetwork
 from recon.priors.networks.architectures.network import Config, Network
 from recon.priors.networks.files.safetensors import decode, encode, read_bytes
@@ -33,6 +34,7 @@ _CONFIGS: dict[str, type[Config]] = {
     "DnCNN": DnCNNConfig,
     "Lipschitz": LipschitzConfig,
     "ConvexRidge": ConvexRidgeConfig,
+    "GuidedRidge": GuidedRidgeConfig,
 }
 
 
@@ -46,6 +48,8 @@ def make(config: Config) -> Network:
         return DnCNN(config)
     if isinstance(config, LipschitzConfig):
         return LipschitzNetwork(config)
+    if isinstance(config, GuidedRidgeConfig):
+        return GuidedRidge(config)
     if isinstance(config, ConvexRidgeConfig):
         return ConvexRidge(config)
     raise UsageError(f"make: {type(config).__name__} is no architecture of this package; {suggestion('', _CONFIGS)}.")

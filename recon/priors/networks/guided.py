@@ -1,0 +1,104 @@
+"""Guided networks as the rest of the package wants them: from a guide to a prior."""
+
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from recon._values import remembered
+from recon.errors import UsageError
+from recon.evidence import Proved
+from recon.priors.guided import GuidedPrior
+from recon.priors.networks.architectures.convex_ridge import ConvexRidge
+from recon.priors.networks.architectures.guided_ridge import GuidedRidge
+from recon.priors.networks.architectures.ridge_potential import Ridge
+from recon.priors.networks.layers.masked_conjugate import MaskedConjugate
+from recon.priors.networks.learned_resolvent import (
+    ACCURACY,
+    FilterBank,
+    Frozen,
+    RidgeFamily,
+    by_length,
+    lengthened,
+    name_of,
+)
+from recon.priors.prior import MaskRange, Prior
+from recon.priors.resolvent import Resolvent, proximity_operator
+from recon.priors.smooth import Smooth
+from recon.priors.split import Split
+
+GIVEN = "given the guide"
+
+
+@remembered
+def guided_prior(network: GuidedRidge, noise_level: float | None = None, *, accuracy: float = ACCURACY) -> GuidedPrior:
+    """A guided network at a noise level: from a guide to the prior of the masked potential.
+
+    The mask is made from the guide once, in single precision, and clamped to the bounds of the network.
+
+    Args:
+        network: As :func:`recon.priors.networks.load` reads it.
+        noise_level: Standard deviation of the noise on [0, 1], where the network depends on it.
+        accuracy: Of the inner iteration of a prox, relative to the norm of the input.
+
+    Raises:
+        UsageError: It is no guided network, or a noise level is missing or superfluous.
+    """
+    if not isinstance(network, GuidedRidge):
+        raise UsageError(
+            f"guided_prior: the network is {type(network).__name__}; expected a GuidedRidge, because no other has a "
+            "guide."
+        )
+    network.check_input(torch.zeros(1, network.config.channels, 1, 1), noise_level)
+    frozen = Frozen(network, noise_level, accuracy)
+    name = name_of(network, noise_level)
+    unguided = _prior(frozen, f"{name}, unguided")
+    return GuidedPrior(name, unguided, partial(_given, frozen, name), network.config.mask_bounds)
+
+
+def _given(frozen: Frozen, name: str, guide: Tensor) -> Prior:
+    network = frozen.like(guide)
+    assert isinstance(network, GuidedRidge)  # noqa: S101  guided_prior sees to it
+    with torch.no_grad():
+        mask = network.guided(guide, frozen.noise_level).mask
+    assert mask is not None  # noqa: S101  guided() makes one
+    return _prior(replace(frozen, mask=mask), f"{name}, {GIVEN}")
+
+
+def _prior(frozen: Frozen, name: str) -> Prior:
+    """The potential with the mask of a network, or without."""
+    network, mask = frozen.network, frozen.mask
+    assert isinstance(network, GuidedRidge)  # noqa: S101  guided_prior sees to it
+    known = network.smoothness(frozen.noise_level)
+    seen = None
+    if mask is not None:
+        seen = MaskRange(float(mask.min()), float(mask.max()), float(mask.mean()), network.config.mask_bounds)
+        known = Proved(known.value * seen.high * (1 + 1e-6), f"times the largest weight of the mask: {known.how}")
+    family = RidgeFamily(name, frozen)
+    return Prior(
+        name, family, split=_split(network, frozen, name), value=frozen.value, smooth=Smooth(frozen.gradient, known),
+        mask=seen,
+    )  # fmt: skip
+
+
+def _split(network: ConvexRidge, frozen: Frozen, name: str) -> Split:
+    """``R_m = g(W x)``, with the proximity operator of ``sigma g*`` by Moreau's decomposition: exact."""
+    ridge = network.frozen().ridge(frozen.noise_level)
+    family = partial(_conjugate, f"conjugate of {name}", ridge, frozen.mask)
+    return Split(FilterBank(ridge.kernel, ridge.padding), family, local=True)
+
+
+def _conjugate(name: str, ridge: Ridge, mask: Tensor | None, sigma: float) -> Resolvent:
+    pieces, weight = ridge.profile.pieces().scaled(ridge.scale.view(-1, 1)), float(ridge.weight)
+    if mask is None:
+        along = pieces.conjugate_resolvent(ridge.weight.view(1, 1), sigma)
+        return proximity_operator(partial(by_length, along, ridge.group), name, attains=None, values=(0.0, 1.0))
+    masked = partial(_of_rows, MaskedConjugate(pieces, mask, weight, sigma), ridge.group)
+    return proximity_operator(partial(masked, 0), name, attains=None, values=(0.0, 1.0), at_rows=masked)
+
+
+def _of_rows(along: MaskedConjugate, group: int, top: int, u: Tensor) -> Tensor:
+    if group == 1:
+        return along.of_rows(top, u)
+    return lengthened(partial(along.of_rows, top), group, u)

@@ -1,0 +1,141 @@
+"""Masks of a convex potential, made from the responses of a guide: small where it has edges and texture.
+
+A mask weighs each ridge function at each pixel; see :mod:`recon.priors.networks.architectures.ridge_potential`. With
+t the responses of the guide over the potential's own scales, so that noise has responses of about 1 whatever its level,
+the mask is made in two parts:
+
+- the averaged law: ``B2 f(B1 log(1 + t))`` with B1 and B2 local averages and f decreasing, one each for every filter,
+  as in Pourya, Neumayer and Unser 2024 (arXiv 2407.06608), in the logarithm of the mask;
+- a small convolutional network, which sees ``log(1 + t)`` of all filters and adds to that logarithm what the law, which
+  sees one filter at a time, cannot know.
+
+Both are bounded by construction: the logarithm is clamped to the bounds of the mask.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_AVERAGE = 7
+"""Height and width of a local average."""
+
+_FIRST, _SECOND = 1.5, 0.5
+"""Standard deviations of the Gaussians, in pixels, that training starts from."""
+
+_KNOTS, _REACH = 16, 4.0
+"""Intervals of the decreasing function, and its last knot: responses of exp(4) = 55 scales."""
+
+_EXPONENT, _FACTOR = 0.35, 2.0
+"""What training starts from: ``2 (1 + t)^-0.35``, the best of a few on validation images; it needs no training."""
+
+_DILATIONS = (1, 2, 3, 2, 1)
+"""Of the convolutions of 3 x 3 of the network: with the filters of 13 x 13 each pixel sees 31 x 31."""
+
+
+class LocalAverage(nn.Module):
+    """A weighted mean over squares of 7 x 7 pixels, one for each channel; at the border the mean of what is there.
+
+    Args:
+        channels: How many.
+        width: The standard deviation of the Gaussian that training starts from.
+    """
+
+    def __init__(self, channels: int, width: float) -> None:
+        super().__init__()
+        place = torch.arange(_AVERAGE) - _AVERAGE // 2
+        logits = -(place[:, None].square() + place.square()) / (2 * width**2)
+        self.logits = nn.Parameter(logits.repeat(channels, 1, 1))
+
+    def forward(self, t: Tensor) -> Tensor:
+        weights = self.logits.flatten(1).softmax(1).view(-1, 1, _AVERAGE, _AVERAGE)
+        reach = _AVERAGE // 2
+        padded = functional.pad(t, (reach, reach, reach, reach), mode="replicate")
+        return functional.conv2d(padded, weights, groups=len(weights))
+
+
+class Decreasing(nn.Module):
+    """A decreasing linear spline of numbers at least 0, one for each channel, constant beyond its last knot.
+
+    Args:
+        channels: How many.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Parameter(torch.full((channels,), math.log(_FACTOR)))
+        drop = _EXPONENT * _REACH / _KNOTS
+        self.drops = nn.Parameter(torch.full((channels, _KNOTS), math.log(math.expm1(drop))))
+
+    def forward(self, t: Tensor) -> Tensor:
+        values = functional.pad(-functional.softplus(self.drops).cumsum(1), (1, 0)) + self.first[:, None]
+        place = (t * (_KNOTS / _REACH)).clamp(0, _KNOTS)
+        index = place.detach().floor().clamp(max=_KNOTS - 1).long()
+        share = place - index
+        channel = torch.arange(len(values), device=t.device).view(-1, 1, 1)
+        low, high = values[channel, index], values[channel, index + 1]
+        return torch.lerp(low, high, share)
+
+
+class Corrector(nn.Module):
+    """What a small network adds to the logarithm of the mask; zero before training.
+
+    Args:
+        inputs: Channels that it sees.
+        outputs: Channels of the mask.
+        width: Channels in between.
+    """
+
+    def __init__(self, inputs: int, outputs: int, width: int) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(inputs, width, 1)
+        self.layers = nn.ModuleList(
+            nn.Conv2d(width, width, 3, dilation=step, padding=step, padding_mode="zeros") for step in _DILATIONS
+        )
+        self.leave = nn.Conv2d(width, outputs, 1)
+        if not self.leave.weight.is_meta:
+            with torch.no_grad():
+                for parameter in self.leave.parameters():
+                    parameter.zero_()
+
+    def forward(self, features: Tensor) -> Tensor:
+        found = self.enter(features)
+        for layer in self.layers:
+            found = found + functional.relu(layer(functional.relu(found)))
+        added: Tensor = self.leave(found)
+        return added
+
+
+class Mask(nn.Module):
+    """From the responses of a guide to the mask of a potential.
+
+    Args:
+        channels: Of the responses, one for each group of filters.
+        width: Of the network; 0: the averaged law alone.
+        bounds: The least and the largest value, both positive.
+    """
+
+    def __init__(self, channels: int, width: int, bounds: tuple[float, float]) -> None:
+        super().__init__()
+        self.bounds = bounds
+        self.before = LocalAverage(channels, _FIRST)
+        self.law = Decreasing(channels)
+        self.after = LocalAverage(channels, _SECOND)
+        self.corrector = Corrector(channels + 1, channels, width) if width else None
+
+    def forward(self, responses: Tensor, level: Tensor) -> Tensor:
+        """The mask.
+
+        Args:
+            responses: t, at least 0, ``(batch, channels, height, width)``.
+            level: The place of the noise level in its range, from 0 to 1, ``(batch or 1,)``.
+        """
+        seen = torch.log1p(responses)
+        logarithm = self.after(self.law(self.before(seen)))
+        if self.corrector is not None:
+            place = level.to(seen).view(-1, 1, 1, 1).expand(len(seen), 1, *seen.shape[-2:])
+            logarithm = logarithm + self.corrector(torch.cat([seen, place], 1))
+        low, high = map(math.log, self.bounds)
+        mask: Tensor = logarithm.clamp(low, high).exp()
+        return mask
