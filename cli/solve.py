@@ -58,6 +58,12 @@ METHOD_HELP = (
 _PROBLEM_OPTIONS = (
     click.option("--prior", metavar="SPEC", help=PRIOR_HELP),
     click.option(
+        "--guide",
+        metavar="FILE",
+        help="An image that decides where the prior smooths, as an earlier scan: of tv and the guided models. Default: "
+        "of a guided model, the reconstruction without a guide.",
+    ),
+    click.option(
         "--noise",
         metavar="SIGMA",
         help="Standard deviation of the noise, on the 0..1 scale or in units: 12HU. Default: estimated.",
@@ -278,6 +284,8 @@ def _report(run: "Run", as_json: bool) -> None:
         terminal.result(f"shift: {mismatch.shift:.4g} added to the surrogate's map{chosen}")
     terminal.result(f"record: {run.record}")
     terminal.result(str(result.plan.method.certificate))
+    if result.guide is not None:
+        terminal.result(f"guide: {result.guide}")
     if not result.plan.method.closed_form:
         terminal.result(f"distance to the limit: {result.distance}")
     for bound in result.bounds:

@@ -2,7 +2,7 @@
 
 from recon.certificates import lipschitz_search
 from recon.certificates.backward_error import BackwardError, backward_error
-from recon.certificates.certificate import Certificate, Condition, Remark, stated
+from recon.certificates.certificate import Certificate, Condition, Given, Remark, stated
 from recon.certificates.error_bounds import (
     ErrorBound,
     limit_error_bound,
@@ -45,6 +45,7 @@ __all__ = [
     "Certificate",
     "Condition",
     "ErrorBound",
+    "Given",
     "Remark",
     "absolute_norm",
     "backward_error",

@@ -1,7 +1,7 @@
 """Certificates: a theorem, its conditions, and the evidence for each of them."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 from recon._values import ByValue
@@ -113,6 +113,24 @@ class Remark:
 
 @final
 @dataclass(frozen=True)
+class Given:
+    """What a theorem takes as given.
+
+    Attributes:
+        what: In words, such as ``the guide``.
+        not_claimed: What the theorem does not say for that reason.
+    """
+
+    what: str
+    not_claimed: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"what": self.what, "not_claimed": self.not_claimed}
+
+
+@final
+@dataclass(frozen=True)
 class Certificate:
     """The guarantee of a run: a theorem and its conditions, known before the first step.
 
@@ -122,6 +140,7 @@ class Certificate:
         conditions: All of its conditions.
         remarks: What leaves the theorem as it is, and was not looked at.
         weaker: A theorem that asks less and says less, where there is one for the same run; else ``None``.
+        given: What the run takes as given, such as a guide, and what is not claimed for that reason; ``None``: nothing.
     """
 
     theorem: str
@@ -129,6 +148,12 @@ class Certificate:
     conditions: tuple[Condition, ...]
     remarks: tuple[Remark, ...] = ()
     weaker: "Certificate | None" = None
+    given: "Given | None" = None
+
+    def with_guide(self, given: "Given", conditions: tuple[Condition, ...]) -> "Certificate":
+        """Return the certificate of a run whose prior a guide decided, with the conditions that the guide meets."""
+        weaker = None if self.weaker is None else self.weaker.with_guide(given, conditions)
+        return replace(self, conditions=(*self.conditions, *conditions), weaker=weaker, given=given)
 
     @property
     def holds(self) -> bool:
@@ -176,7 +201,8 @@ class Certificate:
             Evidence.MEASURED: "Holds as far as measured, which is not a proof",
             Evidence.ASSUMED: "Holds under assumptions that nobody has checked",
         }[self.evidence]
-        return f"{reason}: {self.conclusion}."
+        given = "" if self.given is None else f", given {self.given.what}"
+        return f"{reason}{given}: {self.conclusion}."
 
     def _failing(self) -> str:
         verdicts = (
@@ -208,12 +234,14 @@ class Certificate:
                 }
                 for c in self.conditions
             ],
+            "given": None if self.given is None else self.given.to_json(),
             "remarks": [remark.to_json() for remark in self.remarks],
             "weaker": None if self.weaker is None else self.weaker.to_json(),
         }
 
     def __str__(self) -> str:
-        lines = [self.sentence, *self._lines(), *(f"  remark: {remark}" for remark in self.remarks)]
+        given = [] if self.given is None else [f"  not claimed: {self.given.not_claimed}"]
+        lines = [self.sentence, *self._lines(), *given, *(f"  remark: {remark}" for remark in self.remarks)]
         return "\n".join(lines if self.weaker is None else [*lines, *self.weaker._lines("  weaker: ")])
 
     def _lines(self, head: str = "  theorem: ") -> list[str]:

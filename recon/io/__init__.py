@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from recon.io.atomic import check_output, replacing
 from recon.io.decoded import MAX_PIXELS
 from recon.io.dicom.derivation import Derivation
-from recon.io.dicom.position import display_window, positions_along_normal
+from recon.io.dicom.position import differing_places, display_window, positions_along_normal
 from recon.io.dicom.writer import new_series_uid
 from recon.io.files import Written, check_kind, check_units, decode, output_paths, read, write
 from recon.io.image import Array, Grid, Image, Slices, Source, ValueRange, from_array
@@ -36,6 +36,7 @@ __all__ = [
     "check_projections",
     "check_units",
     "decode",
+    "differing_places",
     "display_window",
     "from_array",
     "line_integrals",

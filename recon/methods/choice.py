@@ -39,6 +39,7 @@ def choose_method(  # noqa: PLR0913, PLR0917  the problem, and what a user may s
     like: Tensor | None = None,
     matched: float | None = None,
     window: str | None = None,
+    warm: bool = False,
 ) -> Method:
     """The method that was asked for, or the one that follows from the operator and the prior.
 
@@ -60,6 +61,7 @@ def choose_method(  # noqa: PLR0913, PLR0917  the problem, and what a user may s
         like: Images of the result's shape, of which the size is looked at; ``None``: they are small.
         matched: The step size of Douglas-Rachford that the level of a single resolvent is matched to.
         window: Of filtered back-projection; ``None``: the smoothest.
+        warm: Whether the first image is near the solution.
 
     Raises:
         UsageError: The method does not fit the operator or the prior.
@@ -72,7 +74,7 @@ def choose_method(  # noqa: PLR0913, PLR0917  the problem, and what a user may s
             f"method is {entry.name!r}, and the prior {prior.name!r} has bounds; expected {able}, or "
             "no low= and high=, because the others cannot keep an image within bounds."
         )
-    method = entry.build(MethodSetting(pair, prior, stepsize, weight, noise, matched, window))
+    method = entry.build(MethodSetting(pair, prior, stepsize, weight, noise, matched, window, warm))
     if not (entry.takes_prior and method.solves_sum):
         return method
     monotone = pair.properties.gram_min if pair.mismatch is None else pair.mismatch.symmetric_part_min

@@ -1,6 +1,7 @@
 """Primal-dual splitting of a penalty g(L x) (Condat 2013, Vu 2013), without an inner iteration."""
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from recon.operators import LeastSquares, OperatorProperties
 from recon.operators.base import HasDataResolvent
 from recon.operators.data_split import HasDataSplit
 from recon.priors import Prior, Resolvent, Split
+from recon.types import LinearOperator, Map
 
 GRADIENT_BALANCE = 0.8
 """Condat-Vu with the gradient: the primal step size, as a part of 2 / ||A||^2; the rest is left to the dual step.
@@ -46,15 +48,19 @@ More views want shorter steps, very noisy ones longer.
 """
 
 
+_STEEP = 1e6
+"""The dual step that takes the dual variable of an image to within a millionth of the grey values of its own."""
+
+
 def build(setting: MethodSetting) -> Method:
     """Condat-Vu splitting: of a single resolvent, or of a penalty, by the data's resolvent, splitting or gradient."""
     pair, prior, stepsize, weight = setting.pair, setting.prior, setting.stepsize, setting.weight
     if prior.split is None and prior.resolvent(1.0).properties.proximity is None:
         return _residual_ball(pair, prior, stepsize, setting.noise)
     if isinstance(pair.operator, HasDataResolvent) and prior.constraint is None:
-        return _primal_dual(pair, prior, stepsize, weight)
+        return _primal_dual(pair, prior, stepsize, weight, setting.warm)
     if isinstance(pair.operator, HasDataSplit):
-        return _all_split(pair, pair.operator, prior, stepsize, weight)
+        return _all_split(pair, pair.operator, prior, stepsize, weight, setting.warm)
     split = _split(prior)
     limit = 2 / pair.squared_norm
     s = stepsize or (GRADIENT_BALANCE if prior.smooth is None else SMOOTH_GRADIENT_BALANCE) * limit
@@ -74,12 +80,13 @@ def build(setting: MethodSetting) -> Method:
     return Method(
         "condat_vu", s, t, (0.0, limit), certificate,
         lambda y: solvers.condat_vu(
-            LeastSquares(pair.operator, y), primal, split.operator, dual_resolvent, s, t, local=split.local
+            LeastSquares(pair.operator, y), primal, split.operator, dual_resolvent, s, t, local=split.local,
+            dual_start=_dual_start(split) if setting.warm else None,
         ),
     )  # fmt: skip
 
 
-def _primal_dual(pair: OperatorPair, prior: Prior, stepsize: float | None, weight: float | None) -> Method:
+def _primal_dual(pair: OperatorPair, prior: Prior, stepsize: float | None, weight: float | None, warm: bool) -> Method:
     """Condat-Vu with the resolvent of the data term in place of its gradient, which has no limit on the step size."""
     split, size, r = _split(prior), math.sqrt(pair.squared_norm), RESOLVENT_RELAXATION
     balanced = RESOLVENT_BALANCE / (size * math.sqrt(weight)) if weight else 10 / size**2
@@ -96,7 +103,10 @@ def _primal_dual(pair: OperatorPair, prior: Prior, stepsize: float | None, weigh
 
     def algorithm(y: Tensor) -> solvers.Algorithm[Any]:
         data = LeastSquares(pair.operator, y).resolvent(s)
-        return solvers.condat_vu(None, data, split.operator, dual_resolvent, s, t, r, local=split.local)
+        start = _dual_start(split) if warm else None
+        return solvers.condat_vu(
+            None, data, split.operator, dual_resolvent, s, t, r, local=split.local, dual_start=start
+        )
 
     return Method("condat_vu", s, t, None, certificate, algorithm, r)
 
@@ -131,8 +141,13 @@ def _residual_ball(pair: OperatorPair, prior: Prior, stepsize: float | None, noi
     )  # fmt: skip
 
 
-def _all_split(
-    pair: OperatorPair, operator: HasDataSplit, prior: Prior, stepsize: float | None, weight: float | None
+def _all_split(  # noqa: PLR0913, PLR0917  internal: what build has
+    pair: OperatorPair,
+    operator: HasDataSplit,
+    prior: Prior,
+    stepsize: float | None,
+    weight: float | None,
+    warm: bool,
 ) -> Method:
     """Condat-Vu with the data term and the penalty both behind the dual operator, and the constraint in the primal."""
     split, r = _split(prior), RESOLVENT_RELAXATION
@@ -147,9 +162,13 @@ def _all_split(
     s = free_step(stepsize, balanced, "condat_vu")
     t = INSIDE / (s * from_above(dual.norm).value ** 2)
 
-    def dual_resolvent(y: Tensor) -> Resolvent:
-        conjugate = priors.proximity_operator(data.conjugate_resolvent(y, t), "the data term's conjugate", attains=None)
-        return priors.separable(together, conjugate, split.conjugate_resolvent(t))
+    def dual_resolvent(y: Tensor, step: float = t) -> Resolvent:
+        conjugate = data.conjugate_resolvent(y, step)
+        of_data = priors.proximity_operator(conjugate, "the data term's conjugate", attains=None)
+        return priors.separable(together, of_data, split.conjugate_resolvent(step))
+
+    def start(y: Tensor) -> Map | None:
+        return partial(_steepest, together, dual_resolvent(y, _STEEP)) if warm else None
 
     nothing = pair.operator.A(data.operator.domain.zeros(1, 1))
     certificate = proofs.certify_condat_vu(
@@ -158,8 +177,18 @@ def _all_split(
     )  # fmt: skip
     return Method(
         "condat_vu", s, t, None, certificate,
-        lambda y: solvers.condat_vu(None, primal, together, dual_resolvent(y), s, t, r), r,
+        lambda y: solvers.condat_vu(None, primal, together, dual_resolvent(y), s, t, r, dual_start=start(y)), r,
     )  # fmt: skip
+
+
+def _dual_start(split: Split) -> Map:
+    """From an image to the dual variable that belongs to it: the gradient of g at Lx, where g has one."""
+    return partial(_steepest, split.operator, split.conjugate_resolvent(_STEEP))
+
+
+def _steepest(operator: LinearOperator, conjugate_resolvent: Map, x: Tensor) -> Tensor:
+    """The gradient of the Moreau envelope of g with the parameter 1 / s at Lx: R(s L x), where R is that of s g*."""
+    return conjugate_resolvent(_STEEP * operator.A(x))
 
 
 def _dual_step(room: float, dual: OperatorProperties) -> float:

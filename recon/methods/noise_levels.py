@@ -5,7 +5,7 @@ from typing import final
 
 from recon.certificates import Remark
 from recon.methods.regularisation_weights import power_below
-from recon.priors import Prior, relaxed_prior, scaled_prior, weighted_prior
+from recon.priors import GuidedPrior, Prior, relaxed_prior, scaled_prior, weighted_prior
 from recon.priors.networks import ConvexRidge, Network
 
 OF_PRIOR = "the noise level of the prior"
@@ -56,6 +56,12 @@ class NoiseLevelAdaptation:
         if self.factor != 1:
             return weighted_prior(prior, self.factor)
         return prior if self.scale == 1 else scaled_prior(prior, self.scale)
+
+    def of_guided(self, prior: GuidedPrior) -> GuidedPrior:
+        """The same of a guided prior, which is one of potentials."""
+        if self.factor != 1:
+            return prior.weighted(self.factor)
+        return prior if self.scale == 1 else prior.scaled(self.scale)
 
     def remarks(self, network: Network) -> tuple[Remark, ...]:
         """That the level is outside of the range, and what is done."""

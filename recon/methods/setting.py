@@ -28,6 +28,8 @@ class MethodSetting:
             resolvent.
         matched: The step size of Douglas-Rachford that the level of a single resolvent is matched to.
         window: Of filtered back-projection; ``None``: the smoothest.
+        warm: Whether the first image is near the solution, as a guide is: a dual variable then begins where it belongs
+            to that image.
     """
 
     pair: OperatorPair
@@ -37,6 +39,7 @@ class MethodSetting:
     noise: float | None = None
     matched: float | None = None
     window: str | None = None
+    warm: bool = False
 
 
 @dataclass(frozen=True)

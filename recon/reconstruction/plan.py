@@ -19,6 +19,7 @@ from recon.methods.remedies import remedy
 from recon.methods.setting import Method
 from recon.operators.data_split import HasDataSplit
 from recon.priors import Prior, Resolvent
+from recon.reconstruction.guiding import guided_method, read_guide
 from recon.reconstruction.memory import volume_bytes
 from recon.reconstruction.problem import AS_SPECIFIED, Objects, Problem, back_projection, build_problem, in_units
 from recon.specs.solve_config import SolveConfig
@@ -28,14 +29,28 @@ _IMAGES, _SWEPT, _WHOLE = 10, 5, 7
 one by one, and where they are not. With 64 filters at 1024 x 1024, 4.1 and 7.0 times the responses were seen."""
 
 
+GUIDE_TOLERANCE = 0.01
+"""The distance to the limit, over the scale, at which the run for a guide stops, unless it is to stop farther away."""
+
+
 @dataclass(frozen=True)
 class Plan:
-    """A problem, the constants of its operator, the method with its certificate, and what the prior was tried with."""
+    """A problem, the constants of its operator, the method with its certificate, and what the prior was tried with.
+
+    ``guide`` is what the prior was made from, where it was.
+    """
 
     problem: Problem
     pair: OperatorPair
     method: Method
     hardest: Measured | None = None
+    guide: Tensor | None = None
+
+    @property
+    def makes_guide(self) -> bool:
+        """Whether the result of this plan is the guide of a second one."""
+        chosen = self.problem.prior
+        return chosen.guided is not None and chosen.guides_itself and self.problem.config.takes_prior
 
     @property
     def tolerance(self) -> float:
@@ -91,6 +106,7 @@ class Plan:
             "adjoint_gap": self.pair.gap.value,
             "adjoint_gap_upper": None if self.pair.gap_upper is None else self.pair.gap_upper.value,
             "memory_bytes": self.memory_bytes,
+            "makes_guide": self.makes_guide,
         }
 
     def describe(self) -> str:
@@ -105,6 +121,7 @@ class Plan:
             ("  adjoint", self._adjoint()),
             *self._mismatch_lines(),
             ("prior", str(problem.prior.spec)),
+            *self._guide_lines(),
             ("noise", "not needed" if problem.noise is None else in_units(problem.noise, problem.image)),
             ("method", f"{method.name}, {self._effort()}"),
             ("  step size", self._steps()),
@@ -142,6 +159,15 @@ class Plan:
             ("  min sym", str(mismatch.symmetric_part_min)),
             ("  cocoercive", str(mismatch.cocoercivity)),
         ]
+
+    def _guide_lines(self) -> list[tuple[str, str]]:
+        if self.makes_guide:
+            return [("  guide", "the result of this run, for a second one with the same operator and method")]
+        mask = self.problem.prior.prior.mask
+        if mask is None:
+            return []
+        low, high = mask.bounds
+        return [("  weights", f"{mask.low:.3g} to {mask.high:.3g} times, by the guide; {low:g} to {high:g} by any")]
 
     def _steps(self) -> str:
         method = self.method
@@ -191,6 +217,8 @@ def make_plan(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
         )
     hardest = None if not config.takes_prior else hardest or _hardest(problem, config.seed)
     plan = Plan(problem, pair, _method(problem, pair, hardest, say), hardest)
+    if config.guide is not None:
+        plan = with_guide(plan, read_guide(problem, say), warm=False)
     if config.require_certificate:
         _require(plan)
     if config.takes_prior:
@@ -198,14 +226,33 @@ def make_plan(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
     return plan
 
 
-def _method(problem: Problem, pair: OperatorPair, hardest: Measured | None, say: Notify) -> Method:
+def with_guide(plan: Plan, guide: Tensor, warm: bool = True) -> Plan:
+    """The plan of the run that a guide guides: the same problem, with the prior that the guide gives.
+
+    Args:
+        plan: With a prior that takes a guide.
+        guide: Of the shape of the images.
+        warm: Whether the run begins at the guide.
+    """
+    chosen = plan.problem.prior
+    assert chosen.guided is not None  # noqa: S101  the callers see to it
+    given = chosen.guided.given(guide)
+    problem = replace(plan.problem, prior=replace(chosen, prior=given, guided=None))
+    if warm:
+        constraint = given.constraint
+        problem = replace(problem, start=guide if constraint is None else constraint(guide))
+    method = _method(problem, plan.pair, plan.hardest, lambda line: None, warm=warm)
+    return replace(plan, problem=problem, method=guided_method(method, given), guide=guide)
+
+
+def _method(problem: Problem, pair: OperatorPair, hardest: Measured | None, say: Notify, warm: bool = False) -> Method:
     config = problem.config
     known = problem.prior.prior
     prior, rounding = _measured(problem, pair, known if hardest is None else reconcile_with_search(known, hardest))
     method = choose_method(
         pair, prior, config.method, config.stepsize,
         weight=problem.relative_weight, noise=problem.noise, like=problem.images, matched=problem.prior.stepsize,
-        window=config.window,
+        window=config.window, warm=warm,
     ).remarked(problem.prior.remarks)  # fmt: skip
     if not rounding:
         return method

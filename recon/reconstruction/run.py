@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,8 @@ from recon.evidence import finite_or_none
 from recon.io import Image
 from recon.reconstruction.ct_input import as_frames, as_items, read_scan
 from recon.reconstruction.file_names import SUFFIXES
-from recon.reconstruction.plan import Plan, make_plan, scale_of, starting_image
+from recon.reconstruction.guiding import GuideFigures, guide_figures
+from recon.reconstruction.plan import GUIDE_TOLERANCE, Plan, make_plan, scale_of, starting_image, with_guide
 from recon.reconstruction.record import InputFile, input_file, now, peak_bytes, record_path, versions, write_record
 from recon.reconstruction.residual_check import ResidualCheck, check_residual
 from recon.report import FIGURE_SUFFIXES
@@ -30,6 +31,9 @@ from recon.specs.solve_config import SolveConfig, to_json
 
 ProgressCallback = Callable[[int, int, float], None]
 """Called at each look with the step, the budget and the largest estimated distance to the limit, over the scale."""
+
+_NO_GUIDE = (Status.NOT_FINITE, Status.DIVERGED, Status.INTERRUPTED)
+"""How a run ends that leaves no guide."""
 
 _WORST_FIRST = (
     Status.NOT_FINITE,
@@ -54,6 +58,7 @@ class Result:
         scale: The norm of each frame of the start, of which residuals and distances are fractions.
         seconds: How long the solver took.
         peak_bytes: The largest memory used so far: resident on the CPU, allocated on a CUDA device.
+        first: The run without a guide whose result was the guide of this one; ``None`` where there was none.
     """
 
     plan: Plan
@@ -61,6 +66,7 @@ class Result:
     scale: tuple[float, ...]
     seconds: float
     peak_bytes: int
+    first: "Result | None" = None
 
     @cached_property
     def image(self) -> Image:
@@ -101,6 +107,11 @@ class Result:
         if self.plan.method.closed_form:
             return None
         return check_residual(self.plan.problem, self.solution.x, self.status is Status.CONVERGED)
+
+    @cached_property
+    def guide(self) -> GuideFigures | None:
+        """How much the guide matters, as measured; ``None`` where there was none."""
+        return guide_figures(self.plan, self.solution.x, None if self.first is None else self.first.solution.x)
 
     @property
     def status(self) -> Status:
@@ -200,7 +211,19 @@ def solve_image(
 
 
 def execute(plan: Plan, watch: ProgressCallback | None = None) -> Result:
-    """Run a plan."""
+    """Run a plan: of a guided prior without a guide twice, the first time for the guide."""
+    if not plan.makes_guide:
+        return _executed(plan, plan.tolerance, watch)
+    first = _executed(plan, max(plan.tolerance, GUIDE_TOLERANCE), watch)
+    if first.status in _NO_GUIDE:
+        return first
+    second = _executed(with_guide(plan, first.solution.x), plan.tolerance, watch, scale=first.scale)
+    return replace(second, seconds=first.seconds + second.seconds, first=first)
+
+
+def _executed(
+    plan: Plan, tolerance: float, watch: ProgressCallback | None, scale: Sequence[float] | None = None
+) -> Result:
     problem, config = plan.problem, plan.problem.config
 
     def look(progress: Progress, _: Tensor) -> None:
@@ -213,11 +236,11 @@ def execute(plan: Plan, watch: ProgressCallback | None = None) -> Result:
     with _determinism(config.deterministic):
         started = time.perf_counter()
         start = starting_image(problem, plan.pair)
-        scale = scale_of(start)
+        scale = scale_of(start) if scale is None else scale
         solution = solvers.solve(
             plan.method.algorithm(problem.measurement),
             start,
-            tolerance=plan.tolerance,
+            tolerance=tolerance,
             max_steps=plan.budget,
             check_every=1 if len(problem.image_shape) == 3 else 10,  # a step of a volume takes long
             callback=look,
@@ -375,7 +398,7 @@ def _model_files(plan: Plan) -> list[tuple[str, Path]]:
 
 
 def _fields(config: SolveConfig) -> dict[str, str | float | None]:
-    return {"flat field": config.flat, "dark field": config.dark}
+    return {"flat field": config.flat, "dark field": config.dark, "guide": config.guide}
 
 
 def writable(image: Image, output: Path) -> Image:
@@ -404,6 +427,8 @@ def _document(
         "certificate": plan.method.certificate.to_json(),
         "error_bounds": [bound.to_json() for bound in result.bounds],
         "backward_errors": [error.to_json() for error in result.backward_errors],
+        "guide": None if result.guide is None else result.guide.to_json(),
+        "first": None if result.first is None else _first(result.first),
         "residual_check": None if result.residual_check is None else result.residual_check.to_json(),
         "config": to_json(plan.problem.config, folder),
         "plan": plan.to_json(),
@@ -419,6 +444,18 @@ def _document(
             }
             for look in solution.history
         ],
+    }
+
+
+def _first(result: Result) -> dict[str, object]:
+    """What a record says of the run that made the guide."""
+    return {
+        "status": result.status.value,
+        "steps": result.steps,
+        "distance": result.distance.to_json(),
+        "seconds": round(result.seconds, 3),
+        "certificate": result.plan.method.certificate.to_json(),
+        "result_sha256": pixel_hash(result.solution.x),
     }
 
 

@@ -39,6 +39,7 @@ def condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
     relaxation: float = 1.0,
     back: Map | None = None,
     local: bool = False,
+    dual_start: Map | None = None,
 ) -> Algorithm[PrimalDual]:
     """The iteration for 0 in ``B x + M x + L^T N(L x)``, with no inner loop for the term behind L.
 
@@ -58,6 +59,7 @@ def condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
             :func:`recon.certificates.certify_mismatched_condat_vu`.
         local: Whether R acts on each place of the range of L by itself; an L that :class:`recon.types.Sweeps` then goes
             through it part by part, which takes two thirds of the time for 64 filters at 512 x 512.
+        dual_start: From the first image to the first dual variable; ``None``: zero.
 
     Raises:
         UsageError: A step size or the relaxation is outside its range, or the data are in other units than the prior.
@@ -70,7 +72,12 @@ def condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
     transposed = dual_operator.A_adjoint if back is None else back
 
     def init(x0: Tensor) -> PrimalDual:
-        return PrimalDual(x0, torch.zeros_like(dual_operator.A(x0)))
+        return PrimalDual(x0, torch.zeros_like(dual_operator.A(x0)) if dual_start is None else dual_start(x0))
+
+    def pulled_init(x0: Tensor) -> PrimalDual:
+        state = init(x0)
+        pulled = torch.zeros_like(x0) if dual_start is None else dual_operator.A_adjoint(state.u)
+        return state._replace(pulled=pulled)
 
     def primal(state: PrimalDual) -> Tensor:
         descent = transposed(state.u) if state.pulled is None else state.pulled
@@ -96,8 +103,7 @@ def condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
     )
     operators = (*operators_of(gradient, resolvent), *(() if back is not None else (dual_operator,)))
     if local and back is None and isinstance(dual_operator, Sweeps):
-        start = lambda x0: init(x0)._replace(pulled=torch.zeros_like(x0))  # noqa: E731
-        return Algorithm("Condat-Vu", start, swept, _variables, theorem=theorem, operators=operators)
+        return Algorithm("Condat-Vu", pulled_init, swept, _variables, theorem=theorem, operators=operators)
     return Algorithm("Condat-Vu", init, step, _variables, theorem=theorem, operators=operators)
 
 

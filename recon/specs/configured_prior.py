@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from recon.certificates import Remark
 from recon.methods.regularisation_weights import scale_of
-from recon.priors import Prior
+from recon.priors import GuidedPrior, Prior
 from recon.priors.total_variation import FLAT
 from recon.specs.grammar import Spec
 
@@ -31,6 +31,8 @@ class ConfiguredPrior:
         stepsize: The step size that a single resolvent is matched to where any converges; else ``None``.
         least_side: Height and width of the smallest image of which its card speaks; ``None`` where none does.
         share: Of what a single resolvent takes away, below its range of noise; see :func:`recon.priors.relaxed`.
+        guided: What gives the prior once there is a guide, where ``prior`` is the one without; else ``None``.
+        guides_itself: Whether the reconstruction without a guide is the guide where none is given.
     """
 
     spec: Spec
@@ -44,6 +46,8 @@ class ConfiguredPrior:
     stepsize: float | None = None
     least_side: int | None = None
     share: float = 1.0
+    guided: GuidedPrior | None = None
+    guides_itself: bool = False
 
     @property
     def weight(self) -> float | None:

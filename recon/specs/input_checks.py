@@ -33,6 +33,8 @@ def read_first(path: Path, config: SolveConfig) -> Image | None:
     for spec in (config.operator, config.surrogate):
         if spec is not None:
             look_at_operator(spec)
+    if config.guide is not None:
+        io.read(Path(config.guide))
     if config.operator.name != "ct":
         return io.read(path, value_range=config.range)
     io.check_projections(path)

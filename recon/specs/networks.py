@@ -23,8 +23,17 @@ from recon.methods.regularisation_weights import (
     potential_weight,
     projected_potential_weight,
 )
-from recon.priors import Prior, box, weighted_prior
-from recon.priors.networks import PRECISIONS, Claim, Network, claim_of, learned_prior, load
+from recon.priors import GuidedPrior, Prior, box, weighted_prior
+from recon.priors.networks import (
+    PRECISIONS,
+    Claim,
+    GuidedRidge,
+    Network,
+    claim_of,
+    guided_prior,
+    learned_prior,
+    load,
+)
 from recon.priors.networks.files.store import DESCRIPTION, WEIGHTS
 from recon.specs import options
 from recon.specs.configured_prior import PriorContext
@@ -50,6 +59,8 @@ class Model:
         stepsize: What the level is matched to, where any step size converges.
         claim: What its card says was measured, of a network without a proof.
         identity: The sha256 of its weights and its architecture.
+        guided: What gives the prior once there is a guide, of a network that takes one; ``prior`` is then the one
+            without.
     """
 
     spec: Spec
@@ -63,6 +74,7 @@ class Model:
     stepsize: float | None = None
     claim: Claim | None = None
     identity: str = ""
+    guided: GuidedPrior | None = None
 
     @property
     def note(self) -> str:
@@ -196,8 +208,11 @@ def read_model(spec: Spec, setting: PriorContext) -> Model:
     told = use.level if network.conditioned else None
     claim = None if network.lipschitz_Q(told).evidence is Evidence.PROVED else claim_of(folder)
     measured = None if claim is None else claim.on(setting.image_shape)
-    exact = use.of(learned_prior(network, told, measured=measured))
-    exact = _bounded(spec, _weighted(spec, exact, network), network)
+    guided = None
+    if isinstance(network, GuidedRidge):
+        guided = _guided(use.of_guided(guided_prior(network, told)), spec, network)
+    exact = use.of(learned_prior(network, told, measured=measured)) if guided is None else guided.unguided
+    exact = exact if guided is not None else _bounded(spec, _weighted(spec, exact, network), network)
     precision = options.choice(spec, "precision", tuple(PRECISIONS), "float32")
     halved = None if precision == "float32" else use.of(_in_precision(spec, network, told, measured, precision))
     chosen = replace(spec, options={**spec.options, "sigma": repr(sigma)})
@@ -208,7 +223,14 @@ def read_model(spec: Spec, setting: PriorContext) -> Model:
     if stepsize is not None:
         remarks += _calibration_remarks("step size", setting.noise, STEP_CALIBRATED)
     prior, precise = (exact, None) if halved is None else (halved, exact)
-    return Model(chosen, prior, network, told, files, precise, remarks, use.share, stepsize, claim, identity_of(folder))
+    return Model(
+        chosen, prior, network, told, files, precise, remarks, use.share, stepsize, claim, identity_of(folder), guided
+    )  # fmt: skip
+
+
+def _guided(guided: GuidedPrior, spec: Spec, network: Network) -> GuidedPrior:
+    """The guided prior with the weight and the bounds that the specification states."""
+    return guided.each(lambda prior: _bounded(spec, _weighted(spec, prior, network), network))
 
 
 def _calibration_remarks(what: str, noise: float | None, calibrated: tuple[float, float]) -> tuple[Remark, ...]:

@@ -262,7 +262,8 @@ def _model(spec: Spec, setting: PriorContext) -> ConfiguredPrior:
     model = read_model(spec, setting)
     return ConfiguredPrior(
         model.spec, model.prior, model.files, model.note, model, model.exact, model.remarks, model.levels,
-        model.stepsize, None if model.claim is None else model.claim.least_side, model.share,
+        model.stepsize, None if model.claim is None else model.claim.least_side, model.share, model.guided,
+        model.guided is not None,
     )  # fmt: skip
 
 

@@ -76,6 +76,8 @@ class SolveConfig:
         photons: Photons per ray of projections without an object: rays are then weighted by their statistics.
         flat: The file of a flat field, or its counts as a number: the input is then read as counts.
         dark: The file of a dark field, or its counts as a number.
+        guide: The file of an image that decides the weights of the prior from place to place; a prior's own option
+            ``guide=FILE`` states the same.
     """
 
     operator: Spec
@@ -98,8 +100,10 @@ class SolveConfig:
     photons: float | None = None
     flat: str | float | None = None
     dark: str | float | None = None
+    guide: str | None = None
 
     def __post_init__(self) -> None:
+        self._take_guide()
         if self.method is not None and self.method not in ENTRIES:
             raise unknown_name(self.method, ENTRIES, "method")
         self._check_projections()
@@ -118,6 +122,17 @@ class SolveConfig:
             raise UsageError(f"seed is {self.seed}; expected a whole number from 0 to below 2^63.")
         if not _DEVICE.fullmatch(self.device):
             raise UsageError(f"device is {self.device!r}; expected auto, cpu, cuda or cuda:N.")
+
+    def _take_guide(self) -> None:
+        """Let the guide that a prior names be that of the run."""
+        if self.prior is None or "guide" not in self.prior.options or self.prior.name == "python":
+            return
+        options = dict(self.prior.options)
+        named = str(self.prior.path(options.pop("guide")))
+        if self.guide is not None and Path(self.guide) != Path(named):
+            raise UsageError(f"guide is {self.guide!r}, and the prior {self.prior} names another; expected one guide.")
+        object.__setattr__(self, "guide", named)
+        object.__setattr__(self, "prior", dataclasses.replace(self.prior, options=options))
 
     @property
     def budget(self) -> int:
@@ -225,7 +240,7 @@ def to_json(config: SolveConfig, folder: Path | None = None) -> dict[str, object
             value = str(value)
         elif isinstance(value, tuple):
             value = list(value)
-        elif field.name in ("flat", "dark") and isinstance(value, str) and folder is not None:
+        elif field.name in ("flat", "dark", "guide") and isinstance(value, str) and folder is not None:
             value = portable(Path(value), folder)
         values[field.name] = value
     return values
@@ -256,6 +271,7 @@ def with_names(config: SolveConfig, of_spec: Callable[[Spec], Spec], of_file: Ca
         surrogate=None if config.surrogate is None else of_spec(config.surrogate),
         flat=of_file(Path(config.flat)) if isinstance(config.flat, str) else config.flat,
         dark=of_file(Path(config.dark)) if isinstance(config.dark, str) else config.dark,
+        guide=None if config.guide is None else of_file(Path(config.guide)),
     )
 
 
@@ -349,6 +365,8 @@ def _convert(key: str, value: object, folder: str) -> object:  # noqa: PLR0911  
         return _number(key, value)
     if key in ("flat", "dark"):
         return _field(key, value, folder)
+    if key == "guide":
+        return _file(key, value, folder)
     kind = _KINDS[key]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise UsageError(f"{key} is {value!r}; expected {_WORDS[kind]}.")
@@ -366,6 +384,12 @@ def _spec(key: str, value: object, folder: str) -> Spec:
     if isinstance(value, Mapping):
         return spec_from_table(value, key, folder)
     raise UsageError(f"{key} is {value!r}; expected a specification as text or as a table.")
+
+
+def _file(key: str, value: object, folder: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"{key} is {value!r}; expected the name of a file.")
+    return str(Path(folder, value)) if folder else value
 
 
 def _field(key: str, value: object, folder: str) -> str | float:

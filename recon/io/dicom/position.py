@@ -13,6 +13,9 @@ from recon.io.image import Image
 
 _TAGS = ["SeriesInstanceUID", "ImageOrientationPatient", "ImagePositionPatient"]
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
+_ALIKE = 1e-3
+"""By how much two pixel spacings may differ, relative to one."""
+
 _PARALLEL = 1e-3
 """By how much the cosines of an orientation may differ between slices of one series."""
 
@@ -73,3 +76,49 @@ def display_window(image: Image) -> tuple[float, float] | None:
     if str(place.get("VOILUTFunction", "LINEAR")) == "LINEAR":
         centre, width = centre - 0.5, width - 1
     return centre - width / 2, centre + width / 2
+
+
+def differing_places(image: Image, other: Image) -> list[tuple[str, str, str]]:
+    """What of the place of an image in the patient differs from that of another: its name, and both values in words.
+
+    Of what both say: the orientation, the pixel spacing, and the position where they share a frame of reference. Empty
+    where one of them is no DICOM image.
+    """
+    headers = (image.source.header, other.source.header)
+    if any(header is None for header in headers):
+        return []
+    found = []
+    frames = {str(header.get("FrameOfReferenceUID", "")) for header in headers}
+    places = [_place(each) for each in (image, other)]
+    pitch = min(places[1].get("pixel spacing", (1.0,)))
+    reaches = {"orientation": _PARALLEL, "pixel spacing": _ALIKE * pitch, "position": pitch / 2}
+    for name, reach in reaches.items():
+        first, second = (place.get(name) for place in places)
+        if first is None or second is None or (name == "position" and len(frames) > 1):
+            continue
+        unit = "" if name == "orientation" else " mm"
+        if max(abs(a - b) for a, b in zip(first, second, strict=True)) > reach:
+            found.append((name, _in_words(first, unit), _in_words(second, unit)))
+    return found
+
+
+def _place(image: Image) -> dict[str, tuple[float, ...]]:
+    """The orientation, the spacing and the position of the first frame, of those that are stated."""
+    found, header = {}, image.source.header
+    for name, sequence, keyword, count in (
+        ("orientation", "PlaneOrientationSequence", "ImageOrientationPatient", 6),
+        ("position", "PlanePositionSequence", "ImagePositionPatient", 3),
+        ("pixel spacing", "PixelMeasuresSequence", "PixelSpacing", 2),
+    ):
+        group = functional_group(header, 0, sequence)
+        try:
+            values = tuple(float(value) for value in (header if group is None else group)[keyword].value)
+        except (KeyError, TypeError, ValueError):
+            continue
+        if len(values) == count and all(map(math.isfinite, values)):
+            found[name] = values
+    return found
+
+
+def _in_words(values: tuple[float, ...], unit: str) -> str:
+    return f"({', '.join(f'{value:g}' for value in values)}){unit}"

@@ -9,7 +9,7 @@ the mask is made in two parts:
 - a small convolutional network, which sees ``log(1 + t)`` of all filters and adds to that logarithm what the law, which
   sees one filter at a time, cannot know.
 
-Both are bounded by construction: the logarithm is clamped to the bounds of the mask.
+The mask is bounded by construction: it is clamped.
 """
 
 import math
@@ -136,6 +136,6 @@ class Mask(nn.Module):
         if self.corrector is not None:
             place = level.to(seen).view(-1, 1, 1, 1).expand(len(seen), 1, *seen.shape[-2:])
             logarithm = logarithm + self.corrector(torch.cat([seen, place], 1))
-        low, high = map(math.log, self.bounds)
-        mask: Tensor = logarithm.clamp(low, high).exp()
-        return mask
+        low, high = self.bounds
+        mask: Tensor = logarithm.clamp(math.log(low), math.log(high)).exp()
+        return mask.clamp(low, high)  # exp rounds
