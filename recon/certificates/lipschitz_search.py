@@ -17,7 +17,7 @@ from recon.certificates.ascent import DEFAULT, LANCZOS, Climb, Search, norm
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Constant, Evidence, Measured
 from recon.operators.spectral import Effort, extreme
-from recon.priors.networks import ConvexRidge, Derivative, Network
+from recon.priors.networks import ConvexRidge, Derivative, GuidedRidge, Network
 from recon.priors.networks.architectures.ridge_prox import InnerSolver
 from recon.types import Map
 
@@ -252,6 +252,8 @@ def hardest_of_network(  # noqa: PLR0913, PLR0917  the network, where to begin, 
         device: Where to compute; double precision is needed.
         watch: Sees how far it is.
     """
+    if isinstance(network, GuidedRidge):  # what is proved is meant with a guide that does not follow the image
+        network = network.with_still_guide(search.seed)
     twin = network.frozen(device=device)
     accuracy, swift = 0.0, network.frozen(torch.float32, device)
     if isinstance(twin, ConvexRidge) and not twin.config.one_shot:

@@ -1,23 +1,32 @@
 """A packaged or trained denoiser as a module of torch: batches, any size, NumPy or torch."""
 
 import importlib.util
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from recon.errors import UsageError
+from recon.evidence import Assumed
 from recon.front.arrays import Pixels, as_tensor, like
 from recon.io.atomic import replacing
-from recon.priors import ResolventProperties
+from recon.priors import Resolvent, ResolventProperties
 from recon.priors.networks.learned_resolvent import LARGEST
 from recon.specs.configured_prior import PriorContext
 from recon.specs.grammar import Spec
 from recon.specs.priors import read_prior
 
+_FOLLOWS = Assumed(
+    math.inf, "the guide follows the image, and nothing is claimed of such a map; given(guide) holds the guide"
+)
+
 
 class Denoiser(nn.Module):
-    """A firmly nonexpansive denoiser at one noise level; build it with :func:`denoiser`.
+    """A denoiser at one noise level, firmly nonexpansive unless it is a guided one; build it with :func:`denoiser`.
+
+    A guided one denoises twice: the first result is the guide of the second.
 
     It pickles, and so travels to the workers of a ``DataLoader``. ``torch.compile`` takes all of them; those with an
     inner iteration, as the packaged potentials, as a few graphs, because their length depends on the image, for which
@@ -31,8 +40,12 @@ class Denoiser(nn.Module):
     def __init__(self, spec: Spec, noise: float) -> None:
         super().__init__()
         context = PriorContext(noise, channels=None, blurs=False)
-        self._resolvent = read_prior(spec, context).prior.resolvent(1.0)
+        chosen = read_prior(spec, context)
+        self._resolvent = chosen.prior.resolvent(1.0)
+        self._guided = chosen.guided
         self.properties: ResolventProperties = self._resolvent.properties
+        if self._guided is not None:
+            self.properties = replace(self.properties, lipschitz_Q=_FOLLOWS, proximity=None)
         self.noise = noise
 
     @torch.no_grad()
@@ -52,7 +65,26 @@ class Denoiser(nn.Module):
         images = as_tensor(x, "denoiser")
         if not torch.compiler.is_compiling():
             _refuse_units(images)
-        return like(x, self._resolvent(images))
+        return like(x, self._denoised(images))
+
+    def given(self, guide: Pixels) -> Resolvent:
+        """The denoiser with its guide held: a proximity operator, proved to be firmly nonexpansive.
+
+        Args:
+            guide: An image as of :meth:`forward`, of the size of the images that are denoised.
+
+        Raises:
+            UsageError: The denoiser takes no guide.
+        """
+        if self._guided is None:
+            raise UsageError(
+                f"given: {self._resolvent.name} takes no guide; expected a guided denoiser, such as guided-gray."
+            )
+        return self._guided.given(as_tensor(guide, "denoiser")).resolvent(1.0)
+
+    def _denoised(self, images: Tensor) -> Tensor:
+        first: Tensor = self._resolvent(images)
+        return first if self._guided is None else self._guided.given(first).resolvent(1.0)(images)
 
     def extra_repr(self) -> str:
         return f"{self._resolvent.name}, noise={self.noise:g}"

@@ -73,7 +73,9 @@ def _prior(frozen: Frozen, name: str) -> Prior:
     known = network.smoothness(frozen.noise_level)
     seen = None
     if mask is not None:
-        low, high = torch.tensor(network.config.mask_bounds).to(mask).tolist()  # as they are rounded in the clamp
+        low, high = (
+            torch.tensor(network.config.mask_bounds, dtype=torch.float64).to(mask).tolist()
+        )  # as they are rounded in the clamp
         seen = MaskRange(float(mask.min()), float(mask.max()), float(mask.mean()), (low, high))
         known = Proved(known.value * seen.high * (1 + 1e-6), f"times the largest weight of the mask: {known.how}")
     family = RidgeFamily(name, frozen)

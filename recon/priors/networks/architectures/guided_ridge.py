@@ -6,19 +6,23 @@ and its prox firmly nonexpansive. The map from the data to the result, guide inc
 Existence and stability of the two steps: Neumayer and Altekrueger 2024, arXiv 2406.12289.
 """
 
+import copy
 import math
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from recon.errors import UsageError
-from recon.evidence import Assumed, Constant
+from recon.evidence import Constant, Proved
 from recon.priors.networks.architectures.convex_ridge import ConvexRidge, ConvexRidgeConfig
 from recon.priors.networks.architectures.network import Derivative, NoiseLevel
 from recon.priors.networks.architectures.ridge_potential import Ridge
 from recon.priors.networks.architectures.ridge_prox import DEFAULT, InnerSolver, prox
 from recon.priors.networks.layers.masks import Mask
+from recon.types import Map
 
 GUIDE_ACCURACY = 10.0
 """How much coarser the first solve may be than the second: the guide is a guide whatever its accuracy."""
@@ -65,6 +69,7 @@ class GuidedRidge(ConvexRidge):
     def __init__(self, config: GuidedRidgeConfig, solver: InnerSolver = DEFAULT) -> None:
         super().__init__(config, solver)
         self.mask = Mask(config.widths[-1] // config.group, config.mask_width, config.mask_bounds)
+        self.guide_of: Map | None = None
 
     def guided(self, guide: Tensor, noise_level: NoiseLevel = None) -> Ridge:
         """R_m at a noise level, differentiable with respect to the guide and the weights.
@@ -94,17 +99,33 @@ class GuidedRidge(ConvexRidge):
     def first(self, x: Tensor, noise_level: NoiseLevel = None) -> Tensor:
         """The guide: the prox of the unguided potential, to a coarser accuracy."""
         self.check_input(x, noise_level)
+        if self.guide_of is not None:
+            return self.guide_of(x)
         coarse = replace(self.solver, accuracy=min(GUIDE_ACCURACY * self.solver.accuracy, 0.05))
         return prox(self.ridge(noise_level), x, coarse, self._share(noise_level))
 
     def lipschitz_Q(self, noise_level: NoiseLevel = None) -> Constant:
-        return Assumed(math.inf, "the guide follows the image, so that the map from image to image is not nonexpansive")
+        return Proved(
+            1.0,
+            "given the guide, the proximity operator of a convex function, whatever the weights (Moreau 1965); where "
+            "the guide follows the image, the map from image to image need not be nonexpansive",
+        )
+
+    def with_still_guide(self, seed: int = 0) -> Self:
+        """A copy whose guides do not follow the images: of each size a random one, of which its constants speak."""
+        twin = copy.deepcopy(self)
+        twin.guide_of = partial(_random_guide, seed)
+        return twin
 
     def derivative(self, x: Tensor, noise_level: NoiseLevel = None) -> Derivative:
         """Q'(x) with the guide kept as it is at x: symmetric."""
         with torch.no_grad():
             ridge = self.guided(self.first(x, noise_level), noise_level)
         return self._prox_derivative(ridge, x)
+
+    def Q(self, x: Tensor, noise_level: NoiseLevel = None) -> Tensor:
+        """``2 J(x) - x``, the guide from x; what is known of Q is meant with the guide held."""
+        return super().Q(x, noise_level)
 
     def _place(self, noise_level: NoiseLevel) -> Tensor:
         """The place of the noise level in the range, from 0 to 1, in the logarithm."""
@@ -113,3 +134,11 @@ class GuidedRidge(ConvexRidge):
             return torch.zeros(1)
         level = torch.as_tensor(noise_level).to(self.log_weight).reshape(-1)
         return ((level / low).log() / math.log(high / low)).clamp(0, 1)
+
+
+def _random_guide(seed: int, like: Tensor) -> Tensor:
+    """An image of the size of another, on [0, 1]: half of it noise, and half of it constant."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.rand(like.shape[1:], generator=generator, dtype=torch.float64)
+    columns = torch.arange(like.shape[-1]) < like.shape[-1] // 2
+    return torch.where(columns, 0.5, noise).to(like).expand_as(like).contiguous()

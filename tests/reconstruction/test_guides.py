@@ -1,0 +1,189 @@
+"""A guide decides the weights of a prior: what is run, what is said of it, and what is refused."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from network_cases import SMALL_RIDGE
+
+from recon.errors import ConsistencyError, InputError, UsageError
+from recon.evidence import Evidence
+from recon.io import Source, ValueRange, from_array, write
+from recon.priors.networks import GuidedRidgeConfig, make, save
+from recon.reconstruction.plan import make_plan
+from recon.reconstruction.replay import replay
+from recon.reconstruction.run import Target, execute, solve_image, write_run
+from recon.solvers import Status
+from recon.specs.grammar import parse_spec
+from recon.specs.solve_config import Noise, SolveConfig, config_from, to_json
+
+SHAPE = (24, 20)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A guided network with the weights that training starts from, but for its filters."""
+    torch.manual_seed(0)
+    stated = {field: getattr(SMALL_RIDGE, field) for field in ("widths", "size", "pieces")}
+    config = GuidedRidgeConfig(padding="zero", noise_range=(0.05, 0.2), levels=2, mask_width=0, **stated)
+    path = tmp_path_factory.mktemp("guided") / "net"
+    save(make(config), path)
+    return path
+
+
+def scene(seed: int = 0) -> np.ndarray:
+    x = np.full(SHAPE, 0.2)
+    x[6:16, 5:14] = 0.8
+    return x + 0.1 * np.random.default_rng(seed).normal(size=SHAPE)
+
+
+def image(pixels: np.ndarray, units: str = ""):
+    return from_array(pixels, value_range=ValueRange(0, 1, units))
+
+
+def config(prior: str, operator: str = "identity", **options: object) -> SolveConfig:
+    given = {"noise": Noise(0.1), "device": "cpu", **options}
+    return SolveConfig(parse_spec(operator), parse_spec(prior), **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("operator", ["identity", "blur:gaussian=1"])
+@pytest.mark.parametrize("method", [None, "fista"])
+def test_a_guided_prior_is_solved_twice_and_the_second_limit_is_that_of_the_guide(folder, operator, method) -> None:
+    stated = config(f"folder:{folder}", operator, tolerance=1e-5, method=method, iterations=5000)
+    result = solve_image(stated, image(scene()))
+    assert result.status is Status.CONVERGED
+    assert result.first is not None
+    assert result.first.guide is None
+    assert torch.equal(result.plan.guide, result.first.solution.x)
+    prior = result.plan.problem.prior.prior
+    x, problem = result.solution.x, result.plan.problem
+    gradient = problem.operator.A_adjoint(problem.operator.A(x) - problem.measurement) + prior.smooth.gradient(x)
+    assert float(gradient.norm()) <= 2e-3 * float(x.norm())
+    assert float((x - result.first.solution.x).norm()) > 1e-3 * float(x.norm())
+
+
+def test_the_certificate_says_what_is_given_and_what_is_not_claimed(folder) -> None:
+    result = solve_image(config(f"folder:{folder}", require_certificate=True), image(scene()))
+    certificate = result.plan.method.certificate
+    assert certificate.evidence is Evidence.PROVED
+    assert certificate.sentence.startswith("Proved, given the guide: ")
+    assert "not claimed: anything of the map from the data to the result" in str(certificate)
+    names = {condition.name: condition for condition in certificate.conditions}
+    assert names["least weight of the guide"].value == result.guide.weights[0] > 0
+    assert names["largest weight of the guide"].bound == result.guide.bounds[1]
+    assert result.first.plan.method.certificate.given is None
+    assert certificate.to_json()["given"]["what"] == "the guide"
+
+
+def test_the_figure_of_the_guide_is_the_distance_of_the_two_results(folder) -> None:
+    result = solve_image(config(f"folder:{folder}"), image(scene()))
+    first, x = result.first.solution.x, result.solution.x
+    assert result.guide.changed == pytest.approx(float((x - first).norm() / first.norm()))
+    assert "measured" in str(result.guide)
+
+
+def test_the_record_has_both_solves_and_is_replayed(folder, tmp_path) -> None:
+    write(image(scene()), tmp_path / "y.npy")
+    stated = config(f"folder:{folder}")
+    found = solve_image(stated, image(scene()))
+    run = write_run(found, tmp_path / "y.npy", Target(tmp_path / "x.npy"), lambda line: None)
+    document = json.loads(run.record.read_text())
+    assert document["first"]["steps"] == found.first.steps
+    assert document["guide"]["evidence"] == "measured"
+    again = replay(run.record, [folder], lambda line: None)
+    assert again.identical
+    assert again.result.first.steps == found.first.steps
+
+
+def test_an_interrupted_first_solve_is_the_result(folder) -> None:
+    def stop(step: int, budget: int, distance: float) -> None:
+        raise KeyboardInterrupt
+
+    result = execute(make_plan(config(f"folder:{folder}"), image(scene()), lambda line: None), stop)
+    assert result.status is Status.INTERRUPTED
+    assert result.first is None
+
+
+def test_a_guide_of_ones_own_is_used_in_one_solve_and_is_an_input(folder, tmp_path) -> None:
+    write(image(scene(1)), tmp_path / "earlier.npy")
+    write(image(scene()), tmp_path / "y.npy")
+    said: list[str] = []
+    stated = config(f"folder:{folder}", guide=str(tmp_path / "earlier.npy"))
+    result = solve_image(stated, image(scene()), said.append)
+    assert result.first is None
+    assert result.guide.changed is None
+    assert result.plan.method.certificate.given is not None
+    run = write_run(result, tmp_path / "y.npy", Target(tmp_path / "x.npy"), lambda line: None)
+    roles = {entry["role"] for entry in json.loads(run.record.read_text())["inputs"]}
+    assert "guide" in roles
+    assert replay(run.record, [folder], lambda line: None).identical
+
+
+def test_a_guide_that_is_far_from_the_data_is_said_with_its_distance(folder, tmp_path) -> None:
+    write(image(1 - scene()), tmp_path / "far.npy")
+    said: list[str] = []
+    solve_image(config(f"folder:{folder}", guide=str(tmp_path / "far.npy")), image(scene()), said.append)
+    assert any("of the contrast away from the first look at the data" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "prior", "error", "sentence"),
+    [
+        (np.zeros((24, 21)), "net", ConsistencyError, r"guide has 24 x 21 pixels; expected 24 x 20"),
+        (np.full(SHAPE, 0.3), "net", InputError, "the guide is constant; expected an image with edges"),
+        (np.zeros((3, *SHAPE)), "net", ConsistencyError, r"3 frame\(s\)|3 channel\(s\)"),
+        (scene(), "l1:weight=0.1", UsageError, "expected tv or a guided model"),
+        (None, "net", InputError, "absent.npy"),
+    ],
+    ids=["size", "constant", "frames", "prior", "absent"],
+)
+def test_a_guide_that_does_not_fit_is_one_sentence(folder, tmp_path, pixels, prior, error, sentence) -> None:
+    path = tmp_path / ("absent.npy" if pixels is None else "guide.npy")
+    if pixels is not None:
+        np.save(path, pixels)
+    stated = config(f"folder:{folder}" if prior == "net" else prior, guide=str(path))
+    with pytest.raises(error, match=sentence) as caught:
+        solve_image(stated, image(scene()))
+    assert str(caught.value).count(". ") == 0
+
+
+def test_a_guide_in_other_units_is_taken_on_its_own_scale_and_said(folder, tmp_path) -> None:
+    write(image(scene()), tmp_path / "other.npy")
+    said: list[str] = []
+    measured = from_array(1000 * scene(), value_range=ValueRange(0, 1000, "HU"))
+    solve_image(config(f"folder:{folder}", guide=str(tmp_path / "other.npy")), measured, said.append)
+    assert any("the guide is in no units and the result in HU" in line for line in said)
+
+
+def test_a_prior_may_name_its_guide_and_a_second_one_is_refused(tmp_path) -> None:
+    stated = config(f"tv:guide={tmp_path / 'a.npy'}")
+    assert stated.guide == str(tmp_path / "a.npy")
+    assert "guide" not in stated.prior.options
+    assert config_from(to_json(stated)) == stated
+    with pytest.raises(UsageError, match="expected one guide"):
+        config(f"tv:guide={tmp_path / 'a.npy'}", guide=str(tmp_path / "b.npy"))
+
+
+def test_a_guide_elsewhere_in_the_patient_is_refused(folder, tmp_path, monkeypatch) -> None:
+    pydicom = pytest.importorskip("pydicom")
+
+    def header(z: float, spacing: float = 0.5):
+        found = pydicom.Dataset()
+        found.FrameOfReferenceUID = "1.2.3"
+        found.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        found.ImagePositionPatient = [0, 0, z]
+        found.PixelSpacing = [spacing, spacing]
+        return found
+
+    def at(z: float, spacing: float = 0.5):
+        return replace(image(scene()), source=Source("dicom", header=header(z, spacing)))
+
+    stated = config(f"folder:{folder}", guide=str(tmp_path / "g.npy"))
+    for guide, sentence in ((at(7.0), r"position is \(0, 0, 7\) mm; expected \(0, 0, 0\) mm"), (at(0.0, 0.6), "spacing")):
+        monkeypatch.setattr("recon.io.read", lambda path, value_range=None, guide=guide: guide)
+        with pytest.raises(ConsistencyError, match=sentence):
+            solve_image(stated, at(0.0))
+    monkeypatch.setattr("recon.io.read", lambda path, value_range=None: at(0.1))
+    assert solve_image(stated, at(0.0)).guide is not None
