@@ -139,7 +139,7 @@ def test_a_guide_that_is_far_from_the_data_is_said_with_its_distance(folder, tmp
     ],
     ids=["size", "constant", "frames", "prior", "absent"],
 )
-def test_a_guide_that_does_not_fit_is_one_sentence(folder, tmp_path, pixels, prior, error, sentence) -> None:
+def test_a_guide_that_does_not_fit_is_one_sentence(folder, tmp_path, pixels, prior, error, sentence) -> None:  # noqa: PLR0917
     path = tmp_path / ("absent.npy" if pixels is None else "guide.npy")
     if pixels is not None:
         np.save(path, pixels)
@@ -181,7 +181,10 @@ def test_a_guide_elsewhere_in_the_patient_is_refused(folder, tmp_path, monkeypat
         return replace(image(scene()), source=Source("dicom", header=header(z, spacing)))
 
     stated = config(f"folder:{folder}", guide=str(tmp_path / "g.npy"))
-    for guide, sentence in ((at(7.0), r"position is \(0, 0, 7\) mm; expected \(0, 0, 0\) mm"), (at(0.0, 0.6), "spacing")):
+    for guide, sentence in (
+        (at(7.0), r"position is \(0, 0, 7\) mm; expected \(0, 0, 0\) mm"),
+        (at(0.0, 0.6), "spacing"),
+    ):
         monkeypatch.setattr("recon.io.read", lambda path, value_range=None, guide=guide: guide)
         with pytest.raises(ConsistencyError, match=sentence):
             solve_image(stated, at(0.0))
