@@ -217,6 +217,34 @@ def test_inference_gpu(load: Load, capsys) -> None:
     assert "product of matrices" in capsys.readouterr().out
 
 
+def test_gpu(load: Load, capsys, tmp_path: Path) -> None:
+    """On the CPU, against itself in double precision; the training goes on from its checkpoint."""
+    families = {"free": DnCNNConfig(features=4, depth=3), "layers": LipschitzConfig(features=4, depth=2)}
+    load("inference_gpu", SIDE=24, ROUNDS=1, PRODUCT=32, FAMILIES=families)
+    load("training_step", SIDE=16, BATCH=2)
+    ridge = ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.05, 0.05))
+    small = load(
+        "gpu", SIDE=32, VIEWS=20, BATCH=2, STEPS=10, NETWORKS=tuple(families), FAMILIES=families, RIDGE=ridge,
+        PENALISED=DnCNNConfig(features=4, depth=3, noise_range=(0.01, 0.01)), RECIPE=tmp_path / "config.toml",
+        WIDE={"mask_width": 6}, MINUTES=30.0,
+    )  # fmt: skip
+    (tmp_path / "config.toml").write_text(
+        '[network]\nfamily = "GuidedRidge"\nwidths = [2, 4]\nsize = 3\nnoise_range = [0.05, 0.1]\nlevels = 2\n'
+        "[data]\npatch = 16\n[training]\nbatch = 1\nsteps = 2\n[validation]\nimages = 1\ncrop = 24\n"
+    )
+    for name in ("training", "validation"):
+        (tmp_path / name).mkdir()
+        photograph = np.random.default_rng(len(name)).integers(0, 255, (40, 40), np.uint8)
+        Image.fromarray(photograph).save(tmp_path / name / "a.png")
+    options = ["--out", tmp_path / "out", "--data", tmp_path / "training", "--validation", tmp_path / "validation"]
+    found = small.main([*map(str, options), "--json"])
+    assert len(found["equality"]) == 4 + len(families) + 6
+    assert all(0 <= value <= small.CLOSE for value in found["equality"].values())
+    assert found["training"]["steps"] == 2
+    assert found["speed"]["a training step"]["ratio"] > 0
+    assert "CPU" in capsys.readouterr().err
+
+
 def test_drift(load: Load, monkeypatch, capsys) -> None:
     drift = load("drift", SIDE=16)
     monkeypatch.setattr(sys, "argv", ["drift", "6"])

@@ -75,14 +75,14 @@ def underived(layer: Layer) -> tuple[torch.Tensor, ...]:
     return ((layer.generator if isinstance(layer, OrthogonalLayer) else layer.kernel),)
 
 
-def trainer(network: Config, weight: float = 0.0) -> Trainer:
+def trainer(network: Config, weight: float = 0.0, device: str = "cpu") -> Trainer:
     made = Recipe(
         network,
         DataConfig(patch=SIDE),
         TrainingConfig(noise=(0.01, 0.01), batch=BATCH, learning_rate=1e-4),
         PenaltyConfig(weight=weight, applications=APPLICATIONS),
     )
-    return Trainer(made, images())
+    return Trainer(made, images(), device)
 
 
 def images() -> Patches:
