@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,10 @@ def _is_noise(value: Any) -> bool:
 
 _EXPECTED: dict[str, tuple[Test, str]] = {
     "noise": (_is_noise, "a standard deviation of at least 0, or one with a unit, such as '12HU'"),
+    "guide": (
+        lambda value: isinstance(value, np.ndarray | Tensor | str | Path),
+        "an image of the size of the result, or the name of its file",
+    ),
     "method": (lambda value: isinstance(value, str), "the name of a method"),
     "range": (lambda value: _is_pair(value, is_number), "two numbers, (low, high)"),
     "axes": (lambda value: isinstance(value, str), "a letter of FCHW for each axis"),

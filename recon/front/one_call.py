@@ -20,7 +20,7 @@ from recon.front.gradient import require_tensor, with_gradient
 from recon.front.operators import as_factory
 from recon.io import Array, Image, Projections
 from recon.operators.tomography import Geometry
-from recon.priors import Prior
+from recon.priors import GuidedPrior, Prior
 from recon.reconstruction.ct_input import checked_scan
 from recon.reconstruction.plan import make_plan
 from recon.reconstruction.problem import Objects
@@ -118,8 +118,9 @@ def _reconstruction(image: Array | Tensor, remarks: list[str], result: Result) -
 def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
     measurement: Array | Tensor,
     operator: OperatorFactory | LinearOperator | str = "identity",
-    prior: Prior | str | None = None,
+    prior: Prior | GuidedPrior | str | None = None,
     *,
+    guide: Array | Tensor | str | Path | None = None,
     noise: float | str | None = None,
     method: str | None = None,
     range: tuple[float, float] | None = None,
@@ -151,6 +152,8 @@ def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
             :func:`recon.mri`, :func:`recon.operator`, an operator of :mod:`recon.operators`, or a specification.
         prior: A prior of :mod:`recon.priors`, or a specification; ``None``: the packaged potential where there is one
             for such images, else total variation.
+        guide: An image of the size and in the units of the result, or its file, that decides where the prior smooths,
+            of total variation and guided priors; ``None``: of a guided prior the reconstruction without a guide.
         noise: The standard deviation of the noise where ``range`` is [0, 1], or with a unit; ``None``: estimated.
         method: As ``--method``; ``None``: what operator and prior allow.
         range: The values that become 0 and 1; ``None``: from the type, or the percentiles of floating point.
@@ -170,7 +173,7 @@ def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
             :func:`recon.blur`, to the weight of a prior object and to a trainable network; see
             :func:`recon.front.gradient.with_gradient`. It is as exact as the image: ask for a small ``tolerance``,
             such as 1e-6, the least in single precision. What follows from the measurement (an estimated noise level, a
-            weight that is not stated, the range) counts as a constant, and that is remarked on.
+            weight that is not stated, the range) counts as a constant, and that is remarked on; so does a guide.
         notify: Called with each remark as it comes; all are in the result as well.
         progress: Called with the step, the budget and the estimated distance to the limit.
 
@@ -188,8 +191,8 @@ def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
     check_measurement(measurement)
     check_arguments(
         {
-            "noise": noise, "method": method, "range": range, "axes": axes, "water": water, "photons": photons,
-            "shift": shift, "stepsize": stepsize, "iterations": iterations, "tolerance": tolerance, "shape": shape,
+            "guide": guide, "noise": noise, "method": method, "range": range, "axes": axes, "water": water,
+            "photons": photons, "shift": shift, "stepsize": stepsize, "iterations": iterations, "tolerance": tolerance, "shape": shape,
             "notify": notify, "progress": progress,
         }
     )  # fmt: skip
@@ -214,13 +217,15 @@ def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
         require_certificate=require_certificate,
         water=water,
         photons=photons,
+        guide=str(guide) if isinstance(guide, str | Path) else None,
     )
     if differentiable:
         require_tensor(measurement)
     own = _prior_object(prior)
     with torch.no_grad():
         image = _measured(measurement, factory, config, axes, say)
-        result = execute(make_plan(config, image, say, given=Objects(factory, own, replacement)), progress)
+        seen = None if guide is None or isinstance(guide, str | Path) else as_image(guide, config.range, axes)
+        result = execute(make_plan(config, image, say, given=Objects(factory, own, replacement, seen)), progress)
     if result.status in (Status.DIVERGED, Status.NOT_FINITE):
         raise GuaranteeError(f"{result.plan.method.name} ended as {result.outcome}. {result.status.sentence}")
     if result.status is Status.INTERRUPTED:
@@ -236,6 +241,8 @@ def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
             "the noise level or the weight follows from the measurement, and the gradient takes it for a constant: "
             "state both, as in prior='tv:weight=0.01,smoothing=0.05', to have all of it."
         )
+    if differentiable and result.plan.guide is not None:
+        say("the guide of the prior counts as a constant: the gradient does not flow through it.")
     if differentiable:
         assert isinstance(measurement, Tensor)  # noqa: S101  it was checked
         found = with_gradient(result, measurement, torch.as_tensor(found))
@@ -259,9 +266,9 @@ def _of_slices(found: Array | Tensor, measurement: Array | Tensor) -> Array | Te
     return found[:, None] if measurement.ndim == 4 else found
 
 
-def _prior_object(prior: Prior | str | None) -> Prior | None:
-    if prior is None or isinstance(prior, str | Prior):
-        return prior if isinstance(prior, Prior) else None
+def _prior_object(prior: Prior | GuidedPrior | str | None) -> Prior | GuidedPrior | None:
+    if prior is None or isinstance(prior, str | Prior | GuidedPrior):
+        return None if isinstance(prior, str) else prior
     raise UsageError(
         f"prior is a {type(prior).__name__}; expected a specification such as 'tv', or a prior of recon.priors, such "
         "as total_variation_prior(0.01)."

@@ -103,8 +103,8 @@ def guided_method(method: Method, prior: Prior) -> Method:
     return replace(method, certificate=method.certificate.with_guide(GIVEN, conditions))
 
 
-def read_guide(problem: Problem, say: Notify) -> Tensor:
-    """The guide that the configuration names, on the scale of the problem, (frames, channels, height, width).
+def read_guide(problem: Problem, say: Notify, image: Image | None = None) -> Tensor:
+    """The guide on the scale of the problem, (frames, channels, height, width): of a file, or an image in its place.
 
     A guide in the units of the data is taken on their scale, any other on its own. One of a single channel or frame
     serves all.
@@ -112,21 +112,21 @@ def read_guide(problem: Problem, say: Notify) -> Tensor:
     Args:
         problem: With a prior that takes a guide.
         say: Where remarks go.
+        image: The guide, where no file is named.
 
     Raises:
         UsageError: The prior takes no guide.
         InputError: It cannot be read, or is constant.
         ConsistencyError: It has another size, or lies elsewhere.
     """
-    named = problem.config.guide
-    assert named is not None  # noqa: S101  the caller sees to it
+    named = problem.config.guide or "the guide"
     if problem.prior.guided is None:
         raise UsageError(
             f"guide is {named!r} with the prior {problem.prior.spec}; expected tv or a guided model, as in --prior "
             "model:guided-gray, because no other takes a guide."
         )
     path = Path(named)
-    guide, template = io.read(path, value_range=None), problem.template
+    guide, template = io.read(path) if image is None else image, problem.template
     _check_place(path, guide, template, problem.image_shape)
     alike = guide.units == template.units
     if alike and template.source.format != "projections":

@@ -217,8 +217,8 @@ def make_plan(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
         )
     hardest = None if not config.takes_prior else hardest or _hardest(problem, config.seed)
     plan = Plan(problem, pair, _method(problem, pair, hardest, say), hardest)
-    if config.guide is not None:
-        plan = with_guide(plan, read_guide(problem, say), warm=False)
+    if config.guide is not None or given.guide is not None:
+        plan = with_guide(plan, read_guide(problem, say, given.guide), warm=False)
     if config.require_certificate:
         _require(plan)
     if config.takes_prior:

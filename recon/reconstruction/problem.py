@@ -20,7 +20,7 @@ from recon.methods.stepsizes import longest_step, mean_column
 from recon.operators import Identity, Inpainting
 from recon.operators.base import HasDataResolvent
 from recon.operators.tomography import Geometry, Tomography, WeightedTomography
-from recon.priors import Prior
+from recon.priors import GuidedPrior, Prior
 from recon.reconstruction import ct_input
 from recon.reconstruction.border_check import border_warning
 from recon.reconstruction.memory import require_memory
@@ -130,11 +130,13 @@ class Objects:
         operator: The operator.
         prior: The prior.
         surrogate: The operator whose adjoint replaces the true one.
+        guide: The image that decides the weights of the prior.
     """
 
     operator: OperatorFactory | None = None
-    prior: Prior | None = None
+    prior: Prior | GuidedPrior | None = None
     surrogate: OperatorFactory | None = None
+    guide: Image | None = None
 
 
 AS_SPECIFIED = Objects()
@@ -396,14 +398,24 @@ def _step_is_free(config: SolveConfig, operator: LinearOperator) -> bool:
 
 
 def _prior(  # noqa: PLR0913, PLR0917  internal: what build_problem has
-    config: SolveConfig, default: Spec, setting: PriorContext, say: Notify, scale: Scale, own: Prior | None
+    config: SolveConfig,
+    default: Spec,
+    setting: PriorContext,
+    say: Notify,
+    scale: Scale,
+    own: Prior | GuidedPrior | None,
 ) -> ConfiguredPrior:
     """The prior of the configuration, or the caller's own object, on the scale of the problem."""
-    if own is not None:
+    if isinstance(own, GuidedPrior):
+        prior = ConfiguredPrior(Spec("python", value=own.name), own.unguided, guided=own, guides_itself=True)
+    elif own is not None:
         prior = ConfiguredPrior(Spec("python", value=own.name), own)
     else:
         prior = read_prior(_prior_spec(config, default), setting)
     prior = replace(prior, prior=scale.of_prior(prior.prior, prior.spec))
+    if prior.guided is not None:
+        spec = prior.spec
+        prior = replace(prior, guided=prior.guided.each(lambda each: scale.of_prior(each, spec)))
     if prior.note:
         say(prior.note)
     return prior
