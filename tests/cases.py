@@ -37,6 +37,7 @@ from recon.priors import (
     box,
     box_prior,
     conjugate,
+    guided_total_variation_prior,
     identity,
     l1_prior,
     l2_ball,
@@ -80,6 +81,13 @@ def untrained(config: Config) -> Resolvent:
 
 RIDGE = ConvexRidgeConfig(channels=2, widths=(2, 4), size=3, noise_range=(0.5, 0.5))
 
+GUIDE = torch.rand(1, *PRIOR_IMAGE, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+
+
+def guided_tv(isotropic: bool = True, joint: bool = False) -> Prior:
+    return guided_total_variation_prior(0.3, isotropic, joint, smoothing=0, accuracy=1e-6).given(GUIDE)
+
+
 PRIORS = [
     ResolventCase("identity", identity),
     ResolventCase("box", lambda: box(-0.5, 0.5)),
@@ -95,6 +103,8 @@ PRIORS = [
     ResolventCase("tv", lambda: total_variation(0.3, accuracy=1e-6), differentiable=False),
     ResolventCase("tv-anisotropic", lambda: total_variation(0.3, isotropic=False, accuracy=1e-6), differentiable=False),
     ResolventCase("tv-joint", lambda: total_variation(0.3, joint=True, accuracy=1e-6), differentiable=False),
+    ResolventCase("tv-guided", lambda: guided_tv().resolvent(1.0), differentiable=False),
+    ResolventCase("tv-guided-anisotropic", lambda: guided_tv(isotropic=False).resolvent(1.0), differentiable=False),
     ResolventCase(
         "tv-smoothed",
         lambda: smoothed_total_variation_prior(0.3, 0.1, accuracy=1e-8).resolvent(1.0),
@@ -137,6 +147,9 @@ ENERGIES: dict[str, Prior] = {
     "tv-smoothed": smoothed_total_variation_prior(0.3, 0.1, accuracy=1e-8),
     "tv-smoothed-joint": smoothed_total_variation_prior(0.3, 0.1, isotropic=False, joint=True, accuracy=1e-8),
     "tv-joint": total_variation_prior(0.3, accuracy=1e-6, joint=True),
+    "tv-guided": guided_tv(),
+    "tv-guided-anisotropic": guided_tv(isotropic=False),
+    "tv-guided-joint": guided_tv(joint=True),
 }
 """The priors that have a value, whose resolvents must minimise it."""
 

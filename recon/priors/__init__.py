@@ -4,6 +4,7 @@ from recon.priors.calculus import conjugate, relaxed, relaxed_prior, reweighted,
 from recon.priors.closed_forms import box, identity, l2_ball, soft_threshold, tikhonov
 from recon.priors.finite_differences import FiniteDifferences
 from recon.priors.guided import GuidedPrior
+from recon.priors.guided_variation import guided_total_variation_prior
 from recon.priors.prior import (
     MaskRange,
     Prior,
@@ -37,6 +38,7 @@ __all__ = [
     "box",
     "box_prior",
     "conjugate",
+    "guided_total_variation_prior",
     "identity",
     "l1_prior",
     "l2_ball",

@@ -1,8 +1,9 @@
 """Total variation: its value, its proximity operator to a proved accuracy, and its splitting."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,7 +32,9 @@ FLAT: Spacing = (1.0, 1.0)
 """The spacing of an image of square pixels."""
 
 
-def total_variation_value(x: Tensor, isotropic: bool = True, joint: bool = False, spacing: Spacing = FLAT) -> Tensor:
+def total_variation_value(
+    x: Tensor, isotropic: bool = True, joint: bool = False, spacing: Spacing = FLAT, mask: Tensor | None = None
+) -> Tensor:
     """The total variation of each batch item, shape ``(batch,)``.
 
     The sum over the pixels of the l2 norm (isotropic) or of the l1 norm (anisotropic) of the forward differences.
@@ -43,8 +46,11 @@ def total_variation_value(x: Tensor, isotropic: bool = True, joint: bool = False
         joint: Whether the channels are joined in one norm, so that edges favour the same place in each; else the
             total variations of the channels are added.
         spacing: The distance of two neighbours along each axis of an image, by which their difference is divided.
+        mask: The weight of the norm at each pixel, ``(batch or 1, 1, height, width)``, positive; ``None``: 1.
     """
-    return _magnitude(_differences(_grouped(x, joint, spacing), spacing), isotropic)
+    grouped = _grouped(x, joint, spacing)
+    weights = None if mask is None else _fitting(mask, x, len(spacing)).unsqueeze(1)
+    return _magnitude(_differences(grouped, spacing), isotropic, weights)
 
 
 @remembered
@@ -55,6 +61,7 @@ def total_variation(  # noqa: PLR0913, PLR0917  each is an independent choice of
     max_steps: int = 10_000,
     joint: bool = False,
     spacing: Spacing = FLAT,
+    mask: Tensor | None = None,
 ) -> Resolvent:
     """The proximity operator of ``w TV``, each call to a proved accuracy: ``||J(x) - prox(x)|| <= accuracy ||x||``.
 
@@ -63,6 +70,7 @@ def total_variation(  # noqa: PLR0913, PLR0917  each is an independent choice of
     duality gap allows it: with ``z = x - w D^T p``, both ``P(z) - P*`` and ``D* - D(p)`` are at least
     ``||z - prox(x)||^2 / 2``, so the gap, ``w TV(z) - w <Dz, p>``, is at least ``||z - prox(x)||^2``. The gap is
     evaluated in double precision; the steps are taken in single where its rounding cannot keep the gap from closing.
+    With a mask m the balls have the radius m(p) at each pixel, and the gap is that of the masked penalty.
 
     Nothing is kept between calls. No gradient flows through a call. An item with a pixel that is not finite is
     returned as it is, for the solver to report.
@@ -74,9 +82,10 @@ def total_variation(  # noqa: PLR0913, PLR0917  each is an independent choice of
         max_steps: The budget of dual steps of one call.
         joint: See :func:`total_variation_value`.
         spacing: See :func:`total_variation_value`.
+        mask: See :func:`total_variation_value`; constant, as made from a guide.
 
     Raises:
-        UsageError: An argument is outside its range.
+        UsageError: An argument is outside its range; when called: an image has another size than the mask.
         GuaranteeError: When called: the budget is spent before the accuracy is reached.
     """
     check_weight("total_variation", weight)
@@ -84,33 +93,38 @@ def total_variation(  # noqa: PLR0913, PLR0917  each is an independent choice of
         raise UsageError(f"total_variation: accuracy={accuracy!r}; expected a number between 0 and 1, both excluded.")
     if max_steps < 1:
         raise UsageError(f"total_variation: max_steps={max_steps!r}; expected at least 1.")
-    penalty = _Penalty(weight, isotropic, spacing)
+    check_mask("total_variation", mask, len(spacing))
+    plain = _Penalty(weight, isotropic, spacing)
 
     def apply(x: Tensor) -> Tensor:
         with torch.no_grad():
+            penalty = plain if mask is None else plain.masked(_fitting(mask, x, len(spacing)).double().unsqueeze(1))
             solution = _solve(_grouped(x, joint, spacing), penalty, accuracy, max_steps)
         return _ungrouped(solution, x, len(spacing))
 
     error = Proved(accuracy, "the duality gap of every call bounds its error; a call that misses the accuracy raises")
     kind = "isotropic" if isotropic else "anisotropic"
     shape = "" if spacing == FLAT else f", spacing={spacing}"
-    name = f"total_variation({weight:g}, {kind}{', joint' if joint else ''}{shape})"
+    given = "" if mask is None else ", given the guide"
+    name = f"total_variation({weight:g}, {kind}{', joint' if joint else ''}{shape}{given})"
     return proximity_operator(
         apply, name, attains=ATTAINS_SEMINORM, everywhere=EVERYWHERE, error=error, differentiable=False
     )
 
 
 @remembered
-def total_variation_split(
+def total_variation_split(  # noqa: PLR0913, PLR0917  the options of total_variation, and the size
     weight: float,
     isotropic: bool = True,
     image_shape: tuple[int, ...] | None = None,
     joint: bool = False,
     spacing: Spacing = FLAT,
+    mask: Tensor | None = None,
 ) -> Split:
     """``w TV`` as ``g(D x)``: the finite differences D, and the proximity operator of ``s g*``.
 
-    That is the projection of each dual vector on the ball of radius w, whatever s; nothing is iterated inside.
+    That is the projection of each dual vector on the ball of radius w, with a mask of radius w m(p), whatever s;
+    nothing is iterated inside.
 
     Args:
         weight: w, in the units of the image; at least zero.
@@ -118,13 +132,14 @@ def total_variation_split(
         image_shape: ``(height, width)`` makes the norm of D exact; left out, images of every size are taken.
         joint: See :func:`total_variation_value`.
         spacing: See :func:`total_variation_value`.
+        mask: See :func:`total_variation_value`.
 
     Raises:
         UsageError: The weight is negative or not finite, or the spacing is not that of such an image.
     """
     check_weight("total_variation_split", weight)
     differences = FiniteDifferences(image_shape or (-1,) * len(spacing), spacing)
-    return Split(differences, partial(_at_any_step, dual_ball(weight, isotropic, joint, len(spacing))))
+    return Split(differences, partial(_at_any_step, dual_ball(weight, isotropic, joint, len(spacing), mask)))
 
 
 def _at_any_step(projection: Resolvent, stepsize: float) -> Resolvent:
@@ -132,17 +147,24 @@ def _at_any_step(projection: Resolvent, stepsize: float) -> Resolvent:
 
 
 @remembered
-def dual_ball(weight: float, isotropic: bool = True, joint: bool = False, rank: int = 2) -> Resolvent:
+def dual_ball(
+    weight: float, isotropic: bool = True, joint: bool = False, rank: int = 2, mask: Tensor | None = None
+) -> Resolvent:
     """The projection of a field of differences on the dual ball of ``w TV``: each of its vectors on that of radius w.
+
+    With a mask the radius is w m(p) at each pixel.
 
     Args:
         weight: w, at least zero.
         isotropic: Whether the differences along all axes are one vector.
         joint: Whether those of all channels are.
         rank: The number of axes.
+        mask: m, see :func:`total_variation_value`; positive.
     """
+    check_mask("dual_ball", mask, rank)
     unit = 1.0 if not weight or _SQUARABLE <= weight <= 1 / _SQUARABLE else weight
     radius = weight / unit
+    inverse = None if mask is None or not weight else (radius * mask.double()).square_().reciprocal_().to(mask.dtype)
     smallest = max(radius**2, torch.finfo(torch.float32).tiny)  # lest 0 / 0 be met where the weight is 0
 
     def project(field: Tensor) -> Tensor:
@@ -157,9 +179,14 @@ def dual_ball(weight: float, isotropic: bool = True, joint: bool = False, rank: 
             square = _add_square(None, p)
         if joint:
             square = square.sum(1, keepdim=True)
+        if inverse is not None:
+            leading = [1] * (field.ndim - rank - 1)
+            places = _fitting(inverse, field, rank).view(inverse.shape[0], *leading, *inverse.shape[2:])
+            return field * square.mul_(places).clamp_(min=1).rsqrt_()
         return field * square.clamp_(min=smallest).rsqrt_().mul_(radius)
 
-    return proximity_operator(project, f"projection(radius={weight:g})", attains=None)
+    given = "" if mask is None else " times the mask, given the guide"
+    return proximity_operator(project, f"projection(radius={weight:g}{given})", attains=None)
 
 
 def _add_square(total: Tensor | None, part: Tensor) -> Tensor:
@@ -178,11 +205,13 @@ class _Penalty:
         weight: w.
         isotropic: See :func:`total_variation_value`.
         spacing: Likewise.
+        mask: Likewise, ``(batch or 1, 1, 1, height, width)``, in double precision; ``None``: 1.
     """
 
     weight: float
     isotropic: bool
     spacing: Spacing
+    mask: Tensor | None = None
 
     @property
     def axes(self) -> tuple[int, ...]:
@@ -193,19 +222,48 @@ class _Penalty:
         """For each direction its axis, the last item along it, and the weight of its differences."""
         return ((axis, v.shape[axis] - 1, 1 / h) for axis, h in zip(self.axes, self.spacing, strict=True))
 
+    def masked(self, mask: Tensor) -> "_Penalty":
+        """It with another mask."""
+        return replace(self, mask=mask)
+
+    def of(self, items: Tensor) -> "_Penalty":
+        """It for some items of the batch."""
+        return self if self.mask is None or len(self.mask) == 1 else self.masked(self.mask[items])
+
+    @property
+    def largest(self) -> float:
+        """Weight of any pixel."""
+        return self.weight if self.mask is None or not len(self.mask) else self.weight * float(self.mask.max())
+
+    def balls(self, dtype: torch.dtype) -> "_Balls | None":
+        """Those of a dual field; ``None``: unit balls."""
+        return None if self.mask is None else _Balls(self.mask.to(dtype), self.mask.square().reciprocal_().to(dtype))
+
+
+class _Balls(NamedTuple):
+    """Balls of the radius m(p) at each pixel.
+
+    Attributes:
+        radius: m.
+        inverse_square: Of m.
+    """
+
+    radius: Tensor
+    inverse_square: Tensor
+
 
 def _solve(v: Tensor, penalty: _Penalty, accuracy: float, max_steps: int) -> Tensor:
     """The proximity operator at grouped images ``v``, in double precision."""
     exact = v.double()
     targets = accuracy**2 * exact.square().flatten(1).sum(1)
-    noise = 2 * penalty.weight * torch.finfo(torch.float32).eps * exact.abs().flatten(1).sum(1)
+    noise = 2 * penalty.largest * torch.finfo(torch.float32).eps * exact.abs().flatten(1).sum(1)
     fine = v.dtype == torch.float64 or bool((noise > targets).any())
     work = exact if fine else v.float()
 
     flat = _flattened(exact, penalty)
     solution = torch.where(flat.view(-1, *[1] * (v.ndim - 1)), exact.mean(penalty.axes, keepdim=True), exact)
     active = (~flat).nonzero().squeeze(1)
-    exact, work, targets = exact[active], work[active], targets[active]
+    exact, work, targets, penalty = exact[active], work[active], targets[active], penalty.of(active)
     p = work.new_zeros(len(penalty.spacing), *work.shape)
     q, steps = p.clone(), 0
     while True:
@@ -218,7 +276,7 @@ def _solve(v: Tensor, penalty: _Penalty, accuracy: float, max_steps: int) -> Ten
                 solution[active[finished]] = z[finished]
             active, exact, work, targets = active[kept], exact[kept], work[kept], targets[kept]
             p, q = p.index_select(1, kept), q.index_select(1, kept)
-            gaps = gaps[kept]
+            gaps, penalty = gaps[kept], penalty.of(kept)
         if not len(active):
             return solution
         if steps >= max_steps:
@@ -241,20 +299,23 @@ def _flattened(v: Tensor, penalty: _Penalty) -> Tensor:
         means = v.mean(inner, keepdim=True) if inner else v
         field.append(h * (means - within).cumsum(axis).expand_as(v))
         within = means
-    return _lengths(torch.stack(field), penalty.isotropic).flatten(1).amax(1) <= penalty.weight
+    lengths = _lengths(torch.stack(field), penalty.isotropic)
+    if penalty.mask is not None:
+        lengths = lengths / (penalty.mask if penalty.isotropic else penalty.mask.unsqueeze(1))
+    return lengths.flatten(1).amax(1) <= penalty.weight
 
 
 def _advance(v: Tensor, p: Tensor, q: Tensor, penalty: _Penalty, steps: range) -> tuple[Tensor, Tensor]:
     """Accelerated projected gradient steps on the dual fields ``p``, extrapolated to ``q``; both are overwritten."""
     norm = FiniteDifferences(tuple(v.shape[penalty.axes[0] :]), penalty.spacing).properties.norm.value
     stepsize = 1 / (penalty.weight * norm**2)
-    x, scratch = torch.empty_like(v), torch.empty_like(v)
+    x, scratch, balls = torch.empty_like(v), torch.empty_like(v), penalty.balls(v.dtype)
     for k in steps:
         _primal(v, q, penalty, out=x)
         for part, (axis, last, scale) in zip(q, penalty.along(v), strict=True):
             inner = part.narrow(axis, 0, last).add_(x.narrow(axis, 1, last), alpha=stepsize * scale)
             inner.sub_(x.narrow(axis, 0, last), alpha=stepsize * scale)
-        _project(q, penalty.isotropic, scratch)
+        _project(q, penalty.isotropic, scratch, balls)
         p.lerp_(q, 1 + k / (k + 1 + MOMENTUM))
         p, q = q, p
     return p, q
@@ -275,20 +336,25 @@ def _primal(v: Tensor, p: Tensor, penalty: _Penalty, out: Tensor) -> Tensor:
     return out
 
 
-def _project(q: Tensor, isotropic: bool, scratch: Tensor) -> None:
-    """Each dual vector, joined over directions (isotropic) and over dimension 2, to the unit ball, in place.
+def _project(q: Tensor, isotropic: bool, scratch: Tensor, balls: _Balls | None = None) -> None:
+    """Each dual vector, joined over directions (isotropic) and over dimension 2, to its ball, in place.
 
     Written without ``norm`` over a short dimension, which torch does hundreds of times slower.
     """
     joined = q.shape[3] > 1
     if not isotropic and not joined:
-        q.clamp_(-1, 1)
+        if balls is None:
+            q.clamp_(-1, 1)
+        else:
+            q.clamp_(-balls.radius, balls.radius)
         return
     for fields in [tuple(q)] if isotropic else [(part,) for part in q]:
         torch.mul(fields[0], fields[0], out=scratch)
         for other in fields[1:]:
             scratch.addcmul_(other, other)
         square = scratch.sum(2, keepdim=True) if joined else scratch
+        if balls is not None:
+            square.mul_(balls.inverse_square)
         shrink = square.clamp_(min=1).rsqrt_()
         for each in fields:
             each.mul_(shrink)
@@ -298,10 +364,10 @@ def _certified(v: Tensor, p: Tensor, penalty: _Penalty) -> tuple[Tensor, Tensor]
     """The primal point of a dual field and its duality gap per item, in double precision."""
     if p.dtype != torch.float64:
         p = p.double()
-        _project(p, penalty.isotropic, torch.empty_like(v))  # rounding left it slightly outside
+        _project(p, penalty.isotropic, torch.empty_like(v), penalty.balls(p.dtype))  # rounding left it slightly outside
     z = _primal(v, p, penalty, out=torch.empty_like(v))
     differences = _differences(z, penalty.spacing)
-    gaps = _magnitude(differences, penalty.isotropic) - (differences * p).sum((0, *range(2, p.ndim)))
+    gaps = _magnitude(differences, penalty.isotropic, penalty.mask) - (differences * p).sum((0, *range(2, p.ndim)))
     return z, penalty.weight * gaps
 
 
@@ -318,19 +384,25 @@ def _differences(v: Tensor, spacing: Spacing) -> Tensor:
     return FiniteDifferences((-1,) * len(spacing), spacing).A(v).movedim(-len(spacing) - 1, 0)
 
 
-def _magnitude(differences: Tensor, isotropic: bool) -> Tensor:
-    """The sum over pixels of the joint length of the differences of grouped images, for each item."""
-    return _lengths(differences, isotropic).flatten(1).sum(1)
+def _magnitude(differences: Tensor, isotropic: bool, mask: Tensor | None = None) -> Tensor:
+    """The sum over pixels of the joint length of the differences of grouped images times a mask, for each item."""
+    lengths = _lengths(differences, isotropic)
+    if mask is not None:
+        lengths = lengths * (mask if isotropic else mask.unsqueeze(1))
+    return lengths.flatten(1).sum(1)
 
 
 def _lengths(field: Tensor, isotropic: bool) -> Tensor:
-    """The joint length of the vectors of a field, direction first, over directions (isotropic) and joined channels."""
+    """The joint length of the vectors of a field, direction first, over directions (isotropic) and joined channels.
+
+    ``(batch, independent, 1, height, width)``; for each direction where they are not joined, after the batch.
+    """
     square = field * field
     square = sum(square[1:], square[0]) if isotropic else square.transpose(0, 1)
     if isotropic:
-        square = square.sum(2) if square.shape[2] > 1 else square
+        square = square.sum(2, keepdim=True) if square.shape[2] > 1 else square
     else:
-        square = square.sum(3) if square.shape[3] > 1 else square
+        square = square.sum(3, keepdim=True) if square.shape[3] > 1 else square
     return square.sqrt()
 
 
@@ -345,6 +417,36 @@ def _grouped(x: Tensor, joint: bool, spacing: Spacing) -> Tensor:
     real = torch.view_as_real(x).movedim(-1, -rank - 1) if x.is_complex() else x.unsqueeze(-rank - 1)
     real = real.flatten(1, -rank - 2) if real.ndim > rank + 2 else real.unsqueeze(1)
     return real.flatten(1, 2).unsqueeze(1) if joint else real
+
+
+def check_mask(function: str, mask: Tensor | None, rank: int) -> None:
+    """Refuse a mask that is not ``(batch, 1, height, width)``, positive and finite.
+
+    Raises:
+        UsageError: It is not.
+    """
+    if mask is None:
+        return
+    if mask.ndim != rank + 2 or mask.shape[1] != 1 or mask.is_complex() or not mask.is_floating_point():
+        raise UsageError(
+            f"{function}: the mask has shape {tuple(mask.shape)} and type {mask.dtype}; expected real (batch, 1, "
+            f"{'slices, ' * (rank == 3)}height, width), because all channels share it."
+        )
+    if not bool(((mask > 0) & mask.isfinite()).all()):
+        raise UsageError(
+            f"{function}: the mask has values from {float(mask.min()):g} to {float(mask.max()):g}; expected positive "
+            "finite ones, because no other weights make a penalty of every image."
+        )
+
+
+def _fitting(mask: Tensor, x: Tensor, rank: int) -> Tensor:
+    """The mask where images, or their differences, are; refused where they have another size."""
+    if mask.shape[2:] != x.shape[-rank:] or len(mask) not in {1, len(x)}:
+        raise UsageError(
+            f"total_variation: the image has shape {tuple(x.shape)} and the mask {tuple(mask.shape)}; expected one "
+            "size and one number of images, because the mask weighs each pixel: take a guide of the size of the image."
+        )
+    return mask.to(x.device)
 
 
 def _ungrouped(solution: Tensor, like: Tensor, rank: int) -> Tensor:
