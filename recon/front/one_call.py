@@ -192,8 +192,8 @@ def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
     check_arguments(
         {
             "guide": guide, "noise": noise, "method": method, "range": range, "axes": axes, "water": water,
-            "photons": photons, "shift": shift, "stepsize": stepsize, "iterations": iterations, "tolerance": tolerance, "shape": shape,
-            "notify": notify, "progress": progress,
+            "photons": photons, "shift": shift, "stepsize": stepsize, "iterations": iterations, "tolerance": tolerance,
+            "shape": shape, "notify": notify, "progress": progress,
         }
     )  # fmt: skip
     seed, device = check_seed_and_device(seed, device)

@@ -147,10 +147,8 @@ def _tv(spec: Spec, setting: PriorContext) -> ConfiguredPrior:
             weight, smoothing, isotropic, joint, setting.image_shape, bounds, setting.spacing
         )
         return ConfiguredPrior(spec, rounded)
-    prior = priors.total_variation_prior(
-        weight, isotropic, joint=joint, image_shape=setting.image_shape, bounds=bounds, spacing=setting.spacing
-    )
-    return ConfiguredPrior(spec, prior)
+    guided = priors.guided_total_variation_prior(weight, isotropic, joint, setting.image_shape, bounds, setting.spacing)
+    return ConfiguredPrior(spec, guided.unguided, guided=guided)
 
 
 def _wavelet(spec: Spec, setting: PriorContext) -> ConfiguredPrior:

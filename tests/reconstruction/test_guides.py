@@ -190,3 +190,28 @@ def test_a_guide_elsewhere_in_the_patient_is_refused(folder, tmp_path, monkeypat
             solve_image(stated, at(0.0))
     monkeypatch.setattr("recon.io.read", lambda path, value_range=None: at(0.1))
     assert solve_image(stated, at(0.0)).guide is not None
+
+
+@pytest.mark.parametrize("stated", ["option", "config"])
+def test_total_variation_takes_a_guide_in_one_solve(tmp_path, stated) -> None:
+    path = tmp_path / "guide.npy"
+    write(image(scene(1)), path)
+    of_option = config(f"tv:weight=0.1,guide={path}", "blur:gaussian=1")
+    given = of_option if stated == "option" else config("tv:weight=0.1", "blur:gaussian=1", guide=str(path))
+    result = solve_image(given, image(scene()))
+    plain = solve_image(config("tv:weight=0.1", "blur:gaussian=1"), image(scene()))
+    assert result.first is None
+    assert plain.guide is None
+    assert result.plan.method.certificate.sentence.startswith("Proved, given the guide")
+    assert float((result.solution.x - plain.solution.x).norm()) > 1e-3 * float(plain.solution.x.norm())
+
+
+def test_a_plan_for_a_guide_says_so_before_the_first_step(folder) -> None:
+    plan = make_plan(config(f"folder:{folder}"), image(scene()), lambda line: None)
+    assert plan.makes_guide
+    assert plan.to_json()["makes_guide"]
+    assert "the result of this run, for a second one" in plan.describe()
+
+
+def test_total_variation_makes_no_guide_by_itself() -> None:
+    assert not make_plan(config("tv"), image(scene()), lambda line: None).makes_guide
