@@ -136,18 +136,21 @@ def _l1(spec: Spec, setting: PriorContext) -> ConfiguredPrior:
 
 
 def _tv(spec: Spec, setting: PriorContext) -> ConfiguredPrior:
-    options.expect_keys(spec, ("weight", "isotropic", "joint", "smoothing", "low", "high"))
+    options.expect_keys(spec, ("weight", "isotropic", "joint", "smoothing", "low", "high", "guide_smoothing"))
     isotropic = options.truth(spec, "isotropic", True)
     joint = options.truth(spec, "joint", False)
     spec, weight = _weight(spec, setting, joint_tv_weight if joint and setting.channels == 3 else tv_weight)
     bounds = options.bounds(spec)
+    averaged = options.number(spec, "guide_smoothing", 0.0, low=0, high=100)
     if "smoothing" in spec.options:
         smoothing = options.number(spec, "smoothing", low=1e-6, high=1e6)
         rounded = priors.smoothed_total_variation_prior(
             weight, smoothing, isotropic, joint, setting.image_shape, bounds, setting.spacing
         )
         return ConfiguredPrior(spec, rounded)
-    guided = priors.guided_total_variation_prior(weight, isotropic, joint, setting.image_shape, bounds, setting.spacing)
+    guided = priors.guided_total_variation_prior(
+        weight, isotropic, joint, setting.image_shape, bounds, setting.spacing, averaged
+    )
     return ConfiguredPrior(spec, guided.unguided, guided=guided)
 
 
