@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recon import io
-from recon.certificates import Remark
+from recon.certificates import Given, Remark
 from recon.device import Notify
 from recon.errors import UsageError
 from recon.evidence import Assumed, Constant, Evidence, Measured, Proved, derive, from_above
@@ -23,6 +23,7 @@ from recon.operators import Identity, adjoint_gap_upper
 from recon.operators.tomography import Tomography
 from recon.priors import Prior
 from recon.priors.networks.files.card import SearchRecord, is_whole, keep_searches
+from recon.reconstruction.guiding import GIVEN
 from recon.specs.configured_prior import ConfiguredPrior, PriorContext
 from recon.specs.grammar import Spec
 from recon.specs.operators import Shape, read_operator
@@ -281,8 +282,10 @@ def certify_prior(  # noqa: PLR0913  each is an independent choice of the caller
     assert hardest is not None  # noqa: S101  there is at least one candidate
     is_network = chosen.model is not None
     known = reconcile_with_search(chosen.prior, hardest, thorough=is_network and whole, fine=is_network)
+    follows = chosen.guides_itself and chosen.model is not None
+    claimed = chosen.model.network.lipschitz_Q(chosen.model.level) if follows and chosen.model else None
     constants = {
-        "lipschitz_Q": known.resolvent(1.0).properties.lipschitz_Q,
+        "lipschitz_Q": claimed or known.resolvent(1.0).properties.lipschitz_Q,
         "lipschitz_Q_attack": hardest,
         "resolvent_error": chosen.prior.resolvent(1.0).properties.error,
     }
@@ -291,7 +294,7 @@ def certify_prior(  # noqa: PLR0913  each is an independent choice of the caller
     remarks = () if noise is None and "sigma" not in prior.options else chosen.remarks
     remarks += _beyond_card(chosen, shape)
     setting = f"as {chosen.spec}, with the identity as the operator"
-    guarantees = _guarantees(pair, known, remarks)
+    guarantees = _guarantees(pair, known, remarks, GIVEN if follows else None)
     return Report(str(prior), setting, constants, guarantees, remarks, tuple(searches), _subject(chosen))
 
 
@@ -387,13 +390,19 @@ def _beyond_card(chosen: ConfiguredPrior, shape: Shape | None) -> tuple[Remark, 
     return (Remark("the side of what was searched", min(shape), least, math.inf, how),)
 
 
-def _guarantees(pair: OperatorPair, prior: Prior, remarks: tuple[Remark, ...]) -> tuple[Guarantee, ...]:
-    return tuple(_guarantee(pair, prior, name, remarks) for name in with_prior())
+def _guarantees(
+    pair: OperatorPair, prior: Prior, remarks: tuple[Remark, ...], given: Given | None = None
+) -> tuple[Guarantee, ...]:
+    return tuple(_guarantee(pair, prior, name, remarks, given) for name in with_prior())
 
 
-def _guarantee(pair: OperatorPair, prior: Prior, name: str, remarks: tuple[Remark, ...]) -> Guarantee:
+def _guarantee(
+    pair: OperatorPair, prior: Prior, name: str, remarks: tuple[Remark, ...], given: Given | None
+) -> Guarantee:
     try:
         method = choose_method(pair, prior, name, noise=ANY_NOISE)  # bounds a residual, and enters no condition
+        if given is not None:
+            method = replace(method, certificate=method.certificate.with_guide(given, ()))
         return Guarantee(name, method.remarked(remarks))
     except UsageError as error:
         return Guarantee(name, None, str(error))
