@@ -53,9 +53,9 @@ def run() -> dict[str, dict[str, float]]:
         imports = []
         for _ in range(ROUNDS):
             imports.append(cost(sys.executable, "-c", IMPORTS))
-            for jobs in runs:
+            for jobs, costs in runs.items():
                 out = folder / f"{jobs}"
-                runs[jobs].append(cost(*command(folder / "in", out, jobs)))
+                costs.append(cost(*command(folder / "in", out, jobs)))
                 solver[jobs].append(solver_seconds(out))
     start = Cost.least(imports)
     alone, together = (figures(Cost.least(runs[jobs]), min(solver[jobs]), start) for jobs in (1, JOBS))
