@@ -8,9 +8,9 @@ FOLDER = Path(__file__).resolve().parents[1]
 PROGRAM = """
 import sys
 import torch
-from network_cases import CASES
+from network_cases import CASES, Case
 from recon.operators import CircularBlur, Identity, adjoint_gap, gaussian_psf
-from recon.priors.networks import make
+from recon.priors.networks import GuidedRidgeConfig, make
 from recon.priors.networks.files.store import with_weights
 
 def heavy(what):
@@ -18,7 +18,7 @@ def heavy(what):
     assert not found, f"{what} imports {found}"
 
 heavy("torch, or recon,")
-for case in CASES:
+for case in (*CASES, Case("guided", GuidedRidgeConfig(widths=(2, 4), size=3, noise_range=(0.1, 0.1), mask_width=4))):
     network = with_weights(case.config, make(case.config).state_dict(), "here")
     heavy(case.name)
 for operator in (Identity((16, 15)), CircularBlur(gaussian_psf(1.0), (16, 15))):
