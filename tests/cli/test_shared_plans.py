@@ -61,6 +61,7 @@ def results(out: Path) -> dict[str, object]:
         document = json.loads(path.read_text())
         for key in OF_THE_MOMENT:
             del document[key]
+        (document["first"] or {}).pop("seconds", None)  # the run for a guide
         if path.name.endswith(".dcm.run.json"):  # of a file with the time in it
             document["outputs"] = [entry["path"] for entry in document["outputs"]]
         found[str(path.relative_to(out))] = document
@@ -88,7 +89,7 @@ def test_each_input_comes_out_as_if_it_were_alone(run, inputs: Path, monkeypatch
     monkeypatch.setattr(work, "do_task", alone)
     assert run("solve", inputs, "-o", "alone", *given).code in (0, 8)
     found = results(Path("together"))
-    assert len(found) >= 8
+    assert len(found) >= 7
     assert found == results(Path("alone"))
 
 
