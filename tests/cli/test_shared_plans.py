@@ -12,7 +12,7 @@ from PIL import Image
 
 from recon.batch import executors, work
 from recon.errors import ReconError
-from recon.priors.networks import ConvexRidgeConfig, DnCNNConfig, GuidedRidgeConfig, make, save
+from recon.priors.networks import ConvexRidgeConfig, DnCNNConfig, make, save
 from recon.specs import networks, priors
 from recon.specs.configured_prior import PriorContext
 from recon.specs.grammar import Spec, parse_spec
@@ -20,14 +20,12 @@ from recon.specs.grammar import Spec, parse_spec
 OF_THE_MOMENT = ("seconds", "peak_bytes", "ended")
 TIMES = [f"{what}{kind}" for what in ("InstanceCreation", "Series", "Content") for kind in ("Date", "Time")]
 POTENTIAL = ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.02, 0.2), levels=3)
-GUIDED = GuidedRidgeConfig(widths=(2, 4), size=3, noise_range=(0.02, 0.2), levels=3, mask_width=0)
 SINGLE = DnCNNConfig(features=4, depth=3, noise_range=(0.02, 0.2), conditioned=True)
 CASES = {
     "total variation": (),
     "blur": ("--operator", "blur:gaussian=1"),
     "potential": ("--prior", "potential", "--operator", "blur:gaussian=1"),
     "single resolvent": ("--prior", "single", "--operator", "blur:gaussian=1"),
-    "guided": ("--prior", "guided"),
     "no prior": ("--prior", "none", "--method", "sirt", "--operator", "blur:gaussian=1"),
 }
 
@@ -43,7 +41,6 @@ def inputs(folder: Path) -> Path:
     torch.manual_seed(0)
     save(make(SINGLE), folder / "single")
     save(make(POTENTIAL), folder / "potential")
-    save(make(GUIDED), folder / "guided")
     made = heaps.slices(heaps.ct(), range(3))
     for k, factor in ((1, 0.0), (2, 0.25)):
         made[k].PixelData = (factor * made[k].pixel_array).astype(made[k].pixel_array.dtype).tobytes()
