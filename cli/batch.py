@@ -178,7 +178,7 @@ def _runner(given: dict[str, Any], listener: _Listener) -> "Runner":
     if address is not None:
         return lambda tasks: executors.on_cluster(tasks, address)
     if jobs is not None and jobs > 1:
-        return lambda tasks: executors.in_processes(tasks, jobs)
+        return lambda tasks: executors.in_processes(tasks, jobs, listener.total)
     return lambda tasks: _here(tasks, listener)
 
 

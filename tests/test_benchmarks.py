@@ -186,6 +186,27 @@ def test_startup(load: Load, monkeypatch, capsys) -> None:
     assert cases["recon --help"]["ours_s"] < cases["recon --help"]["peers"]["import deepinv"]
 
 
+@pytest.mark.slow
+def test_batch_overhead(load: Load, monkeypatch, capsys) -> None:
+    small = load("batch_overhead", SLICES=3, SIDE=24, ROUNDS=1)
+    cases = small.run()
+    assert cases.keys() == {"imports", "one job", "2 jobs"}
+    for name in ("one job", "2 jobs"):
+        case = cases[name]
+        assert 0 < case["solver_s"] < case["wall_s"]
+        assert case["share"] == pytest.approx(1 - case["solver_s"] / case["wall_s"])
+        assert case["cpu_s"] > cases["imports"]["cpu_s"] > 0
+    assert cases["2 jobs"]["cpu_ratio"] > 1  # each process imports torch
+    small.show(cases)
+    table = capsys.readouterr().out
+    assert "3 slices of 24 x 24" in table
+    assert table.count("target") == 4
+    monkeypatch.setattr(small, "run", lambda: cases)
+    monkeypatch.setattr(sys, "argv", ["batch_overhead", "--json"])
+    small.main()
+    assert json.loads(capsys.readouterr().out) == cases
+
+
 def test_tomography_gpu(load: Load, monkeypatch, capsys) -> None:
     """Without a GPU nothing is timed, and what no GPU is needed for is counted."""
     volume = Volume((32, 32), 1.0)

@@ -25,13 +25,20 @@ _LOST_SECONDS, _POLL_SECONDS, _CLOSE_SECONDS = 30.0, 2.0, 5.0
 _WATCH_SECONDS = 0.2
 
 
-def in_processes(tasks: Iterator[Task], jobs: int) -> Iterator[tuple[Task, Outcome]]:
+def in_processes(tasks: Iterator[Task], jobs: int, count: int | None = None) -> Iterator[tuple[Task, Outcome]]:
     """Do tasks in worker processes, each with its share of the threads; yield them as they end.
 
-    A worker that dies takes no task with it: those that were under way are begun again.
+    The workers start while the first task is made, which takes as long. A worker that dies takes no task with it: those
+    that were under way are begun again.
+
+    Args:
+        tasks: The tasks, made as they are needed.
+        jobs: Worker processes.
+        count: How many tasks there are at most; ``None``: not known.
     """
     attempts: dict[str, int] = {}
     again: list[Task] = []
+    begun = False
     while True:
         pool = ProcessPoolExecutor(
             jobs,
@@ -41,6 +48,13 @@ def in_processes(tasks: Iterator[Task], jobs: int) -> Iterator[tuple[Task, Outco
         )
         lost: list[Task] = []
         try:
+            if not begun:
+                for _ in range(jobs if count is None else min(jobs, count)):
+                    pool.submit(_get_ready)
+                again, begun = list(itertools.islice(tasks, 1)), True
+                if not again:  # all were refused, and nobody waits for what the workers load
+                    _end(pool)
+                    return
             yield from _through(pool, itertools.chain(again, tasks), jobs, lost)
         except BaseException:
             _end(pool)
@@ -180,6 +194,11 @@ def _through(
                 yield task, outcome
         if lost and not running:
             return
+
+
+def _get_ready() -> None:
+    """Load in a worker what tasks need."""
+    import recon.batch.work  # noqa: PLC0415, F401  brings torch
 
 
 def _do(task: Task) -> Outcome:

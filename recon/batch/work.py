@@ -3,7 +3,7 @@
 import errno
 import functools
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from recon import io
@@ -29,14 +29,29 @@ from recon.reconstruction.run import (
 )
 from recon.reconstruction.shortfall import shortfall
 from recon.solvers import Status
+from recon.specs.priors import PriorReader
 
 _ALL_WOULD_FAIL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV)
 
 
+@dataclass
+class _Shared:
+    """The part of a plan that the inputs of one configuration and image size share; filled by the first of a process.
+
+    Attributes:
+        pair: The operator, as analysed.
+        hardest: What the prior was refuted with, where it is the same for all.
+        read: What reads the prior, and keeps a network.
+    """
+
+    pair: OperatorPair | None = None
+    hardest: Measured | None = None
+    read: PriorReader = field(default_factory=PriorReader)
+
+
 @functools.lru_cache(maxsize=8)
-def _known(_key: tuple[object, ...]) -> dict[str, object]:
-    """Return what the plans of one configuration and image size share; filled by the first."""
-    return {}
+def _shared(_key: tuple[object, ...]) -> _Shared:
+    return _Shared()
 
 
 def do_task(task: Task, watch: ProgressCallback | None = None) -> Outcome:
@@ -117,17 +132,11 @@ def _read_as(task: Task) -> str:
 
 
 def _plan(task: Task, image: Image, say: Callable[[str], None]) -> Plan:
-    kept = _known((task.stamp.configuration, str(task.config.operator), image.height, image.width, image.channels))
-    pair, hardest = kept.get("pair"), kept.get("hardest")
-    plan = make_plan(
-        task.config,
-        image,
-        say,
-        pair=pair if isinstance(pair, OperatorPair) else None,
-        hardest=hardest if isinstance(hardest, Measured) and task.resolved else None,
-    )
-    if not task.of_projections:
-        kept.update(pair=plan.pair, hardest=plan.hardest)
+    shared = _shared((task.stamp.configuration, str(task.config.operator), image.height, image.width, image.channels))
+    plan = make_plan(task.config, image, say, shared.pair, shared.hardest, read=shared.read)
+    if not task.of_projections:  # whose rays each measurement weighs
+        shared.pair = plan.pair
+        shared.hardest = plan.hardest if task.resolved else None
     return plan
 
 

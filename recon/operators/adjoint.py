@@ -48,7 +48,10 @@ def transpose(linear: Map, example: Tensor) -> Map | None:
             return None
 
         def back(v: Tensor) -> Tensor:
-            return torch.autograd.grad(y, x, v, retain_graph=True)[0]
+            # of a number: with a vector, autograd first imports its symbolic shapes, which takes half a second
+            with torch.enable_grad():
+                product = (y * v.conj()).real.sum()
+            return torch.autograd.grad(product, x, retain_graph=True)[0]
 
         gap = _gap_on_subspaces(linear, back, example, y.detach(), _CHECK)
     except Exception:  # NumPy inside, or no backward: any other fault of the map shows without gradients too

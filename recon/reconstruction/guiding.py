@@ -12,7 +12,7 @@ from recon import io
 from recon.certificates import Condition, Given
 from recon.device import Notify
 from recon.errors import ConsistencyError, InputError, UsageError
-from recon.evidence import Evidence
+from recon.evidence import Evidence, finite_or_none
 from recon.io import Image
 from recon.methods.setting import Method
 from recon.priors import Prior
@@ -52,8 +52,8 @@ class GuideFigures:
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {
-            "changed": self.changed,
-            "from_guide": self.from_guide,
+            "changed": None if self.changed is None else finite_or_none(self.changed),  # of a blank image
+            "from_guide": finite_or_none(self.from_guide),
             "weights": list(self.weights),
             "mean": self.mean,
             "bounds": list(self.bounds),

@@ -21,7 +21,16 @@ from recon.operators.data_split import HasDataSplit
 from recon.priors import Prior, Resolvent
 from recon.reconstruction.guiding import guided_method, read_guide
 from recon.reconstruction.memory import volume_bytes
-from recon.reconstruction.problem import AS_SPECIFIED, Objects, Problem, back_projection, build_problem, in_units
+from recon.reconstruction.problem import (
+    AS_SPECIFIED,
+    Objects,
+    Problem,
+    ReadPrior,
+    back_projection,
+    build_problem,
+    in_units,
+)
+from recon.specs.priors import read_prior
 from recon.specs.solve_config import SolveConfig
 
 _IMAGES, _SWEPT, _WHOLE = 10, 5, 7
@@ -194,6 +203,7 @@ def make_plan(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
     pair: OperatorPair | None = None,
     hardest: Measured | None = None,
     given: Objects = AS_SPECIFIED,
+    read: ReadPrior = read_prior,
 ) -> Plan:
     """Read, analyse_operator, choose and certify: nothing is run, and nothing is written.
 
@@ -205,12 +215,13 @@ def make_plan(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
         hardest: What the prior was refuted with before, by an earlier plan of the same configuration, channels and
             noise level.
         given: Objects in place of what the configuration names.
+        read: What reads the prior, as of :func:`recon.reconstruction.problem.build_problem`.
 
     Raises:
         UsageError, InputError, ConsistencyError, DeviceError: What does not fit, by name.
         GuaranteeError: The adjoint is none, or a certificate is required and absent.
     """
-    problem = build_problem(config, image, say, given=given)
+    problem = build_problem(config, image, say, given=given, read=read)
     if pair is None:
         pair = analyse_operator(
             problem.operator, problem.surrogate, problem.example, shift=config.shift, seed=config.seed

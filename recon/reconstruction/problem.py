@@ -1,6 +1,7 @@
 """The problem that is to be solved, from a configuration and an image."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -141,13 +142,16 @@ class Objects:
 
 AS_SPECIFIED = Objects()
 
+ReadPrior = Callable[[Spec, PriorContext], ConfiguredPrior]
 
-def build_problem(
+
+def build_problem(  # noqa: PLR0913, PLR0917  each is an independent choice of the caller
     config: SolveConfig,
     image: Image,
     say: Notify,
     precision: torch.dtype = torch.float32,
     given: Objects = AS_SPECIFIED,
+    read: ReadPrior = read_prior,
 ) -> Problem:
     """Read what the configuration names, and see that it fits the image.
 
@@ -157,6 +161,7 @@ def build_problem(
         say: Where remarks go, a line each.
         precision: Of the computation.
         given: Objects in place of what the configuration names.
+        read: What reads the prior: a :class:`recon.specs.priors.PriorReader` where many images have the same.
 
     Raises:
         UsageError: A specification is not valid, or the noise is missing where it is needed.
@@ -164,7 +169,7 @@ def build_problem(
     """
     family = given.operator or read_operator(config.operator, say)
     if family.geometry is not None:
-        return _from_projections(config, image, family, family.geometry, say, precision, given)
+        return _from_projections(config, image, family, family.geometry, say, precision, given, read)
     if family.is_complex:
         require_complex(config.prior, family.spec)
         image = as_complex(image) if config.range is None else image
@@ -190,7 +195,7 @@ def build_problem(
     seen, size = _looked_at(inner, default, family, operator, measurement)
     left, unit = _step_noise(inner, operator, torch.zeros(1, _channels_seen(family, image), *shape), noise)
     setting = PriorContext(noise, image.channels, family.blurs, shape, step_noise=left, unit_noise=unit, contrast=seen)
-    configured = _prior(inner, default, setting, say, scale, given.prior)
+    configured = _prior(inner, default, setting, say, scale, given.prior, read)
     if (tip := _tip(inner, operator, setting, configured)) is not None:
         say(tip)
     problem = Problem(
@@ -274,6 +279,7 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
     say: Notify,
     precision: torch.dtype,
     given: Objects,
+    read: ReadPrior,
 ) -> Problem:
     require_memory(geometry, config.entry, str(family.spec))
     default = default_prior_of_scan(config, geometry)
@@ -308,7 +314,7 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
     left, unit = (None, None) if len(shape) == 3 else _step_noise(inner, operator, torch.zeros(1, 1, *shape), noise)
     seen, size = (contrast(start), spread(start)) if has_weight(chosen) else (None, 0.0)
     setting = PriorContext(noise, image.channels, True, shape, column, family.spacing, left, unit, seen)
-    prior = _prior(inner, default, setting, say, scale, given.prior)
+    prior = _prior(inner, default, setting, say, scale, given.prior, read)
     if prior.prior.constraint is not None:
         start = prior.prior.constraint(start)
     return Problem(
@@ -404,6 +410,7 @@ def _prior(  # noqa: PLR0913, PLR0917  internal: what build_problem has
     say: Notify,
     scale: Scale,
     own: Prior | GuidedPrior | None,
+    read: ReadPrior,
 ) -> ConfiguredPrior:
     """The prior of the configuration, or the caller's own object, on the scale of the problem."""
     if isinstance(own, GuidedPrior):
@@ -411,7 +418,7 @@ def _prior(  # noqa: PLR0913, PLR0917  internal: what build_problem has
     elif own is not None:
         prior = ConfiguredPrior(Spec("python", value=own.name), own)
     else:
-        prior = read_prior(_prior_spec(config, default), setting)
+        prior = read(_prior_spec(config, default), setting)
     prior = replace(prior, prior=scale.of_prior(prior.prior, prior.spec))
     if prior.guided is not None:
         spec = prior.spec

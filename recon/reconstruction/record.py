@@ -7,6 +7,7 @@ its hash.
 """
 
 import datetime
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -82,13 +83,17 @@ def record_path(output: Path) -> Path:
 
 def versions() -> dict[str, str]:
     """The versions of whatever a result depends on."""
-    found = {"recon": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "absent"
-    return found
+    packages = {package: _version(package) for package in _PACKAGES}
+    return {"recon": __version__, "python": platform.python_version(), **packages}
+
+
+@functools.cache
+def _version(package: str) -> str:
+    """The version of a package that is installed: to read all of them takes milliseconds."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
 
 
 def now() -> str:

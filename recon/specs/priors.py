@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -47,6 +48,35 @@ def read_prior(spec: Spec, setting: PriorContext = UNKNOWN) -> ConfiguredPrior:
         exact = None if chosen.exact is None else _slice_by_slice(chosen.exact)
         return replace(chosen, prior=_slice_by_slice(chosen.prior), exact=exact)
     return chosen
+
+
+class PriorReader:
+    """Reader of priors, :func:`read_prior`, that keeps the last network, as all images of a series have the same one.
+
+    It is loaded again once a file in its folder has changed, and for another context. Priors of other kinds are made
+    anew each time: that costs little, and a user's own may remember something.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[Spec, PriorContext, object, ConfiguredPrior] | None = None
+
+    def __call__(self, spec: Spec, setting: PriorContext) -> ConfiguredPrior:
+        if self._last is not None:
+            *asked, seen, found = self._last
+            if asked == [spec, setting] and seen is not None and seen == _state_of(found):
+                return found
+        chosen = read_prior(spec, setting)
+        self._last = (spec, setting, _state_of(chosen), chosen) if chosen.model is not None else None
+        return chosen
+
+
+def _state_of(prior: ConfiguredPrior) -> list[tuple[Path, int, int]] | None:
+    """The files beside those that were read, with their times and sizes; ``None`` where they are gone."""
+    try:
+        found = [(path, path.stat()) for folder in {path.parent for path in prior.files} for path in folder.iterdir()]
+    except OSError:
+        return None
+    return sorted((path, state.st_mtime_ns, state.st_size) for path, state in found)
 
 
 def _slice_by_slice(prior: Prior) -> Prior:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recon.io import read, to_tensor
-from recon.io.noise_estimate import estimate_noise, signal
+from recon.io.noise_estimate import _any, _constant, _middle, estimate_noise, signal
 
 SHAPE = (71, 256)  # views and columns of a tilt series
 
@@ -99,3 +99,23 @@ def test_signal_is_what_is_above_air() -> None:
     assert (signal(image) == (lines > 0)).mean() > 0.97
     assert signal(np.zeros((20, 20))).all()
     assert not signal(image, np.ones(SHAPE, bool)).any()
+
+
+@pytest.mark.parametrize("side", [4, 8])
+@pytest.mark.parametrize("shape", [(8, 8), (8, 31), (40, 9), (33, 34)])
+def test_windows_are_looked_at_whole(shape, side) -> None:
+    """By the definition: every window, pixel by pixel."""
+    draw = np.random.default_rng(0)
+    plane = np.where(draw.random(shape) < 0.03, draw.random(shape), 0.5)
+    plane[:, :3] = draw.integers(0, 2, (shape[0], 3))
+    windows = np.lib.stride_tricks.sliding_window_view(plane, (side, side))
+    assert np.array_equal(_constant(plane, side), windows.max((2, 3)) == windows.min((2, 3)))
+    rare = plane > 0.9
+    seen = np.lib.stride_tricks.sliding_window_view(rare, (side, side)).any((2, 3))
+    assert np.array_equal(_any(rare, side), seen)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 64, 1001])
+def test_the_middle_is_the_median(count) -> None:
+    values = np.round(np.random.default_rng(count).standard_normal(count), 1)
+    assert _middle(values.copy()) == np.median(values)

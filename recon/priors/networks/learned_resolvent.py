@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import final
 
 import torch
@@ -336,7 +336,7 @@ class FilterBank(ByValue):
     def range(self) -> Space:
         return Space((-1, -1))
 
-    @property
+    @cached_property
     def properties(self) -> OperatorProperties:
         return OperatorProperties(norm=convolution_norm(self.kernel, grid=GRID), adjoint_gap=EXACT_ADJOINT)
 

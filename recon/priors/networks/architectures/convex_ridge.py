@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch.nn import functional
 from recon.errors import UsageError
 from recon.evidence import Constant, Proved
 from recon.operators.convolution_norms import convolution_norm, peak_norm
-from recon.priors.networks.architectures.network import Config, Derivative, Derived, Network, NoiseLevel
+from recon.priors.networks.architectures.network import Config, Derivative, Derived, Network, NoiseLevel, drawn
 from recon.priors.networks.architectures.ridge_potential import Ridge
 from recon.priors.networks.architectures.ridge_prox import DEFAULT, InnerSolver, prox, solve_curved
 from recon.priors.networks.layers.convolution import PADDINGS, check_padding
@@ -89,7 +90,7 @@ class Filters(Derived):
         super().__init__()
         inputs = (channels, *widths[:-1])
         self.kernels = nn.ParameterList(
-            torch.randn(after, before, size, size) / math.sqrt(before * size)
+            drawn((after, before, size, size), partial(_kernel, after, before, size))
             for before, after in zip(inputs, widths, strict=True)
         )
 
@@ -198,6 +199,10 @@ class ConvexRidge(Network):
         if self.config.one_shot:
             log_weight = -functional.softplus(-log_weight)  # at most 0: ||R''|| <= 1
         return log_weight.exp().view(-1, 1, 1, 1), log_scale.exp()[..., None, None]
+
+
+def _kernel(after: int, before: int, size: int) -> Tensor:
+    return torch.randn(after, before, size, size) / math.sqrt(before * size)
 
 
 def _compose(first: Tensor, second: Tensor) -> Tensor:

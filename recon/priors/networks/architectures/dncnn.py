@@ -96,9 +96,10 @@ class DnCNN(Network):
         widths = [config.channels + config.conditioned, *[config.features] * (config.depth - 1), config.channels]
         self.kernels = nn.ParameterList(torch.empty(after, before, 3, 3) for before, after in pairwise(widths))
         self.biases = nn.ParameterList(torch.zeros(width) for width in widths[1:])
-        for kernel in self.kernels:
+        for kernel in () if self.kernels[0].is_meta else self.kernels:
             nn.init.kaiming_normal_(kernel, a=config.slope)
-        nn.init.normal_(self.kernels[-1], std=1e-3)  # close to the identity at first
+        if not self.kernels[0].is_meta:  # as of drawn()
+            nn.init.normal_(self.kernels[-1], std=1e-3)  # close to the identity at first
 
     @property
     def conditioned(self) -> bool:

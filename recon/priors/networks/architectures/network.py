@@ -3,7 +3,7 @@
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self, final
@@ -185,6 +185,15 @@ class Derived(nn.Module):
         with torch.no_grad():
             for index, tensor in enumerate(self.derive()):
                 self.register_buffer(f"frozen_{index}", tensor.detach().clone(), persistent=False)
+
+
+def drawn(shape: tuple[int, ...], draw: Callable[[], Tensor]) -> nn.Parameter:
+    """A parameter with the numbers that training starts from; on ``meta``, where only sizes are wanted, with none.
+
+    Arithmetic there makes torch import its compiler, which takes a second.
+    """
+    parameter = nn.Parameter(torch.empty(shape))
+    return parameter if parameter.is_meta else nn.Parameter(draw())
 
 
 def noise_map(x: Tensor, noise_level: NoiseLevel) -> Tensor:

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recon.priors.networks.architectures.network import drawn
+
 _AVERAGE = 7
 """Height and width of a local average."""
 
@@ -44,15 +46,19 @@ class LocalAverage(nn.Module):
 
     def __init__(self, channels: int, width: float) -> None:
         super().__init__()
-        place = torch.arange(_AVERAGE) - _AVERAGE // 2
-        logits = -(place[:, None].square() + place.square()) / (2 * width**2)
-        self.logits = nn.Parameter(logits.repeat(channels, 1, 1))
+        self.logits = drawn((channels, _AVERAGE, _AVERAGE), lambda: _gaussian(width).repeat(channels, 1, 1))
 
     def forward(self, t: Tensor) -> Tensor:
         weights = self.logits.flatten(1).softmax(1).view(-1, 1, _AVERAGE, _AVERAGE)
         reach = _AVERAGE // 2
         padded = functional.pad(t, (reach, reach, reach, reach), mode="replicate")
         return functional.conv2d(padded, weights, groups=len(weights))
+
+
+def _gaussian(width: float) -> Tensor:
+    """The logarithm of a Gaussian of that standard deviation, but for a constant."""
+    place = torch.arange(_AVERAGE) - _AVERAGE // 2
+    return -(place[:, None].square() + place.square()) / (2 * width**2)
 
 
 class Decreasing(nn.Module):
@@ -78,6 +84,14 @@ class Decreasing(nn.Module):
         return torch.lerp(low, high, share)
 
 
+class _Convolution(nn.Conv2d):
+    """A convolution whose numbers are drawn as of :func:`recon.priors.networks.architectures.network.drawn`."""
+
+    def reset_parameters(self) -> None:
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
 class Corrector(nn.Module):
     """What a small network adds to the logarithm of the mask; zero before training.
 
@@ -89,11 +103,11 @@ class Corrector(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, width: int) -> None:
         super().__init__()
-        self.enter = nn.Conv2d(inputs, width, 1)
+        self.enter = _Convolution(inputs, width, 1)
         self.layers = nn.ModuleList(
-            nn.Conv2d(width, width, 3, dilation=step, padding=step, padding_mode="zeros") for step in _DILATIONS
+            _Convolution(width, width, 3, dilation=step, padding=step, padding_mode="zeros") for step in _DILATIONS
         )
-        self.leave = nn.Conv2d(width, outputs, 1)
+        self.leave = _Convolution(width, outputs, 1)
         if not self.leave.weight.is_meta:
             with torch.no_grad():
                 for parameter in self.leave.parameters():

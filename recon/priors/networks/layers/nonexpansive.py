@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from recon.errors import UsageError
 from recon.operators.convolution_norms import ROUNDING, absolute_norm, convolution_norm, peak_norm
-from recon.priors.networks.architectures.network import Derived
+from recon.priors.networks.architectures.network import Derived, drawn
 from recon.priors.networks.layers.activations import activation
 from recon.priors.networks.layers.convolution import convolve, convolve_adjoint
 from recon.priors.networks.layers.splines import LinearSpline
@@ -44,9 +44,8 @@ class Scaled(Layer):
     def __init__(self, before: int, after: int, padding: str, size: int = 3) -> None:
         super().__init__()
         self.padding = padding
-        self.kernel = nn.Parameter(
-            torch.randn(after, before, size, size) * (0.3 / (size * math.sqrt(max(before, after))))
-        )
+        shape, factor = (after, before, size, size), 0.3 / (size * math.sqrt(max(before, after)))
+        self.kernel = drawn(shape, lambda: torch.randn(shape) * factor)
 
     def derive(self) -> tuple[Tensor, ...]:
         return (self.kernel * ((1 - MARGIN) / peak_norm(self.kernel).clamp(min=_TINY)),)
@@ -80,7 +79,8 @@ class ResidualLayer(Layer):
     def __init__(self, features: int, hidden: int, padding: str, act: str) -> None:
         super().__init__()
         self.padding = padding
-        self.kernel = nn.Parameter(torch.randn(hidden, features, 3, 3) / (3 * math.sqrt(features)))
+        shape = (hidden, features, 3, 3)
+        self.kernel = drawn(shape, lambda: torch.randn(shape) / (3 * math.sqrt(features)))
         self.bias = nn.Parameter(torch.zeros(hidden))
         self.log_q = nn.Parameter(torch.zeros(hidden))
         self.act = pointwise(act, hidden, monotone=True)
@@ -115,9 +115,7 @@ class RescaledLayer(Layer):
     def __init__(self, features: int, padding: str, act: str) -> None:
         super().__init__()
         self.padding = padding
-        kernel = torch.randn(features, features, 3, 3) * 1e-2
-        kernel[:, :, 1, 1] += torch.linalg.qr(torch.randn(features, features)).Q
-        self.kernel = nn.Parameter(kernel)
+        self.kernel = drawn((features, features, 3, 3), lambda: _near_rotation(features))
         self.bias = nn.Parameter(torch.zeros(features))
         self.log_q = nn.Parameter(torch.zeros(features))
         self.act = pointwise(act, features, monotone=False)
@@ -150,7 +148,7 @@ class OrthogonalLayer(Layer):
     def __init__(self, features: int, padding: str, act: str) -> None:
         super().__init__()
         self.padding = padding
-        self.generator = nn.Parameter(torch.randn(features, features) / features)
+        self.generator = drawn((features, features), lambda: torch.randn(features, features) / features)
         self.bias = nn.Parameter(torch.zeros(features))
         self.act = pointwise(act, features, monotone=False)
         self.groups = _shift_groups(features)
@@ -189,9 +187,7 @@ class AbbaLayer(Layer):
         super().__init__()
         self.padding = padding
         half = features // 2
-        kernels = torch.rand(2, half, half, 3, 3) / (90 * half)
-        kernels[0, :, :, 1, 1] += torch.eye(half)
-        self.kernels = nn.Parameter(kernels)
+        self.kernels = drawn((2, half, half, 3, 3), lambda: _near_identity(half))
         self.bias = nn.Parameter(torch.zeros(features))
         self.act = pointwise(act, features, monotone=False)
 
@@ -264,6 +260,18 @@ def weighted_correlations(kernel: Tensor, q: Tensor) -> Tensor:
     margin = (kernel.shape[2] - 1, kernel.shape[3] - 1)
     sums = functional.conv2d(kernel, kernel, padding=margin).abs().sum((2, 3))
     return (sums @ q) / q
+
+
+def _near_rotation(features: int) -> Tensor:
+    kernel = torch.randn(features, features, 3, 3) * 1e-2
+    kernel[:, :, 1, 1] += torch.linalg.qr(torch.randn(features, features)).Q
+    return kernel
+
+
+def _near_identity(half: int) -> Tensor:
+    kernels = torch.rand(2, half, half, 3, 3) / (90 * half)
+    kernels[0, :, :, 1, 1] += torch.eye(half)
+    return kernels
 
 
 def _shift_groups(features: int) -> list[int]:

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from recon._values import ByValue
 from recon.errors import UsageError
+from recon.priors.networks.architectures.network import drawn
 from recon.priors.networks.layers.piecewise import Finder, OddPiecewise
 from recon.priors.networks.layers.splines import lookup, piece_index
 
@@ -106,7 +107,7 @@ class HuberMixture(Profile):
         if terms < 1:
             raise UsageError(f"HuberMixture: terms={terms!r}; expected at least 1.")
         self.logits = nn.Parameter(torch.zeros(channels, terms))
-        self.log_thresholds = nn.Parameter(torch.linspace(-1.5, 1.5, terms).repeat(channels, 1))
+        self.log_thresholds = drawn((channels, terms), lambda: torch.linspace(-1.5, 1.5, terms).repeat(channels, 1))
 
     def influence(self, t: Tensor) -> Tensor:
         shares, thresholds = self._terms()
@@ -152,7 +153,7 @@ class MonotoneSpline(Profile):
                 f"MonotoneSpline: intervals={intervals!r} and reach={reach!r}; expected at least 1, and more than 0."
             )
         self.intervals, self.reach = intervals, reach
-        self.theta = nn.Parameter(torch.linspace(3.0, -5.0, intervals).repeat(channels, 1))
+        self.theta = drawn((channels, intervals), lambda: torch.linspace(3.0, -5.0, intervals).repeat(channels, 1))
 
     def influence(self, t: Tensor) -> Tensor:
         table, index = self.pieces(), self._index(t)
