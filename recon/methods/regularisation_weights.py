@@ -94,6 +94,23 @@ def potential_weight(noise: float, level: float) -> float:
     return 0.4 * math.pow(noise, 1.6) / math.pow(level, 1.5)
 
 
+GUIDED_CALIBRATED = 0.0025, 0.04
+"""The noise levels for which :func:`guided_factor` was looked at."""
+
+
+def guided_factor(noise: float) -> float:
+    """Return by how much a guided potential wants more weight than the unguided one, where the operator mixes pixels.
+
+    The mask spares edges and texture, so the rest may be smoothed more. It was fitted on crops of validation images
+    (docs/calibration.md): the factor matters by 0.1 dB from half of it to one and a half times.
+
+    Args:
+        noise: The standard deviation, on the [0, 1] scale.
+    """
+    low, high = GUIDED_CALIBRATED
+    return min(1.2 * math.pow(0.04 / min(max(noise, low), high), 0.4), 2.6)
+
+
 def power_below(ratio: float) -> float:
     """Return the factor of a learned potential at the lower end of its range for less noise in the pixels.
 

@@ -47,6 +47,10 @@ class GuidedPrior(Made):
         of_guide = partial(_divided, self.given, scale)
         return replace(self, given=of_guide).each(partial(scaled_prior, scale=scale))
 
+    def stronger(self, ratio: float) -> "GuidedPrior":
+        """Return it with what a guide gives ``ratio`` times as strong; without a guide it stays as it is."""
+        return replace(self, given=partial(_changed, self.given, partial(weighted_prior, weight=ratio)))
+
     def weighted(self, weight: float) -> "GuidedPrior":
         """Return ``w R``; see :func:`recon.priors.weighted_prior`."""
         return self.each(partial(weighted_prior, weight=weight))

@@ -20,6 +20,7 @@ from recon.methods.regularisation_weights import (
     CALIBRATED,
     STEP_CALIBRATED,
     free_stepsize,
+    guided_factor,
     potential_weight,
     projected_potential_weight,
 )
@@ -211,6 +212,8 @@ def read_model(spec: Spec, setting: PriorContext) -> Model:
     guided = None
     if isinstance(network, GuidedRidge):
         guided = _guided(use.of_guided(guided_prior(network, told)), spec, network)
+        if weight is not None and setting.noise:
+            guided = guided.stronger(guided_factor(setting.noise))
     exact = use.of(learned_prior(network, told, measured=measured)) if guided is None else guided.unguided
     exact = exact if guided is not None else _bounded(spec, _weighted(spec, exact, network), network)
     precision = options.choice(spec, "precision", tuple(PRECISIONS), "float32")

@@ -30,7 +30,7 @@ class MaskedConjugate(ByValue):
     mask: Tensor
     weight: float
     sigma: float
-    _copies: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = field(
+    _copies: dict[tuple[torch.dtype, torch.device, bool], tuple[Tensor, Tensor]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -48,11 +48,13 @@ class MaskedConjugate(ByValue):
 
     def _like(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """The mask and the tables in the precision, on the device and in the layout of ``u``."""
-        key = (u.dtype, u.device)
+        last = is_channels_last(u)
+        key = (u.dtype, u.device, last)
         if key not in self._copies:
             table = self.pieces
             tables = torch.stack([table.knots, table.values, table.slopes], 1).to(u).contiguous()
-            self._copies[key] = self.mask.to(u), tables
+            layout = torch.channels_last if last else torch.contiguous_format
+            self._copies[key] = self.mask.to(u).contiguous(memory_format=layout), tables
         return self._copies[key]
 
 
@@ -60,14 +62,19 @@ def by_loops(u: Tensor, mask: Tensor, weight: float, sigma: float, tables: Tenso
     """By compiled loops on the CPU; arguments as in :func:`masked_kernels.by_planes`."""
     from recon.priors.networks.layers import masked_kernels as kernels  # noqa: PLC0415  numba is slow to import
 
-    last = u.is_contiguous(memory_format=torch.channels_last) and not u.is_contiguous()
-    u = u if last else u.contiguous()
+    last = is_channels_last(u)
+    u = u if last or u.stride(3) == 1 else u.contiguous()
     out = torch.empty_like(u)
     kind = u.numpy().dtype.type
     dual, weights, found = (t.permute(0, 2, 3, 1).numpy() if last else t.numpy() for t in (u, mask, out))
     loops = kernels.by_pixels if last else kernels.by_planes
-    loops(dual, weights, kind(weight), kind(sigma), tables.numpy(), found)
+    loops(dual, weights, kind(weight), kind(1 / sigma), tables.numpy(), found)
     return out
+
+
+def is_channels_last(u: Tensor) -> bool:
+    """Whether the channels of an image lie beside each other, also of some rows of such an image."""
+    return u.shape[1] > 1 and u.stride(1) == 1 and u.stride(3) == u.shape[1]
 
 
 def by_search(u: Tensor, mask: Tensor, weight: float, sigma: float, tables: Tensor) -> Tensor:

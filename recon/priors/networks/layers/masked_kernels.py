@@ -15,9 +15,9 @@ Array = Any
 
 
 @_inlined
-def _entry(size: Any, strength: Any, sigma: Any, table: Array) -> Any:
-    """``w m psi'(x)`` where ``x + (w m / sigma) psi'(x) = size / sigma``."""
-    a, v, piece = strength / sigma, size / sigma, 0
+def _entry(size: Any, strength: Any, inverse: Any, table: Array) -> Any:
+    """``w m psi'(x)`` where ``x + (w m / sigma) psi'(x) = size / sigma``, with one over sigma."""
+    a, v, piece = strength * inverse, size * inverse, 0
     while piece + 1 < table.shape[1] and table[0, piece + 1] + a * table[1, piece + 1] <= v:
         piece += 1
     slope = table[2, piece]
@@ -26,14 +26,14 @@ def _entry(size: Any, strength: Any, sigma: Any, table: Array) -> Any:
 
 
 @_compiled
-def by_planes(u: Array, mask: Array, weight: Any, sigma: Any, tables: Array, out: Array) -> None:
+def by_planes(u: Array, mask: Array, weight: Any, inverse: Any, tables: Array, out: Array) -> None:
     """For arrays ``(batch, channels, height, width)`` that lie in this order.
 
     Args:
         u: The dual variable.
         mask: m, of one item or as many.
         weight: w.
-        sigma: The dual step size.
+        inverse: One over the dual step size.
         tables: Of each channel the knots, the values there and the slopes behind, ``(channels, 3, pieces)``.
         out: What is written.
     """
@@ -45,12 +45,12 @@ def by_planes(u: Array, mask: Array, weight: Any, sigma: Any, tables: Array, out
         for i in range(height):
             for j in range(width):
                 x = u[n, c, i, j]
-                found = _entry(abs(x), weight * mask[m, c, i, j], sigma, table)
+                found = _entry(abs(x), weight * mask[m, c, i, j], inverse, table)
                 out[n, c, i, j] = found if x > 0 else -found
 
 
 @_compiled
-def by_pixels(u: Array, mask: Array, weight: Any, sigma: Any, tables: Array, out: Array) -> None:
+def by_pixels(u: Array, mask: Array, weight: Any, inverse: Any, tables: Array, out: Array) -> None:
     """The same for arrays ``(batch, height, width, channels)`` that lie in this order."""
     batch, height, width, channels = u.shape
     for task in numba.prange(batch * height):
@@ -59,5 +59,5 @@ def by_pixels(u: Array, mask: Array, weight: Any, sigma: Any, tables: Array, out
         for j in range(width):
             for c in range(channels):
                 x = u[n, i, j, c]
-                found = _entry(abs(x), weight * mask[m, i, j, c], sigma, tables[c])
+                found = _entry(abs(x), weight * mask[m, i, j, c], inverse, tables[c])
                 out[n, i, j, c] = found if x > 0 else -found
