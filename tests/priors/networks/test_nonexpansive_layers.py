@@ -5,17 +5,23 @@ import torch
 from rounding import at_most
 from torch import Tensor
 
+from recon.operators.convolution_norms import convolution_norm
+from recon.operators.orthogonal_convolution import orthogonality_residual
 from recon.priors.networks.layers.nonexpansive import (
     MARGIN,
     AbbaLayer,
     Layer,
     MaxMin,
+    OrthogonalConvolution,
     OrthogonalLayer,
+    Pointwise,
     RescaledLayer,
     ResidualLayer,
     Scaled,
     pointwise,
 )
+
+IDENTITY, RELU = Pointwise("identity"), Pointwise("relu")
 
 
 def jacobian(layer: Layer, x: Tensor) -> Tensor:
@@ -31,24 +37,68 @@ def wild(layer: Layer) -> Layer:
 
 
 def test_an_orthogonal_layer_is_an_isometry_that_moves_channels_all_four_ways() -> None:
-    layer, x = wild(OrthogonalLayer(5, "circular", "identity")), torch.zeros(1, 5, 3, 3).double()
+    layer, x = wild(OrthogonalLayer(5, "circular", IDENTITY)), torch.zeros(1, 5, 3, 3).double()
     matrix = jacobian(layer, x) / (1 - MARGIN)
     assert torch.allclose(matrix.T @ matrix, torch.eye(45).double(), atol=1e-12)
     from_pixels = matrix.reshape(5, 9, 5, 9)[:, 4].square().sum(0)  # which input pixels the middle one looks at
     assert sorted(from_pixels.argmax(1).tolist()) == [1, 3, 4, 5, 7]
-    zero = jacobian(wild(OrthogonalLayer(5, "zero", "identity")), x)
+    zero = jacobian(wild(OrthogonalLayer(5, "zero", IDENTITY)), x)
     assert at_most(float(torch.linalg.matrix_norm(zero, 2)), 1.0)
     assert int((torch.linalg.svdvals(zero) < 1e-12).sum()) == 12  # what four borders of three pixels lose
+
+
+@pytest.mark.parametrize(("features", "size"), [(1, 3), (2, 3), (4, 5), (5, 5), (3, 7)])
+def test_an_orthogonal_convolution_is_unitary_in_double_precision(features: int, size: int) -> None:
+    layer = wild(OrthogonalConvolution(features, "circular", IDENTITY, size))
+    (kernel,) = layer.derived()
+    assert kernel.shape == (features, features, size, size)
+    assert float(orthogonality_residual(kernel / (1 - MARGIN))) < 1e-24
+    for side in (2, size + 2):  # the smaller is one that the kernel is wrapped around
+        matrix = jacobian(layer, torch.zeros(1, features, side, side + 1).double()) / (1 - MARGIN)
+        unit = torch.eye(len(matrix)).double()
+        assert torch.allclose(matrix @ matrix.T, unit, atol=1e-12)
+        assert torch.allclose(matrix.T @ matrix, unit, atol=1e-12)
+
+
+def test_the_kernel_of_an_orthogonal_convolution_fills_its_square_and_starts_near_the_identity() -> None:
+    assert int((wild(OrthogonalConvolution(4, "zero", IDENTITY, 5)).derived()[0].abs().sum((0, 1)) > 1e-3).sum()) == 25
+    torch.manual_seed(0)
+    kernel = OrthogonalConvolution(8, "zero", IDENTITY, 5).derived()[0].detach()
+    kernel[:, :, 2, 2] -= torch.eye(8)
+    assert float(kernel.norm()) < 0.2  # of 2.8
+
+
+def test_an_orthogonal_convolution_with_zeros_around_loses_what_leaves_the_image() -> None:
+    matrix = jacobian(wild(OrthogonalConvolution(4, "zero", IDENTITY, 3)), torch.zeros(1, 4, 5, 5).double())
+    values = torch.linalg.svdvals(matrix)
+    assert at_most(float(values[0]), 1.0)
+    assert float(values[-1]) < 0.9
+
+
+def test_every_generator_of_an_orthogonal_convolution_is_trained_by_its_gradient() -> None:
+    torch.manual_seed(3)
+    layer = OrthogonalConvolution(3, "circular", IDENTITY, 3).double()
+    x, target = torch.randn(2, 1, 3, 6, 6).double()
+    names = [name for name, _ in layer.named_parameters()]
+
+    def loss(*parameters: Tensor) -> Tensor:
+        found: Tensor = torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), x)
+        return (found - target).square().sum()
+
+    assert torch.autograd.gradcheck(loss, tuple(layer.parameters()))
+    loss(*layer.parameters()).backward()
+    assert all(float(each.norm()) > 1e-3 for each in layer.generators.grad)
 
 
 @pytest.mark.parametrize("padding", ["zero", "circular"])
 def test_the_bound_of_a_layer_holds_and_is_not_vacuous(padding: str) -> None:
     layers = [
         Scaled(2, 4, padding),
-        ResidualLayer(4, 6, padding, "relu"),
-        RescaledLayer(4, padding, "identity"),
-        OrthogonalLayer(5, padding, "identity"),
-        AbbaLayer(4, padding, "identity"),
+        ResidualLayer(4, 6, padding, RELU),
+        RescaledLayer(4, padding, IDENTITY),
+        OrthogonalLayer(5, padding, IDENTITY),
+        OrthogonalConvolution(4, padding, IDENTITY, 5),
+        AbbaLayer(4, padding, IDENTITY),
     ]
     for layer in map(wild, layers):
         channels = {Scaled: 2, OrthogonalLayer: 5}.get(type(layer), 4)
@@ -60,7 +110,7 @@ def test_the_bound_of_a_layer_holds_and_is_not_vacuous(padding: str) -> None:
 
 
 def test_the_closed_form_of_an_abba_layer_is_reached_on_a_dense_layer() -> None:
-    layer = wild(AbbaLayer(6, "circular", "identity"))
+    layer = wild(AbbaLayer(6, "circular", IDENTITY))
     norm = float(torch.linalg.matrix_norm(jacobian(layer, torch.zeros(1, 6, 3, 3).double()), 2))
     assert layer.bound() == pytest.approx(norm, rel=1e-9)
 
@@ -69,20 +119,24 @@ def test_a_layer_whose_normalisation_is_wrong_says_so() -> None:
     """The bound is of what is applied, whatever the construction meant."""
     for layer in (
         wild(Scaled(2, 4, "zero")),
-        wild(RescaledLayer(4, "zero", "identity")),
-        wild(AbbaLayer(4, "zero", "relu")),
+        wild(RescaledLayer(4, "zero", IDENTITY)),
+        wild(AbbaLayer(4, "zero", RELU)),
     ):
         layer.freeze()
         layer.frozen_0.mul_(1.1)
         assert layer.bound() == pytest.approx(1.1, abs=1e-3)
-    residual = wild(ResidualLayer(4, 6, "zero", "relu"))
+    residual = wild(ResidualLayer(4, 6, "zero", RELU))
     residual.freeze()
     residual.frozen_1.mul_(1.5)  # T two thirds of what it must be
     assert residual.bound() == pytest.approx(2.0, abs=1e-3)  # sqrt(1 + 4 r (r - 1)) with r = 3/2
-    orthogonal = wild(OrthogonalLayer(5, "zero", "identity"))
+    orthogonal = wild(OrthogonalLayer(5, "zero", IDENTITY))
     orthogonal.freeze()
     orthogonal.frozen_0[0].mul_(1.2)
     assert orthogonal.bound() == pytest.approx(1.2, abs=1e-3)
+    convolution = wild(OrthogonalConvolution(4, "zero", IDENTITY, 3))
+    convolution.freeze()
+    convolution.frozen_0[0].mul_(1.2)
+    assert convolution.bound() >= float(convolution_norm(convolution.frozen_0, grid=256).value) / 1.001 > 1.19
 
 
 def test_maxmin_sorts_pairs() -> None:

@@ -19,6 +19,10 @@ NoiseLevel = float | Tensor | None
 """The standard deviation, one for all images or one a batch item; ``None`` for a network made for one level."""
 
 
+LATER = "since"
+"""In the metadata of a field: the version that brought it. The files of earlier ones leave it out."""
+
+
 @dataclass(frozen=True)
 class Config:
     """The architecture of a network: everything that its weights do not say.

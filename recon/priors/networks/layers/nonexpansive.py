@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from recon.errors import UsageError
 from recon.operators.convolution_norms import ROUNDING, absolute_norm, convolution_norm, peak_norm
+from recon.operators.orthogonal_convolution import orthogonal_norm
 from recon.priors.networks.architectures.network import Derived
 from recon.priors.networks.layers.activations import activation
 from recon.priors.networks.layers.convolution import convolve, convolve_adjoint
@@ -43,7 +44,7 @@ class Scaled(Layer):
 
     def __init__(self, before: int, after: int, padding: str, size: int = 3) -> None:
         super().__init__()
-        self.padding = padding
+        self.padding, self.reach = padding, size // 2
         self.kernel = nn.Parameter(
             torch.randn(after, before, size, size) * (0.3 / (size * math.sqrt(max(before, after))))
         )
@@ -75,15 +76,13 @@ class ResidualLayer(Layer):
     Where rounding left T too small, with K K^T <= r T, the same lines give the constant sqrt(1 + 4 r (r - 1)).
     """
 
-    reach = 2
-
-    def __init__(self, features: int, hidden: int, padding: str, act: str) -> None:
+    def __init__(self, features: int, hidden: int, padding: str, act: nn.Module, size: int = 3) -> None:
         super().__init__()
-        self.padding = padding
-        self.kernel = nn.Parameter(torch.randn(hidden, features, 3, 3) / (3 * math.sqrt(features)))
+        self.padding, self.reach = padding, 2 * (size // 2)
+        self.kernel = nn.Parameter(torch.randn(hidden, features, size, size) / (size * math.sqrt(features)))
         self.bias = nn.Parameter(torch.zeros(hidden))
         self.log_q = nn.Parameter(torch.zeros(hidden))
-        self.act = pointwise(act, hidden, monotone=True)
+        self.act = act
 
     def derive(self) -> tuple[Tensor, ...]:
         totals = weighted_correlations(self.kernel, self.log_q.exp())
@@ -112,7 +111,7 @@ class RescaledLayer(Layer):
     every size, as in :class:`ResidualLayer`. The activation need only be nonexpansive.
     """
 
-    def __init__(self, features: int, padding: str, act: str) -> None:
+    def __init__(self, features: int, padding: str, act: nn.Module) -> None:
         super().__init__()
         self.padding = padding
         kernel = torch.randn(features, features, 3, 3) * 1e-2
@@ -120,7 +119,7 @@ class RescaledLayer(Layer):
         self.kernel = nn.Parameter(kernel)
         self.bias = nn.Parameter(torch.zeros(features))
         self.log_q = nn.Parameter(torch.zeros(features))
-        self.act = pointwise(act, features, monotone=False)
+        self.act = act
 
     def derive(self) -> tuple[Tensor, ...]:
         totals = weighted_correlations(self.kernel.transpose(0, 1), self.log_q.exp())
@@ -147,18 +146,16 @@ class OrthogonalLayer(Layer):
     product of one-pixel factors.
     """
 
-    def __init__(self, features: int, padding: str, act: str) -> None:
+    def __init__(self, features: int, padding: str, act: nn.Module) -> None:
         super().__init__()
         self.padding = padding
         self.generator = nn.Parameter(torch.randn(features, features) / features)
         self.bias = nn.Parameter(torch.zeros(features))
-        self.act = pointwise(act, features, monotone=False)
+        self.act = act
         self.groups = _shift_groups(features)
 
     def derive(self) -> tuple[Tensor, ...]:
-        skew = self.generator - self.generator.T
-        unit = torch.eye(len(skew), dtype=skew.dtype, device=skew.device)
-        return (torch.linalg.solve(unit - skew, unit + skew) * (1 - MARGIN),)
+        return (_cayley(self.generator) * (1 - MARGIN),)
 
     def forward(self, x: Tensor) -> Tensor:
         (mixing,) = self.derived()
@@ -176,6 +173,71 @@ class OrthogonalLayer(Layer):
         return torch.cat(parts, 1)
 
 
+class OrthogonalConvolution(Layer):
+    """``s(K x + b)`` with K an orthogonal convolution of odd size k = 2 r + 1, as many channels out as in.
+
+    K is a composition of one orthogonal matrix and, along each axis, r pairs of ``P + (Id - P) S`` and ``R + (Id - R)
+    S^-1``, with S the shift by a pixel and P, R orthogonal projections that mix the n channels of a pixel, of rank n -
+    n // 2: the block convolutions of Li, Haque, Anil, Lucas, Grosse and Jacobsen (2019), *Preventing gradient
+    attenuation in Lipschitz constrained convolutional networks*, centred. :class:`OrthogonalLayer` is one shift of
+    groups of channels and one matrix.
+
+    *Theorem*. K is unitary on the infinite plane, and with circular padding at every image size; with zero padding its
+    norm is at most 1. *Proof*: S is unitary and commutes with P, and P (Id - P) = 0, so that ``F = P + (Id - P) S`` has
+    ``F F* = P + (Id - P) S S* (Id - P) = Id``, and F* F is the same; a product of unitary operators is unitary. With
+    circular padding the composed kernel, wrapped, is the product of the wrapped factors. Zero padding is a compression.
+
+    ``P = U_1 U_1^T`` with U_1 the first columns of U, and each U is ``(Id - A)^-1 (Id + A)`` with A skew (Cayley). The
+    two factors of a pair begin with almost the same projection, and cancel: training starts near the identity.
+    """
+
+    def __init__(self, features: int, padding: str, act: nn.Module, size: int = 3) -> None:
+        super().__init__()
+        self.padding, self.reach = padding, size // 2
+        pairs = torch.randn(2 * self.reach, 1, features, features).expand(-1, 2, -1, -1).flatten(0, 1)
+        apart = torch.randn(4 * self.reach, features, features)
+        self.generators = nn.Parameter(pairs / math.sqrt(features) + apart * (0.02 / features))
+        self.mixing = nn.Parameter(torch.randn(features, features) * (0.02 / features))
+        self.bias = nn.Parameter(torch.zeros(features))
+        self.act = act
+
+    def derive(self) -> tuple[Tensor, ...]:
+        turns = _cayley(torch.cat([self.generators, self.mixing[None]]))
+        kept = turns[:-1, :, : (turns.shape[-1] + 1) // 2]
+        kernel = turns[-1][..., None, None]
+        for index, projection in enumerate(kept @ kept.mT):
+            kernel = _with_factor(kernel, projection, _WAYS[index % 4])
+        return (kernel * (1 - MARGIN),)
+
+    def forward(self, x: Tensor) -> Tensor:
+        (kernel,) = self.derived()
+        found: Tensor = self.act(convolve(x, kernel, self.bias, self.padding))
+        return found
+
+    def bound(self) -> float:
+        """By how much what is applied differs from an isometry, whatever it was made from."""
+        return orthogonal_norm(self.derived()[0]).value
+
+
+_WAYS = ((0, 1, 0, 0), (1, 0, 0, 0), (0, 0, 0, 1), (0, 0, 1, 0))
+"""Entries that a kernel gains to the left, to the right, above and below where it is not shifted: a pair an axis."""
+
+
+def _cayley(generators: Tensor) -> Tensor:
+    """Orthogonal matrices, of square ones."""
+    skew = generators - generators.mT
+    unit = torch.eye(skew.shape[-1], dtype=skew.dtype, device=skew.device)
+    found: Tensor = torch.linalg.solve(unit - skew, unit + skew)
+    return found
+
+
+def _with_factor(kernel: Tensor, projection: Tensor, way: tuple[int, int, int, int]) -> Tensor:
+    """A kernel, then ``P + (Id - P) S``: larger by a pixel on one side."""
+    left, right, above, below = way
+    kept = torch.einsum("oj,jikl->oikl", projection, kernel)
+    return functional.pad(kept, way) + functional.pad(kernel - kept, (right, left, below, above))
+
+
 class AbbaLayer(Layer):
     """``s([A B; B A] x + b)`` with A, B >= 0 between two halves of the channels (Neacsu et al. 2024).
 
@@ -185,7 +247,7 @@ class AbbaLayer(Layer):
     :func:`recon.certificates.lipschitz_bounds.abba_bound`, that its layers one by one do not reach.
     """
 
-    def __init__(self, features: int, padding: str, act: str) -> None:
+    def __init__(self, features: int, padding: str, act: nn.Module) -> None:
         super().__init__()
         self.padding = padding
         half = features // 2
@@ -193,7 +255,7 @@ class AbbaLayer(Layer):
         kernels[0, :, :, 1, 1] += torch.eye(half)
         self.kernels = nn.Parameter(kernels)
         self.bias = nn.Parameter(torch.zeros(features))
-        self.act = pointwise(act, features, monotone=False)
+        self.act = act
 
     def derive(self) -> tuple[Tensor, ...]:
         entries = self.kernels.abs()
@@ -222,7 +284,7 @@ class MaxMin(nn.Module):
         return torch.cat([torch.maximum(first, second), torch.minimum(first, second)], 1)
 
 
-def pointwise(name: str, channels: int, monotone: bool) -> nn.Module:
+def pointwise(name: str, channels: int, monotone: bool, reach: float = 1.0) -> nn.Module:
     """The activation of a layer, nonexpansive, and with slopes in [0, 1] where that is needed.
 
     Args:
@@ -230,12 +292,13 @@ def pointwise(name: str, channels: int, monotone: bool) -> nn.Module:
             ``"abs"`` or ``"maxmin"``.
         channels: How many channels it acts on.
         monotone: Whether the slopes must not be negative.
+        reach: The last knot of a spline.
 
     Raises:
         UsageError: It is not nonexpansive, not monotone, or unknown.
     """
     if name == "spline":
-        return LinearSpline(channels, (0.0, 1.0) if monotone else (-1.0, 1.0))
+        return LinearSpline(channels, (0.0, 1.0) if monotone else (-1.0, 1.0), reach=reach)
     if monotone or name not in ("abs", "maxmin"):
         return Pointwise(activation(name).name)
     if name == "maxmin" and channels % 2:
