@@ -66,6 +66,12 @@ CASES = [
         0.1,
     ),
     Case("sll-sizes", LipschitzConfig(features=4, depth=2, size=1, ends=5)),
+    Case("sll-squash", LipschitzConfig(features=4, hidden=6, depth=2, activation="squash", group=3)),
+    Case("aol-softmax", LipschitzConfig(layers="aol", features=4, depth=2, activation="softmax", group=2)),
+    Case(
+        "orthogonal-convolution-squash",
+        LipschitzConfig(layers="orthogonal_convolution", features=4, depth=2, activation="squash"),
+    ),
     Case("abba", LipschitzConfig(layers="abba", features=6, depth=3)),
     Case("abba-spline", LipschitzConfig(layers="abba", features=4, depth=2, activation="spline", padding="circular")),
     Case("contraction", LipschitzConfig(features=4, depth=2, contraction=0.8)),

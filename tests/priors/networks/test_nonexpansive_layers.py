@@ -1,10 +1,13 @@
 """The layers of the networks that are nonexpansive by construction."""
 
+import math
+
 import pytest
 import torch
 from rounding import at_most
 from torch import Tensor
 
+from recon.errors import UsageError
 from recon.operators.convolution_norms import convolution_norm
 from recon.operators.orthogonal_convolution import orthogonality_residual
 from recon.priors.networks.layers.nonexpansive import (
@@ -18,7 +21,7 @@ from recon.priors.networks.layers.nonexpansive import (
     RescaledLayer,
     ResidualLayer,
     Scaled,
-    pointwise,
+    activation_module,
 )
 
 IDENTITY, RELU = Pointwise("identity"), Pointwise("relu")
@@ -139,9 +142,28 @@ def test_a_layer_whose_normalisation_is_wrong_says_so() -> None:
     assert convolution.bound() >= float(convolution_norm(convolution.frozen_0, grid=256).value) / 1.001 > 1.19
 
 
+def test_a_residual_layer_with_an_activation_of_vectors_needs_one_gain_for_each() -> None:
+    torch.manual_seed(0)
+    layer = wild(ResidualLayer(4, 6, "zero", activation_module("squash", 6, monotone=True, group=3)))
+    gains = layer.derived()[1].reshape(2, 3)
+    assert torch.equal(gains, gains[:, :1].expand(-1, 3))
+    assert layer.bound() <= 1
+    layer.freeze()
+    layer.frozen_1[0] *= 0.5  # a smaller one, which is sound for numbers, and of vectors is not proved
+    assert layer.bound() == math.inf
+
+
+def test_vectors_are_of_successive_channels_of_a_pixel() -> None:
+    x = torch.randn(2, 6, 3, 4, generator=torch.Generator().manual_seed(0))
+    found = activation_module("softmax", 6, monotone=True, group=3)(x)
+    assert torch.allclose(found[1, 3:, 2, 1], torch.softmax(x[1, 3:, 2, 1], 0) - 1 / 3)
+    with pytest.raises(UsageError, match="softmax: groups of 4 of 6 channels; expected at least 2, and a divisor of 6"):
+        activation_module("softmax", 6, monotone=True, group=4)
+
+
 def test_maxmin_sorts_pairs() -> None:
     x, y = torch.randn(2, 1, 4, 3, 3)
     sort = MaxMin()
     assert at_most(float((sort(x) - sort(y)).norm()), float((x - y).norm()), x.dtype)
     assert torch.equal(sort(x).sort(1).values, x.sort(1).values)
-    assert torch.equal(pointwise("abs", 4, monotone=False)(x), x.abs())
+    assert torch.equal(activation_module("abs", 4, monotone=False)(x), x.abs())

@@ -11,6 +11,7 @@ from recon.errors import UsageError
 from recon.evidence import Constant, Proved
 from recon.operators.convolution_norms import ROUNDING, absolute_norm
 from recon.priors.networks.architectures.network import LATER, Config, Network, NoiseLevel, noise_map
+from recon.priors.networks.layers.activations import VECTOR_ACTIVATIONS
 from recon.priors.networks.layers.convolution import check_padding
 from recon.priors.networks.layers.nonexpansive import (
     AbbaLayer,
@@ -20,7 +21,7 @@ from recon.priors.networks.layers.nonexpansive import (
     RescaledLayer,
     ResidualLayer,
     Scaled,
-    pointwise,
+    activation_module,
 )
 from recon.priors.networks.layers.splines import LinearSpline
 from recon.priors.networks.layers.strip_evaluation import Stage, through
@@ -48,7 +49,8 @@ class LipschitzConfig(Config):
         depth: How many layers.
         hidden: Filters of a residual layer; 0: as many as features.
         activation: ``"spline"``, or one that is a proximity operator; for aol and orthogonal also ``"maxmin"`` and
-            ``"abs"``, and for abba ``"abs"``.
+            ``"abs"``, and for abba ``"abs"``. ``"squash"`` and ``"softmax"`` act on vectors of channels, of all layers
+            but abba, whose proof compares changes entry by entry.
         contraction: q, at most 1: below 1 the prior is strongly monotone with the constant (1 - q)/(1 + q).
         conditioned: Whether the noise level is one more channel of the input, which leaves Q nonexpansive in x.
         rescaled: Whether a conditioned network is told of the noise level s by the scale of its input instead,
@@ -56,6 +58,7 @@ class LipschitzConfig(Config):
             level then looks alike, and Q has the Lipschitz constant of Q_1.
         size: Height and width of the kernels of the layers, odd; of sll and orthogonal_convolution.
         ends: Height and width of the kernels that lift an image to features and lower it back, odd.
+        group: Channels of a vector for ``"squash"`` and ``"softmax"``, a divisor of the channels; 0: all of them.
     """
 
     layers: str = "sll"
@@ -68,6 +71,7 @@ class LipschitzConfig(Config):
     rescaled: bool = field(default=False, metadata={LATER: "0.5.0"})
     size: int = field(default=3, metadata={LATER: "0.5.0"})
     ends: int = field(default=3, metadata={LATER: "0.5.0"})
+    group: int = field(default=0, metadata={LATER: "0.5.0"})
 
     @property
     def knots(self) -> float:
@@ -101,7 +105,12 @@ class LipschitzConfig(Config):
                 f"Lipschitz: rescaled with conditioned={self.conditioned!r} and noise_range={self.noise_range!r}; "
                 "expected a conditioned network with positive levels, because its input is divided by them."
             )
-        if self.layers == "abba" and (self.features % 2 or self.activation == "maxmin"):
+        if self.group and self.activation not in VECTOR_ACTIVATIONS:
+            raise UsageError(
+                f"Lipschitz: group={self.group!r} with activation={self.activation!r}; expected 0, because only "
+                f"{' and '.join(VECTOR_ACTIVATIONS)} act on groups of channels."
+            )
+        if self.layers == "abba" and (self.features % 2 or self.activation in ("maxmin", *VECTOR_ACTIVATIONS)):
             raise UsageError(
                 f"Lipschitz: features={self.features!r} and activation={self.activation!r} for abba layers; expected "
                 "an even number and a pointwise activation, because they act on two halves, entry by entry."
@@ -217,11 +226,10 @@ def _layer(config: LipschitzConfig) -> Layer:
     features, padding = config.features, config.padding
     if config.layers == "sll":
         hidden = config.hidden or features
-        return ResidualLayer(
-            features, hidden, padding, pointwise(config.activation, hidden, monotone=True), config.size
-        )
+        act = activation_module(config.activation, hidden, monotone=True, group=config.group)
+        return ResidualLayer(features, hidden, padding, act, config.size)
     reach = config.knots if config.layers == "orthogonal_convolution" else 1.0
-    act = pointwise(config.activation, features, monotone=False, reach=reach)
+    act = activation_module(config.activation, features, monotone=False, reach=reach, group=config.group)
     if config.layers == "orthogonal_convolution":
         return OrthogonalConvolution(features, padding, act, config.size)
     if config.layers == "aol":

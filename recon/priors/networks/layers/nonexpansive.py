@@ -15,7 +15,7 @@ from recon.errors import UsageError
 from recon.operators.convolution_norms import ROUNDING, absolute_norm, convolution_norm, peak_norm
 from recon.operators.orthogonal_convolution import orthogonal_norm
 from recon.priors.networks.architectures.network import Derived
-from recon.priors.networks.layers.activations import activation
+from recon.priors.networks.layers.activations import VECTOR_ACTIVATIONS, activation
 from recon.priors.networks.layers.convolution import convolve, convolve_adjoint
 from recon.priors.networks.layers.splines import LinearSpline
 
@@ -74,6 +74,9 @@ class ResidualLayer(Layer):
     adds no absolute value) and for zero padding, where K is replaced by P K P and P K P K^T P <= P K K^T P <= T.
 
     Where rounding left T too small, with K K^T <= r T, the same lines give the constant sqrt(1 + 4 r (r - 1)).
+
+    If s is firmly nonexpansive on groups of channels, T must be a multiple of the identity on each, the largest of its
+    entries: then ``<T^-1 ds, ds> <= <T^-1 ds, dz>`` for the changes dz = K v and ds, as with D above.
     """
 
     def __init__(self, features: int, hidden: int, padding: str, act: nn.Module, size: int = 3) -> None:
@@ -86,7 +89,8 @@ class ResidualLayer(Layer):
 
     def derive(self) -> tuple[Tensor, ...]:
         totals = weighted_correlations(self.kernel, self.log_q.exp())
-        return self.kernel, (2 - MARGIN) / (totals + _TINY)
+        largest = totals.view(-1, self._group).amax(1, keepdim=True).expand(-1, self._group).flatten()
+        return self.kernel, (2 - MARGIN) / (largest + _TINY)
 
     def forward(self, x: Tensor) -> Tensor:
         kernel, gains = self.derived()
@@ -96,10 +100,16 @@ class ResidualLayer(Layer):
 
     def bound(self) -> float:
         kernel, gains = (tensor.double() for tensor in self.derived())
-        if not float(gains.min()) > 0:
+        least, most = gains.view(-1, self._group).aminmax(dim=1)
+        if not float(gains.min()) > 0 or not torch.equal(least, most):
             return math.inf
         ratio = float((weighted_correlations(kernel, self.log_q.double().exp()) * gains).max()) / 2 * ROUNDING
         return math.sqrt(1 + 4 * ratio * max(ratio - 1, 0.0))
+
+    @property
+    def _group(self) -> int:
+        """Channels on which T is a multiple of the identity."""
+        return self.act.group if isinstance(self.act, Grouped) else 1
 
 
 class RescaledLayer(Layer):
@@ -284,26 +294,45 @@ class MaxMin(nn.Module):
         return torch.cat([torch.maximum(first, second), torch.minimum(first, second)], 1)
 
 
-def pointwise(name: str, channels: int, monotone: bool, reach: float = 1.0) -> nn.Module:
-    """The activation of a layer, nonexpansive, and with slopes in [0, 1] where that is needed.
+def activation_module(name: str, channels: int, monotone: bool, reach: float = 1.0, group: int = 0) -> nn.Module:
+    """The activation of a layer, nonexpansive, and firmly so, with slopes in [0, 1], where that is needed.
 
     Args:
-        name: ``"spline"`` for a learnable one, one that is a proximity operator, or, where the slopes may be negative,
-            ``"abs"`` or ``"maxmin"``.
+        name: ``"spline"`` for a learnable one, one that is a proximity operator, of numbers or of vectors, or, where
+            the slopes may be negative, ``"abs"`` or ``"maxmin"``.
         channels: How many channels it acts on.
         monotone: Whether the slopes must not be negative.
         reach: The last knot of a spline.
+        group: Channels of the vectors that an activation of vectors takes; 0: all.
 
     Raises:
         UsageError: It is not nonexpansive, not monotone, or unknown.
     """
     if name == "spline":
         return LinearSpline(channels, (0.0, 1.0) if monotone else (-1.0, 1.0), reach=reach)
+    if name in VECTOR_ACTIVATIONS:
+        return Grouped(name, channels, group or channels)
     if monotone or name not in ("abs", "maxmin"):
         return Pointwise(activation(name).name)
     if name == "maxmin" and channels % 2:
         raise UsageError(f"maxmin: {channels} channels; expected an even number, because it sorts pairs.")
     return MaxMin() if name == "maxmin" else Pointwise("abs")
+
+
+class Grouped(nn.Module):
+    """An activation of vectors on successive groups of channels."""
+
+    def __init__(self, name: str, channels: int, group: int) -> None:
+        super().__init__()
+        if group < 2 or channels % group:
+            raise UsageError(
+                f"{name}: groups of {group} of {channels} channels; expected at least 2, and a divisor of {channels}, "
+                "because it acts on vectors."
+            )
+        self.name, self.group = name, group
+
+    def forward(self, x: Tensor) -> Tensor:
+        return VECTOR_ACTIVATIONS[self.name](torch.unflatten(x, 1, (-1, self.group)), 2).flatten(1, 2)
 
 
 class Pointwise(nn.Module):
