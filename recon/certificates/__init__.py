@@ -18,6 +18,7 @@ from recon.certificates.lipschitz_bounds import (
     convolution_norm,
     fold_batch_norm,
     network_bounds,
+    orthogonality,
     product_bound,
     skip_bound,
 )
@@ -73,6 +74,7 @@ __all__ = [
     "lipschitz_search",
     "mismatch_error_bound",
     "network_bounds",
+    "orthogonality",
     "primal_dual_error_bound",
     "product_bound",
     "residual_bound",

@@ -151,7 +151,11 @@ def of_run(run: Path) -> Recipe:
 def in_force(recipe: Recipe) -> dict[str, Any]:
     """Return what a recipe says, without the details of a penalty that weighs nothing."""
     stated: dict[str, Any] = to_json(recipe)
-    return stated if recipe.penalty.weight else stated | {"penalty": {"weight": 0.0}}
+    return (
+        stated
+        if recipe.penalty.weight
+        else stated | {"penalty": {"weight": 0.0, "orthogonality": recipe.penalty.orthogonality}}
+    )
 
 
 def differing(wanted: Any, given: Any, where: str = "") -> None:

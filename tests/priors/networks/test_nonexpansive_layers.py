@@ -10,6 +10,7 @@ from torch import Tensor
 from recon.errors import UsageError
 from recon.operators.convolution_norms import convolution_norm
 from recon.operators.orthogonal_convolution import orthogonality_residual
+from recon.priors.networks.layers.convolution import convolve, convolve_adjoint
 from recon.priors.networks.layers.nonexpansive import (
     MARGIN,
     AbbaLayer,
@@ -110,6 +111,27 @@ def test_the_bound_of_a_layer_holds_and_is_not_vacuous(padding: str) -> None:
         assert norm <= layer.bound() + 1e-12
         assert layer.bound() <= 1
         assert layer.bound() > 0.999
+
+
+@pytest.mark.parametrize("padding", ["zero", "circular"])
+def test_the_kernel_that_is_applied_is_that_of_the_jacobian(padding: str) -> None:
+    for made in (
+        Scaled(4, 3, padding),
+        RescaledLayer(4, padding, IDENTITY),
+        OrthogonalConvolution(4, padding, IDENTITY, 5),
+        AbbaLayer(4, padding, IDENTITY),
+        ResidualLayer(4, 6, padding, IDENTITY),
+    ):
+        layer = wild(made)
+        if not isinstance(layer, Scaled):
+            layer.bias.zero_()
+        x = torch.randn(1, 4, 5, 6).double()
+        through = convolve(x, layer.applied_kernel(), None, padding)
+        if isinstance(layer, ResidualLayer):  # a reflection, x - 2 W^T W x
+            through = x - 2 * convolve_adjoint(through, layer.applied_kernel(), padding)
+        assert torch.allclose(layer(x), through, atol=1e-12)
+    mixing = wild(OrthogonalLayer(5, padding, IDENTITY))
+    assert float(orthogonality_residual(mixing.applied_kernel() / (1 - MARGIN))) < 1e-24
 
 
 def test_the_closed_form_of_an_abba_layer_is_reached_on_a_dense_layer() -> None:

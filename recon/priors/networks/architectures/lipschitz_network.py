@@ -200,6 +200,10 @@ class LipschitzNetwork(Network):
         z = z.to(self.lift.kernel.dtype)  # a copy in half precision has its layers in it, and no more
         return self.config.contraction * through(stages, z, self._widest, self.config.padding)
 
+    def applied_kernels(self) -> list[Tensor]:
+        """See :meth:`Network.applied_kernels`."""
+        return [layer.applied_kernel() for layer in (self.lift, *self.layers, self.lower) if isinstance(layer, Layer)]
+
     @property
     def _widest(self) -> int:
         return max(self.config.features, self.config.hidden)

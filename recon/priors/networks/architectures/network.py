@@ -111,6 +111,13 @@ class Network(nn.Module, ABC):
         """Return the part of a direction that Q does not keep at every x, of at most the norm of v; here all of it."""
         return v
 
+    def applied_kernels(self) -> list[Tensor]:
+        """The kernels of the convolutions that are applied one after the other, ``(out, in, height, width)``.
+
+        With their graph to the weights; none where the network is not such a chain.
+        """
+        return []
+
     def frozen(self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Self:
         """A copy to be evaluated: its weights are derived in double precision, once, and then rounded to ``dtype``.
 

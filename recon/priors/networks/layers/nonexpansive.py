@@ -38,6 +38,10 @@ class Layer(Derived):
     def bound(self) -> float:
         """An upper bound of the Lipschitz constant of what is applied."""
 
+    @abstractmethod
+    def applied_kernel(self) -> Tensor:
+        """The kernel K of the convolution that is applied, (out, in, height, width), as an orthogonal one is wanted."""
+
 
 class Scaled(Layer):
     """A convolution divided by a sound bound of its norm: lifts an image to features, or lowers it back."""
@@ -55,6 +59,9 @@ class Scaled(Layer):
     def forward(self, x: Tensor) -> Tensor:
         (kernel,) = self.derived()
         return convolve(x, kernel, None, self.padding)
+
+    def applied_kernel(self) -> Tensor:
+        return self.derived()[0]
 
     def bound(self) -> float:
         return convolution_norm(self.derived()[0]).value
@@ -98,6 +105,11 @@ class ResidualLayer(Layer):
         taken = convolve_adjoint(z, kernel * gains.view(-1, 1, 1, 1), self.padding)
         return x - taken if taken.requires_grad else taken.neg_().add_(x)
 
+    def applied_kernel(self) -> Tensor:
+        """``T^-1/2 K``: if it is orthogonal, the layer reflects where the slopes are one."""
+        kernel, gains = self.derived()
+        return kernel * (gains / 2).sqrt().view(-1, 1, 1, 1)
+
     def bound(self) -> float:
         kernel, gains = (tensor.double() for tensor in self.derived())
         least, most = gains.view(-1, self._group).aminmax(dim=1)
@@ -140,6 +152,9 @@ class RescaledLayer(Layer):
         found: Tensor = self.act(convolve(x, kernel, self.bias, self.padding))
         return found
 
+    def applied_kernel(self) -> Tensor:
+        return self.derived()[0]
+
     def bound(self) -> float:
         """By Perron and Frobenius on what is applied, with the vector that the parameters name."""
         inward = self.derived()[0].double().transpose(0, 1)
@@ -171,6 +186,10 @@ class OrthogonalLayer(Layer):
         (mixing,) = self.derived()
         found: Tensor = self.act(functional.conv2d(self._shifted(x), mixing[..., None, None], self.bias))
         return found
+
+    def applied_kernel(self) -> Tensor:
+        """Return U, which the shifts leave orthogonal."""
+        return self.derived()[0][..., None, None]
 
     def bound(self) -> float:
         return float(torch.linalg.matrix_norm(self.derived()[0].double(), 2)) * ROUNDING
@@ -224,6 +243,9 @@ class OrthogonalConvolution(Layer):
         found: Tensor = self.act(convolve(x, kernel, self.bias, self.padding))
         return found
 
+    def applied_kernel(self) -> Tensor:
+        return self.derived()[0]
+
     def bound(self) -> float:
         """By how much what is applied differs from an isometry, whatever it was made from."""
         return orthogonal_norm(self.derived()[0]).value
@@ -273,14 +295,16 @@ class AbbaLayer(Layer):
         return (entries * ((1 - MARGIN) / norm.clamp(min=_TINY)),)
 
     def forward(self, x: Tensor) -> Tensor:
-        ((first, second),) = self.derived()
-        kernel = torch.cat([torch.cat([first, second], 1), torch.cat([second, first], 1)])
-        found: Tensor = self.act(convolve(x, kernel, self.bias, self.padding))
+        found: Tensor = self.act(convolve(x, self.applied_kernel(), self.bias, self.padding))
         return found
 
     def total(self) -> Tensor:
         """The kernel |A| + |B| of what is applied, whose norm is that of the layer."""
         return self.derived()[0].abs().sum(0)
+
+    def applied_kernel(self) -> Tensor:
+        ((first, second),) = self.derived()
+        return torch.cat([torch.cat([first, second], 1), torch.cat([second, first], 1)])
 
     def bound(self) -> float:
         return absolute_norm(self.total()).value
