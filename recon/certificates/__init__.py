@@ -1,6 +1,7 @@
 """Certificates: what is proved, measured or assumed of an operator pair, of a prior, and of a run."""
 
 from recon.certificates import lipschitz_search
+from recon.certificates.asymmetry import asymmetry
 from recon.certificates.backward_error import BackwardError, backward_error
 from recon.certificates.certificate import Certificate, Condition, Remark, stated
 from recon.certificates.error_bounds import (
@@ -48,6 +49,7 @@ __all__ = [
     "ErrorBound",
     "Remark",
     "absolute_norm",
+    "asymmetry",
     "backward_error",
     "certify_backward_error",
     "certify_condat_vu",
