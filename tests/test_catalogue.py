@@ -23,7 +23,7 @@ every_model = pytest.mark.parametrize("name", NAMES)
 
 
 def test_there_are_models_and_the_proved_ones_among_them():
-    assert set(NAMES) == {"proved-gray", "proved-color", "proved-ct"}
+    assert set(NAMES) == {"proved-gray", "proved-color", "proved-ct", "proved-monotone-gray"}
 
 
 def test_a_folder_with_a_recipe_and_no_weights_is_no_model():

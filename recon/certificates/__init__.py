@@ -1,6 +1,7 @@
 """Certificates: what is proved, measured or assumed of an operator pair, of a prior, and of a run."""
 
 from recon.certificates import lipschitz_search
+from recon.certificates.asymmetry import asymmetry
 from recon.certificates.backward_error import BackwardError, backward_error
 from recon.certificates.certificate import Certificate, Condition, Given, Remark, stated
 from recon.certificates.error_bounds import (
@@ -18,6 +19,7 @@ from recon.certificates.lipschitz_bounds import (
     convolution_norm,
     fold_batch_norm,
     network_bounds,
+    orthogonality,
     product_bound,
     skip_bound,
 )
@@ -48,6 +50,7 @@ __all__ = [
     "Given",
     "Remark",
     "absolute_norm",
+    "asymmetry",
     "backward_error",
     "certify_backward_error",
     "certify_condat_vu",
@@ -74,6 +77,7 @@ __all__ = [
     "lipschitz_search",
     "mismatch_error_bound",
     "network_bounds",
+    "orthogonality",
     "primal_dual_error_bound",
     "product_bound",
     "residual_bound",

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from recon.errors import UsageError
 from recon.evidence import Constant, Proved, derive
 from recon.operators.convolution_norms import absolute_norm, circular_norm, convolution_norm
-from recon.priors.networks import DnCNN
+from recon.operators.orthogonal_convolution import orthogonal_norm, orthogonality_residual
+from recon.priors.networks import DnCNN, Network
 
 ROUNDING = 1 + 1e-12
 
@@ -116,10 +117,28 @@ def network_bounds(network: DnCNN) -> dict[str, Constant]:
     """
     kernels = [kernel.detach().double() for kernel in network.kernels]
     norms = [convolution_norm(kernel) for kernel in kernels]
+    coefficients = [orthogonal_norm(kernel) for kernel in kernels]
     return {
+        "orthogonal": skip_bound(1, -2, product_bound(*coefficients)),
         "product": skip_bound(1, -2, product_bound(*norms)),
         "absolute": skip_bound(1, -2, absolute_norm(*kernels)),
     }
+
+
+@torch.no_grad()
+def orthogonality(network: Network) -> Constant | None:
+    """The sum of the residuals of orthogonality of a network's convolutions, as they are applied; 0 if all are
+    orthogonal.
+
+    See :mod:`recon.operators.orthogonal_convolution`. ``None`` for a network that is no chain of convolutions.
+    """
+    kernels = [kernel.double() for kernel in network.frozen().applied_kernels()]
+    if not kernels:
+        return None
+    total = sum(float(orthogonality_residual(kernel)) for kernel in kernels)
+    largest = max(orthogonal_norm(kernel).value for kernel in kernels)
+    how = f"L_orth of {len(kernels)} convolutions as applied, by which no norm exceeds {largest:.6g} at any image size"
+    return Proved(total * (1 + 1e-9), how)
 
 
 @torch.no_grad()
@@ -157,6 +176,7 @@ __all__ = [
     "convolution_norm",
     "fold_batch_norm",
     "network_bounds",
+    "orthogonality",
     "product_bound",
     "skip_bound",
 ]

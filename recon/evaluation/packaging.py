@@ -17,14 +17,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
+import torch
 from torch import Tensor
 
 from recon.catalogue import CARD, DESCRIPTION, identity_of, read_card
+from recon.certificates import asymmetry
 from recon.evaluation.evaluate import evaluate, mean
 from recon.evidence import Evidence
 from recon.io import replacing
 from recon.methods.network_search import WHOLE
-from recon.priors.networks import DnCNN, DnCNNConfig, load, save
+from recon.priors.networks import ConvexRidge, DnCNN, DnCNNConfig, load, save
 from recon.priors.networks.files.card import LEAST_SIDE, ROUNDING
 from recon.reconstruction.certify import Report, certify_prior
 from recon.reconstruction.file_names import expand_inputs
@@ -81,6 +83,8 @@ def found_out(  # noqa: PLR0913, PLR0917  the arguments of the command
     config = load(copy).config
     if isinstance(config, DnCNNConfig):  # of the recipe's network, when it had been trained
         card["packaged"] = {"clip": config.clip, "divisor": config.divisor}
+    if not isinstance(load(copy), ConvexRidge):
+        card["asymmetry_Q"] = asymmetric(copy, recipe, validation)
     card["figures"] = validated(copy, recipe, validation)
     card["tests"] = [
         figure
@@ -95,6 +99,20 @@ def starts_of(recipe: Recipe, validation: Path) -> dict[str, Tensor]:
     files = expand_inputs((str(validation),))
     images = read_validation(files, recipe.data, recipe.network.channels, _STARTS, _SIDE, click.echo)
     return {f"validation image {number}": image for number, image in enumerate(images, start=1)}
+
+
+def asymmetric(folder: Path, recipe: Recipe, validation: Path) -> dict[str, object]:
+    """How far Q' is from symmetric at noisy validation images, at the middle level: the largest."""
+    network, level = load(folder).frozen(), recipe.levels[len(recipe.levels) // 2]
+    told = level if network.conditioned else None
+    found = []
+    for image in starts_of(recipe, validation).values():
+        noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        x = image.double() + level * noise
+        found.append(asymmetry(network.derivative(x, told), x))
+    largest = max(found, key=lambda each: each.value)
+    how = f"||Q' - Q'^T|| / ||Q'||, the largest at {len(found)} validation images with noise {level:.3g}; {largest.how}"
+    return {"value": round(largest.value, 4), "how": how}
 
 
 def known(card: dict[str, Any], recipe: Recipe, report: Report, copy: Path) -> dict[str, Any]:
@@ -151,7 +169,11 @@ def of_run(run: Path) -> Recipe:
 def in_force(recipe: Recipe) -> dict[str, Any]:
     """Return what a recipe says, without the details of a penalty that weighs nothing."""
     stated: dict[str, Any] = to_json(recipe)
-    return stated if recipe.penalty.weight else stated | {"penalty": {"weight": 0.0}}
+    return (
+        stated
+        if recipe.penalty.weight
+        else stated | {"penalty": {"weight": 0.0, "orthogonality": recipe.penalty.orthogonality}}
+    )
 
 
 def differing(wanted: Any, given: Any, where: str = "") -> None:

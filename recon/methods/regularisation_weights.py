@@ -108,7 +108,7 @@ def guided_factor(noise: float) -> float:
         noise: The standard deviation, on the [0, 1] scale.
     """
     low, high = GUIDED_CALIBRATED
-    return min(1.2 * math.pow(0.04 / min(max(noise, low), high), 0.4), 2.6)
+    return min(1.1 * math.pow(high / min(max(noise, low), high), 0.3), 2.4)
 
 
 def power_below(ratio: float) -> float:

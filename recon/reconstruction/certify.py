@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recon import io
-from recon.certificates import Given, Remark
+from recon.certificates import Given, Remark, orthogonality
 from recon.device import Notify
 from recon.errors import UsageError
 from recon.evidence import Assumed, Constant, Evidence, Measured, Proved, derive, from_above
@@ -289,6 +289,9 @@ def certify_prior(  # noqa: PLR0913  each is an independent choice of the caller
         "lipschitz_Q_attack": hardest,
         "resolvent_error": chosen.prior.resolvent(1.0).properties.error,
     }
+    chain = None if chosen.model is None else orthogonality(chosen.model.network)
+    if chain is not None:
+        constants["orthogonality"] = chain
     identity = Identity(DEFAULT_SHAPE)
     pair = OperatorPair(identity, identity.properties, identity.properties.adjoint_gap)
     remarks = () if noise is None and "sigma" not in prior.options else chosen.remarks

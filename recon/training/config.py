@@ -269,6 +269,9 @@ class PenaltyConfig:
         hunt: Steps for which the first of the points is moved, one step of gradient ascent of a secant of Q each, to
             where the network expands most, which is where a search for violations goes; then another one is taken.
             0: no point is moved.
+        orthogonality: The weight of another penalty, of the sum of L_orth over the convolutions of the network as they
+            are applied (:mod:`recon.operators.orthogonal_convolution`), from the first step on: near 0 they keep the
+            norm of what they are given. For a DnCNN and a Lipschitz network; 0: none.
     """
 
     weight: float = 0.0
@@ -279,10 +282,12 @@ class PenaltyConfig:
     samples: int = 0
     wild: float = 0.0
     hunt: int = 0
+    orthogonality: float = 0.0
 
     def check(self) -> None:
         """See :meth:`DataConfig.check`."""
         _at_least("penalty", self, weight=0, start=0, ramp=0, applications=1, samples=0, wild=0, hunt=0)
+        _at_least("penalty", self, orthogonality=0)
         if self.wild > 1:
             raise UsageError(f"penalty.wild = {self.wild!r}; expected a share, at most 1.")
         if not 0 < self.target <= 1:
@@ -367,6 +372,11 @@ class Recipe:
                 f"penalty.weight = {self.penalty.weight!r} for a {self.network.family} network; expected 0, because it "
                 "is nonexpansive by construction (and contraction = q of a Lipschitz network makes it strongly "
                 "monotone)."
+            )
+        if self.penalty.orthogonality > 0 and isinstance(self.network, ConvexRidgeConfig):
+            raise UsageError(
+                f"penalty.orthogonality = {self.penalty.orthogonality!r} for a ConvexRidge network; expected 0, as "
+                "it is no chain of convolutions: its filters are those of a potential."
             )
         if self.training.precision == "bfloat16" and not free:
             raise UsageError(

@@ -30,6 +30,8 @@ class Row:
         lipschitz: ||Q'|| by a converged iteration at validation images, or the bound that is proved.
         restored: PSNR of reconstructions of the validation images.
         metric: The user's own, of the validation images.
+        orthogonality: The sum of L_orth over the convolutions: of each step where it is penalised, else when the
+            validation images are looked at.
     """
 
     step: int
@@ -41,6 +43,7 @@ class Row:
     lipschitz: float = math.nan
     restored: float = math.nan
     metric: float = math.nan
+    orthogonality: float = math.nan
 
 
 _COLUMNS = tuple(item.name for item in fields(Row))

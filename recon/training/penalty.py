@@ -16,6 +16,7 @@ from torch import Tensor
 
 from recon.certificates.ascent import Climb, Search
 from recon.errors import UsageError
+from recon.operators.orthogonal_convolution import orthogonality_residual
 from recon.priors.networks import Derivative, DnCNN, Network
 
 _SECANT, _PACE = 0.05, 0.03
@@ -77,6 +78,11 @@ def excess(network: Network, x: Tensor, level: Tensor | None, vector: Tensor, ta
             f"excess: {network.config.family} is no DnCNN; expected one, because its derivative is made of its weights."
         )
     return (network.changes(x, level).forward(vector).square().sum() - target**2).clamp(min=0)
+
+
+def residual_of_orthogonality(network: Network) -> Tensor:
+    """The sum of L_orth over the convolutions of a network as they are applied, with its graph to the weights."""
+    return torch.stack([orthogonality_residual(kernel) for kernel in network.applied_kernels()]).sum()
 
 
 @final

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from recon._toml import MOST_BYTES
 from recon._version import __version__
+from recon.certificates import orthogonality
 from recon.errors import GuaranteeError, InputError, OutputError, UsageError
 from recon.io import replacing
 from recon.priors.networks import load, save
@@ -359,8 +360,15 @@ class _Run:
             return
         if seen is not None:
             self.psnr, self.metric = seen.psnr, seen.metric
-        found = () if seen is None else (seen.psnr, seen.lipschitz.value, seen.restored, seen.metric)
-        self.log.add(Row(step.number, step.loss, step.rate, step.constraint, self.seconds, *found))
+        row = Row(step.number, step.loss, step.rate, step.constraint, self.seconds, orthogonality=step.orthogonality)
+        if seen is not None:
+            row = replace(
+                row, psnr=seen.psnr, lipschitz=seen.lipschitz.value, restored=seen.restored, metric=seen.metric
+            )
+            chain = orthogonality(self.trainer.average)
+            if chain is not None and not self.recipe.penalty.orthogonality:
+                row = replace(row, orthogonality=chain.value)
+        self.log.add(row)
 
     def _save(self) -> None:
         state = self.trainer.state()
@@ -383,13 +391,15 @@ class _Run:
             curves["validation, PSNR in dB"] = [(row.step, row.psnr) for row in rows]
         if self.recipe.solves:
             curves["reconstruction, PSNR in dB"] = [(row.step, row.restored) for row in rows]
+        if self.recipe.penalty.orthogonality:
+            curves["L_orth"] = [(row.step, row.orthogonality) for row in rows]
         if self.recipe.penalty.weight:
             curves[_NORM] = [(row.step, row.constraint) for row in rows]
         training_curve(curves, self.folder / "curve.png", {_NORM: [(row.step, row.lipschitz) for row in rows]})
         image_sheet(seen.sheet, self.folder / "validation.png")
 
     def _card(self, seen: ValidationResult) -> dict[str, object]:
-        network, known = self.recipe.network, seen.claim
+        network, known, chain = self.recipe.network, seen.claim, orthogonality(self.trainer.average)
         return {
             "about": asdict(self.recipe.about),
             "family": network.family,
@@ -397,6 +407,7 @@ class _Run:
             "noise_range": list(self.recipe.training.noise),
             "parameters": sum(parameter.numel() for parameter in self.trainer.network.parameters()),
             "lipschitz_Q": {"value": known.value, "evidence": str(known.evidence), "how": known.how},
+            **({} if chain is None else {"orthogonality": {"value": chain.value, "how": chain.how}}),
             "figures": [
                 {"noise": each.noise, "psnr": _number(each.psnr), "psnr_noisy": _number(each.noisy)}
                 | ({"psnr_restored": _number(each.restored)} if self.recipe.solves else {})

@@ -10,7 +10,7 @@ from recon.training.run import Now
 
 
 def tensorboard(folder: str | Path) -> Callable[[Now], None]:
-    """A listener that writes loss, learning rate, constraint, PSNR and metric.
+    """A listener that writes loss, learning rate, constraint, orthogonality, PSNR and metric.
 
     ``Listeners(watch=tensorboard(folder))`` has it called after every step.
 
@@ -31,6 +31,7 @@ def tensorboard(folder: str | Path) -> Callable[[Now], None]:
     def watch(now: Now) -> None:
         step = now.step
         curves = {"loss": step.loss, "learning rate": step.rate, "constraint": step.constraint}
+        curves |= {"orthogonality": step.orthogonality}
         curves |= {"validation/psnr": now.psnr, "validation/metric": now.metric}
         for name, value in curves.items():
             if math.isfinite(value):

@@ -21,7 +21,7 @@ from recon.training.group import ALONE, Group
 from recon.training.guides import guided_groups, inherits, with_guides
 from recon.training.losses import Sample, fidelity, sample
 from recon.training.own import NOTHING_OWN, Own
-from recon.training.penalty import AdversarialPoint, between, excess, steepest, without_data
+from recon.training.penalty import AdversarialPoint, between, excess, residual_of_orthogonality, steepest, without_data
 from recon.training.teacher import Teacher
 
 _ADJOINT = 10.0
@@ -48,12 +48,14 @@ class Step:
         loss: Of the batch, without the penalty.
         constraint: The largest ||Q'|| found on the batch; NaN where none was looked for.
         rate: The learning rate.
+        orthogonality: The sum of L_orth before the step; NaN where it is not penalised.
     """
 
     number: int
     loss: float
     constraint: float
     rate: float
+    orthogonality: float = math.nan
 
 
 class Trainer:
@@ -116,6 +118,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         values, denoised = self._differentiate(data)
         constraint = self._penalise(data, denoised, begin)
+        orthogonality = self._orthogonalise()
         loss = sum(self.group.gather(float(values.detach().sum()) / config.batch))
         gradients = self._gradients()
         self.group.sum_(gradients)
@@ -131,7 +134,7 @@ class Trainer:
             for gradient in gradients:
                 gradient.mul_(config.clip / size)
         rate = self._update()
-        return Step(self.step, loss, constraint, rate)
+        return Step(self.step, loss, constraint, rate, orthogonality)
 
     def state(self) -> dict[str, Tensor]:
         """Everything that decides the next step, by name; to be called by every process of the group."""
@@ -287,6 +290,16 @@ class Trainer:
             value = excess(network, points[k : k + 1], one, found.vectors[k : k + 1], penalty.target)
             (penalty_weight(penalty, self.step) * value).backward()  # type: ignore[no-untyped-call]
         return max(worst)
+
+    def _orthogonalise(self) -> float:
+        """Add the gradient of the penalty of the kernels, which no image decides: once, whatever the processes."""
+        weight = self.recipe.penalty.orthogonality
+        if not weight:
+            return math.nan
+        value = residual_of_orthogonality(self.network)
+        if self.group.first:
+            (weight * value).backward()  # type: ignore[no-untyped-call]
+        return float(value.detach())
 
     def _hunted(self, x: Tensor, level: Tensor) -> AdversarialPoint:
         """The quarry a step further, or a new one."""

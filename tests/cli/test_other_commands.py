@@ -177,6 +177,8 @@ def test_a_network_is_searched_from_an_image_at_a_level(run, folder: Path, photo
     assert "kept in net/card.json: Lip(Q) is" in outcome.err
     small = json.loads(run("certify", "prior", "./net", "--side", 12, "--json").out)
     assert {search["side"] for search in small["searches"]} == {12}
+    chain = {each["name"]: each for each in small["constants"]}["orthogonality"]
+    assert (chain["evidence"], "of 2 convolutions" in chain["how"]) == ("proved", True)
     assert all("12 x 12 pixels" in search["how"] for search in small["searches"])
     kept = json.loads((folder / "net" / "card.json").read_text())
     assert {search["side"] for search in kept["searches"]} == {12, 32}

@@ -6,12 +6,14 @@ import pytest
 import torch
 from training_cases import FREE, RIDGE, patches, recipe
 
+from recon.certificates import orthogonality
 from recon.certificates.lipschitz_search import jacobian_norm
 from recon.errors import UsageError
+from recon.operators.orthogonal_convolution import orthogonality_residual
 from recon.operators.spectral import Effort
-from recon.priors.networks import DnCNNConfig, make
+from recon.priors.networks import DnCNNConfig, LipschitzConfig, make
 from recon.training import PenaltyConfig, Recipe, Trainer, excess, steepest
-from recon.training.penalty import between, without_data
+from recon.training.penalty import between, residual_of_orthogonality, without_data
 from recon.training.trainer import penalty_weight
 
 EXACT = Effort(tolerance=1e-10, applications=400)
@@ -201,3 +203,62 @@ def test_the_weight_rises_geometrically_from_a_hundredth():
     ramp = PenaltyConfig(weight=0.5, start=10, ramp=20)
     assert [penalty_weight(ramp, step) for step in (10, 20, 30, 99)] == pytest.approx([0.005, 0.05, 0.5, 0.5])
     assert penalty_weight(PenaltyConfig(weight=0.5, start=10), 10) == 0.5
+
+
+CHAINS = [FREE, LipschitzConfig(layers="aol", features=4, depth=2, noise_range=(0.1, 0.1))]
+
+
+def orthogonal(network, weight=0.1, **training):
+    given = recipe(network, **training)
+    return replace(given, penalty=replace(given.penalty, orthogonality=weight))
+
+
+@pytest.mark.parametrize("network", CHAINS, ids=lambda config: config.family)
+def test_the_penalty_of_orthogonality_is_of_what_is_applied_and_has_its_gradient(network):
+    one = make(network)
+    kernels = one.applied_kernels()
+    total = residual_of_orthogonality(one)
+    assert float(total.detach()) == pytest.approx(sum(float(orthogonality_residual(k).detach()) for k in kernels))
+    trainer = Trainer(orthogonal(network, weight=3.0), patches())
+    plain = Trainer(recipe(network), patches())
+    for each in (trainer, plain):
+        each._differentiate(each._batch(0, 4))
+    value = trainer._orthogonalise()
+    assert value == pytest.approx(float(residual_of_orthogonality(trainer.network).detach()))
+    wanted = torch.autograd.grad(3 * residual_of_orthogonality(plain.network), list(plain.network.parameters()),
+                                 allow_unused=True)  # fmt: skip
+    for mine, other, extra in zip(trainer.network.parameters(), plain.network.parameters(), wanted, strict=True):
+        assert torch.allclose(mine.grad, other.grad + (0 if extra is None else extra), atol=1e-5)
+
+
+@pytest.mark.parametrize("network", CHAINS, ids=lambda config: config.family)
+def test_the_penalty_of_orthogonality_makes_the_convolutions_isometries(network):
+    with_it, without = Trainer(orthogonal(network, steps=40), patches()), Trainer(recipe(network, steps=40), patches())
+    steps = [with_it.advance() for _ in range(40)]
+    for _ in range(40):
+        assert torch.isnan(torch.tensor(without.advance().orthogonality))
+    last = orthogonality(with_it.network)
+    assert steps[-1].orthogonality < 0.6 * steps[0].orthogonality
+    assert last.value < orthogonality(without.network).value
+
+
+def test_a_training_with_the_penalty_of_orthogonality_goes_on_as_if_it_had_never_stopped():
+    whole, half = (Trainer(orthogonal(CHAINS[1], steps=6), patches()) for _ in range(2))
+    for _ in range(6):
+        whole.advance()
+    for _ in range(3):
+        half.advance()
+    later = Trainer(orthogonal(CHAINS[1], steps=6), patches())
+    later.restore(half.state())
+    for _ in range(3):
+        later.advance()
+    for name, tensor in whole.state().items():
+        assert torch.equal(tensor, later.state()[name]), name
+
+
+def test_a_potential_has_no_chain_of_convolutions_to_penalise():
+    with pytest.raises(UsageError, match=r"penalty.orthogonality = 0\.1 for a ConvexRidge network; expected 0"):
+        orthogonal(RIDGE)
+    with pytest.raises(UsageError, match=r"penalty.orthogonality = -1"):
+        orthogonal(FREE, weight=-1)
+    assert orthogonality(make(RIDGE)) is None

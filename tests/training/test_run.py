@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_cases import RIDGE, TOML, recipe, same, write_scenes
+from training_cases import FREE, RIDGE, TOML, recipe, same, write_scenes
 
+from recon.certificates import orthogonality
 from recon.errors import GuaranteeError, InputError, OutputError, UsageError
 from recon.priors.networks import load
 from recon.training import Images, Listeners, load_checkpoint, parse_recipe, prepare, train
@@ -55,6 +56,20 @@ def test_a_free_network_is_measured_not_proved(tmp_path):
     refuted = outcome.look.lipschitz.value > 1
     assert (known["evidence"], "can only refute" in known["how"]) == (("assumed", True), ("measured", False))[refuted]
     assert 0.1 < outcome.look.lipschitz.value < 10
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.1])
+def test_how_far_the_convolutions_are_from_isometries_is_in_the_log_and_on_the_card(tmp_path, weight):
+    given = recipe(FREE)
+    given = replace(given, penalty=replace(given.penalty, orthogonality=weight))
+    run(tmp_path / "run", folders(tmp_path), given)
+    known = orthogonality(load(tmp_path / "run"))
+    card = json.loads((tmp_path / "run" / "card.json").read_text())
+    assert card["orthogonality"]["value"] == pytest.approx(known.value, rel=1e-6)
+    assert "of 3 convolutions as applied" in card["orthogonality"]["how"]
+    rows = list(csv.DictReader((tmp_path / "run" / "log.csv").read_text().splitlines()))
+    found = [row["step"] for row in rows if row["orthogonality"]]
+    assert found == ([str(step) for step in range(1, 13)] if weight else ["8", "12"])
 
 
 @pytest.mark.slow

@@ -17,12 +17,20 @@ from recon.priors.networks.files.safetensors import read_safetensors, write_safe
 from recon.priors.networks.files.store import architecture, load, make, save
 from recon.priors.networks.guided import guided_prior
 from recon.priors.networks.half_precision import PRECISIONS, rounding_error
-from recon.priors.networks.layers.activations import ACTIVATIONS, Activation, activation
+from recon.priors.networks.layers.activations import (
+    ACTIVATIONS,
+    VECTOR_ACTIVATIONS,
+    Activation,
+    VectorActivation,
+    activation,
+    squash,
+)
 from recon.priors.networks.learned_resolvent import FilterBank, learned_prior, resolvent
 
 __all__ = [
     "ACTIVATIONS",
     "PRECISIONS",
+    "VECTOR_ACTIVATIONS",
     "Activation",
     "Claim",
     "Config",
@@ -38,6 +46,7 @@ __all__ = [
     "LipschitzConfig",
     "LipschitzNetwork",
     "Network",
+    "VectorActivation",
     "activation",
     "architecture",
     "claim_of",
@@ -50,5 +59,6 @@ __all__ = [
     "resolvent",
     "rounding_error",
     "save",
+    "squash",
     "write_safetensors",
 ]

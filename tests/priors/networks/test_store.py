@@ -78,6 +78,15 @@ def test_a_description_that_does_not_fit_is_refused_in_a_sentence(folder, before
     assert "\n" not in str(refusal.value)
 
 
+def test_a_file_from_before_a_key_was_there_has_its_default(tmp_path) -> None:
+    network = make(LipschitzConfig(features=2, depth=1))
+    save(network, tmp_path)
+    for line in ("rescaled = false\n", "size = 3\n", "ends = 3\n", "group = 0\n"):
+        edit(tmp_path, line, "")
+    reseal(tmp_path)
+    assert load(tmp_path).config == network.config
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [("clip = 0.0", "clip = 0.5"), ("slope = 0.01", "slope = 0.5"), ("zero", "circular")],

@@ -172,6 +172,10 @@ class DnCNN(Network):
     def lipschitz_Q(self, noise_level: NoiseLevel = None) -> Constant:
         return Assumed(1.0, "the training penalised ||Q'|| above 1, which proves nothing")
 
+    def applied_kernels(self) -> list[Tensor]:
+        """See :meth:`Network.applied_kernels`; of the branch that is subtracted."""
+        return list(self.kernels)
+
     def derivative(self, x: Tensor, noise_level: NoiseLevel = None) -> Derivative:
         """Q'(x) as plain convolutions, with the slopes at x kept as masks.
 

@@ -19,6 +19,10 @@ NoiseLevel = float | Tensor | None
 """The standard deviation, one for all images or one a batch item; ``None`` for a network made for one level."""
 
 
+LATER = "since"
+"""In the metadata of a field: the version that brought it. The files of earlier ones leave it out."""
+
+
 @dataclass(frozen=True)
 class Config:
     """The architecture of a network: everything that its weights do not say.
@@ -106,6 +110,13 @@ class Network(nn.Module, ABC):
     def changed_part(self, v: Tensor) -> Tensor:
         """Return the part of a direction that Q does not keep at every x, of at most the norm of v; here all of it."""
         return v
+
+    def applied_kernels(self) -> list[Tensor]:
+        """The kernels of the convolutions that are applied one after the other, ``(out, in, height, width)``.
+
+        With their graph to the weights; none where the network is not such a chain.
+        """
+        return []
 
     def frozen(self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Self:
         """A copy to be evaluated: its weights are derived in double precision, once, and then rounded to ``dtype``.

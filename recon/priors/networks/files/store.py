@@ -19,7 +19,7 @@ from recon.priors.networks.architectures.convex_ridge import ConvexRidge, Convex
 from recon.priors.networks.architectures.dncnn import DnCNN, DnCNNConfig
 from recon.priors.networks.architectures.guided_ridge import GuidedRidge, GuidedRidgeConfig
 from recon.priors.networks.architectures.lipschitz_network import LipschitzConfig, LipschitzNetwork
-from recon.priors.networks.architectures.network import Config, Network
+from recon.priors.networks.architectures.network import LATER, Config, Network
 from recon.priors.networks.files.safetensors import decode, encode, read_bytes
 
 DESCRIPTION = "network.toml"
@@ -162,7 +162,9 @@ def read_config(table: dict[str, object], origin: str) -> Config:
         raise InputError(f"{origin}: the family {family!r} is unknown; {suggestion(str(family), _CONFIGS)}.")
     if not isinstance(stated, dict):
         raise InputError(f"{origin}: architecture = {stated!r}; expected a table.")
-    _expect(stated, tuple(field.name for field in dataclasses.fields(_CONFIGS[family])), origin)
+    fields = dataclasses.fields(_CONFIGS[family])
+    later = tuple(field.name for field in fields if LATER in field.metadata)
+    _expect(stated, tuple(field.name for field in fields), origin, later)
     return architecture(family, stated, origin, InputError)
 
 
@@ -178,9 +180,10 @@ def architecture(family: str, stated: dict[str, object], origin: str, failure: t
     return _CONFIGS[family](**values)
 
 
-def _expect(table: dict[str, object], names: tuple[str, ...], origin: str) -> None:
+def _expect(table: dict[str, object], names: tuple[str, ...], origin: str, later: tuple[str, ...] = ()) -> None:
+    """Refuse keys that are unknown or missing; those of ``later`` are not in the files of earlier versions."""
     for name in sorted(table.keys() - set(names)):
         raise InputError(f"{origin}: the key {name!r} is unknown; {suggestion(name, names)}.")
     for name in names:
-        if name not in table:
+        if name not in table and name not in later:
             raise InputError(f"{origin}: the key {name!r} is missing; expected {', '.join(names)}.")

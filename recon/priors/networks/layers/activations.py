@@ -4,6 +4,9 @@ A real function is the proximity operator of a convex function if and only if it
 (Combettes and Pesquet 2008, Proposition 2.4): then ``y - x`` is in the subdifferential of the potential at
 ``x = activation(y)``. The potentials are from Combettes and Pesquet (2020), *Deep neural network structures solving
 variational inequalities*, or integrated by hand; the tests check each against its definition.
+
+A :class:`VectorActivation` acts on vectors, here of the channels of a group: with the same definition, for a convex
+function on R^n. Its Jacobian is symmetric, with eigenvalues in [0, 1].
 """
 
 import math
@@ -174,6 +177,112 @@ def activation(name: str) -> Activation:
             f"activation: {name!r} is not the proximity operator of a convex function, because {REFUSED[plain][1]}; "
             f"expected slopes between 0 and 1, as of {', '.join(sorted(ACTIVATIONS))}."
         )
+    if plain in VECTOR_ACTIVATIONS:
+        raise UsageError(
+            f"activation: {name!r} acts on vectors; expected one of numbers: {', '.join(sorted(ACTIVATIONS))}."
+        )
     if plain not in ACTIVATIONS:
         raise UsageError(f"activation: {name!r} is unknown; {suggestion(name, ACTIVATIONS)}.")
     return ACTIVATIONS[plain]
+
+
+@final
+@dataclass(frozen=True)
+class VectorActivation:
+    """A map of vectors that is the proximity operator of a convex function.
+
+    Attributes:
+        name: As in :data:`VECTOR_ACTIVATIONS`.
+        apply: The map of a tensor whose vectors lie along a dimension, which it is told.
+        potential: The convex function of vectors in the last dimension, infinite outside of its domain.
+        formula: The potential in words.
+    """
+
+    name: str
+    apply: Callable[[Tensor, int], Tensor]
+    potential: Map
+    formula: str
+
+    def __call__(self, x: Tensor, dim: int = -1) -> Tensor:
+        return self.apply(x, dim)
+
+
+MOST_SQUASHING = 8 / (3 * math.sqrt(3))
+"""The largest mu for which squashing is a proximity operator."""
+
+
+def squash(mu: float = MOST_SQUASHING) -> VectorActivation:
+    """``x -> mu ||x|| x / (1 + ||x||^2)``, the squashing of capsules (Sabour, Frosst, Hinton 2017).
+
+    *Theorem* (Combettes and Pesquet 2020). For ``0 < mu <= 8 / (3 sqrt(3))`` it is the proximity operator of
+
+        phi(x) = mu arctan(sqrt(r / (mu - r))) - sqrt(r (mu - r)) - r^2 / 2,    r = ||x|| < mu,
+
+    of ``mu (pi - mu) / 2`` where r = mu, and of infinity beyond. *Proof*: ``rho(r) = mu r^2 / (1 + r^2)`` increases,
+    with the slope ``2 mu r / (1 + r^2)^2``, which is largest at r = 1 / sqrt(3) and there ``3 sqrt(3) mu / 8 <= 1``. So
+    its odd continuation is the proximity operator of an even convex function on the line, whose derivative at s in [0,
+    mu) is ``rho^-1(s) - s = sqrt(s / (mu - s)) - s``, and phi is its integral at the norm; the proximity operator of an
+    even convex function of the norm acts on the norm alone. For a larger mu the slope exceeds 1, and so does that of
+    the map along a ray: it is not even nonexpansive.
+
+    Args:
+        mu: The bound of the norm of what comes out.
+
+    Raises:
+        UsageError: It is not a proximity operator with this mu.
+    """
+    if not 0 < mu <= MOST_SQUASHING:
+        raise UsageError(
+            f"squash: mu={mu!r}; expected more than 0 and at most 8/(3 sqrt(3)) = {MOST_SQUASHING:.6g}, because with a "
+            "larger one it expands vectors of norm 1/sqrt(3), and is no proximity operator."
+        )
+    formula = "mu arctan sqrt(r/(mu - r)) - sqrt(r (mu - r)) - r^2/2 of the norm r < mu"
+    return VectorActivation("squash", lambda x, dim: squashed(x, dim, mu), lambda x: _squashing(x, mu), formula)
+
+
+def squashed(x: Tensor, dim: int, mu: float) -> Tensor:
+    """``mu ||x|| x / (1 + ||x||^2)`` of the vectors along a dimension, whatever mu; with two derivatives, at 0 too."""
+    square = x.square().sum(dim, keepdim=True)
+    is_zero = square <= torch.finfo(x.dtype).tiny
+    size = torch.where(is_zero, 1.0, square).sqrt()  # the root has no derivative at 0, and what is made of it has
+    small, inverse = size.clamp(max=1), 1 / size.clamp(min=1)  # neither squares a large number
+    factor = torch.where(size < 1, small / (1 + small.square()), inverse / (1 + inverse.square()))
+    return mu * torch.where(is_zero, 0.0, factor) * x
+
+
+def _squashing(x: Tensor, mu: float) -> Tensor:
+    size = torch.linalg.vector_norm(x, dim=-1)
+    inside = size.clamp(max=mu)
+    left = mu - inside
+    energy = mu * torch.atan2(inside.sqrt(), left.sqrt()) - (inside * left).sqrt() - inside.square() / 2
+    return torch.where(size > mu, math.inf, energy)
+
+
+_ROUNDED = 1e-9
+"""By how much the entries of a vector may miss the simplex by rounding."""
+
+
+def _entropy(x: Tensor) -> Tensor:
+    share = x + 1 / x.shape[-1]
+    outside = (share.amin(-1) < -_ROUNDED) | (x.sum(-1).abs() > _ROUNDED)
+    return torch.where(outside, math.inf, _xlogx(share.clamp(min=0)).sum(-1) - share.square().sum(-1) / 2)
+
+
+VECTOR_ACTIVATIONS: dict[str, VectorActivation] = {
+    known.name: known
+    for known in (
+        squash(),
+        VectorActivation(
+            "softmax",
+            lambda x, dim: torch.softmax(x, dim) - 1 / x.shape[dim],
+            _entropy,
+            "sum p_i ln p_i - p_i^2/2 of p = x + 1/n in the simplex",
+        ),
+    )
+}
+"""Every activation of vectors that is a proximity operator.
+
+Softmax is shifted by u = (1, ..., 1)/n, as Combettes and Pesquet have it, so that 0 is mapped to 0: ``z - x`` with ``x
++ u = softmax(z)`` is ``ln p + c 1 - p + u`` with p = x + u, which is in the subdifferential of its potential, as the
+multiples of 1 are normal to the simplex; and ``p ln p - p^2 / 2`` is convex on [0, 1].
+"""

@@ -13,8 +13,9 @@ from torch.nn import functional
 
 from recon.errors import UsageError
 from recon.operators.convolution_norms import ROUNDING, absolute_norm, convolution_norm, peak_norm
+from recon.operators.orthogonal_convolution import orthogonal_norm
 from recon.priors.networks.architectures.network import Derived, drawn
-from recon.priors.networks.layers.activations import activation
+from recon.priors.networks.layers.activations import VECTOR_ACTIVATIONS, activation
 from recon.priors.networks.layers.convolution import convolve, convolve_adjoint
 from recon.priors.networks.layers.splines import LinearSpline
 
@@ -37,13 +38,17 @@ class Layer(Derived):
     def bound(self) -> float:
         """An upper bound of the Lipschitz constant of what is applied."""
 
+    @abstractmethod
+    def applied_kernel(self) -> Tensor:
+        """The kernel K of the convolution that is applied, (out, in, height, width), as an orthogonal one is wanted."""
+
 
 class Scaled(Layer):
     """A convolution divided by a sound bound of its norm: lifts an image to features, or lowers it back."""
 
     def __init__(self, before: int, after: int, padding: str, size: int = 3) -> None:
         super().__init__()
-        self.padding = padding
+        self.padding, self.reach = padding, size // 2
         shape, factor = (after, before, size, size), 0.3 / (size * math.sqrt(max(before, after)))
         self.kernel = drawn(shape, lambda: torch.randn(shape) * factor)
 
@@ -53,6 +58,9 @@ class Scaled(Layer):
     def forward(self, x: Tensor) -> Tensor:
         (kernel,) = self.derived()
         return convolve(x, kernel, None, self.padding)
+
+    def applied_kernel(self) -> Tensor:
+        return self.derived()[0]
 
     def bound(self) -> float:
         return convolution_norm(self.derived()[0]).value
@@ -72,22 +80,24 @@ class ResidualLayer(Layer):
     adds no absolute value) and for zero padding, where K is replaced by P K P and P K P K^T P <= P K K^T P <= T.
 
     Where rounding left T too small, with K K^T <= r T, the same lines give the constant sqrt(1 + 4 r (r - 1)).
+
+    If s is firmly nonexpansive on groups of channels, T must be a multiple of the identity on each, the largest of its
+    entries: then ``<T^-1 ds, ds> <= <T^-1 ds, dz>`` for the changes dz = K v and ds, as with D above.
     """
 
-    reach = 2
-
-    def __init__(self, features: int, hidden: int, padding: str, act: str) -> None:
+    def __init__(self, features: int, hidden: int, padding: str, act: nn.Module, size: int = 3) -> None:
         super().__init__()
-        self.padding = padding
-        shape = (hidden, features, 3, 3)
-        self.kernel = drawn(shape, lambda: torch.randn(shape) / (3 * math.sqrt(features)))
+        self.padding, self.reach = padding, 2 * (size // 2)
+        shape = (hidden, features, size, size)
+        self.kernel = drawn(shape, lambda: torch.randn(shape) / (size * math.sqrt(features)))
         self.bias = nn.Parameter(torch.zeros(hidden))
         self.log_q = nn.Parameter(torch.zeros(hidden))
-        self.act = pointwise(act, hidden, monotone=True)
+        self.act = act
 
     def derive(self) -> tuple[Tensor, ...]:
         totals = weighted_correlations(self.kernel, self.log_q.exp())
-        return self.kernel, (2 - MARGIN) / (totals + _TINY)
+        largest = totals.view(-1, self._group).amax(1, keepdim=True).expand(-1, self._group).flatten()
+        return self.kernel, (2 - MARGIN) / (largest + _TINY)
 
     def forward(self, x: Tensor) -> Tensor:
         kernel, gains = self.derived()
@@ -95,12 +105,23 @@ class ResidualLayer(Layer):
         taken = convolve_adjoint(z, kernel * gains.view(-1, 1, 1, 1), self.padding)
         return x - taken if taken.requires_grad else taken.neg_().add_(x)
 
+    def applied_kernel(self) -> Tensor:
+        """``T^-1/2 K``: if it is orthogonal, the layer reflects where the slopes are one."""
+        kernel, gains = self.derived()
+        return kernel * (gains / 2).sqrt().view(-1, 1, 1, 1)
+
     def bound(self) -> float:
         kernel, gains = (tensor.double() for tensor in self.derived())
-        if not float(gains.min()) > 0:
+        least, most = gains.view(-1, self._group).aminmax(dim=1)
+        if not float(gains.min()) > 0 or not torch.equal(least, most):
             return math.inf
         ratio = float((weighted_correlations(kernel, self.log_q.double().exp()) * gains).max()) / 2 * ROUNDING
         return math.sqrt(1 + 4 * ratio * max(ratio - 1, 0.0))
+
+    @property
+    def _group(self) -> int:
+        """Channels on which T is a multiple of the identity."""
+        return self.act.group if isinstance(self.act, Grouped) else 1
 
 
 class RescaledLayer(Layer):
@@ -112,13 +133,13 @@ class RescaledLayer(Layer):
     every size, as in :class:`ResidualLayer`. The activation need only be nonexpansive.
     """
 
-    def __init__(self, features: int, padding: str, act: str) -> None:
+    def __init__(self, features: int, padding: str, act: nn.Module) -> None:
         super().__init__()
         self.padding = padding
         self.kernel = drawn((features, features, 3, 3), lambda: _near_rotation(features))
         self.bias = nn.Parameter(torch.zeros(features))
         self.log_q = nn.Parameter(torch.zeros(features))
-        self.act = pointwise(act, features, monotone=False)
+        self.act = act
 
     def derive(self) -> tuple[Tensor, ...]:
         totals = weighted_correlations(self.kernel.transpose(0, 1), self.log_q.exp())
@@ -128,6 +149,9 @@ class RescaledLayer(Layer):
         (kernel,) = self.derived()
         found: Tensor = self.act(convolve(x, kernel, self.bias, self.padding))
         return found
+
+    def applied_kernel(self) -> Tensor:
+        return self.derived()[0]
 
     def bound(self) -> float:
         """By Perron and Frobenius on what is applied, with the vector that the parameters name."""
@@ -145,23 +169,25 @@ class OrthogonalLayer(Layer):
     product of one-pixel factors.
     """
 
-    def __init__(self, features: int, padding: str, act: str) -> None:
+    def __init__(self, features: int, padding: str, act: nn.Module) -> None:
         super().__init__()
         self.padding = padding
         self.generator = drawn((features, features), lambda: torch.randn(features, features) / features)
         self.bias = nn.Parameter(torch.zeros(features))
-        self.act = pointwise(act, features, monotone=False)
+        self.act = act
         self.groups = _shift_groups(features)
 
     def derive(self) -> tuple[Tensor, ...]:
-        skew = self.generator - self.generator.T
-        unit = torch.eye(len(skew), dtype=skew.dtype, device=skew.device)
-        return (torch.linalg.solve(unit - skew, unit + skew) * (1 - MARGIN),)
+        return (_cayley(self.generator) * (1 - MARGIN),)
 
     def forward(self, x: Tensor) -> Tensor:
         (mixing,) = self.derived()
         found: Tensor = self.act(functional.conv2d(self._shifted(x), mixing[..., None, None], self.bias))
         return found
+
+    def applied_kernel(self) -> Tensor:
+        """Return U, which the shifts leave orthogonal."""
+        return self.derived()[0][..., None, None]
 
     def bound(self) -> float:
         return float(torch.linalg.matrix_norm(self.derived()[0].double(), 2)) * ROUNDING
@@ -174,6 +200,73 @@ class OrthogonalLayer(Layer):
         return torch.cat(parts, 1)
 
 
+class OrthogonalConvolution(Layer):
+    """``s(K x + b)`` with K an orthogonal convolution of odd size k = 2 r + 1, as many channels out as in.
+
+    K is a composition of one orthogonal matrix and, along each axis, r pairs of ``P + (Id - P) S`` and ``R + (Id - R)
+    S^-1``, with S the shift by a pixel and P, R orthogonal projections that mix the n channels of a pixel, of rank n -
+    n // 2: the block convolutions of Li, Haque, Anil, Lucas, Grosse and Jacobsen (2019), *Preventing gradient
+    attenuation in Lipschitz constrained convolutional networks*, centred. :class:`OrthogonalLayer` is one shift of
+    groups of channels and one matrix.
+
+    *Theorem*. K is unitary on the infinite plane, and with circular padding at every image size; with zero padding its
+    norm is at most 1. *Proof*: S is unitary and commutes with P, and P (Id - P) = 0, so that ``F = P + (Id - P) S`` has
+    ``F F* = P + (Id - P) S S* (Id - P) = Id``, and F* F is the same; a product of unitary operators is unitary. With
+    circular padding the composed kernel, wrapped, is the product of the wrapped factors. Zero padding is a compression.
+
+    ``P = U_1 U_1^T`` with U_1 the first columns of U, and each U is ``(Id - A)^-1 (Id + A)`` with A skew (Cayley). The
+    two factors of a pair begin with almost the same projection, and cancel: training starts near the identity.
+    """
+
+    def __init__(self, features: int, padding: str, act: nn.Module, size: int = 3) -> None:
+        super().__init__()
+        self.padding, self.reach = padding, size // 2
+        square = (features, features)
+        self.generators = drawn((4 * self.reach, *square), lambda: _cancelling_pairs(features, self.reach))
+        self.mixing = drawn(square, lambda: torch.randn(square) * (0.02 / features))
+        self.bias = nn.Parameter(torch.zeros(features))
+        self.act = act
+
+    def derive(self) -> tuple[Tensor, ...]:
+        turns = _cayley(torch.cat([self.generators, self.mixing[None]]))
+        kept = turns[:-1, :, : (turns.shape[-1] + 1) // 2]
+        kernel = turns[-1][..., None, None]
+        for index, projection in enumerate(kept @ kept.mT):
+            kernel = _with_factor(kernel, projection, _WAYS[index % 4])
+        return (kernel * (1 - MARGIN),)
+
+    def forward(self, x: Tensor) -> Tensor:
+        (kernel,) = self.derived()
+        found: Tensor = self.act(convolve(x, kernel, self.bias, self.padding))
+        return found
+
+    def applied_kernel(self) -> Tensor:
+        return self.derived()[0]
+
+    def bound(self) -> float:
+        """By how much what is applied differs from an isometry, whatever it was made from."""
+        return orthogonal_norm(self.derived()[0]).value
+
+
+_WAYS = ((0, 1, 0, 0), (1, 0, 0, 0), (0, 0, 0, 1), (0, 0, 1, 0))
+"""Entries that a kernel gains to the left, to the right, above and below where it is not shifted: a pair an axis."""
+
+
+def _cayley(generators: Tensor) -> Tensor:
+    """Orthogonal matrices, of square ones."""
+    skew = generators - generators.mT
+    unit = torch.eye(skew.shape[-1], dtype=skew.dtype, device=skew.device)
+    found: Tensor = torch.linalg.solve(unit - skew, unit + skew)
+    return found
+
+
+def _with_factor(kernel: Tensor, projection: Tensor, way: tuple[int, int, int, int]) -> Tensor:
+    """A kernel, then ``P + (Id - P) S``: larger by a pixel on one side."""
+    left, right, above, below = way
+    kept = torch.einsum("oj,jikl->oikl", projection, kernel)
+    return functional.pad(kept, way) + functional.pad(kernel - kept, (right, left, below, above))
+
+
 class AbbaLayer(Layer):
     """``s([A B; B A] x + b)`` with A, B >= 0 between two halves of the channels (Neacsu et al. 2024).
 
@@ -183,13 +276,13 @@ class AbbaLayer(Layer):
     :func:`recon.certificates.lipschitz_bounds.abba_bound`, that its layers one by one do not reach.
     """
 
-    def __init__(self, features: int, padding: str, act: str) -> None:
+    def __init__(self, features: int, padding: str, act: nn.Module) -> None:
         super().__init__()
         self.padding = padding
         half = features // 2
         self.kernels = drawn((2, half, half, 3, 3), lambda: _near_identity(half))
         self.bias = nn.Parameter(torch.zeros(features))
-        self.act = pointwise(act, features, monotone=False)
+        self.act = act
 
     def derive(self) -> tuple[Tensor, ...]:
         entries = self.kernels.abs()
@@ -197,14 +290,16 @@ class AbbaLayer(Layer):
         return (entries * ((1 - MARGIN) / norm.clamp(min=_TINY)),)
 
     def forward(self, x: Tensor) -> Tensor:
-        ((first, second),) = self.derived()
-        kernel = torch.cat([torch.cat([first, second], 1), torch.cat([second, first], 1)])
-        found: Tensor = self.act(convolve(x, kernel, self.bias, self.padding))
+        found: Tensor = self.act(convolve(x, self.applied_kernel(), self.bias, self.padding))
         return found
 
     def total(self) -> Tensor:
         """The kernel |A| + |B| of what is applied, whose norm is that of the layer."""
         return self.derived()[0].abs().sum(0)
+
+    def applied_kernel(self) -> Tensor:
+        ((first, second),) = self.derived()
+        return torch.cat([torch.cat([first, second], 1), torch.cat([second, first], 1)])
 
     def bound(self) -> float:
         return absolute_norm(self.total()).value
@@ -218,25 +313,45 @@ class MaxMin(nn.Module):
         return torch.cat([torch.maximum(first, second), torch.minimum(first, second)], 1)
 
 
-def pointwise(name: str, channels: int, monotone: bool) -> nn.Module:
-    """The activation of a layer, nonexpansive, and with slopes in [0, 1] where that is needed.
+def activation_module(name: str, channels: int, monotone: bool, reach: float = 1.0, group: int = 0) -> nn.Module:
+    """The activation of a layer, nonexpansive, and firmly so, with slopes in [0, 1], where that is needed.
 
     Args:
-        name: ``"spline"`` for a learnable one, one that is a proximity operator, or, where the slopes may be negative,
-            ``"abs"`` or ``"maxmin"``.
+        name: ``"spline"`` for a learnable one, one that is a proximity operator, of numbers or of vectors, or, where
+            the slopes may be negative, ``"abs"`` or ``"maxmin"``.
         channels: How many channels it acts on.
         monotone: Whether the slopes must not be negative.
+        reach: The last knot of a spline.
+        group: Channels of the vectors that an activation of vectors takes; 0: all.
 
     Raises:
         UsageError: It is not nonexpansive, not monotone, or unknown.
     """
     if name == "spline":
-        return LinearSpline(channels, (0.0, 1.0) if monotone else (-1.0, 1.0))
+        return LinearSpline(channels, (0.0, 1.0) if monotone else (-1.0, 1.0), reach=reach)
+    if name in VECTOR_ACTIVATIONS:
+        return Grouped(name, channels, group or channels)
     if monotone or name not in ("abs", "maxmin"):
         return Pointwise(activation(name).name)
     if name == "maxmin" and channels % 2:
         raise UsageError(f"maxmin: {channels} channels; expected an even number, because it sorts pairs.")
     return MaxMin() if name == "maxmin" else Pointwise("abs")
+
+
+class Grouped(nn.Module):
+    """An activation of vectors on successive groups of channels."""
+
+    def __init__(self, name: str, channels: int, group: int) -> None:
+        super().__init__()
+        if group < 2 or channels % group:
+            raise UsageError(
+                f"{name}: groups of {group} of {channels} channels; expected at least 2, and a divisor of {channels}, "
+                "because it acts on vectors."
+            )
+        self.name, self.group = name, group
+
+    def forward(self, x: Tensor) -> Tensor:
+        return VECTOR_ACTIVATIONS[self.name](torch.unflatten(x, 1, (-1, self.group)), 2).flatten(1, 2)
 
 
 class Pointwise(nn.Module):
@@ -260,6 +375,13 @@ def weighted_correlations(kernel: Tensor, q: Tensor) -> Tensor:
     margin = (kernel.shape[2] - 1, kernel.shape[3] - 1)
     sums = functional.conv2d(kernel, kernel, padding=margin).abs().sum((2, 3))
     return (sums @ q) / q
+
+
+def _cancelling_pairs(features: int, reach: int) -> Tensor:
+    """Generators in pairs that are almost the same."""
+    pairs = torch.randn(2 * reach, 1, features, features).expand(-1, 2, -1, -1).flatten(0, 1)
+    apart = torch.randn(4 * reach, features, features)
+    return pairs / math.sqrt(features) + apart * (0.02 / features)
 
 
 def _near_rotation(features: int) -> Tensor:
