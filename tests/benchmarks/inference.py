@@ -167,6 +167,15 @@ class PlainRidge:
     """The gradient of a potential by two convolutions of the whole image."""
 
     ridge: Ridge
+    mask = None
+
+    @property
+    def mean_weight(self) -> Tensor:
+        return self.weight
+
+    @property
+    def smoothness(self) -> Tensor:
+        return self.weight
 
     @property
     def weight(self) -> Tensor:

@@ -30,7 +30,7 @@ def network_of(config=FREE):
 
 def with_draws(data, make_draws):
     torch.manual_seed(5)
-    return Sample(data.noisy, data.target, data.level, make_draws())
+    return Sample(data.noisy, data.target, data.level, make_draws(), data.guide)
 
 
 def test_sure_is_that_of_deepinv():

@@ -43,7 +43,7 @@ def distance(network, other, count=8):
 
 def test_the_target_is_what_the_teacher_makes_of_the_noisy_patch(teacher):
     noisy, clean = torch.rand(2, 3, 1, 12, 12, generator=torch.Generator().manual_seed(0))
-    data = Sample(noisy, clean, torch.full((3,), 0.1), torch.zeros(3, 0))
+    data = Sample(noisy, clean, torch.full((3,), 0.1), torch.zeros(3, 0), torch.zeros(3, 0))
     shown = Teacher.of(str(teacher), RIDGE, CPU).shown(data)
     wanted = load(teacher)(noisy)
     assert (shown.target - wanted).norm() <= 2.2e-3 * noisy.norm()  # the accuracy, and that of what it is held against

@@ -138,6 +138,8 @@ class LipschitzNetwork(Network):
         if config.rescaled:
             self.exponent = nn.Parameter(torch.full((1,), _EXPONENT))
         self.layers = nn.ModuleList(_layer(config) for _ in range(config.depth))
+        if self.lift.kernel.is_meta:
+            return  # only sizes are wanted
         if config.layers == "orthogonal_convolution" and features >= config.channels * config.ends**2:
             self._begin_with_cosines()
             return

@@ -30,6 +30,10 @@ _MEMORY, _SLOPE = 3, 0.4
 and slopes of 0.2 to 1, on patches with noise of 25/255 and a trained potential, 3 with 0.3 to 0.5 took the fewest
 evaluations: 15 to 17 to 1 % of the image, where Nesterov's method takes 28."""
 
+_MASKED_MEMORY, _MASKED_SLOPE = 6, 2.0
+"""The same with a mask, which is large where the responses are small, and the slope 1: 55 evaluations to 1e-4 of the
+image on patches with noise of 15/255, 45 without the mask, and 260 with its memory and slope."""
+
 _PROGRESS, _PATIENCE = 0.9, 10
 """Steps in which the worst gradient must fall by that factor."""
 
@@ -170,7 +174,8 @@ def _anderson(ridge: Ridge, goal: _Goal, budget: int) -> int:
         The steps taken.
     """
     precondition = preconditioner(ridge, goal.y)
-    v, points, moves = goal.out, deque[Tensor](maxlen=_MEMORY + 1), deque[Tensor](maxlen=_MEMORY + 1)
+    memory = _MEMORY if ridge.mask is None else _MASKED_MEMORY
+    v, points, moves = goal.out, deque[Tensor](maxlen=memory + 1), deque[Tensor](maxlen=memory + 1)
     mark, at = torch.inf, 0
     for step in range(budget):
         gradient = v - goal.y + ridge.gradient(v)
@@ -236,7 +241,8 @@ def preconditioner(ridge: Ridge, like: Tensor) -> Map:
     first = kernel.transpose(0, 1)
     correlation = functional.conv2d(first, first, padding=reach)  # (channels, channels, 2 k - 1, 2 k - 1)
     symbol = torch.fft.rfft2(_wrapped(correlation, size)).permute(2, 3, 0, 1)
-    weight = (_SLOPE * ridge.mean_weight).unsqueeze(-1)  # (batch or 1, 1, 1, 1, 1)
+    slope = _SLOPE if ridge.mask is None else _MASKED_SLOPE
+    weight = (slope * ridge.mean_weight).unsqueeze(-1)  # (batch or 1, 1, 1, 1, 1)
     gain = torch.linalg.inv(torch.eye(len(first)).to(symbol) + weight * symbol)
 
     def apply(v: Tensor) -> Tensor:
