@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from recon.operators import Detector, Geometry, Volume, evenly_spaced
-from recon.priors.networks import ConvexRidgeConfig, DnCNNConfig, LipschitzConfig, make, save
+from recon.priors.networks import ConvexRidgeConfig, DnCNNConfig, GuidedRidgeConfig, LipschitzConfig, make, save
 
 FOLDER = Path(__file__).resolve().parent / "benchmarks"
 ROOT = FOLDER.parents[1]
@@ -264,6 +264,23 @@ def test_gpu(load: Load, capsys, tmp_path: Path) -> None:
     assert found["training"]["steps"] == 2
     assert found["speed"]["a training step"]["ratio"] > 0
     assert "CPU" in capsys.readouterr().err
+
+
+def test_guided(load: Load, capsys, tmp_path: Path) -> None:
+    small = load("guided", LEVELS=(25, 90), NOISES=(0.02,), FACTORS=(1.0, 2.0))
+    torch.manual_seed(0)
+    shared = {"widths": (2, 4), "size": 3, "noise_range": (0.05, 0.2), "levels": 2}
+    save(make(GuidedRidgeConfig(mask_width=0, **shared)), tmp_path / "guided")
+    save(make(ConvexRidgeConfig(**shared)), tmp_path / "plain")
+    (tmp_path / "data").mkdir()
+    for name in ("a", "b"):
+        Image.fromarray(np.random.default_rng(ord(name)).integers(0, 255, (40, 40, 3), np.uint8)).save(
+            tmp_path / "data" / f"{name}.png"
+        )
+    folders = ["--model", str(tmp_path / "guided"), "--beside", str(tmp_path / "plain")]
+    small.main([str(tmp_path / "data"), *folders, "--images", "2", "--side", "32"], standalone_mode=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["denoising, 25 on 255", "deblurring, noise 0.02"]
 
 
 def test_drift(load: Load, monkeypatch, capsys) -> None:

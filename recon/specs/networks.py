@@ -212,7 +212,7 @@ def read_model(spec: Spec, setting: PriorContext) -> Model:
     guided = None
     if isinstance(network, GuidedRidge):
         guided = _guided(use.of_guided(guided_prior(network, told)), spec, network)
-        if weight is not None and setting.noise:
+        if weight is not None and setting.noise and setting.column_norm is None:
             guided = guided.stronger(guided_factor(setting.noise))
     exact = use.of(learned_prior(network, told, measured=measured)) if guided is None else guided.unguided
     exact = exact if guided is not None else _bounded(spec, _weighted(spec, exact, network), network)
