@@ -37,7 +37,7 @@ def _row(model: "Model") -> list[str]:
     return [
         model.name,
         kinds.get(model.channels, str(model.channels)),
-        f"{model.lipschitz:.4g} {model.evidence}",
+        model.known,
         noise,
         _figures(model),
         f"{model.bytes / 1000:.0f}",

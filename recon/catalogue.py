@@ -43,6 +43,7 @@ class Model:
         noise_range: The noise levels that it is made for.
         figures: Of denoising.
         bytes: Of everything in the folder.
+        given: What the constant takes as given: "the guide" of a guided network; else empty.
     """
 
     name: str
@@ -53,6 +54,12 @@ class Model:
     noise_range: tuple[float, float]
     figures: tuple[Figure, ...]
     bytes: int
+    given: str = ""
+
+    @property
+    def known(self) -> str:
+        """What is known of the Lipschitz constant of Q, in a few words."""
+        return f"{self.lipschitz:.4g} {self.evidence}{f', given {self.given}' if self.given else ''}"
 
     def to_json(self) -> dict[str, object]:
         """Return it as plain values; ``psnr`` is by data and, of four digits, by noise level."""
@@ -65,6 +72,7 @@ class Model:
             "channels": self.channels,
             "evidence": self.evidence,
             "lipschitz_Q": self.lipschitz,
+            "given": self.given or None,
             "noise_range": list(self.noise_range),
             "psnr": psnr,
             "bytes": self.bytes,
@@ -104,6 +112,7 @@ def read_model(folder: Path) -> Model:
             noise_range=(float(low), float(high)),
             figures=tuple(_figure(stated) for stated in card.get("tests") or card["figures"]),
             bytes=sum(file.stat().st_size for file in folder.iterdir() if file.is_file()),
+            given="the guide" if card.get("family") == "GuidedRidge" else "",
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(

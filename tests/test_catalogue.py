@@ -14,7 +14,7 @@ from recon.errors import InputError
 from recon.evidence import Evidence, Measured
 from recon.operators import Blur, LeastSquares, gaussian_psf
 from recon.operators.spectral import Effort
-from recon.priors.networks import load, resolvent
+from recon.priors.networks import GuidedRidge, guided_prior, load, resolvent
 from recon.solvers import forward_backward
 from recon.training import read_recipe
 
@@ -23,7 +23,9 @@ every_model = pytest.mark.parametrize("name", NAMES)
 
 
 def test_there_are_models_and_the_proved_ones_among_them():
-    assert set(NAMES) == {"proved-gray", "proved-color", "proved-ct", "proved-monotone-gray"}
+    assert set(NAMES) == {
+        "proved-gray", "proved-color", "proved-ct", "proved-monotone-gray", "guided-gray", "guided-color",
+    }  # fmt: skip
 
 
 def test_a_folder_with_a_recipe_and_no_weights_is_no_model():
@@ -44,6 +46,8 @@ def test_a_card_says_what_the_network_is(name):
     known = network.lipschitz_Q(card.noise_range[1] if network.conditioned else None)
     assert (card.evidence, known.evidence) == ("proved", Evidence.PROVED)
     assert card.lipschitz == known.value
+    assert (card.given == "the guide") == isinstance(network, GuidedRidge)
+    assert card.known.endswith(", given the guide") == bool(card.given)
     assert card.bytes < 8e6
     assert card.figures
     about = catalogue.read_card(folder)["about"]
@@ -106,7 +110,10 @@ def test_residuals_fall_monotonically_to_1e_6(name):
     truth[..., 4:11, 5:12] = 0.7
     noise = torch.randn(truth.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     y = operator.A(truth) + noise_level * noise
-    prior = resolvent(network, level, accuracy=accuracy, measured=Measured(card.lipschitz, "the card"))
+    if isinstance(network, GuidedRidge):
+        prior = guided_prior(network, level, accuracy=accuracy).given(y).resolvent(1.0)
+    else:
+        prior = resolvent(network, level, accuracy=accuracy, measured=Measured(card.lipschitz, "the card"))
     algorithm = forward_backward(LeastSquares(operator, y), prior, 1.9)
     state, residuals = algorithm.init(y), []
     for _ in range(100):

@@ -131,7 +131,7 @@ def models_table() -> str:
         low, high = (255 * level for level in model.noise_range)
         figures = "; ".join(f"{each.data} at {255 * each.noise:.3g}: {each.psnr:.2f}" for each in model.figures)
         kind = "grey" if model.channels == 1 else "colour"
-        known = f"{model.lipschitz:.4g} ({model.evidence})"
+        known = model.known
         noise, size = f"{low:.3g} to {high:.3g}", f"{model.bytes / 1000:.0f}"
         rows.append((f"`{model.name}`", kind, known, noise, figures, size))
     return _table(("name", "images", "Lip(Q)", "noise on 255", "PSNR in dB", "kB"), rows)

@@ -22,7 +22,7 @@ from recon.methods.operator_pair import analyse_operator
 from recon.methods.setting import Method
 from recon.operators import Blur, gaussian_psf
 from recon.priors import Prior, weighted_prior
-from recon.priors.networks import ConvexRidge, Network, learned_prior, load
+from recon.priors.networks import ConvexRidge, GuidedRidge, Network, guided_prior, learned_prior, load
 from recon.solvers.condat_vu import PrimalDual
 
 SIDE, NOISE, WEIGHT = 48, 0.01, 0.3
@@ -40,7 +40,9 @@ def main() -> None:
 def drift(network: Network, steps: int) -> str:
     channels, (low, high) = network.config.channels, network.config.noise_range
     potential = isinstance(network, ConvexRidge)
-    prior = learned_prior(network, (low if potential else high) if network.conditioned else None)
+    level = (low if potential else high) if network.conditioned else None
+    guided = isinstance(network, GuidedRidge)
+    prior = guided_prior(network, level).given(squares(channels).float()) if guided else learned_prior(network, level)
     operator = Blur(gaussian_psf(1.6), (SIDE, SIDE))
     y = operator.A(squares(channels))
     y = y + NOISE * torch.randn(y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(0))
