@@ -84,7 +84,9 @@ class Denoiser(nn.Module):
 
     def _denoised(self, images: Tensor) -> Tensor:
         first: Tensor = self._resolvent(images)
-        return first if self._guided is None else self._guided.given(first).resolvent(1.0)(images)
+        if self._guided is None or not bool(first.isfinite().all()):
+            return first  # of an image that is not finite, as the unguided denoiser returns it
+        return self._guided.given(first).resolvent(1.0)(images)
 
     def extra_repr(self) -> str:
         return f"{self._resolvent.name}, noise={self.noise:g}"

@@ -37,14 +37,14 @@ class GuideFigures:
     Attributes:
         changed: The distance of the result from the one without a guide, relative to the latter; ``None`` where there
             was no run without.
-        from_guide: The distance of the result from the guide, relative to the guide.
+        from_guide: The distance of the result from a guide of the user's, relative to the guide; else ``None``.
         weights: The least and the largest weight that the guide gave.
         mean: The mean weight.
         bounds: The least and the largest weight that any guide could give.
     """
 
     changed: float | None
-    from_guide: float
+    from_guide: float | None
     weights: tuple[float, float]
     mean: float
     bounds: tuple[float, float]
@@ -53,7 +53,7 @@ class GuideFigures:
         """Return plain values."""
         return {
             "changed": None if self.changed is None else finite_or_none(self.changed),  # of a blank image
-            "from_guide": finite_or_none(self.from_guide),
+            "from_guide": None if self.from_guide is None else finite_or_none(self.from_guide),
             "weights": list(self.weights),
             "mean": self.mean,
             "bounds": list(self.bounds),
@@ -63,7 +63,7 @@ class GuideFigures:
     def __str__(self) -> str:
         moved = (
             f"the result is {self.from_guide:.2%} of the image from the guide"
-            if self.changed is None
+            if self.changed is None and self.from_guide is not None
             else f"it changed the result by {self.changed:.2%} of the image"
         )
         low, high = self.weights
@@ -82,7 +82,8 @@ def guide_figures(plan: "Plan", x: Tensor, first: Tensor | None) -> GuideFigures
     if plan.guide is None or mask is None:
         return None
     changed = None if first is None else _relative(x, first)
-    return GuideFigures(changed, _relative(x, plan.guide), (mask.low, mask.high), mask.mean, mask.bounds)
+    from_guide = _relative(x, plan.guide) if first is None else None
+    return GuideFigures(changed, from_guide, (mask.low, mask.high), mask.mean, mask.bounds)
 
 
 def guided_method(method: Method, prior: Prior) -> Method:
@@ -120,6 +121,11 @@ def read_guide(problem: Problem, say: Notify, image: Image | None = None) -> Ten
         ConsistencyError: It has another size, or lies elsewhere.
     """
     named = problem.config.guide or "the guide"
+    if problem.prior.guided is None and problem.prior.spec.name == "tv":
+        raise UsageError(
+            f"guide is {named!r} with {problem.prior.spec}; expected no smoothing=, because rounded total variation "
+            "takes no guide."
+        )
     if problem.prior.guided is None:
         raise UsageError(
             f"guide is {named!r} with the prior {problem.prior.spec}; expected tv or a guided model, as in --prior "
@@ -129,14 +135,16 @@ def read_guide(problem: Problem, say: Notify, image: Image | None = None) -> Ten
     guide, template = io.read(path) if image is None else image, problem.template
     _check_place(path, guide, template, problem.image_shape)
     alike = guide.units == template.units
-    if alike and template.source.format != "projections":
+    if alike and (guide.units or guide.source.dtype == template.source.dtype):
         guide = replace(guide, value_range=template.value_range)
     elif not alike:
         say(
             f"{path.name}: the guide is in {guide.units or 'no units'} and the result in "
             f"{template.units or 'no units'}; it is taken on its own scale of grey values"
         )
-    pixels = _fitted(path, io.to_tensor(guide, problem.measurement.dtype), problem)
+    if guide.pixels.dtype.kind == "c":
+        raise InputError(f"{path}: the guide is complex; expected an image of real numbers.")
+    pixels = _fitted(path, io.to_tensor(guide, problem.measurement.dtype.to_real()), problem)
     spread = float(pixels.std())
     if not spread > 0:
         raise InputError(
@@ -151,8 +159,8 @@ def _fitted(path: Path, pixels: Tensor, problem: Problem) -> Tensor:
     pixels = pixels.to(problem.device)
     if pixels.shape[0] not in (1, frames) or pixels.shape[1] not in (1, channels):
         raise ConsistencyError(
-            f"{path}: the guide has {pixels.shape[0]} frame(s) of {pixels.shape[1]} channel(s); expected 1 or {frames} "
-            f"frame(s) of 1 or {channels} channel(s), as the data have."
+            f"{path}: the guide has {pixels.shape[0]} frame(s) of {pixels.shape[1]} channel(s); expected {frames} "
+            f"frame(s) of {channels} channel(s), as the data have, or 1 that serves all."
         )
     return pixels.expand(frames, channels, *pixels.shape[2:]).contiguous()
 
@@ -174,6 +182,8 @@ def _check_place(path: Path, guide: Image, template: Image, shape: tuple[int, ..
 @torch.no_grad()
 def _say_distance(path: Path, guide: Tensor, problem: Problem, say: Notify) -> None:
     """Say how far the guide is from what the data show at first sight, where that is far."""
+    if problem.prior.model is None:
+        return  # total variation looks at the edges of a guide, whatever its scale
     look = problem.start
     if look is None:
         look = back_projection(problem.operator, problem.measurement)

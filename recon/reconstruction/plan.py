@@ -19,7 +19,7 @@ from recon.methods.remedies import remedy
 from recon.methods.setting import Method
 from recon.operators.data_split import HasDataSplit
 from recon.priors import Prior, Resolvent
-from recon.reconstruction.guiding import guided_method, read_guide
+from recon.reconstruction.guiding import GIVEN, guided_method, read_guide
 from recon.reconstruction.memory import volume_bytes
 from recon.reconstruction.problem import (
     AS_SPECIFIED,
@@ -115,7 +115,8 @@ class Plan:
             "adjoint_gap": self.pair.gap.value,
             "adjoint_gap_upper": None if self.pair.gap_upper is None else self.pair.gap_upper.value,
             "memory_bytes": self.memory_bytes,
-            "makes_guide": self.makes_guide,
+            "makes_guide": self.makes_guide or (self.guide is not None and problem.config.guide is None),
+            "given": GIVEN.to_json() if self.makes_guide or self.guide is not None else None,
         }
 
     def describe(self) -> str:
@@ -138,7 +139,9 @@ class Plan:
             ("memory", f"about {self.memory_bytes / 2**20:.0f} MiB beside the program itself"),
         ]
         width = max(len(name) for name, _ in lines)
-        return "\n".join([*(f"{name:<{width}}  {text}" for name, text in lines), "", str(method.certificate)])
+        second = ["", f"The second run has the same theorem, given the guide. Not claimed: {GIVEN.not_claimed}."]
+        stated = [f"{name:<{width}}  {text}" for name, text in lines]
+        return "\n".join([*stated, "", str(method.certificate), *(second if self.makes_guide else ())])
 
     def _adjoint(self) -> str:
         pair, known, upper = self.pair, self.pair.properties.adjoint_gap, self.pair.gap_upper
@@ -231,7 +234,7 @@ def make_plan(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
     if config.guide is not None or given.guide is not None:
         plan = with_guide(plan, read_guide(problem, say, given.guide), warm=False)
     if config.require_certificate:
-        _require(plan)
+        require(plan)
     if config.takes_prior:
         _advise(plan, say)
     return plan
@@ -339,7 +342,12 @@ def _remedy(plan: Plan) -> str | None:
     return remedy(plan.pair, plan.method, chosen.prior, chosen.weight is not None, retry)
 
 
-def _require(plan: Plan) -> None:
+def require(plan: Plan) -> None:
+    """Refuse a plan without a guarantee.
+
+    Raises:
+        GuaranteeError: No theorem holds, or only on assumptions.
+    """
     certificate = plan.method.certificate.strongest
     if certificate is None:
         sentence = plan.method.certificate.sentence

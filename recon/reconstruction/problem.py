@@ -37,6 +37,9 @@ from recon.types import LinearOperator, Map
 DEFAULT_PRIOR = Spec("tv")
 """Where no packaged model fits."""
 
+_GUIDED = {f"proved-{kind}": Spec("model", value=f"guided-{kind}") for kind in ("gray", "color")}
+"""In place of the packaged potential where a guide is given."""
+
 SPREAD = 0.17
 """The standard deviation of a photograph on [0, 1]: the geometric mean of crops of the validation list."""
 
@@ -180,8 +183,13 @@ def build_problem(  # noqa: PLR0913, PLR0917  each is an independent choice of t
     if surrogate_family is None and config.surrogate is not None:
         surrogate_family = read_operator(config.surrogate, say)
     surrogate = None if surrogate_family is None else surrogate_family.on(shape)
-    plain = config.surrogate is None and not family.is_complex
+    given_complex = image.pixels.dtype.kind == "c"
+    if given_complex and given.prior is None:
+        require_complex(config.prior, family.spec)
+    plain = config.surrogate is None and not (family.is_complex or given_complex)
     default = default_prior(image, operator) if plain else DEFAULT_PRIOR
+    if config.guide is not None or given.guide is not None:
+        default = _GUIDED.get(default.value or "", DEFAULT_PRIOR)
     shown = image.value_range
     image, scale = solved_image(image, operator if family.is_complex else None, _prior_spec(config, default))
     inner = _on_scale(config, scale)

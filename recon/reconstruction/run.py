@@ -20,7 +20,7 @@ from recon.io import Image
 from recon.reconstruction.ct_input import as_frames, as_items, read_scan
 from recon.reconstruction.file_names import SUFFIXES
 from recon.reconstruction.guiding import GuideFigures, guide_figures
-from recon.reconstruction.plan import GUIDE_TOLERANCE, Plan, make_plan, scale_of, starting_image, with_guide
+from recon.reconstruction.plan import GUIDE_TOLERANCE, Plan, make_plan, require, scale_of, starting_image, with_guide
 from recon.reconstruction.record import InputFile, input_file, now, peak_bytes, record_path, versions, write_record
 from recon.reconstruction.residual_check import ResidualCheck, check_residual
 from recon.report import FIGURE_SUFFIXES
@@ -217,7 +217,10 @@ def execute(plan: Plan, watch: ProgressCallback | None = None) -> Result:
     first = _executed(plan, max(plan.tolerance, GUIDE_TOLERANCE), watch)
     if first.status in _NO_GUIDE:
         return first
-    second = _executed(with_guide(plan, first.solution.x), plan.tolerance, watch, scale=first.scale)
+    guided = with_guide(plan, first.solution.x)
+    if plan.problem.config.require_certificate:
+        require(guided)  # the guide decides how steep the penalty is
+    second = _executed(guided, plan.tolerance, watch, scale=first.scale)
     return replace(second, seconds=first.seconds + second.seconds, first=first)
 
 

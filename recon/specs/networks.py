@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -189,7 +190,7 @@ def read_model(spec: Spec, setting: PriorContext) -> Model:
             other channels.
         InputError: The folder holds no network, or a damaged one.
     """
-    known = ("sigma", "weight", "low", "high", "precision")
+    known = ("sigma", "weight", "low", "high", "precision", "guided_weight")
     options.expect_keys(spec, known, value="NAME" if spec.name == "model" else "FOLDER")
     folder = _folder(spec)
     network = load(folder)
@@ -211,9 +212,19 @@ def read_model(spec: Spec, setting: PriorContext) -> Model:
     measured = None if claim is None else claim.on(setting.image_shape)
     guided = None
     if isinstance(network, GuidedRidge):
+        if options.choice(spec, "precision", tuple(PRECISIONS), "float32") != "float32":
+            raise UsageError(f"{spec}: a guided network in half precision; expected float32, because it is iterated.")
+        matched = weight is not None and setting.noise and setting.column_norm is None
+        if matched and "guided_weight" not in spec.options:
+            factor = rounded(guided_factor(setting.noise or 1.0))
+            spec = replace(spec, options={**spec.options, "guided_weight": repr(factor)})
         guided = _guided(use.of_guided(guided_prior(network, told)), spec, network)
-        if weight is not None and setting.noise and setting.column_norm is None:
-            guided = guided.stronger(guided_factor(setting.noise))
+        if "guided_weight" in spec.options:
+            guided = guided.stronger(options.positive(spec, "guided_weight", high=1e6))
+    elif "guided_weight" in spec.options:
+        raise UsageError(
+            f"{spec}: guided_weight with a {network.config.family} network; expected none, because it takes no guide."
+        )
     exact = use.of(learned_prior(network, told, measured=measured)) if guided is None else guided.unguided
     exact = exact if guided is not None else _bounded(spec, _weighted(spec, exact, network), network)
     precision = options.choice(spec, "precision", tuple(PRECISIONS), "float32")
@@ -233,7 +244,11 @@ def read_model(spec: Spec, setting: PriorContext) -> Model:
 
 def _guided(guided: GuidedPrior, spec: Spec, network: Network) -> GuidedPrior:
     """The guided prior with the weight and the bounds that the specification states."""
-    return guided.each(lambda prior: _bounded(spec, _weighted(spec, prior, network), network))
+    return guided.each(partial(_stated, spec, network))
+
+
+def _stated(spec: Spec, network: Network, prior: Prior) -> Prior:
+    return _bounded(spec, _weighted(spec, prior, network), network)
 
 
 def _calibration_remarks(what: str, noise: float | None, calibrated: tuple[float, float]) -> tuple[Remark, ...]:

@@ -44,6 +44,10 @@ def read_prior(spec: Spec, setting: PriorContext = UNKNOWN) -> ConfiguredPrior:
     if kind is None:
         raise unknown_name(spec.name, (name for name in _KINDS if name != "folder"), "prior")
     chosen = kind.read(spec, setting)
+    if len(setting.spacing) > len(FLAT) and chosen.guides_itself:
+        raise UsageError(
+            f"{spec}: a guided network for a volume; expected another prior, such as tv, because its guide is an image."
+        )
     if len(setting.spacing) > len(FLAT) and kind.of_slices:
         exact = None if chosen.exact is None else _slice_by_slice(chosen.exact)
         return replace(chosen, prior=_slice_by_slice(chosen.prior), exact=exact)

@@ -1,14 +1,17 @@
 """A guide decides the weights of a prior: what is run, what is said of it, and what is refused."""
 
 import json
+import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from network_cases import SMALL_RIDGE
+from PIL import Image
 
-from recon.errors import ConsistencyError, InputError, UsageError
+import recon
+from recon.errors import ConsistencyError, GuaranteeError, InputError, UsageError
 from recon.evidence import Evidence
 from recon.io import Source, ValueRange, from_array, write
 from recon.priors.networks import GuidedRidgeConfig, make, save
@@ -16,7 +19,9 @@ from recon.reconstruction.plan import make_plan
 from recon.reconstruction.replay import replay
 from recon.reconstruction.run import Target, execute, solve_image, write_run
 from recon.solvers import Status
+from recon.specs.configured_prior import PriorContext
 from recon.specs.grammar import parse_spec
+from recon.specs.priors import read_prior
 from recon.specs.solve_config import Noise, SolveConfig, config_from, to_json
 
 SHAPE = (24, 20)
@@ -216,3 +221,85 @@ def test_a_plan_for_a_guide_says_so_before_the_first_step(folder) -> None:
 
 def test_total_variation_makes_no_guide_by_itself() -> None:
     assert not make_plan(config("tv"), image(scene()), lambda line: None).makes_guide
+
+
+def test_a_second_solve_without_a_theorem_is_refused_where_one_is_required(folder) -> None:
+    dry = make_plan(config(f"folder:{folder}", method="fista"), image(scene()), lambda line: None)
+    longest = dry.method.interval[1]
+    stated = config(f"folder:{folder}", method="fista", stepsize=0.999 * longest, require_certificate=True)
+    with pytest.raises(GuaranteeError, match="A certificate is required"):
+        solve_image(stated, image(scene()))
+
+
+def test_a_specification_states_the_weight_of_the_second_solve(folder) -> None:
+    context = PriorContext(0.02, 1, True, SHAPE)
+    first = read_prior(parse_spec(f"folder:{folder}"), context)
+    assert "guided_weight" in first.spec.options
+    again = read_prior(first.spec, context)
+    guide = torch.from_numpy(scene())[None, None].float()
+    found = [each.guided.given(guide).smooth.lipschitz.value for each in (first, again)]
+    assert found[0] == pytest.approx(found[1], rel=1e-9)
+    with pytest.raises(UsageError, match="takes no guide"):
+        read_prior(parse_spec("model:proved-gray,sigma=0.05,guided_weight=2"), context)
+
+
+def test_a_guided_network_for_a_volume_is_refused_before_anything_runs(folder) -> None:
+    context = PriorContext(0.1, 1, True, (4, *SHAPE), spacing=(1.0, 1.0, 1.0))
+    with pytest.raises(UsageError, match="a guided network for a volume"):
+        read_prior(parse_spec(f"folder:{folder}"), context)
+
+
+def test_a_guided_network_has_no_half_precision(folder) -> None:
+    with pytest.raises(UsageError, match="guided network in half precision"):
+        read_prior(parse_spec(f"folder:{folder},precision=bfloat16"), PriorContext(0.1))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_guide_of_another_depth_is_the_same_guide(folder, tmp_path, dtype) -> None:
+    """The data are floating point on [0, 1], the guide the same picture in integers."""
+    guide = np.clip(scene(), 0, 1)
+    Image.fromarray(np.rint(guide * np.iinfo(dtype).max).astype(dtype)).save(tmp_path / "guide.png")
+    said: list[str] = []
+    stated = config(f"folder:{folder}", guide=str(tmp_path / "guide.png"))
+    plan = make_plan(stated, image(scene()), said.append)
+    assert float(plan.guide.max()) <= 1
+    assert np.allclose(plan.guide[0, 0].numpy(), guide, atol=0.01)
+    assert not any("away from the first look" in line for line in said)
+
+
+def test_a_complex_guide_is_refused_by_its_name(folder, tmp_path) -> None:
+    np.save(tmp_path / "guide.npy", scene() + 1j)
+    for prior in (f"folder:{folder}", "tv:weight=0.1"):
+        with pytest.raises(InputError, match=r"guide\.npy: the guide is complex"):
+            solve_image(config(prior, guide=str(tmp_path / "guide.npy")), image(scene()))
+
+
+def test_rounded_total_variation_takes_no_guide(tmp_path) -> None:
+    np.save(tmp_path / "guide.npy", scene())
+    with pytest.raises(UsageError, match="expected no smoothing="):
+        solve_image(config("tv:weight=0.1,smoothing=0.05", guide=str(tmp_path / "guide.npy")), image(scene()))
+
+
+def test_a_guide_without_a_prior_makes_a_guided_model_the_default(tmp_path) -> None:
+    np.save(tmp_path / "guide.npy", scene())
+    stated = replace(config("none", guide=str(tmp_path / "guide.npy")), prior=None)
+    plan = make_plan(stated, image(scene()), lambda line: None)
+    assert plan.problem.prior.spec.value == "guided-gray"
+
+
+def test_hostile_guides_of_a_network_are_one_sentence(folder) -> None:
+    denoise = recon.denoiser(str(folder), 0.1)
+    assert pickle.loads(pickle.dumps(denoise)).noise == 0.1  # noqa: S301  our own
+    bad = torch.full((1, 1, 12, 12), torch.nan)
+    assert bool(denoise(bad).isnan().any())
+    with pytest.raises(UsageError, match="guide holds NaN"):
+        denoise.given(bad)
+    with pytest.raises(UsageError, match="expected the same, because a guide weighs pixel by pixel"):
+        denoise.given(torch.zeros(1, 1, 10, 12))(torch.zeros(1, 1, 12, 12))
+    assert denoise(torch.zeros(1, 1, 0, 5)).shape == (1, 1, 0, 5)
+
+
+@pytest.mark.parametrize("prior", ["model:guided-gray", "model:proved-gray"])
+def test_complex_images_take_no_network_of_real_ones(prior) -> None:
+    with pytest.raises(UsageError, match="expected a prior of complex images"):
+        solve_image(config(prior), image(scene() + 1j * scene()))

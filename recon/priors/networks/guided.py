@@ -58,6 +58,8 @@ def guided_prior(network: GuidedRidge, noise_level: float | None = None, *, accu
 
 
 def _given(frozen: Frozen, name: str, guide: Tensor) -> Prior:
+    if not bool(guide.isfinite().all()):
+        raise UsageError(f"{name}: the guide holds NaN or infinity; expected finite numbers.")
     network = frozen.like(guide)
     assert isinstance(network, GuidedRidge)  # noqa: S101  guided_prior sees to it
     with torch.no_grad():
@@ -76,7 +78,9 @@ def _prior(frozen: Frozen, name: str) -> Prior:
         low, high = (
             torch.tensor(network.config.mask_bounds, dtype=torch.float64).to(mask).tolist()
         )  # as they are rounded in the clamp
-        seen = MaskRange(float(mask.min()), float(mask.max()), float(mask.mean()), (low, high))
+        seen = MaskRange(1.0, 1.0, 1.0, (low, high))  # of no pixels
+        if mask.numel():
+            seen = MaskRange(float(mask.min()), float(mask.max()), float(mask.mean()), (low, high))
         known = Proved(known.value * seen.high * (1 + 1e-6), f"times the largest weight of the mask: {known.how}")
     family = RidgeFamily(name, frozen)
     return Prior(

@@ -308,8 +308,21 @@ class Frozen(ByValue):
         network = self.like(x)
         assert isinstance(network, ConvexRidge)  # noqa: S101  the callers see to it
         ridge = network.ridge(self.noise_level)
-        mask = None if self.mask is None else self.mask.to(x)
+        mask = None if self.mask is None else _of_guide(x, self.mask, ridge)
         return replace(ridge, weight=self.factor * ridge.weight, mask=mask)
+
+
+def _of_guide(x: Tensor, mask: Tensor, ridge: Ridge) -> Tensor:
+    """The mask in the precision of an image, refused where it is of a guide of another size."""
+    less = ridge.kernel.shape[-1] - 1 if ridge.padding == "valid" else 0
+    sides = (x.shape[-2] - less, x.shape[-1] - less)
+    differs = mask.numel() and tuple(mask.shape[-2:]) != sides  # there are no weights where there are no responses
+    if differs or mask.shape[0] not in (1, x.shape[0]):
+        raise UsageError(
+            f"the image has shape {tuple(x.shape)} and the guide {mask.shape[0]} x {mask.shape[-2] + less} x "
+            f"{mask.shape[-1] + less} pixels; expected the same, because a guide weighs pixel by pixel."
+        )
+    return mask.to(x)
 
 
 def _versions(source: Network | None) -> tuple[int, ...]:

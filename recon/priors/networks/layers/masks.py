@@ -77,7 +77,7 @@ class Decreasing(nn.Module):
     def forward(self, t: Tensor) -> Tensor:
         values = functional.pad(-functional.softplus(self.drops).cumsum(1), (1, 0)) + self.first[:, None]
         place = (t * (_KNOTS / _REACH)).clamp(0, _KNOTS)
-        index = place.detach().floor().clamp(max=_KNOTS - 1).long()
+        index = place.detach().nan_to_num(0.0).floor().clamp(max=_KNOTS - 1).long()
         share = place - index
         channel = torch.arange(len(values), device=t.device).view(-1, 1, 1)
         low, high = values[channel, index], values[channel, index + 1]
@@ -145,6 +145,8 @@ class Mask(nn.Module):
             responses: t, at least 0, ``(batch, channels, height, width)``.
             level: The place of the noise level in its range, from 0 to 1, ``(batch or 1,)``.
         """
+        if not responses.numel():
+            return torch.ones_like(responses)  # of images without pixels, or smaller than the filters
         seen = torch.log1p(responses)
         logarithm = self.after(self.law(self.before(seen)))
         if self.corrector is not None:
