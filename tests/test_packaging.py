@@ -71,7 +71,7 @@ def test_the_wheel_works_outside_of_the_checkout(tmp_path: Path) -> None:
     done = subprocess.run(build, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     (sources,), (wheel,) = tmp_path.glob("*.tar.gz"), tmp_path.glob("*.whl")
-    packaged = {path.name for path in (REPOSITORY / "models").glob("proved-*")}
+    packaged = {path.parent.name for path in (REPOSITORY / "models").glob("*/weights.safetensors")}
     with tarfile.open(sources) as archive:
         names = archive.getnames()
     assert _networks(names) == packaged
