@@ -2,7 +2,7 @@
 
 ``R_m(x) = sum_ip m_ip phi_i((W x)_ip)`` with a mask ``m = M(u)``, ``0 < low <= m <= high``, of a guide u: a first
 reconstruction, an earlier scan, another modality. With u fixed, R_m is convex, and what holds of a convex penalty holds
-of it. Where the guide depends on the data, the map from the data to the result is not nonexpansive.
+of it. Where the guide depends on the data, the map from the data to the result need not be nonexpansive.
 Existence and stability of the two steps: Neumayer and Altekrueger 2024, arXiv 2406.12289.
 """
 
@@ -38,9 +38,7 @@ class GuidedPrior(Made):
 
     def each(self, change: Callable[[Prior], Prior]) -> "GuidedPrior":
         """Return it with a change of every prior that it gives, which leaves the guide as it is."""
-        return GuidedPrior(
-            self.name, change(self.unguided), partial(_changed, self.given, change), self.bounds
-        )  # fmt: skip
+        return GuidedPrior(self.name, change(self.unguided), partial(_changed, self.given, change), self.bounds)
 
     def scaled(self, scale: float) -> "GuidedPrior":
         """Return ``R_c(x) = c^2 R(x / c)``, of a guide on the scale of x; see :func:`recon.priors.scaled_prior`."""

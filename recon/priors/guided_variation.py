@@ -40,8 +40,8 @@ def guided_total_variation_prior(  # noqa: PLR0913, PLR0917  the options of tota
     """``w sum_p m(p) |(D x)(p)|`` with the mask m of a guide; see :mod:`recon.priors.edge_mask`.
 
     Once the guide is given the penalty is convex and finite, its proximity operator is firmly nonexpansive, and what
-    holds of total variation holds of it. The map from the data to the result is not nonexpansive where the guide
-    depends on the data.
+    holds of total variation holds of it. The map from the data to the result need not be nonexpansive where the
+    guide depends on the data.
 
     Args:
         weight: w, in the units of the image; at least zero.

@@ -145,10 +145,9 @@ def read_guide(problem: Problem, say: Notify, image: Image | None = None) -> Ten
     if guide.pixels.dtype.kind == "c":
         raise InputError(f"{path}: the guide is complex; expected an image of real numbers.")
     pixels = _fitted(path, io.to_tensor(guide, problem.measurement.dtype.to_real()), problem)
-    spread = float(pixels.std())
-    if not spread > 0:
+    if not float(pixels.std()) > 0:
         raise InputError(
-            f"{path}: the guide is constant; expected an image with edges, because it weighs nothing else."
+            f"{path}: the guide is constant; expected an image with edges, because they decide where the prior smooths."
         )
     _say_distance(path, pixels, problem, say)
     return pixels

@@ -75,9 +75,8 @@ def _prior(frozen: Frozen, name: str) -> Prior:
     known = network.smoothness(frozen.noise_level)
     seen = None
     if mask is not None:
-        low, high = (
-            torch.tensor(network.config.mask_bounds, dtype=torch.float64).to(mask).tolist()
-        )  # as they are rounded in the clamp
+        bounds = torch.tensor(network.config.mask_bounds, dtype=torch.float64)
+        low, high = bounds.to(mask).tolist()  # as the clamp rounds them
         seen = MaskRange(1.0, 1.0, 1.0, (low, high))  # of no pixels
         if mask.numel():
             seen = MaskRange(float(mask.min()), float(mask.max()), float(mask.mean()), (low, high))

@@ -2,7 +2,7 @@
 
 ``R_m(x) = w sum_ip m_ip s_i^2 psi_i(|(W x)_ip| / s_i)`` with ``m = M(u)`` a mask made from the guide u, an image near
 the one that is wanted, such as a first reconstruction with the unguided potential (m = 1). With u fixed, R_m is convex
-and its prox firmly nonexpansive. The map from the data to the result, guide included, is *not* nonexpansive.
+and its prox firmly nonexpansive. The map from the data to the result, guide included, *need not* be nonexpansive.
 Existence and stability of the two steps: Neumayer and Altekrueger 2024, arXiv 2406.12289.
 """
 
