@@ -133,6 +133,8 @@ def read_guide(problem: Problem, say: Notify, image: Image | None = None) -> Ten
         )
     path = Path(named)
     guide, template = io.read(path) if image is None else image, problem.template
+    if guide.source.format == "dicom":
+        path = Path("the DICOM guide")  # its own name may be the patient's
     _check_place(path, guide, template, problem.image_shape)
     alike = guide.units == template.units
     if alike and (guide.units or guide.source.dtype == template.source.dtype):

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from recon.catalogue import folders
@@ -58,7 +58,10 @@ def replay(record: Path, places: Sequence[Path], say: Notify, watch: ProgressCal
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise InputError(f"{record}: the run record names no input.")
     looked = [*places, record.parent, Path(), *folders().values()]
-    measurement, *_ = (find_input(entry, record, looked) for entry in entries)
+    measurement, *others = (find_input(entry, record, looked) for entry in entries)
+    for entry, found in zip(entries[1:], others, strict=True):
+        if entry.get("role") == "guide":
+            config = replace(config, guide=str(found))  # a record does not name one in DICOM
     result = solve_image(config, read_image(measurement, config, say), say, watch)
     recorded = document.get("versions")
     old = recorded if isinstance(recorded, dict) else {}

@@ -11,6 +11,7 @@ from network_cases import SMALL_RIDGE
 from PIL import Image
 
 import recon
+from recon import io
 from recon.errors import ConsistencyError, GuaranteeError, InputError, UsageError
 from recon.evidence import Evidence
 from recon.io import Source, ValueRange, from_array, write
@@ -303,3 +304,21 @@ def test_hostile_guides_of_a_network_are_one_sentence(folder) -> None:
 def test_complex_images_take_no_network_of_real_ones(prior) -> None:
     with pytest.raises(UsageError, match="expected a prior of complex images"):
         solve_image(config(prior), image(scene() + 1j * scene()))
+
+
+def test_a_record_does_not_name_a_guide_in_dicom_and_a_replay_finds_it(folder, tmp_path) -> None:
+    from pydicom.examples import get_path  # noqa: PLC0415  reads a file of the package
+
+    named = tmp_path / "Doe^Jane.dcm"
+    named.write_bytes(get_path("ct").read_bytes())
+    guide = io.read(named)
+    pixels = io.to_tensor(guide, torch.float64)[0, 0].numpy()
+    noisy = pixels + 0.05 * np.random.default_rng(0).normal(size=pixels.shape)
+    write(image(noisy), tmp_path / "y.npy")
+    stated = config("tv:weight=0.05", guide=str(named), iterations=10)
+    result = solve_image(stated, io.read(tmp_path / "y.npy"))
+    run = write_run(result, tmp_path / "y.npy", Target(tmp_path / "x.npy"), lambda line: None)
+    assert "Doe" not in run.record.read_text()
+    again = replay(run.record, [tmp_path], lambda line: None)
+    assert again.result.guide is not None
+    assert again.identical
