@@ -15,7 +15,7 @@ from recon.batch.series import Series
 from recon.batch.task import Outcome, Stamp, Task
 from recon.errors import OutputError, ReconError
 from recon.io import Derivation, check_projections, decode
-from recon.reconstruction.record import SUFFIX, now
+from recon.reconstruction.record import SUFFIX, nameless, now
 from recon.specs.solve_config import SolveConfig, to_json
 
 if TYPE_CHECKING:
@@ -298,7 +298,7 @@ def _resolved(
     entry: dict[str, Any] = {
         "made": made.isoformat(),
         "series_sha256": seen,
-        "resolved": to_json(config, batch.request.folder / group.name),
+        "resolved": to_json(nameless(config), batch.request.folder / group.name),
     }
     stamp = Stamp(batch.request.sha256, seen, fingerprint(config))
     derivation = derivation_of(config, made)
@@ -376,7 +376,7 @@ def _write_ledger(batch: Batch, status: str) -> None:
         status,
         {
             "written": now(),
-            "config": to_json(batch.request.config, batch.request.folder),
+            "config": to_json(nameless(batch.request.config), batch.request.folder),
             "set_aside": {reason: aside.count(reason) for reason in sorted(set(aside))},
             "unreadable": len(batch.contents.failed),
             "totals": _totals(batch),

@@ -14,13 +14,15 @@ import json
 import platform
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from recon._version import __version__
 from recon.errors import ConsistencyError, InputError
 from recon.io.atomic import replacing
+from recon.io.content import kind_of
 from recon.specs.grammar import portable
+from recon.specs.solve_config import SolveConfig
 
 SCHEMA = 1
 """Raised when a key changes its meaning; keys may be added without."""
@@ -79,6 +81,18 @@ def _hash(path: Path) -> tuple[str, int]:
 def record_path(output: Path) -> Path:
     """Return where the record of an output lies: beside it, with ``.run.json`` after its name."""
     return output.with_name(output.name + SUFFIX)
+
+
+def nameless(config: SolveConfig) -> SolveConfig:
+    """The configuration without the name of a guide that may be a patient's; a replay finds it by its hash."""
+    hidden = config.guide is not None and is_dicom(Path(config.guide))
+    return replace(config, guide=None) if hidden else config
+
+
+def is_dicom(path: Path) -> bool:
+    """Return whether a file begins as DICOM files do."""
+    with path.open("rb") as file:
+        return kind_of(file.read(1024)) == "dicom"
 
 
 def versions() -> dict[str, str]:

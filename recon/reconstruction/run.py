@@ -17,12 +17,21 @@ from recon.device import Notify
 from recon.errors import GuaranteeError, OutputError
 from recon.evidence import finite_or_none
 from recon.io import Image
-from recon.io.content import kind_of
 from recon.reconstruction.ct_input import as_frames, as_items, read_scan
 from recon.reconstruction.file_names import SUFFIXES
 from recon.reconstruction.guiding import GuideFigures, guide_figures
 from recon.reconstruction.plan import GUIDE_TOLERANCE, Plan, make_plan, require, scale_of, starting_image, with_guide
-from recon.reconstruction.record import InputFile, input_file, now, peak_bytes, record_path, versions, write_record
+from recon.reconstruction.record import (
+    InputFile,
+    input_file,
+    is_dicom,
+    nameless,
+    now,
+    peak_bytes,
+    record_path,
+    versions,
+    write_record,
+)
 from recon.reconstruction.residual_check import ResidualCheck, check_residual
 from recon.report import FIGURE_SUFFIXES
 from recon.solvers import Distance, Progress, Solution, Status
@@ -389,13 +398,8 @@ def input_files(plan: Plan, measurement: Path | InputFile) -> tuple[InputFile, .
     """The files that a run depends on, with their hashes."""
     if isinstance(measurement, Path):
         measurement = input_file("measurement", measurement, private=plan.problem.image.source.format == "dicom")
-    others = (input_file(role, path, role == "guide" and _is_dicom(path)) for role, path in _model_files(plan))
+    others = (input_file(role, path, role == "guide" and is_dicom(path)) for role, path in _model_files(plan))
     return (measurement, *others)
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return kind_of(file.read(1024)) == "dicom"
 
 
 def _model_files(plan: Plan) -> list[tuple[str, Path]]:
@@ -440,7 +444,7 @@ def _document(
         "guide": None if result.guide is None else result.guide.to_json(),
         "first": None if result.first is None else _first(result.first),
         "residual_check": None if result.residual_check is None else result.residual_check.to_json(),
-        "config": to_json(_nameless(plan.problem.config, inputs), folder),
+        "config": to_json(nameless(plan.problem.config), folder),
         "plan": plan.to_json(),
         "versions": versions(),
         "inputs": [entry.to_json(folder) for entry in inputs],
@@ -455,12 +459,6 @@ def _document(
             for look in solution.history
         ],
     }
-
-
-def _nameless(config: SolveConfig, inputs: tuple[InputFile, ...]) -> SolveConfig:
-    """The configuration without the name of a guide that may be a patient's; a replay finds it by its hash."""
-    hidden = any(entry.role == "guide" and entry.private for entry in inputs)
-    return replace(config, guide=None) if hidden else config
 
 
 def _first(result: Result) -> dict[str, object]:
