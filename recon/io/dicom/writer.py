@@ -206,9 +206,10 @@ def _identify(dataset: Any, series: str, now: datetime.datetime, derivation: Der
     number = dataset.get("SeriesNumber")
     if number is not None and 0 <= int(number) < 10**8:
         dataset.SeriesNumber = int(number) + 1000
-    dataset.InstanceCreationDate, dataset.InstanceCreationTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+    # one time for the series: a slice that is made again, under the same UID, is the same file to the byte
     begun = now if derivation is None or derivation.made is None else derivation.made
     day, time = begun.strftime("%Y%m%d"), begun.strftime("%H%M%S")
+    dataset.InstanceCreationDate, dataset.InstanceCreationTime = day, time
     for date, clock in (("SeriesDate", "SeriesTime"), ("ContentDate", "ContentTime")):
         if date in dataset:
             dataset[date].value = day
