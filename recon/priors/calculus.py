@@ -73,8 +73,9 @@ def scaled(resolvent: Resolvent, scale: float) -> Resolvent:
         values=None if known.values is None else (scale * known.values[0], scale * known.values[1]),
         differentiable=known.differentiable,
     )
-    at_rows = None if resolvent.at_rows is None else partial(_scaled_rows, resolvent.at_rows, scale)
-    return Resolvent(partial(_scaled, resolvent, scale), properties, f"scaled({resolvent.name}, {scale:g})", at_rows)
+    local = None if resolvent.local is None else resolvent.local.times(scale)
+    apply = partial(_scaled, resolvent, scale) if local is None else partial(local.of_rows, 0)
+    return Resolvent(apply, properties, f"scaled({resolvent.name}, {scale:g})", local)
 
 
 @remembered
@@ -254,10 +255,6 @@ def _moreau(resolvent: Map, sigma: float, x: Tensor) -> Tensor:
 
 def _scaled(resolvent: Map, scale: float, x: Tensor) -> Tensor:
     return scale * resolvent(x / scale)
-
-
-def _scaled_rows(at_rows: Callable[[int, Tensor], Tensor], scale: float, top: int, x: Tensor) -> Tensor:
-    return scale * at_rows(top, x / scale)
 
 
 def _scaled_value(value: Map, scale: float, x: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """A prior is a resolvent: a firmly nonexpansive map J = (Id + Q)/2, and what is known of it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import final
+from typing import Protocol, final
 
+import torch
 from torch import Tensor
 
 from recon._values import Made
@@ -52,6 +52,19 @@ class ResolventProperties:
     differentiable: bool = True
 
 
+class LocalMap(Protocol):
+    """A map R that acts on each place of an image by itself, and differs from place to place or is fast in one pass."""
+
+    def of_rows(self, top: int, u: Tensor, /) -> Tensor:
+        """The image of the rows from ``top`` on."""
+
+    def relaxed(self, top: int, u: Tensor, z: Tensor, step: float, relaxation: float, /) -> Tensor:
+        """``(1 - r) u + r R(u + t z)`` of the rows from ``top`` on."""
+
+    def times(self, scale: float, /) -> "LocalMap":
+        """``x -> c R(x / c)``."""
+
+
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class Resolvent(Made):
@@ -63,19 +76,23 @@ class Resolvent(Made):
     apply: Map = field(repr=False)
     properties: ResolventProperties = field(repr=False)
     name: str
-    at_rows: Callable[[int, Tensor], Tensor] | None = field(default=None, repr=False)
-    """Of a map that differs from place to place: from the first row of a part of an image, and the part, to its image;
-    ``None`` where ``apply`` takes parts as it takes images."""
+    local: LocalMap | None = field(default=None, repr=False)
+    """The map as one that can be applied to some rows of an image; ``None`` where ``apply`` takes parts as it takes
+    images."""
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.apply(x)
 
 
-def of_rows(resolvent: Map, top: int, x: Tensor) -> Tensor:
-    """The image of the rows from ``top`` on, under a map that acts on each place by itself."""
-    at_rows = getattr(resolvent, "at_rows", None)
-    found: Tensor = resolvent(x) if at_rows is None else at_rows(top, x)
-    return found
+def relaxed_rows(  # noqa: PLR0913, PLR0917  the numbers of one formula
+    resolvent: Map, top: int, u: Tensor, z: Tensor, step: float, relaxation: float
+) -> Tensor:
+    """``(1 - r) u + r J(u + t z)`` of the rows from ``top`` on, of a map that acts on each place by itself."""
+    local: LocalMap | None = getattr(resolvent, "local", None)
+    if local is not None:
+        return local.relaxed(top, u, z, step, relaxation)
+    found = resolvent(torch.add(u, z, alpha=step))
+    return found if relaxation == 1 else torch.lerp(u, found, relaxation)
 
 
 def proximity_operator(  # noqa: PLR0913  each is known of some operators and not of others
@@ -89,7 +106,7 @@ def proximity_operator(  # noqa: PLR0913  each is known of some operators and no
     scale_free: Fact | None = None,
     values: tuple[float, float] | None = None,
     differentiable: bool = True,
-    at_rows: Callable[[int, Tensor], Tensor] | None = None,
+    local: LocalMap | None = None,
 ) -> Resolvent:
     """The resolvent that is the proximity operator of a convex function, hence firmly nonexpansive (Moreau 1965).
 
@@ -103,7 +120,7 @@ def proximity_operator(  # noqa: PLR0913  each is known of some operators and no
         scale_free: See :class:`ResolventProperties`.
         values: See :class:`ResolventProperties`.
         differentiable: See :class:`ResolventProperties`.
-        at_rows: See :class:`Resolvent`.
+        local: See :class:`Resolvent`.
     """
     how = "a proximity operator of a convex function is firmly nonexpansive"
     properties = ResolventProperties(
@@ -117,7 +134,7 @@ def proximity_operator(  # noqa: PLR0913  each is known of some operators and no
         values=values,
         differentiable=differentiable,
     )
-    return Resolvent(apply, properties, name, at_rows)
+    return Resolvent(apply, properties, name, local)
 
 
 def as_lipschitz_constant(found: Measured) -> Measured:

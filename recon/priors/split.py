@@ -40,7 +40,7 @@ class Split(Made):
 
         def family(stepsize: float) -> Resolvent:
             found = self.conjugate_resolvent(stepsize)
-            return replace(found, apply=lambda u: _each(found, u), at_rows=None)
+            return replace(found, apply=lambda u: _each(found, u), local=None)
 
         return Split(Sized(self.operator, image_shape), family)
 

@@ -38,7 +38,7 @@ _IMAGES, _SWEPT, _WHOLE = 10, 5, 7
 one by one, and where they are not. With 64 filters at 1024 x 1024, 4.1 and 7.0 times the responses were seen."""
 
 
-GUIDE_TOLERANCE = 0.01
+GUIDE_TOLERANCE = 0.1
 """The distance to the limit, over the scale, at which the run for a guide stops, unless it is to stop farther away."""
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from recon._values import remembered
-from recon.priors.resolvent import of_rows
+from recon.priors.resolvent import relaxed_rows
 from recon.solvers.algorithm import Algorithm, check_relaxation, check_stepsize, operators_of
 from recon.solvers.maps import require_maps
 from recon.solvers.theorem import condat_vu_theorem
@@ -86,7 +86,7 @@ def condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
         return resolvent(torch.add(state.x, descent, alpha=-stepsize))
 
     def dual(u: Tensor, image: Tensor, top: int = 0) -> Tensor:
-        return _relaxed(u, of_rows(dual_resolvent, top, torch.add(u, image, alpha=dual_stepsize)), relaxation)
+        return relaxed_rows(dual_resolvent, top, u, image, dual_stepsize, relaxation)
 
     def step(state: PrimalDual) -> PrimalDual:
         p = primal(state)

@@ -10,23 +10,16 @@ from recon._values import remembered
 from recon.errors import UsageError
 from recon.evidence import Proved
 from recon.priors.guided import GuidedPrior
-from recon.priors.networks.architectures.convex_ridge import ConvexRidge
 from recon.priors.networks.architectures.guided_ridge import GuidedRidge
-from recon.priors.networks.architectures.ridge_potential import Ridge
-from recon.priors.networks.layers.masked_conjugate import MaskedConjugate
 from recon.priors.networks.learned_resolvent import (
     ACCURACY,
-    FilterBank,
     Frozen,
     RidgeFamily,
-    by_length,
-    lengthened,
     name_of,
+    split_of,
 )
 from recon.priors.prior import MaskRange, Prior
-from recon.priors.resolvent import Resolvent, proximity_operator
 from recon.priors.smooth import Smooth
-from recon.priors.split import Split
 
 GIVEN = "given the guide"
 
@@ -72,6 +65,7 @@ def _prior(frozen: Frozen, name: str) -> Prior:
     """The potential with the mask of a network, or without."""
     network, mask = frozen.network, frozen.mask
     assert isinstance(network, GuidedRidge)  # noqa: S101  guided_prior sees to it
+    ridge = replace(network.frozen().ridge(frozen.noise_level), mask=mask)
     known = network.smoothness(frozen.noise_level)
     seen = None
     if mask is not None:
@@ -83,28 +77,6 @@ def _prior(frozen: Frozen, name: str) -> Prior:
         known = Proved(known.value * seen.high * (1 + 1e-6), f"times the largest weight of the mask: {known.how}")
     family = RidgeFamily(name, frozen)
     return Prior(
-        name, family, split=_split(network, frozen, name), value=frozen.value, smooth=Smooth(frozen.gradient, known),
-        mask=seen,
+        name, family, split=split_of(ridge, f"conjugate of {name}"), value=frozen.value,
+        smooth=Smooth(frozen.gradient, known), mask=seen,
     )  # fmt: skip
-
-
-def _split(network: ConvexRidge, frozen: Frozen, name: str) -> Split:
-    """``R_m = g(W x)``, with the proximity operator of ``sigma g*`` by Moreau's decomposition: exact."""
-    ridge = network.frozen().ridge(frozen.noise_level)
-    family = partial(_conjugate, f"conjugate of {name}", ridge, frozen.mask)
-    return Split(FilterBank(ridge.kernel, ridge.padding), family, local=True)
-
-
-def _conjugate(name: str, ridge: Ridge, mask: Tensor | None, sigma: float) -> Resolvent:
-    pieces, weight = ridge.profile.pieces().scaled(ridge.scale.view(-1, 1)), float(ridge.weight)
-    if mask is None:
-        along = pieces.conjugate_resolvent(ridge.weight.view(1, 1), sigma)
-        return proximity_operator(partial(by_length, along, ridge.group), name, attains=None, values=(0.0, 1.0))
-    masked = partial(_of_rows, MaskedConjugate(pieces, mask, weight, sigma), ridge.group)
-    return proximity_operator(partial(masked, 0), name, attains=None, values=(0.0, 1.0), at_rows=masked)
-
-
-def _of_rows(along: MaskedConjugate, group: int, top: int, u: Tensor) -> Tensor:
-    if group == 1:
-        return along.of_rows(top, u)
-    return lengthened(partial(along.of_rows, top), group, u)

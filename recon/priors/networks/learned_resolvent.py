@@ -22,6 +22,7 @@ from recon.priors.networks.architectures.ridge_prox import InnerSolver, prox
 from recon.priors.networks.half_precision import examples, layer_precision, rounding_error
 from recon.priors.networks.layers.convolution import analyse, synthesise
 from recon.priors.networks.layers.profiles import Pieces
+from recon.priors.networks.layers.ridge_conjugate import ridge_conjugate
 from recon.priors.prior import Prior
 from recon.priors.resolvent import (
     CLOSED_FORM,
@@ -32,7 +33,7 @@ from recon.priors.resolvent import (
 )
 from recon.priors.smooth import Smooth
 from recon.priors.split import Split
-from recon.types import Map, Update
+from recon.types import Update
 
 ACCURACY = 1e-4
 
@@ -180,8 +181,8 @@ def learned_prior(  # noqa: PLR0913  as for resolvent
     frozen = Frozen(network, noise_level, accuracy, source=network if trainable else None)
     family = RidgeFamily(fixed.name, frozen)
     return Prior(
-        fixed.name, family, split=_split(network.frozen(), noise_level), value=frozen.value,
-        smooth=Smooth(frozen.gradient, network.smoothness(noise_level)),
+        fixed.name, family, split=split_of(network.frozen().ridge(noise_level), f"conjugate of {fixed.name}"),
+        value=frozen.value, smooth=Smooth(frozen.gradient, network.smoothness(noise_level)),
     )  # fmt: skip
 
 
@@ -382,33 +383,18 @@ class FilterBank(ByValue):
         return v, by_strips(x, self.kernel.to(x), self.padding, rows, updated)
 
 
-def _split(network: ConvexRidge, noise_level: float | None) -> Split:
+def split_of(ridge: Ridge, name: str) -> Split:
     """``R = g(W x)``, with the proximity operator of ``sigma g*`` by Moreau's decomposition: exact."""
-    ridge = network.ridge(noise_level)
-    pieces, weight = ridge.profile.pieces().scaled(ridge.scale.view(-1, 1)), ridge.weight.view(1, 1)
-    family = partial(_conjugate_of_ridge, f"conjugate of {name_of(network, noise_level)}", pieces, weight, ridge.group)
+    pieces = ridge.profile.pieces().scaled(ridge.scale.view(-1, 1))
+    family = partial(_conjugate_of_ridge, name, pieces, ridge.weight, ridge.group, ridge.mask)
     return Split(FilterBank(ridge.kernel, ridge.padding), family, local=True)
 
 
-def _conjugate_of_ridge(name: str, pieces: Pieces, weight: Tensor, group: int, sigma: float) -> Resolvent:
-    along = pieces.conjugate_resolvent(weight, sigma)
-    return proximity_operator(partial(by_length, along, group), name, attains=None, values=TRAINED_ON)
-
-
-def by_length(along: Map, group: int, u: Tensor) -> Tensor:
-    """Each group of responses with its length mapped; a few rows at a time, which stay in the cache."""
-    rows = max(LEAST_ROWS, STRIP // max(1, u[..., 0, :].numel()))
-    return torch.cat([lengthened(along, group, strip) for strip in torch.split(u, rows, 2)], 2)
-
-
-def lengthened(along: Map, group: int, u: Tensor) -> Tensor:
-    """Each group of responses with its length mapped."""
-    if group == 1:
-        return along(u)
-    grouped = torch.unflatten(u, 1, (-1, group))
-    length = grouped.square().sum(2).sqrt()
-    ratio = torch.where(length > 0, along(length) / length.clamp(min=torch.finfo(u.dtype).tiny), 0.0)
-    return (grouped * ratio.unsqueeze(2)).flatten(1, 2)
+def _conjugate_of_ridge(  # noqa: PLR0913, PLR0917  bound by a partial
+    name: str, pieces: Pieces, weight: Tensor, group: int, mask: Tensor | None, sigma: float
+) -> Resolvent:
+    local = ridge_conjugate(pieces, weight, group, sigma, mask)
+    return proximity_operator(local, name, attains=None, values=TRAINED_ON, local=local)
 
 
 def _lipschitz(network: Network, noise_level: float | None, measured: Measured | Assumed | None) -> Constant:

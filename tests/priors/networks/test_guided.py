@@ -21,9 +21,9 @@ from recon.priors.networks import (
     save,
 )
 from recon.priors.networks.architectures.ridge_prox import prox
-from recon.priors.networks.layers import masked_conjugate as conjugates
-from recon.priors.networks.layers.masked_conjugate import MaskedConjugate
+from recon.priors.networks.layers import ridge_conjugate as conjugates
 from recon.priors.networks.layers.masks import Mask
+from recon.priors.networks.layers.ridge_conjugate import RidgeConjugate
 
 PRECISE = InnerSolver(accuracy=1e-12, adjoint_accuracy=1e-12, max_steps=20_000)
 GUIDED = GuidedRidgeConfig(**asdict(replace(SMALL_RIDGE, padding="zero")), mask_width=4, mask_bounds=(0.1, 3.0))
@@ -141,12 +141,12 @@ def test_the_masked_conjugate_solves_its_equation_in_every_layout(batch, layout,
     u = (8 * torch.randn(batch, 4, 7, 6, generator=generator, dtype=dtype)).contiguous(memory_format=layout)
     mask = 0.1 + torch.rand(batch, 4, 7, 6, generator=generator, dtype=dtype)
     weight, sigma = 20.0, 0.7
-    conjugate = MaskedConjugate(pieces, mask, weight, sigma)
+    conjugate = RidgeConjugate(pieces, torch.tensor(weight), sigma, mask)
     found = conjugate(u)
     x = (u - found) / sigma  # the prox of g / sigma at u / sigma: u - sigma x is w m psi'(x)
     influence = torch.where(x >= 0, 1.0, -1.0) * _influence(pieces, x.abs())
     assert torch.allclose(found, weight * mask * influence.to(dtype), rtol=1e-3, atol=1e-4)
-    searched = conjugates.by_search(u, mask, weight, sigma, conjugate._like(u)[1])
+    searched = conjugates.by_search(u, mask, weight, sigma, conjugate._like(u, last=False)[1])
     assert torch.allclose(found, searched, rtol=1e-4, atol=1e-6)
     assert torch.equal(conjugate.of_rows(3, u[:, :, 3:5]), found[:, :, 3:5])
 
@@ -167,7 +167,7 @@ def test_a_mask_of_ones_is_the_unguided_conjugate() -> None:
     u = 5 * torch.randn(1, 4, 8, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     ridge = network.ridge()
     pieces = ridge.profile.pieces().scaled(ridge.scale.view(-1, 1))
-    masked = MaskedConjugate(pieces, torch.ones_like(u), float(ridge.weight), 0.4)
+    masked = RidgeConjugate(pieces, ridge.weight, 0.4, torch.ones_like(u))
     assert torch.allclose(masked(u), prior.split.conjugate_resolvent(0.4)(u), atol=1e-12)
 
 
