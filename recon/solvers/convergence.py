@@ -194,7 +194,7 @@ class ItemMonitor:
         self.moves.append(move * step * (1 - 1 / RATIO) / (step - self._looks[-1]))
         self._looks.append(step)
         self._paces.append(self._latest)
-        self.left = max(distance_left(self.moves, self._floor), last / 2 if last > self._floor else 0.0)
+        self.left = distance_left(self.moves, self._floor) + (last / 2 if last > self._floor else 0.0)
         if self.status is not None:
             return
         near = self.left <= self.criteria.tolerance * self.scale and (step >= LEAST_STEPS or self._rests)

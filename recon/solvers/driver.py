@@ -325,9 +325,10 @@ class _Monitor:
         return [number for number in running if not math.isfinite(lengths[number] + sizes[number])]
 
     def _estimate(self, step: int, algorithm: Algorithm[S], before: S, after: S, running: list[int]) -> None:
-        moves, sizes = _changes_and_sizes((self._seen,), (after.x,))
+        middle = torch.lerp(before.x, after.x, 0.5)
+        moves, sizes = _changes_and_sizes((self._seen,), (middle,))
         lasts = _norms_of((after.x - before.x,))
-        self._seen = after.x
+        self._seen = middle
         for number in running:
             self.items[number].look_at_distance(step, moves[number], lasts[number], sizes[number])
         doubtful = [n for n in running if self.items[n].status is Status.CONVERGED and self.items[n].never_moved]

@@ -151,6 +151,42 @@ def test_the_masked_conjugate_solves_its_equation_in_every_layout(batch, layout,
     assert torch.equal(conjugate.of_rows(3, u[:, :, 3:5]), found[:, :, 3:5])
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("layouts", ["planes", "pixels", "planes of pixels", "pixels of planes", "rows of an image"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_relaxed_step_in_one_pass_is_the_step_in_its_parts(masked, layouts, dtype) -> None:
+    ridge = network_of(GUIDED).frozen().ridge()
+    pieces = ridge.profile.pieces().scaled(ridge.scale.view(-1, 1))
+    generator = torch.Generator().manual_seed(0)
+    u, z = (8 * torch.randn(2, 4, 9, 6, generator=generator, dtype=dtype) for _ in range(2))
+    u[0, 0, 0, 0], z[0, 1, 2, 3] = 0.0, -0.0
+    mask = 0.1 + torch.rand(1, 4, 9, 6, generator=generator, dtype=dtype) if masked else None
+    if layouts.startswith("pixels"):
+        u = u.contiguous(memory_format=torch.channels_last)
+    if layouts in ("pixels", "planes of pixels"):
+        z = z.contiguous(memory_format=torch.channels_last)
+    top, rows = (3, slice(3, 7)) if layouts == "rows of an image" else (0, slice(None))
+    u, z = u[:, :, rows], z[:, :, rows]
+    conjugate = RidgeConjugate(pieces, torch.tensor(2.0), 0.7, mask).times(1.5)
+    parts = 1.5 * RidgeConjugate(pieces, torch.tensor(2.0), 0.7, mask).of_rows(top, (u + 0.3 * z) / 1.5)
+    found = conjugate.relaxed(top, u, z, 0.3, 1.7)
+    assert torch.allclose(found, torch.lerp(u, parts, 1.7), rtol=1e-5, atol=1e-5)
+    with_graph = conjugate.relaxed(top, u.requires_grad_(), z, 0.3, 1.7)
+    assert with_graph.requires_grad
+    assert torch.allclose(found, with_graph.detach(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_what_is_not_a_number_stays_so(masked) -> None:
+    ridge = network_of(GUIDED).frozen().ridge()
+    pieces = ridge.profile.pieces().scaled(ridge.scale.view(-1, 1))
+    u = torch.ones(1, 4, 3, 3)
+    u[0, 1, 1, 1] = torch.nan
+    mask = torch.ones_like(u) if masked else None
+    found = RidgeConjugate(pieces, torch.tensor(2.0), 0.7, mask).relaxed(0, u, torch.ones_like(u), 0.3, 1.7)
+    assert torch.equal(found.isnan(), u.isnan())
+
+
 def _influence(pieces, size: Tensor) -> Tensor:
     """psi' by interpolation of its knots, the last piece going on."""
     table = torch.zeros_like(size, dtype=torch.float64)
