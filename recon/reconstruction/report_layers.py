@@ -187,10 +187,15 @@ def _before_and_others(
 def _problem(config: SolveConfig, image: Image) -> Problem:
     """The problem of a run without its prior: operator and measurement, on the CPU."""
     plain_config = SolveConfig(
-        operator=config.operator, prior=Spec("none"), range=config.range, shape=config.shape, water=config.water,
-        photons=config.photons, flat=config.flat, dark=config.dark, device="cpu",
+        operator=config.operator, prior=Spec("none"), method=_closed_form(config), range=config.range,
+        shape=config.shape, water=config.water, photons=config.photons, flat=config.flat, dark=config.dark,
+        device="cpu",
     )  # fmt: skip
     return build_problem(plain_config, image, lambda line: None)
+
+
+def _closed_form(config: SolveConfig) -> str | None:
+    return config.method if config.entry is not None and config.entry.closed_form else None
 
 
 @torch.no_grad()
@@ -239,6 +244,8 @@ def _before(problem: Problem, after: Sequence[Image | None]) -> _Layers:
     name = problem.family.spec.name
     template = problem.template
     geometry = problem.family.geometry
+    if problem.config.entry is not None and problem.config.entry.closed_form:
+        return [None] * count  # the result is what it would be compared with
     if geometry is not None:
         y = as_items(io.to_tensor(image, torch.float32), geometry)
         frames = as_frames(quick_look(y, geometry))

@@ -4,12 +4,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from recon.report.page.markup import Markup, listed, mapping, number, short, tag
+from recon.report.page.markup import Markup, general, listed, mapping, number, tag
 
 WIDTH, HEIGHT = 720, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 16, 44
 POINTS = 60
 """Of a curve."""
+
+_CLOSED_FORMS = ("fbp", "FDK")
 
 Points = list[tuple[float, float]]
 
@@ -32,8 +34,15 @@ class Curves:
         return bool(self.residuals or self.distances)
 
 
+def is_closed_form(record: Mapping[str, object]) -> bool:
+    """Whether the result of a record was computed without an iteration, whose history then says nothing."""
+    return mapping(record.get("plan")).get("method") in _CLOSED_FORMS
+
+
 def curves_of(record: Mapping[str, object]) -> Curves:
     """The curves of a run record; what is not a positive number is left out."""
+    if is_closed_form(record):
+        return Curves([], [])
     history = record.get("history")
     looks = [mapping(each) for each in (history if isinstance(history, list) else [])]
     distances = _points(looks, "distances", 1.0)
@@ -76,13 +85,13 @@ def chart(runs: Sequence[Curves], tolerance: float | None, title: str) -> Markup
     if tolerance:
         y = down(tolerance)
         parts.append(tag("line", x1=_LEFT, x2=WIDTH - _RIGHT, y1=y, y2=y, class_="limit"))
-        parts.append(tag("text", f"tolerance {short(tolerance)}", x=WIDTH - _RIGHT, y=y - 5, text_anchor="end"))
+        parts.append(tag("text", f"tolerance {general(tolerance)}", x=WIDTH - _RIGHT, y=y - 5, text_anchor="end"))
     for at, run in enumerate(runs):
         for kind, points in (("distance", run.distances), ("residual", run.residuals)):
             if points:
                 line = " ".join(f"{across(x)},{down(y)}" for x, y in points)
                 marks = [tag("circle", cx=across(x), cy=down(y), r=3) for x, y in points] if kind == "distance" else []
-                curve = tag("polyline", points=line)
+                curve = tag("polyline", points=Markup(line))
                 parts.append(tag("g", curve, *marks, class_=f"curve {kind}", data_run=at))
     return tag("svg", *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=title, class_="chart")
 

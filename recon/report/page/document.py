@@ -23,6 +23,7 @@ from recon.report.page.pictures import Layer, Scale, Slice, robust_limits
 from recon.report.page.record_text import (
     badges,
     certificate_of,
+    claims_of,
     ending,
     parameters,
     replay_lines,
@@ -124,7 +125,10 @@ def page_text(contents: Contents, budget: int = BUDGET) -> str:
             tag("script", _meta(contents.groups, groups, first), id="pictures-data", type="application/json"),
             data.pop(first, Markup("")),  # so that there is a picture before the rest is read
             tag("script", Markup(script)),
-            *(_sections(number, group, groups[number]) for number, group in enumerate(contents.groups)),
+            *(
+                _sections(number, group, groups[number], len(groups) == 1)
+                for number, group in enumerate(contents.groups)
+            ),
         ),
         _footer(),
         *data.values(),
@@ -228,7 +232,7 @@ def _header(contents: Contents, groups: Sequence[Sequence[_Shown]]) -> Markup:
 
 
 def _records(members: Iterable[_Shown]) -> list[Mapping[str, object]]:
-    return list({id(each.slice.record): each.slice.record for each in members}.values())
+    return _distinct([each.slice for each in members])
 
 
 def _box(title: str, lines: Iterable[object], kind: str = "remarks") -> Markup:
@@ -356,10 +360,10 @@ def _help() -> Markup:
     return tag("details", tag("summary", "Keys and mouse"), definitions(keys), class_="help")
 
 
-def _sections(number: int, group: Group, members: Sequence[_Shown]) -> Markup:
-    """The texts of a group."""
+def _sections(number: int, group: Group, members: Sequence[_Shown], alone: bool) -> Markup:
+    """The texts of a group, with its name where it is not alone."""
     records = _records(members)
-    name = tag("p", tag("b", group.name), class_="lead") if group.name else Markup("")
+    name = tag("p", tag("b", group.name), class_="lead") if not alone else Markup("")
     described = tag("p", group.described, class_="lead") if group.described else Markup("")
     slices = [each.slice for each in members]
     parts = [
@@ -409,7 +413,12 @@ def _changes(slices: Sequence[Slice]) -> list[Markup]:
     parts = [_summary(changes, f"Medians over {len(changes)} slices" if many else "Before and after")]
     parts.append(tag("p", _HOW_MEASURED, class_="lead"))
     parts += [
-        tag("div", _regions_table(change), data_slice=at, hidden=True if at != len(slices) // 2 else None)
+        tag(
+            "div",
+            _regions_table(change, len(slices) > 1),
+            data_slice=at,
+            hidden=True if at != len(slices) // 2 else None,
+        )
         for at, change in known
         if change.regions
     ]
@@ -471,15 +480,15 @@ def _change_cells(change: Change) -> list[str]:
     return [short(value) for value in (*change.noise, *change.width, change.rms)]
 
 
-def _regions_table(change: Change) -> Markup:
+def _regions_table(change: Change, many: bool) -> Markup:
     def row(number: int, region: Region) -> Sequence[object]:
         (mean, spread), (now, left) = region.before, region.after
         place = f"{region.row}, {region.column}"
         return number, place, short(mean, 4), short(now, 4), _signed(now - mean), short(spread), short(left)
 
-    side = change.regions[0].side
+    side, of = change.regions[0].side, " of the slice that is shown" if many else ""
     header = ("region", "row, column", "mean before", "after", "change", "std. dev. before", "after")
-    caption = f"Flat regions of {side} × {side} pixels, dark to bright{_in(change.unit)}"
+    caption = f"Flat regions of {side} × {side} pixels{of}, dark to bright{_in(change.unit)}"
     return table(
         header, [row(at, each) for at, each in enumerate(change.regions, 1)], caption, numeric=(0, 2, 3, 4, 5, 6)
     )
@@ -489,31 +498,44 @@ def _convergence(slices: Sequence[Slice], records: Sequence[Mapping[str, object]
     parts = [tag("p", line) for line in residual_lines(records)]
     curves = [curves_of(record) for record in records]
     many = len(records) > 1
+    distances = any(each.distances for each in curves)
     title = f"Convergence of {len(records)} runs" if many else "Convergence"
     drawing = chart(curves, tolerance_of(records[0]) if records else None, title)
     if many:
         drawing = Markup(drawing.replace('class="chart"', 'class="chart many"', 1))
     legend = tag(
         "p",
-        tag("b", "— fixed-point residual", class_="a"), ", the step of all variables; ",
-        tag("b", "- - estimated distance of the image to its limit", class_="b"),
-        "; both relative to the size of the image.", " Strong: the slice that is shown." if many else "",
+        tag("b", "— fixed-point residual", class_="a"), ", the step of all variables",
+        *((", and ", tag("b", "- - estimated distance of the image to its limit", class_="b")) if distances else ()),
+        ", relative to the size of the image.", " Strong: the slice that is shown." if many else "",
         class_="legend",
     )  # fmt: skip
     return [*parts, drawing, *([legend] if any(each.any for each in curves) else [])]
 
 
 def _certificates(slices: Sequence[Slice]) -> list[Markup]:
-    """The certificates that differ, each with the slices that it is of."""
-    of: dict[str, list[int]] = {}
+    """The certificates that say different things, each with the slices that it is of; numbers may differ."""
+    of: dict[object, list[int]] = {}
     for at, each in enumerate(slices):
-        of.setdefault(certificate_of(each.record, "" if len(slices) > 1 else ending(each.record)), []).append(at)
-    if len(of) == 1:
-        return [Markup(next(iter(of)))]
+        of.setdefault(claims_of(each.record), []).append(at)
+    many = len(_distinct(slices)) > 1
+    found = []
+    for places in of.values():
+        record = slices[places[len(places) // 2]].record
+        text = certificate_of(record, ending(record))
+        told = f"{_numbers(places)} {'have' if len(places) > 1 else 'has'} this certificate. Its numbers are those of "
+        about = tag("p", f"{told}slice {places[len(places) // 2] + 1}.", class_="lead") if many else ""
+        found.append(joined([about, text]))
+    if len(found) == 1:
+        return found
     return [
-        tag("details", tag("summary", _numbers(places)), Markup(text), open=True if at == 0 else None)
-        for at, (text, places) in enumerate(of.items())
+        tag("details", tag("summary", _numbers(places)), text, open=at == 0 or None)
+        for at, (places, text) in enumerate(zip(of.values(), found, strict=True))
     ]
+
+
+def _distinct(slices: Sequence[Slice]) -> list[Mapping[str, object]]:
+    return list({id(each.record): each.record for each in slices}.values())
 
 
 def _parameters(slices: Sequence[Slice]) -> list[Markup]:

@@ -110,10 +110,12 @@ def short(value: float | None, digits: int = 3) -> str:
     """A number for a person; a dash where there is none."""
     if value is None or not math.isfinite(value):
         return "–"
-    if value != 0 and not 1e-4 <= abs(value) < 1e6:
+    if value == 0:
+        return "0"
+    if not 1e-4 <= abs(value) < 1e6:
         return f"{value:.{digits - 1}e}".replace("-", "−")
     if abs(value) < 1:
-        return f"{value:.{digits}g}".replace("-", "−")
+        return f"{value:#.{digits}g}".replace("-", "−")
     return f"{value:.{max(0, digits - len(str(int(abs(value)))))}f}".replace("-", "−")
 
 

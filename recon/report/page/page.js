@@ -13,7 +13,7 @@
   const slice = () => group().slices[state.slice];
   const meta = (name) => slice().layers.find((layer) => layer.name === name);
 
-  // Decoding: base 64, deflate, differences to neighbours
+  // Decoding: base 64, deflate, differences to neighbours or wavelets
 
   const KEPT = 96 * 2 ** 20; // bytes of decoded pictures
   const decoded = new Map();
@@ -36,7 +36,7 @@
     const [channels, rows, columns] = layer.shape;
     const count = channels * rows * columns;
     const out = new Uint16Array(count);
-    const median = layer.predictor === "median";
+    const median = layer.coder === "median";
     let at = 0;
     for (let channel = 0; channel < channels; channel++) {
       for (let row = 0; row < rows; row++) {
@@ -58,6 +58,94 @@
     return out;
   }
 
+  // The inverse of the wavelet transform, as in wavelet.py
+
+  const LIFTS = [-1.586134342059924, -0.052980118572961, 0.882911075530934, 0.443506852043971];
+  const SCALE = 1.230174104914001;
+
+  function sizesOf(rows, columns) {
+    const found = [[rows, columns]];
+    while (found.length <= 5 && Math.min(...found[found.length - 1]) >= 16) {
+      found.push(found[found.length - 1].map((side) => (side + 1) >> 1));
+    }
+    return found;
+  }
+
+  function bandsOf(levels) {
+    const [low, wide] = levels[levels.length - 1];
+    const found = [[0, low, 0, wide]];
+    for (let i = levels.length - 2; i >= 0; i--) {
+      const [high, across] = levels[i], [half, part] = levels[i + 1];
+      found.push([0, half, part, across], [half, high, 0, part], [half, high, part, across]);
+    }
+    return found;
+  }
+
+  // even ones come first and then odd ones; after it they take turns
+  function undoRow(data, at, count, spare) {
+    const even = (count + 1) >> 1, odd = count - even, half = at + even;
+    for (let i = 0; i < even; i++) spare[2 * i] = data[at + i] / SCALE;
+    for (let i = 0; i < odd; i++) spare[2 * i + 1] = data[half + i] * SCALE;
+    for (let step = 3; step >= 0; step--) {
+      const weight = LIFTS[step];
+      for (let i = step % 2 ? 0 : 1; i < count; i += 2) {
+        const one = i ? i - 1 : 1, two = i + 1 < count ? i + 1 : i - 1;
+        spare[i] -= weight * (spare[one] + spare[two]);
+      }
+    }
+    for (let i = 0; i < count; i++) data[at + i] = spare[i];
+  }
+
+  function undoColumns(data, rows, apart, columns, spare) {
+    const even = (rows + 1) >> 1;
+    for (let row = 0; row < rows; row++) {
+      const from = (row % 2 ? even + (row >> 1) : row >> 1) * apart, to = row * columns;
+      const factor = row % 2 ? SCALE : 1 / SCALE;
+      for (let i = 0; i < columns; i++) spare[to + i] = data[from + i] * factor;
+    }
+    for (let step = 3; step >= 0; step--) {
+      const weight = LIFTS[step];
+      for (let row = step % 2 ? 0 : 1; row < rows; row += 2) {
+        const one = (row ? row - 1 : 1) * columns, two = (row + 1 < rows ? row + 1 : row - 1) * columns, to = row * columns;
+        for (let i = 0; i < columns; i++) spare[to + i] -= weight * (spare[one + i] + spare[two + i]);
+      }
+    }
+    for (let row = 0; row < rows; row++) data.set(spare.subarray(row * columns, (row + 1) * columns), row * apart);
+  }
+
+  function undoWavelet(data, layer) {
+    const [channels, rows, columns] = layer.shape;
+    const size = rows * columns, count = channels * size;
+    const levels = sizesOf(rows, columns), bands = bandsOf(levels);
+    const out = new Uint16Array(count), plane = new Float64Array(size), spare = new Float64Array(size);
+    const [low, high] = layer.range;
+    let from = 0;
+    for (let channel = 0; channel < channels; channel++) {
+      for (const [top, bottom, left, right] of bands) {
+        for (let row = top; row < bottom; row++) {
+          for (let column = left; column < right; column++, from++) {
+            const folded = data[from] | (data[count + from] << 8) | (data[2 * count + from] << 16);
+            plane[row * columns + column] = layer.quantum * ((folded >> 1) ^ -(folded & 1));
+          }
+        }
+      }
+      for (let level = levels.length - 2; level >= 0; level--) {
+        const [high_, wide] = levels[level];
+        for (let row = 0; row < high_; row++) undoRow(plane, row * columns, wide, spare);
+        undoColumns(plane, high_, columns, wide, spare);
+      }
+      for (let i = 0; i < size; i++) {
+        const at = channel * size + i;
+        const value = Math.min(high, Math.max(low, plane[i]));
+        const number = Math.round((value - layer.offset) / layer.step);
+        out[at] = layer.holes && !data[3 * count + at] ? 0 : Math.min(65535, Math.max(1, number));
+      }
+    }
+    return out;
+  }
+
+  const undo = (data, layer) => (layer.coder === "wavelet" ? undoWavelet(data, layer) : undoDifferences(data, layer));
+
   function stored(layer) {
     const known = decoded.get(layer.id);
     if (known) {
@@ -67,7 +155,7 @@
     }
     const node = $(layer.id);
     if (!node) return null; // the page is still being read
-    const numbers = inflated(bytesOf(node.textContent)).then((data) => undoDifferences(data, layer));
+    const numbers = inflated(bytesOf(node.textContent)).then((data) => undo(data, layer));
     const size = 2 * layer.shape[0] * layer.shape[1] * layer.shape[2];
     decoded.set(layer.id, { numbers, size });
     kept += size;
@@ -154,7 +242,7 @@
   // Drawing
 
   let shownNow = [];
-  let turn = 0;
+  let turn = 0, later = 0;
 
   function wanted() {
     if (state.mode !== "compare") return [meta(state.mode)];
@@ -178,7 +266,8 @@
       document.documentElement.dataset.drawn = Math.round(performance.now());
     }
     document.documentElement.dataset.slice = state.slice;
-    ahead();
+    clearTimeout(later);
+    later = setTimeout(ahead, 20); // after the picture, so that a reader who jumps does not wait for neighbours
   }
 
   function ahead() {
@@ -296,7 +385,9 @@
     else notes.push(`Black ${near(low)}, white ${near(high)}.`);
     const copies = shownNow.flatMap((shown) => (shown.layer.difference ? shown.layer.difference.map(meta) : [shown.layer]));
     for (const copy of copies) {
-      if (!copy.exact) notes.push(`Display copy of ${copy.name}: values rounded to ${withUnit(Number(copy.step.toPrecision(3)), copy.unit)}.`);
+      const told = (value) => withUnit(Number(value.toPrecision(2)), copy.unit);
+      if (copy.error) notes.push(`Display copy of ${copy.name}: ${told(copy.error[0])} from the file (root mean square), at most ${told(copy.error[1])}.`);
+      else if (!copy.exact) notes.push(`Display copy of ${copy.name}: values rounded to ${told(copy.step)}.`);
       if (copy.averaged > 1) notes.push(`Averages of ${copy.averaged} × ${copy.averaged} pixels.`);
     }
     if (copies.every((copy) => copy.exact)) notes.push("Exact values of the files.");

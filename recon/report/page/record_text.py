@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from recon.report.page.certificate_words import certificate_section
+from recon.report.page.chart import is_closed_form
 from recon.report.page.markup import (
     Markup,
     definitions,
@@ -20,6 +21,9 @@ from recon.report.page.markup import (
 
 _GOOD = ("converged", "completed")
 _BAD = ("diverged", "not finite")
+
+_DEEPEST = 6
+"""Weaker certificates below one another that are read."""
 
 _CONFIGURATION = (
     ("operator", "operator"), ("prior", "prior"), ("method", "method"), ("noise", "noise level"),
@@ -52,9 +56,9 @@ def badges(records: Sequence[Mapping[str, object]]) -> list[tuple[str, str]]:
 
 
 def _status(record: Mapping[str, object]) -> tuple[str, str]:
+    if is_closed_form(record):
+        return "good", "computed in closed form"
     status = plain(record.get("status"), 40)
-    if number(record.get("steps")) == 0 or not listed(record.get("history")):
-        return "good" if status in _GOOD else "doubt", status or "no status"
     kind = "good" if status in _GOOD else "bad" if status in _BAD else "doubt"
     return kind, {"out of steps": "out of steps: not converged"}.get(status, status or "no status")
 
@@ -76,6 +80,8 @@ def _verdict(record: Mapping[str, object]) -> tuple[str, str]:
 
 def ending(record: Mapping[str, object]) -> str:
     """How a run ended, and how far its image is from the limit, in a sentence or two."""
+    if is_closed_form(record):
+        return "The result was computed in closed form; nothing was iterated."
     status, steps = plain(record.get("status"), 40), number(record.get("steps"))
     distance = mapping(record.get("distance"))
     relative = number(distance.get("relative"))
@@ -97,9 +103,9 @@ def ending(record: Mapping[str, object]) -> str:
 
 def certificate_of(record: Mapping[str, object], end: str) -> Markup:
     """The certificate of a record, with the bounds that were computed for its result."""
-    shown = certificate_section(mapping(record.get("certificate")), end or _SEE_TABLE)
-    bounds = [mapping(each) for each in listed(record.get("error_bounds"))] if end else []
-    backward = [mapping(each) for each in listed(record.get("backward_errors"))] if end else []
+    shown = certificate_section(mapping(record.get("certificate")), end)
+    bounds = [mapping(each) for each in listed(record.get("error_bounds"))]
+    backward = [mapping(each) for each in listed(record.get("backward_errors"))]
     lines = [
         f"Distance of the result to what the exact adjoint would have given, on the 0..1 scale: {_length(each)}"
         for each in bounds
@@ -111,7 +117,18 @@ def certificate_of(record: Mapping[str, object], end: str) -> Markup:
     return joined([shown, tag("ul", *(tag("li", line) for line in lines))]) if lines else shown
 
 
-_SEE_TABLE = "How each run ended is in the table of slices below; the curves are above."
+def claims_of(record: Mapping[str, object]) -> object:
+    """What a certificate says without its numbers, and how the run ended: what records of like slices share."""
+    found: list[object] = [plain(record.get("status"), 40)]
+    level: object = record.get("certificate")
+    while isinstance(level, dict) and len(found) < _DEEPEST:
+        conditions = [mapping(each) for each in listed(level.get("conditions"))]
+        told = [
+            (plain(each.get("name")), each.get("holds") is True, plain(each.get("evidence"))) for each in conditions
+        ]
+        found.append((plain(level.get("theorem")), level.get("holds") is True, tuple(told)))
+        level = level.get("weaker")
+    return tuple(found)
 
 
 def _length(entry: Mapping[str, object]) -> str:
@@ -151,6 +168,8 @@ def residual_lines(records: Sequence[Mapping[str, object]]) -> list[str]:
         ]
     ratios = sorted(inside / noise for inside, noise in pairs)
     middle, source = ratios[len(ratios) // 2], plain(checks[0].get("noise_source"), 20)
+    if source == "stated" and mapping(records[0].get("batch")).get("series_sha256"):
+        source = "estimated once for the series, or stated"
     each = "" if len(pairs) == 1 else f" (median of {len(pairs)} runs, {short(ratios[0])} to {short(ratios[-1])})"
     units = _noise_in_units(records[0])
     return [
