@@ -1,7 +1,9 @@
 """The layers of a slice of a report: before, after, what was changed, the measurement and the residual."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -34,6 +36,7 @@ class FoundFiles:
         before: The measurement.
         remarks: Why something is not there.
         missing: Why a result is not.
+        hashes: Of all inputs of the run.
         facts: Files that were found, where they are to be named.
     """
 
@@ -42,6 +45,7 @@ class FoundFiles:
     before: Image | None = None
     remarks: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    hashes: set[str] = field(default_factory=set)
     facts: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -173,15 +177,26 @@ def _before_and_others(
             [_layer("before", "measurement", frame_of(image, at)) for at in range(count)] if same else [None] * count
         )
         return shown, nothing[1]
+    return _of_other_operator(config, image, after, bound, found) or nothing
+
+
+def _of_other_operator(
+    config: SolveConfig, image: Image, after: Sequence[Image | None], bound: float | None, found: FoundFiles
+) -> tuple[_Layers, list[list[Layer]]] | None:
+    """The pictures of a run whose operator is to be applied; ``None`` where it does not fit, which is remarked."""
     try:
-        return _of_problem(_problem(config, image), after, bound, found)
+        problem = _problem(config, image)
+        if {file_hash(path) for path in problem.family.files} <= found.hashes:
+            return _of_problem(problem, after, bound, found)
+        found.remarks.append("The residual is not shown: the files of the operator are not those of the run.")
+        return (_before(problem, after), [[] for _ in after]) if config.operator.name == "blur" else None
     except ReconError as error:
         found.remarks.append(f"The measurement and the residual are not shown: {plain(str(error), 300)}")
     except (RuntimeError, ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
         found.remarks.append(
             f"The measurement and the residual are not shown: they do not fit the record ({type(error).__name__})."
         )
-    return nothing
+    return None
 
 
 def _problem(config: SolveConfig, image: Image) -> Problem:
@@ -354,3 +369,14 @@ def frame_of(image: Image, at: int) -> Image:
         image, pixels=image.pixels[part], grid=grid, alpha=None,
         padding=None if image.padding is None else image.padding[part],
     )  # fmt: skip
+
+
+def file_hash(path: Path) -> str:
+    """The hash of a regular file; empty where it cannot be read."""
+    try:
+        if not path.is_file():
+            return ""
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except (OSError, ValueError):
+        return ""

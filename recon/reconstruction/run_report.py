@@ -19,7 +19,7 @@ from recon.errors import InputError, ReconError
 from recon.io import Image
 from recon.reconstruction.record import SUFFIX
 from recon.reconstruction.replay import recorded_config
-from recon.reconstruction.report_layers import FoundFiles, frame_of, layers_of
+from recon.reconstruction.report_layers import FoundFiles, file_hash, frame_of, layers_of
 from recon.reconstruction.run import read_image
 from recon.report.page import Layer, Slice
 from recon.report.page.markup import listed, mapping, number, plain
@@ -77,7 +77,7 @@ class Inputs:
 
     def _hash(self, path: Path) -> str:
         if path not in self._hashes:
-            self._hashes[path] = _file_hash(path)
+            self._hashes[path] = file_hash(path)
         return self._hashes[path]
 
 
@@ -88,17 +88,6 @@ def _walked(places: Iterable[Path]) -> Iterator[Path]:
         for folder, folders, names in os.walk(place):
             folders.sort()
             yield from (path for name in sorted(names) if (path := Path(folder, name)).is_file())
-
-
-def _file_hash(path: Path) -> str:
-    """The hash of a regular file; empty where it cannot be read."""
-    try:
-        if not path.is_file():
-            return ""
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except (OSError, ValueError):
-        return ""
 
 
 def _verified(data: bytes, wanted: object) -> bytes:
@@ -135,6 +124,7 @@ def slices_of(
     """
     bounds = {} if bounds is None else bounds
     found = _results(record, document, options)
+    found.hashes |= {str(mapping(each).get("sha256")) for each in listed(document.get("inputs"))}
     config = _config(record, document, found)
     if config is not None:
         _find_before(record, document, config, options, found)
@@ -217,6 +207,10 @@ def _find_before(
     """Look for the measurement, and say why there is none."""
     entry = mapping(next(iter(listed(document.get("inputs"))), None))
     hidden = not isinstance(entry.get("path"), str)
+    fields = [Path(name) for name in (config.flat, config.dark) if isinstance(name, str)]
+    if not {file_hash(path) for path in fields} <= found.hashes:
+        found.remarks.append("The measurement is not shown: its flat or dark field is not that of the run.")
+        return
     try:
         if config.operator.name == "ct":
             path = options.inputs.path_of(entry, record)

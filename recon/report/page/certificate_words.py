@@ -56,6 +56,12 @@ def certificate_section(certificate: Mapping[str, object], ending: str) -> Marku
     return joined([*parts, tag("details", tag("summary", "All conditions, as in the record"), *tables)])
 
 
+def evidence_of(certificate: Mapping[str, object]) -> tuple[str, bool]:
+    """The evidence of the theorem that holds by its conditions, empty where none does; whether it is a weaker one."""
+    held = _strongest(certificate)
+    return ("", False) if held is None else (_weakest(_conditions(held)), held is not certificate)
+
+
 def _strongest(certificate: Mapping[str, object], depth: int = 0) -> Mapping[str, object] | None:
     """The theorem that holds, of a certificate and the weaker ones below it; by its conditions, not by its word."""
     conditions = _conditions(certificate)

@@ -26,6 +26,9 @@ _APART = 6
 _LOOKED_AT = 20000
 """Pixels of the largest gradients among which edges are chosen."""
 
+_FAINTEST = 0.05
+"""Of the largest gradient, below which there is no edge."""
+
 _SMOOTH = 1.5
 """Standard deviation of the Gaussian through which edges are found, in pixels."""
 
@@ -136,11 +139,11 @@ def _edges(image: Plane, there: NDArray[np.bool_]) -> tuple[NDArray[np.int64], P
 
     gradient = np.stack(np.gradient(gaussian(image, _SMOOTH, preserve_range=True)), axis=-1)
     size = np.hypot(gradient[..., 0], gradient[..., 1])
-    free = _far_from_holes(there, int(_REACH) + 3) & (size > 0)
+    free = _far_from_holes(there, int(_REACH) + 3) & (size > _FAINTEST * size.max())
     found: list[tuple[int, int]] = []
     order = np.argsort(-size, axis=None, kind="stable")[:_LOOKED_AT]
     for row, column in zip(*np.unravel_index(order, size.shape), strict=True):
-        if free[row, column]:
+        if free[row, column] and _is_crest(size, gradient, int(row), int(column)):
             found.append((int(row), int(column)))
             free[max(0, row - _APART) : row + _APART + 1, max(0, column - _APART) : column + _APART + 1] = False
         if len(found) == EDGES:
@@ -148,6 +151,12 @@ def _edges(image: Plane, there: NDArray[np.bool_]) -> tuple[NDArray[np.int64], P
     places = np.array(found, np.int64).reshape(-1, 2)
     normals: Plane = gradient[places[:, 0], places[:, 1]] / size[places[:, 0], places[:, 1], None]
     return places, normals
+
+
+def _is_crest(size: Plane, gradient: Plane, row: int, column: int) -> bool:
+    """Return whether the gradient is largest there along its own direction: the flanks of an edge are none."""
+    down, right = (round(2 * float(part)) for part in gradient[row, column] / size[row, column])
+    return bool(size[row, column] >= max(size[row + down, column + right], size[row - down, column - right]))
 
 
 def _far_from_holes(there: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
@@ -171,7 +180,7 @@ def _profiles(image: Plane, places: NDArray[np.int64], normals: Plane) -> Plane:
         + along[None, :, None, None] * tangents[:, None, None]
     )  # (edges, lines, points, 2)
     sampled = warp(
-        image, points.reshape(-1, len(across), 2).transpose(2, 0, 1), order=1, mode="edge", preserve_range=True
+        image, points.reshape(-1, len(across), 2).transpose(2, 0, 1), order=3, mode="edge", preserve_range=True
     )
     found: Plane = sampled.reshape(len(places), len(along), len(across)).mean(axis=1)
     return found

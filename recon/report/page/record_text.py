@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from recon.report.page.certificate_words import certificate_section
+from recon.report.page.certificate_words import certificate_section, evidence_of
 from recon.report.page.chart import is_closed_form
 from recon.report.page.markup import (
     Markup,
@@ -64,18 +64,13 @@ def _status(record: Mapping[str, object]) -> tuple[str, str]:
 
 
 def _verdict(record: Mapping[str, object]) -> tuple[str, str]:
-    certificate = mapping(record.get("certificate"))
-    if certificate.get("holds") is True:
-        evidence = certificate.get("evidence")
-        if evidence == "proved":
-            return "good", "convergence proved"
-        if evidence == "measured":
-            return "doubt", "convergence as far as measured"
-        return "doubt", "convergence under assumptions"
-    weaker = mapping(certificate.get("weaker"))
-    if weaker.get("holds") is True:
-        return "doubt", "a weaker theorem holds"
-    return "bad", "no theorem guarantees it"
+    evidence, is_weaker = evidence_of(mapping(record.get("certificate")))
+    which = " by a weaker theorem" if is_weaker else ""
+    return {
+        "proved": ("doubt" if is_weaker else "good", f"convergence proved{which}"),
+        "measured": ("doubt", f"convergence as far as measured{which}"),
+        "assumed": ("doubt", f"convergence under assumptions{which}"),
+    }.get(evidence, ("bad", "no theorem guarantees it"))
 
 
 def ending(record: Mapping[str, object]) -> str:
