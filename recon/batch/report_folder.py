@@ -122,12 +122,10 @@ def _of_folder(folder: Path, remarks: list[str]) -> list[RunGroup]:
 
 def _group(folder: Path, members: Sequence[tuple[Path, dict[str, object]]], described: Mapping[str, str]) -> RunGroup:
     first = members[0][0]
-    if len(members) > 1:
-        name = first.parent.name or folder.resolve().name
-        name = folder.resolve().name if first.parent == folder else name
-        return RunGroup(name, tuple(members), described.get(name, f"{len(members)} slices"))
-    name = first.relative_to(folder).as_posix().removesuffix(SUFFIX)
-    return RunGroup(name, tuple(members), described.get(first.parent.name, ""))
+    series = folder.resolve().name if first.parent == folder else first.parent.name
+    if len(members) > 1 or series in described:
+        return RunGroup(series, tuple(members), described.get(series, f"{len(members)} slices"))
+    return RunGroup(first.relative_to(folder).as_posix().removesuffix(SUFFIX), tuple(members))
 
 
 def _kind(path: Path, document: Mapping[str, object]) -> tuple[object, ...]:

@@ -462,7 +462,7 @@ def _summary(changes: Sequence[Change], caption: str) -> Markup:
         (f"Mean of all pixels{unit}", short(means[0], 5), short(means[1], 5), f"{_signed(means[1] - means[0])}")
     )
     rows.append((f"After less before, root mean square{unit}", "", "", short(found["rms"])))
-    return table(("", "before", "after", "change"), rows, caption, numeric=(1, 2, 3))
+    return table(("figure", "before", "after", "change"), rows, caption, numeric=(1, 2, 3))
 
 
 def _ratio(before: float, after: float) -> str:
