@@ -1,7 +1,7 @@
 """The layers of a slice of a report: before, after, what was changed, the measurement and the residual."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -112,9 +112,8 @@ def _is_projections(image: Image) -> bool:
 def _layer(name: str, label: str, image: Image, **more: object) -> Layer:
     """A picture of an image of one frame, in units."""
     values = np.abs(image.pixels[0]) if np.iscomplexobj(image.pixels) else image.pixels[0]
-    values = values.astype(np.float64)
-    if image.padding is not None and image.padding.shape == image.pixels.shape:
-        values[image.padding[0]] = np.nan
+    if image.padding is not None and image.padding.shape == image.pixels.shape and image.padding.any():
+        values = np.where(image.padding[0], np.nan, values)
     aspect = _aspect(image)
     return Layer(name, label, values, unit=image.units, step=_step(image), aspect=aspect, **more)  # type: ignore[arg-type]
 
@@ -148,7 +147,8 @@ def _difference(
 
 def _farthest(before: Layer, after: Image) -> float:
     """The percentile 99.5 of the absolute difference, to two digits; 1 where there is none."""
-    apart = np.abs(_layer("after", "", after).values - before.values)  # type: ignore[operator]
+    first, second = (np.asarray(each.values, np.float64) for each in (before, _layer("after", "", after)))
+    apart = np.abs(second - first)
     known = apart[np.isfinite(apart)]
     return float(f"{float(np.percentile(known, 99.5)) if known.size else 1.0:.2g}") or 1.0
 
@@ -225,16 +225,23 @@ def _of_problem(
         frames = io.to_tensor(problem.image, measured.dtype.to_real()).to(measured)
         assert problem.family.geometry is not None  # noqa: S101  only rays have weights
         measured = as_items(frames, problem.family.geometry)
-    if problem.family.geometry is not None or problem.family.is_complex:
-        for at in range(count):
-            others[at].append(_of_measurement(problem, measured, at, count))
+    geometry = problem.family.geometry
+    once = geometry is not None and geometry.kind == "cone"  # of which all frames share a view
+    if geometry is not None or problem.family.is_complex:
+        _append(others, lambda at: _of_measurement(problem, measured, at, count), once)
     x = _solution(problem, after, found)
     if x is None:
         return before, others
     residual = (problem.family.on(problem.image_shape).A(x) - measured) * problem.image.value_range.width
-    for at in range(count):
-        others[at].append(_residual(problem, residual, (at, count), bound))
+    _append(others, lambda at: _residual(problem, residual, (at, count), bound), once)
     return before, others
+
+
+def _append(others: list[list[Layer]], make: Callable[[int], Layer], once: bool) -> None:
+    """Add a layer to each frame: its own, or one for all."""
+    shared = replace(make(0), shared=True) if once else None
+    for at, layers in enumerate(others):
+        layers.append(shared or make(at))
 
 
 def _solution(problem: Problem, after: Sequence[Image | None], found: FoundFiles) -> Tensor | None:
@@ -303,7 +310,7 @@ def _pictures(frames: Tensor, template: Image, label: str, count: int) -> _Layer
     if len(frames) != count:
         return [None] * count
     limits = template.value_range
-    values = limits.low + frames.double().numpy() * limits.width
+    values = np.float32(limits.low) + frames.float().numpy() * np.float32(limits.width)
     aspect = _aspect(template)
     return [Layer("before", label, each, unit=limits.units, aspect=aspect) for each in values]
 
@@ -324,8 +331,8 @@ def _plane_of(values: Tensor, at: int, count: int) -> tuple[Array, str]:
     """A plane of projections for a frame: its sinogram, or of a cone the middle view for all."""
     if values.ndim == 5:
         middle = values.shape[2] // 2
-        return values[0, :, middle].double().numpy(), f"projections, view {middle + 1} of {values.shape[2]}"
-    return values[at if len(values) == count else 0].double().numpy(), "sinogram: views down, detector pixels across"
+        return values[0, :, middle].float().numpy(), f"projections, view {middle + 1} of {values.shape[2]}"
+    return values[at if len(values) == count else 0].float().numpy(), "sinogram: views down, detector pixels across"
 
 
 def _stretch(plane: Array, problem: Problem) -> float:
@@ -345,7 +352,7 @@ def _residual(problem: Problem, residual: Tensor, place: tuple[int, int], bound:
         plane, label = _plane_of(residual, *place)
         label = f"A x − y, {label.partition(':')[0]}"
         return Layer("residual", label, plane, Scale.SIGNED, limits=limits, aspect=_stretch(plane, problem))
-    values = residual[place[0]].double().numpy()
+    values = residual[place[0]].float().numpy()
     if isinstance(problem.operator, Inpainting):
         values = np.where(problem.operator.mask.numpy(), values, np.nan)
     if problem.family.spec.name == "blur":

@@ -353,3 +353,14 @@ def test_layers_may_be_added():
     layers = meta_of(page)["groups"][0]["slices"][0]["layers"]
     assert [layer["title"] for layer in layers] == ["after", "uncertainty"]
     assert layers[1]["limits"] == [0.0, 20.0]
+
+
+def test_a_layer_that_slices_share_is_in_the_page_once():
+    before, after = pictures()
+    view = Layer("measurement", "a view", before, Scale.OWN, shared=True)
+    slices = [Slice(str(at), (Layer("after", "result", after + at), view), RECORD) for at in range(3)]
+    page = page_text(Contents("", [Group("", slices, 3)]))
+    found = [each["layers"][1] for each in meta_of(page)["groups"][0]["slices"]]
+    assert len({layer["id"] for layer in found}) == 1
+    assert page.count(f'id="{found[0]["id"]}"') == 1
+    assert len(re.findall('<script type="text/plain"', page)) == 4

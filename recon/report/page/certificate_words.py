@@ -46,9 +46,8 @@ def certificate_section(certificate: Mapping[str, object], ending: str) -> Marku
     given = plain(mapping(shown.get("given")).get("not_claimed"))
     parts += [tag("h3", "What is not claimed"), tag("p", NOT_CLAIMED)]
     if given:
-        parts.append(
-            tag("p", f"Nor, as the theorem takes {plain(mapping(shown.get('given')).get('what'))} as given: {given}.")
-        )
+        what = plain(mapping(shown.get("given")).get("what"))
+        parts.append(tag("p", f"As the theorem takes {what} as given, it does not claim {given}."))
     remarks = [mapping(each) for each in listed(certificate.get("remarks"))]
     if remarks:
         parts += [tag("h3", "Remarks"), tag("ul", *(tag("li", _remark(each)) for each in remarks))]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from recon.report.page.markup import Markup, general, listed, mapping, number, tag
 
-WIDTH, HEIGHT = 720, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 16, 44
+WIDTH, HEIGHT = 520, 270
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 16, 44
 POINTS = 60
 """Of a curve."""
 

@@ -145,10 +145,13 @@ def _sha256(text: str) -> str:
 
 
 def _shown_of(number: int, group: Group, packer: Budget) -> list[_Shown]:
-    found = []
+    found: list[_Shown] = []
+    shared: dict[str, dict[str, Any]] = {}
     for at, each in enumerate(group.slices):
-        packed = packer.pack(each.layers)
-        found.append(_Shown(_without_values(each), _slice_meta(f"p-{number}-{at}", each, packed), packed))
+        packed = packer.pack([layer for layer in each.layers if layer.name not in shared])
+        meta = _slice_meta(f"p-{number}-{at}", each, packed, shared)
+        shared |= {layer["name"]: layer for layer, own in zip(meta["layers"], each.layers, strict=True) if own.shared}
+        found.append(_Shown(_without_values(each), meta, packed))
     return found
 
 
@@ -157,9 +160,14 @@ def _without_values(each: Slice) -> Slice:
     return replace(each, layers=())
 
 
-def _slice_meta(identity: str, each: Slice, packed: Mapping[str, Packed]) -> dict[str, Any]:
+def _slice_meta(
+    identity: str, each: Slice, packed: Mapping[str, Packed], shared: Mapping[str, dict[str, Any]]
+) -> dict[str, Any]:
     size = next((each.meta["shape"][1:] for name, each in packed.items() if name == "after"), None)
-    layers = [_layer_meta(layer, f"{identity}-{at}", packed, size) for at, layer in enumerate(each.layers)]
+    layers = [
+        shared[layer.name] if layer.name in shared else _layer_meta(layer, f"{identity}-{at}", packed, size)
+        for at, layer in enumerate(each.layers)
+    ]
     window = each.window or next(
         (_window(layer) for layer in reversed(each.layers) if layer.scale is Scale.WINDOW), (0, 1)
     )
@@ -199,7 +207,7 @@ def _data(shown: _Shown) -> Markup:
     return joined(
         tag("script", Markup(shown.packed[layer["name"]].text), type="text/plain", id=layer["id"])
         for layer in shown.meta["layers"]
-        if "id" in layer
+        if "id" in layer and layer["name"] in shown.packed
     )
 
 
@@ -227,7 +235,7 @@ def _header(contents: Contents, groups: Sequence[Sequence[_Shown]]) -> Markup:
     parts += [tag("ul", *(tag("li", text, class_=kind) for kind, text in badges(records)), class_="badges")]
     missing = [line for members in groups for each in members for line in each.slice.missing]
     if contents.remarks or missing:
-        parts.append(_box("To know first", dict.fromkeys([*contents.remarks, *missing]), "remarks bad"))
+        parts.append(_box("To know first", dict.fromkeys([*contents.remarks, *missing]), "remarks altered"))
     return tag("header", *parts)
 
 
@@ -490,7 +498,7 @@ def _regions_table(change: Change, many: bool) -> Markup:
     header = ("region", "row, column", "mean before", "after", "change", "std. dev. before", "after")
     caption = f"Flat regions of {side} × {side} pixels{of}, dark to bright{_in(change.unit)}"
     return table(
-        header, [row(at, each) for at, each in enumerate(change.regions, 1)], caption, numeric=(0, 2, 3, 4, 5, 6)
+        header, [row(at, each) for at, each in enumerate(change.regions, 1)], caption, numeric=(0, 1, 2, 3, 4, 5, 6)
     )
 
 

@@ -46,6 +46,7 @@ class Layer:
         difference: The names of two layers of one size: this one is the first less the second, which takes no place
             in the page.
         title: What a reader chooses it by; by default the name.
+        shared: Whether it is the same for all slices of the group, and is in the page once.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Layer:
     aspect: float = 1.0
     difference: tuple[str, str] | None = None
     title: str = ""
+    shared: bool = False
 
     def __post_init__(self) -> None:
         if not self.title:

@@ -108,7 +108,7 @@ def certificate_of(record: Mapping[str, object], end: str) -> Markup:
     lines += [f"Backward error, on the 0..1 scale: {_length(each)}" for each in backward]
     guide = record.get("guide")
     if isinstance(guide, dict):
-        lines.append(f"Of the guide: {plain(guide)}")
+        lines.append(_guide(guide))
     return joined([shown, tag("ul", *(tag("li", line) for line in lines))]) if lines else shown
 
 
@@ -124,6 +124,20 @@ def claims_of(record: Mapping[str, object]) -> object:
         found.append((plain(level.get("theorem")), level.get("holds") is True, tuple(told)))
         level = level.get("weaker")
     return tuple(found)
+
+
+def _guide(guide: Mapping[str, object]) -> str:
+    """How much the guide of a run matters."""
+    changed, apart = number(guide.get("changed")), number(guide.get("from_guide"))
+    moved = "How much the guide matters is not known"
+    if changed is not None:
+        moved = f"The guide changed the result by {100 * changed:.2g} % of the image, as measured"
+    elif apart is not None:
+        moved = f"The result is {100 * apart:.2g} % of the image from the guide, as measured"
+    weights = [general(number(each), 3) for each in listed(guide.get("weights"))[:2]]
+    return (
+        f"{moved}; its weights are {' to '.join(weights) or 'not known'}, mean {general(number(guide.get('mean')), 3)}."
+    )
 
 
 def _length(entry: Mapping[str, object]) -> str:
