@@ -1,6 +1,6 @@
 """What a run record says, as text: whatever is in it, of whatever type."""
 
-import math
+import re
 from collections.abc import Mapping, Sequence
 
 from recon.report.page.certificate_words import certificate_section, evidence_of
@@ -178,7 +178,7 @@ def residual_lines(records: Sequence[Mapping[str, object]]) -> list[str]:
     ratios = sorted(inside / noise for inside, noise in pairs)
     middle, source = ratios[len(ratios) // 2], plain(checks[0].get("noise_source"), 20)
     if source == "stated" and mapping(records[0].get("batch")).get("series_sha256"):
-        source = "estimated once for the series, or stated"
+        source = "that of the whole series"
     each = "" if len(pairs) == 1 else f" (median of {len(pairs)} runs, {short(ratios[0])} to {short(ratios[-1])})"
     units = _noise_in_units(records[0])
     return [
@@ -223,8 +223,8 @@ def _quoted(name: str) -> str:
 def parameters(record: Mapping[str, object], facts: Sequence[tuple[str, str]]) -> Markup:
     """What was asked for, what was chosen, the files with their hashes, and the versions."""
     config, plan = mapping(record.get("config")), mapping(record.get("plan"))
-    asked = [(name, config[key]) for key, name in _CONFIGURATION if config.get(key) not in (None, False)]
-    chosen = [(name, _number_or_text(plan[key])) for key, name in _PLAN if plan.get(key) not in (None, 0, 0.0)]
+    asked = [(name, _brief(config[key])) for key, name in _CONFIGURATION if config.get(key) not in (None, False)]
+    chosen = [(name, _brief(plan[key])) for key, name in _PLAN if plan.get(key) not in (None, 0, 0.0)]
     limits = mapping(plan.get("range"))
     low, high = number(limits.get("low")), number(limits.get("high"))
     if low is not None and high is not None:
@@ -253,9 +253,10 @@ def parameters(record: Mapping[str, object], facts: Sequence[tuple[str, str]]) -
     )  # fmt: skip
 
 
-def _number_or_text(value: object) -> object:
+def _brief(value: object) -> str:
+    """A number without zeros at its end, or a text in which files are named without their folders."""
     found = number(value)
-    return value if found is None or math.isnan(found) else general(found)
+    return general(found) if found is not None else re.sub(r"[^,:=]*[/\\\\]", "", plain(value))
 
 
 def _files(record: Mapping[str, object]) -> Markup:
