@@ -293,8 +293,8 @@ def test_every_text_of_a_record_stays_text():
 
 
 ODD = (
-    None, True, False, 0, -1, 10**400, -(10**400), 1e308, float("nan"), float("inf"), "", "x" * 5000, "\ud800", "\0",
-    "\u202e", [], {}, [[[]]], [None] * 500, {"a": {"b": []}}, ["converged"], {"value": "1"}, [1e308, -1e308],
+    None, True, False, 0, -1, 5e-324, 10**400, -(10**400), 1e308, float("nan"), float("inf"), "", "x" * 5000, "\ud800",
+    "\0", "\u202e", [], {}, [[[]]], [None] * 500, {"a": {"b": []}}, ["converged"], {"value": "1"}, [1e308, -1e308],
 )  # fmt: skip
 
 
@@ -364,3 +364,15 @@ def test_a_layer_that_slices_share_is_in_the_page_once():
     assert len({layer["id"] for layer in found}) == 1
     assert page.count(f'id="{found[0]["id"]}"') == 1
     assert len(re.findall('<script type="text/plain"', page)) == 4
+
+
+def test_files_are_named_without_their_folders():
+    config = {
+        "operator": "blur:psf=../../home/janedoe/kernel.npy,boundary=valid",
+        "prior": "python:/srv/janedoe/own.py:make",
+    }
+    text = text_of({**RECORD, "config": config, "inputs": [{"path": "../janedoe/y.png", "sha256": "0"}]})
+    assert "blur:psf=kernel.npy,boundary=valid" in text
+    assert "python:own.py:make" in text
+    assert "y.png" in text
+    assert "janedoe" not in text

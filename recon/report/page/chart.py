@@ -11,6 +11,9 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 16, 44
 POINTS = 60
 """Of a curve."""
 
+_TINY = 1e-100
+"""Below which, and above its inverse, a number of a record is none that a run has."""
+
 _CLOSED_FORMS = ("fbp", "FDK")
 
 Points = list[tuple[float, float]]
@@ -48,7 +51,7 @@ def curves_of(record: Mapping[str, object]) -> Curves:
     distances = _points(looks, "distances", 1.0)
     distances = [point for at, point in enumerate(distances) if not at or point[1] != distances[at - 1][1]]
     last, steps = number(mapping(record.get("distance")).get("relative")), number(record.get("steps"))
-    if looks and last is not None and steps is not None and 0 < last < 1 and steps > 0:
+    if looks and last is not None and steps is not None and _TINY < last < 1 and steps > 0:
         distances = [*[point for point in distances if point[0] < steps], (steps, last)]
     return Curves(_points(looks, "residuals", math.inf), distances)
 
@@ -58,7 +61,7 @@ def _points(looks: Sequence[Mapping[str, object]], key: str, below: float) -> Po
     for look in looks:
         step = number(look.get("step"))
         values = [value for each in listed(look.get(key)) if (value := number(each)) is not None]
-        if step is not None and step >= 0 and values and 0 < max(values) < below:
+        if step is not None and step >= 0 and values and _TINY < max(values) < min(below, 1 / _TINY):
             found.append((step, max(values)))
     if len(found) <= POINTS:
         return found

@@ -141,7 +141,9 @@ def _edges(image: Plane, there: NDArray[np.bool_]) -> tuple[NDArray[np.int64], P
     size = np.hypot(gradient[..., 0], gradient[..., 1])
     free = _far_from_holes(there, int(_REACH) + 3) & (size > _FAINTEST * size.max())
     found: list[tuple[int, int]] = []
-    order = np.argsort(-size, axis=None, kind="stable")[:_LOOKED_AT]
+    flat = size.ravel()
+    steepest = np.argpartition(-flat, min(_LOOKED_AT, flat.size - 1))[:_LOOKED_AT]
+    order = steepest[np.lexsort((steepest, -flat[steepest]))]
     for row, column in zip(*np.unravel_index(order, size.shape), strict=True):
         if free[row, column] and _is_crest(size, gradient, int(row), int(column)):
             found.append((int(row), int(column)))
