@@ -131,6 +131,7 @@ HOSTILE = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", HOSTILE, ids=lambda each: json.dumps(each)[:40])
 def test_a_hostile_record_gives_a_page_or_a_sentence(run, solved, change):
     record = json.loads((solved / "sharp.png.run.json").read_text()) | change

@@ -305,6 +305,7 @@ def spots(value, path=()):
         yield from spots(each, (*path, key))
 
 
+@pytest.mark.slow
 def test_whatever_is_in_a_record_there_is_a_page():
     choose = random.Random(0)
     places = [path for path in spots(RECORD) if path]

@@ -510,7 +510,7 @@
   const HU = [["soft tissue", 40, 400], ["lung", -600, 1500], ["bone", 500, 2000], ["brain", 40, 80], ["liver", 60, 160]];
 
   function fillPresets(unit) {
-    const options = [["choose", null, null], ["as at first", "first", 0], ["all values", "all", 0], ...(unit === "HU" ? HU : [])];
+    const options = [["presets", null, null], ["as at first", "first", 0], ["all values", "all", 0], ...(unit === "HU" ? HU : [])];
     $("preset").replaceChildren(...options.map(([name, level, width]) => {
       const option = document.createElement("option");
       option.textContent = width ? `${name} (${level}, ${width})` : name;
