@@ -254,6 +254,22 @@ def test_an_attack_does_nothing(browser, tmp_path):
     assert browser.title == "safe"
 
 
+def test_a_result_that_is_not_shown_is_said_in_its_place(browser, tmp_path):
+    whole = contents(2)
+    gone = Slice("gone.png", (), {"status": "converged"}, missing=("gone.png: the file was altered.",))
+    show(browser, page_text(Contents("two", [*whole.groups, Group("gone", [gone], 1)])), tmp_path)
+    choice = "const g = document.getElementById('group'); g.value = 1; g.dispatchEvent(new Event('change'))"
+    browser.execute_script(choice)
+    time.sleep(0.2)
+    assert browser.find_element("id", "empty").is_displayed()
+    assert not browser.find_element("id", "stage").is_displayed()
+    assert "gone.png: the file was altered." in browser.find_element("tag name", "header").text
+    browser.execute_script(choice.replace("= 1", "= 0"))
+    time.sleep(0.2)
+    assert browser.find_element("id", "stage").is_displayed()
+    assert not errors(browser)
+
+
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
 def test_axe_finds_nothing(browser, tmp_path, width, dark):
     script = os.environ.get("AXE")

@@ -713,6 +713,7 @@
   if ($("group")) $("group").addEventListener("change", (event) => setGroup(Number(event.target.value)));
   window.addEventListener("resize", soon);
   document.addEventListener("DOMContentLoaded", () => {
+    if (!page.groups.length) return;
     details();
     ahead();
     if (!shownNow.length) show();
