@@ -129,7 +129,7 @@ def slices_of(
     if config is not None:
         _find_before(record, document, config, options, found)
     layers = layers_of(document, config, found, bounds)
-    said = tuple(found.remarks)
+    said = tuple(found.remarks if options.show_paths else [_without_folder(line, record) for line in found.remarks])
     count = len(found.names)
     slices = []
     for at, name in enumerate(found.names):
@@ -141,6 +141,11 @@ def slices_of(
         missing = tuple(found.missing) if at == 0 else ()
         slices.append(Slice(name, tuple(shown), document, window, change, remarks, at, facts, missing))
     return slices
+
+
+def _without_folder(line: str, record: Path) -> str:
+    """A remark in which files are named from the folder of the record."""
+    return line if record.parent == Path() else line.replace(f"{record.parent}{os.sep}", "")
 
 
 def _results(record: Path, document: Mapping[str, object], options: ReportOptions) -> FoundFiles:

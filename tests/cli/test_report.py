@@ -141,6 +141,14 @@ def test_a_hostile_record_gives_a_page_or_a_sentence(run, solved, change):
     assert meta_of(solved / "x.html")["groups"]
 
 
+def test_remarks_do_not_name_the_folder_of_a_record(run, solved):
+    record = json.loads((solved / "sharp.png.run.json").read_text())
+    for operator in ("blur:psf=absent.npy", "blur:psf=", "ct:absent.toml"):
+        (solved / "x.run.json").write_text(json.dumps({**record, "config": {"operator": operator}}))
+        assert run("report", solved / "x.run.json", "-o", "x.html", "--overwrite").code == 0
+        assert str(solved) not in (solved / "x.html").read_text()
+
+
 def test_code_that_a_record_names_is_not_run(run, solved):
     (solved / "evil.py").write_text("open('done', 'w')\n\ndef make(shape):\n    open('done', 'w')\n")
     record = json.loads((solved / "sharp.png.run.json").read_text())

@@ -28,6 +28,9 @@ _LEVELS = 4096
 _DEAD = 0.62
 """Of a step, below which a coefficient is rounded to zero: most of those are noise of the rounding."""
 
+_ROOM = 0.8
+"""Of its share: a slice that takes less lets the next one be finer, by a quarter or so."""
+
 COARSEST = 24
 """Halvings of the bits of a copy, two to a bit, after which it is not made smaller, whatever the budget."""
 
@@ -57,12 +60,13 @@ class Budget:
     def __init__(self, total: int, slices: int) -> None:
         self._left, self._slices = float(total), slices
         self._coarser: dict[str, int] = {}
+        self._finer = False
 
     def pack(self, layers: Sequence[Layer]) -> dict[str, Packed]:
         """The display copies of the layers of the next slice; the largest is made coarser until all fit."""
         share = self._left / max(1, self._slices)
         copies = {layer.name: _Copy(layer) for layer in layers if layer.values is not None}
-        coarser = {name: max(0, self._coarser.get(name, 0) - 1) for name in copies}
+        coarser = {name: max(0, self._coarser.get(name, 0) - self._finer) for name in copies}
         texts = {name: copy.text(coarser[name]) for name, copy in copies.items()}
         while sum(map(len, texts.values())) > share:
             able = [name for name in texts if coarser[name] < COARSEST]
@@ -71,7 +75,9 @@ class Budget:
             name = max(able, key=lambda each: len(texts[each]))
             coarser[name] += 1
             texts[name] = copies[name].text(coarser[name])
-        self._left -= sum(map(len, texts.values()))
+        used = sum(map(len, texts.values()))
+        self._finer = used < _ROOM * share
+        self._left -= used
         self._slices -= 1
         self._coarser |= coarser
         return {name: Packed(text, copies[name].meta(coarser[name])) for name, text in texts.items()}
