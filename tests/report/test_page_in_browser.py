@@ -262,7 +262,8 @@ def test_a_result_that_is_not_shown_is_said_in_its_place(browser, tmp_path):
     browser.execute_script(choice)
     time.sleep(0.2)
     assert browser.find_element("id", "empty").is_displayed()
-    assert not browser.find_element("id", "stage").is_displayed()
+    for part in ("stage", "scale", "level"):
+        assert not browser.find_element("id", part).is_displayed()
     assert "gone.png: the file was altered." in browser.find_element("tag name", "header").text
     browser.execute_script(choice.replace("= 1", "= 0"))
     time.sleep(0.2)

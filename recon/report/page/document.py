@@ -324,6 +324,18 @@ def _viewer(groups: Sequence[Group], shown: Sequence[Sequence[_Shown]]) -> Marku
         tag("label", void("input", type="checkbox", id="regions"), " mark the regions of the table"),
         id="regions-field",
     )
+    below = [
+        tag("output", id="readout", class_="readout", aria_live="off"),
+        tag(
+            "p",
+            tag("canvas", id="key", class_="key", hidden=True, aria_hidden="true"),
+            " ",
+            tag("span", id="scale"),
+            class_="caption",
+        ),
+        tag("div", divider, tools, zoom, class_="bar"),
+        tag("div", *window, regions, class_="bar"),
+    ]
     return tag(
         "section",
         tag("h2", "Pictures", id="pictures-title"),
@@ -334,18 +346,7 @@ def _viewer(groups: Sequence[Group], shown: Sequence[Sequence[_Shown]]) -> Marku
             "div",
             tag("div", choose, pictures, slices, class_="bar"),
             tag("p", "There is no picture to show: see the remarks.", id="empty", hidden=True),
-            stage,
-            tag("output", id="readout", class_="readout", aria_live="off"),
-            tag(
-                "p",
-                tag("canvas", id="key", class_="key", hidden=True, aria_hidden="true"),
-                " ",
-                tag("span", id="scale"),
-                class_="caption",
-            ),
-            tag("div", divider, tools, zoom, class_="bar"),
-            tag("div", *window, regions, class_="bar"),
-            _help(),
+            tag("div", stage, *below, _help(), id="shown"),
             class_="viewer",
             id="viewer",
             hidden=True,

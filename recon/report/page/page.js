@@ -470,7 +470,7 @@
     const scale = now.length && state.mode ? (compare ? "window" : meta(state.mode).scale) : "window";
     for (const id of ["level", "width", "preset", "reset-window"]) $(id).disabled = scale !== "window";
     $("empty").hidden = now.length > 0;
-    $("stage").hidden = now.length === 0;
+    $("shown").hidden = now.length === 0;
   }
 
   function choice(group_, value, text) {
