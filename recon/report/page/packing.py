@@ -32,7 +32,7 @@ _ROOM = 0.8
 """Of its share: a slice that takes less lets the next one be finer, by a quarter or so."""
 
 COARSEST = 24
-"""Halvings of the bits of a copy, two to a bit, after which it is not made smaller, whatever the budget."""
+"""Of the steps by which a copy gets coarser, each a factor of the square root of two: after so many it does not."""
 
 Numbers = NDArray[np.uint16]
 
