@@ -76,6 +76,10 @@ def solve(
     finally:
         listener.close()
         _report(batch, given)
+    if given["report"] is not None and not batch.stopped:
+        from .report import of_batch
+
+        of_batch(batch, given)
     _end(batch)
 
 

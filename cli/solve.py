@@ -22,6 +22,7 @@ _NOT_OF_THE_CONFIGURATION = (
     "output",
     "config_file",
     "figure",
+    "report",
     "overwrite",
     "keep_interrupted",
     "dry_run",
@@ -141,6 +142,12 @@ def problem_options(command: Command) -> Command:
     metavar="FILE.png",
     help="Draw measurement, result, residual and convergence.",
 )
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="PAGE.html",
+    help="Write a page: before and after, residual, convergence, what was changed, certificate; see recon report.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs (never an input).")
 @click.option("--keep-interrupted", is_flag=True, help="On Ctrl-C, write the last image.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and the certificate, and do not run.")
@@ -173,6 +180,10 @@ def command(inputs: tuple[str, ...], **given: Any) -> None:
     options = {key: value for key, value in given.items() if key not in _NOT_OF_THE_CONFIGURATION}
     values = {**options, "range": given["value_range"]}
     given["secret"] = _secret(given)
+    if given["report"] is not None:
+        from .report import check
+
+        check(given["report"], given["overwrite"], tuple(path for path in map(Path, inputs) if path.is_file()))
     alone = _is_one_file(inputs, given["output"])
     if options["operator"] is None and given["config_file"] is None and alone:
         values |= _from_sidecar(Path(inputs[0]), values)
@@ -214,7 +225,12 @@ def _solve_alone(file: Path, config: "SolveConfig", given: dict[str, Any]) -> No
     if given["dry_run"] or output is None:
         _show_plan(file, output, config, given)
     else:
-        _report(_solve_one(file, output, config, given), given["as_json"])
+        run = _solve_one(file, output, config, given)
+        if given["report"] is not None:
+            from .report import of_run
+
+            of_run(run.record, (file,), given)
+        _report(run, given["as_json"])
 
 
 def _from_sidecar(measurement: Path, values: dict[str, Any]) -> dict[str, Any]:
@@ -305,7 +321,8 @@ def _show_plan(file: Path, output: Path | None, config: "SolveConfig", given: di
     if output is not None and output.parent.is_dir():
         check_target(_target(output, given), (file,))
     plan = make_plan(config, read_image(file, config, terminal.say, found), terminal.say)
-    writes = [str(path) for path in (output, output and record_path(output), given["figure"]) if path]
+    files = (output, output and record_path(output), given["figure"], given["report"])
+    writes = [str(path) for path in files if path]
     if given["as_json"]:
         certificate = plan.method.certificate.to_json()
         terminal.result_json({**plan.to_json(), "certificate": certificate, "outputs": writes})

@@ -83,6 +83,7 @@ def test_the_wheel_works_outside_of_the_checkout(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as installed:
         names = installed.namelist()
     assert _networks(names) == packaged
+    assert {"recon/report/page/page.css", "recon/report/page/page.js"} <= set(names)
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"recon"}
     assert (site / "recon" / "py.typed").is_file()

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.io.atomic import replacing
-from recon.operators.tomography import Geometry
 from recon.report._style import ACCENT, DPI, GREY, INCHES, INK, SECOND, STYLE, require_figure_suffix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from recon.operators.tomography import Geometry
 
 Points = NDArray[np.float64]
 
@@ -26,7 +27,7 @@ _RING = 1.35
 """Where parallel rays are drawn to begin, in radii of what lies inside."""
 
 
-def draw_geometry(geometry: Geometry, path: str | Path, *, overwrite: bool = False) -> None:
+def draw_geometry(geometry: "Geometry", path: str | Path, *, overwrite: bool = False) -> None:
     """Draw a scan from above, and a cone from the side as well: source, rays, detector, volume and what is seen of it.
 
     The first view is drawn in full, of the others the place of the source (of parallel rays, where they come from).
@@ -48,7 +49,7 @@ def draw_geometry(geometry: Geometry, path: str | Path, *, overwrite: bool = Fal
             figure.savefig(temporary, dpi=DPI, metadata={} if temporary.suffix == ".pdf" else None)
 
 
-def _figure(geometry: Geometry) -> "Figure":
+def _figure(geometry: "Geometry") -> "Figure":
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
@@ -72,7 +73,7 @@ def _figure(geometry: Geometry) -> "Figure":
     return figure
 
 
-def _draw_from_above(axes: "Axes", geometry: Geometry) -> None:
+def _draw_from_above(axes: "Axes", geometry: "Geometry") -> None:
     _outline(axes, _volume_corners(geometry), "volume", _VOLUME)
     axes.plot(*geometry.volume.offset, marker="o", markersize=3, color=INK, linestyle="", label="centre of the volume")
     axes.plot(
@@ -100,7 +101,7 @@ def _draw_from_above(axes: "Axes", geometry: Geometry) -> None:
         _sense_of_rotation(axes, geometry, radius)
 
 
-def _draw_from_the_side(axes: "Axes", geometry: Geometry) -> None:
+def _draw_from_the_side(axes: "Axes", geometry: "Geometry") -> None:
     to_axis, distance = geometry.distances
     rows, slices = geometry.vertical
     (low, high), (bottom, top) = slices.extent, rows.extent
@@ -117,7 +118,7 @@ def _draw_from_the_side(axes: "Axes", geometry: Geometry) -> None:
     axes.plot(-to_axis, 0, marker="o", markersize=6, color=ACCENT)
 
 
-def _first_view(geometry: Geometry, radius: float) -> tuple[Points, Points]:
+def _first_view(geometry: "Geometry", radius: float) -> tuple[Points, Points]:
     """The outline of the beam and the detector, (points, 2) each, in the frame where rays run along the second axis."""
     detector = geometry.detector
     half = detector.pixels * detector.pitch / 2
@@ -142,14 +143,14 @@ def _turned(points: Points, angles: tuple[float, ...]) -> Points:
     return turned
 
 
-def _volume_corners(geometry: Geometry) -> Points:
+def _volume_corners(geometry: "Geometry") -> Points:
     volume = geometry.volume
     (rows, columns), (x, y) = volume.pixels, volume.offset
     right, up = columns * volume.pitch / 2, rows * volume.pitch / 2
     return np.array([[x - right, y - up], [x + right, y - up], [x + right, y + up], [x - right, y + up]])
 
 
-def _orbit_radius(geometry: Geometry) -> float:
+def _orbit_radius(geometry: "Geometry") -> float:
     if geometry.kind != "parallel":
         return geometry.distances[0]
     return _RING * max(geometry.volume.radius, geometry.field_of_view)
@@ -160,13 +161,13 @@ def _some(angles: tuple[float, ...], most: int) -> tuple[float, ...]:
     return angles[:: math.ceil(len(angles) / most)]
 
 
-def _arrows(axes: "Axes", geometry: Geometry, radius: float) -> None:
+def _arrows(axes: "Axes", geometry: "Geometry", radius: float) -> None:
     ends = _turned(np.array([[0.0, -radius], [0.0, -0.84 * radius]]), _some(geometry.angles, _ARROWS))
     for begin, end in ends:
         axes.annotate("", end, begin, arrowprops={"arrowstyle": "-|>", "color": GREY, "linewidth": 0.8, "shrinkA": 0})
 
 
-def _sense_of_rotation(axes: "Axes", geometry: Geometry, radius: float) -> None:
+def _sense_of_rotation(axes: "Axes", geometry: "Geometry", radius: float) -> None:
     """An arrow outside of the orbit, from the first view towards the second."""
     sense = 1 if geometry.angles[1] >= geometry.angles[0] else -1
     arc = geometry.angles[0] + sense * np.linspace(4, 24, 21)
@@ -196,7 +197,7 @@ def _finish(axes: "Axes", title: str, across: str, up: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _title(geometry: Geometry) -> str:
+def _title(geometry: "Geometry") -> str:
     kind = {"parallel": "parallel beam", "fan": f"fan, {geometry.detector.shape} detector", "cone": "cone, flat panel"}
     first, *others = geometry.angles
     views = f"{len(others) + 1} views over {_coverage(geometry.angles):g}°" if others else f"one view at {first:g}°"
@@ -211,7 +212,7 @@ def _coverage(angles: tuple[float, ...]) -> float:
     return round(closed if math.isclose(closed, 180 * round(closed / 180), abs_tol=1e-6) else span, 3)
 
 
-def _caption(geometry: Geometry) -> str:
+def _caption(geometry: "Geometry") -> str:
     detector, volume = geometry.detector, geometry.volume
     sides = " x ".join(str(side) for side in geometry.image_shape)
     extents = [side * volume.pitch for side in volume.pixels]

@@ -104,6 +104,9 @@ CASES = [
     (3, "certify prior tv:weight=0.1 --image zip"),
     (3, "replay zip"),
     (3, "replay absent"),
+    (3, "report zip -o page.html"),
+    (3, "report many -o page.html"),
+    (7, "report zip -o page.png"),
 ]
 
 

@@ -11,7 +11,7 @@ import pytest
 from recon import __version__
 from recon.reconstruction import plan
 
-COMMANDS = ("solve", "simulate", "train", "certify", "evaluate", "models", "replay", "completion")
+COMMANDS = ("solve", "simulate", "train", "certify", "evaluate", "models", "replay", "report", "completion")
 SCRIPT = Path(sys.executable).with_name("recon")
 
 

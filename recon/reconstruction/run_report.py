@@ -1,0 +1,261 @@
+"""The slices of a report from a run record and the files that it names, each file only where its hash is the recorded.
+
+Nothing that a record names is executed: of an operator that is the user's own code the residual is left out.
+"""
+
+import functools
+import hashlib
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from recon import io
+from recon.device import Notify
+from recon.errors import InputError, ReconError
+from recon.io import Image
+from recon.reconstruction.record import SUFFIX
+from recon.reconstruction.replay import recorded_config
+from recon.reconstruction.report_layers import FoundFiles, file_hash, frame_of, layers_of
+from recon.reconstruction.run import read_image
+from recon.report.page import Layer, Slice
+from recon.report.page.markup import listed, mapping, number, plain
+from recon.report.page.measures import Change, measure
+from recon.report.page.record_text import remarks_of
+from recon.specs.solve_config import SolveConfig
+
+Read = Callable[[], bytes]
+
+
+class Inputs:
+    """Where the inputs of runs are looked for, by their hashes.
+
+    Args:
+        places: Files, and folders that are searched with all below them.
+        known: The contents that are at hand, by their hashes.
+    """
+
+    def __init__(self, places: Iterable[Path] = (), known: Mapping[str, Read] | None = None) -> None:
+        self._places, self._known = tuple(places), dict(known or {})
+        self._hashes: dict[Path, str] = {}
+
+    def path_of(self, entry: Mapping[str, object], record: Path) -> Path | None:
+        """The file with the hash of an entry of a record: where the record says, else among the places."""
+        wanted, size = entry.get("sha256"), number(entry.get("bytes"))
+        if not isinstance(wanted, str):
+            return None
+        recorded = entry.get("path")
+        first = [record.parent / recorded] if isinstance(recorded, str) and "\0" not in recorded else []
+        candidates = [*first, *(path for path, length in self._files if size is None or length == size)]
+        return next((path for path in candidates if self._hash(path) == wanted), None)
+
+    def content_of(self, entry: Mapping[str, object], record: Path) -> tuple[bytes, Path | None] | None:
+        """The bytes with the hash of an entry, and the file that they are of, where they are of one."""
+        wanted = entry.get("sha256")
+        path = self.path_of(entry, record)
+        try:
+            if path is not None:
+                return _verified(path.read_bytes(), wanted), path
+            if isinstance(wanted, str) and wanted in self._known:
+                return _verified(self._known[wanted](), wanted), None
+        except (OSError, InputError):
+            return None
+        return None
+
+    @functools.cached_property
+    def _files(self) -> list[tuple[Path, int]]:
+        found = []
+        for path in _walked(self._places):
+            try:
+                found.append((path, path.stat().st_size))
+            except OSError:
+                continue
+        return found
+
+    def _hash(self, path: Path) -> str:
+        if path not in self._hashes:
+            self._hashes[path] = file_hash(path)
+        return self._hashes[path]
+
+
+def _walked(places: Iterable[Path]) -> Iterator[Path]:
+    for place in places:
+        if place.is_file():
+            yield place
+        for folder, folders, names in os.walk(place):
+            folders.sort()
+            yield from (path for name in sorted(names) if (path := Path(folder, name)).is_file())
+
+
+def _verified(data: bytes, wanted: object) -> bytes:
+    if hashlib.sha256(data).hexdigest() != wanted:
+        raise InputError("it has changed since it was looked at.")
+    return data
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What a report shows.
+
+    Attributes:
+        inputs: Where the inputs are looked for.
+        show_paths: Whether files are named whose names the records leave out.
+        say: Where it goes that a result was altered, a line each.
+    """
+
+    inputs: Inputs = field(default_factory=Inputs)
+    show_paths: bool = False
+    say: Notify = lambda line: None
+
+
+def slices_of(
+    record: Path, document: Mapping[str, object], options: ReportOptions, bounds: dict[str, float] | None = None
+) -> list[Slice]:
+    """The slices of a run record, with what could be found of its files.
+
+    Args:
+        record: The run record.
+        document: What it says.
+        options: Where files are looked for.
+        bounds: The scales of residuals and differences, for slices that share them.
+    """
+    bounds = {} if bounds is None else bounds
+    found = _results(record, document, options)
+    found.hashes |= {str(mapping(each).get("sha256")) for each in listed(document.get("inputs"))}
+    config = _config(record, document, found)
+    if config is not None:
+        _find_before(record, document, config, options, found)
+    layers = layers_of(document, config, found, bounds)
+    said = tuple(found.remarks if options.show_paths else [_without_folder(line, record) for line in found.remarks])
+    count = len(found.names)
+    slices = []
+    for at, name in enumerate(found.names):
+        shown = layers[at]
+        change = _change(shown, config, found.frames[at])
+        window = None if found.frames[at] is None else _window(found.frames[at])  # type: ignore[arg-type]
+        remarks = (*remarks_of(document), *(said if at == 0 or count == 1 else ()))
+        facts = (("run record", record.name), *found.facts)
+        missing = tuple(found.missing) if at == 0 else ()
+        slices.append(Slice(name, tuple(shown), document, window, change, remarks, at, facts, missing))
+    return slices
+
+
+def _without_folder(line: str, record: Path) -> str:
+    """A remark in which files are named from the folder of the record."""
+    return line if record.parent == Path() else line.replace(f"{record.parent}{os.sep}", "")
+
+
+def _results(record: Path, document: Mapping[str, object], options: ReportOptions) -> FoundFiles:
+    """The frames of the result, from the files that have the recorded hashes."""
+    found = FoundFiles([], [])
+    for entry in map(mapping, listed(document.get("outputs"))):
+        name, wanted = entry.get("path"), entry.get("sha256")
+        image, problem = _result(record, name, wanted)
+        if image is None:
+            found.frames.append(None)
+            found.names.append(plain(name, 120) or "a result without a name")
+            found.missing.append(problem)
+            options.say(problem)
+            continue
+        several = image.frames > 1
+        for at in range(image.frames):
+            found.frames.append(frame_of(image, at))
+            found.names.append(f"{name}, frame {at + 1}" if several else str(name))
+    if not found.names:
+        found.frames.append(None)
+        found.names.append(record.name.removesuffix(SUFFIX))
+        problem = f"{record.name}: the record names no result, so that none is shown."
+        found.missing.append(problem)
+        options.say(problem)
+    return found
+
+
+def _result(record: Path, name: object, wanted: object) -> tuple[Image | None, str]:
+    shown = plain(name, 120) or "a result without a name"
+    if not isinstance(name, str) or "\0" in name or not name or Path(name).name != name:
+        return None, f"{shown}: the record names a result outside of its folder; it is not read and not shown."
+    path = record.parent / name
+    try:
+        if not path.is_file():
+            return None, f"{shown}: the result is not there any more, so that it is not shown."
+        data = path.read_bytes()
+    except OSError as error:
+        return None, f"{shown}: the result cannot be read ({error.strerror}), so that it is not shown."
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != wanted:
+        return None, (
+            f"{shown}: the file was altered since the run (its SHA-256 is {digest[:12]}..., the record says "
+            f"{plain(wanted, 80)[:12]}...); it is not the result, and is not shown."
+        )
+    try:
+        return io.decode(data, Path(name)), ""
+    except ReconError as error:
+        return None, f"{shown}: the result cannot be read ({plain(str(error), 300)}), so that it is not shown."
+
+
+def _config(record: Path, document: Mapping[str, object], found: FoundFiles) -> SolveConfig | None:
+    try:
+        return recorded_config(dict(document), record)
+    except ReconError as error:
+        found.remarks.append(f"The configuration of the record is not valid: {plain(str(error), 300)}")
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        found.remarks.append("The configuration of the record is not valid.")
+    return None
+
+
+def _find_before(
+    record: Path, document: Mapping[str, object], config: SolveConfig, options: ReportOptions, found: FoundFiles
+) -> None:
+    """Look for the measurement, and say why there is none."""
+    entry = mapping(next(iter(listed(document.get("inputs"))), None))
+    hidden = not isinstance(entry.get("path"), str)
+    fields = [Path(name) for name in (config.flat, config.dark) if isinstance(name, str)]
+    if not {file_hash(path) for path in fields} <= found.hashes:
+        found.remarks.append("The measurement is not shown: its flat or dark field is not that of the run.")
+        return
+    try:
+        if config.operator.name == "ct":
+            path = options.inputs.path_of(entry, record)
+            found.before = None if path is None else read_image(path, config, lambda line: None)
+        else:
+            content = options.inputs.content_of(entry, record)
+            path = None if content is None else content[1]
+            name = Path("input") if path is None else Path(f"input{path.suffix}")
+            found.before = None if content is None else io.decode(content[0], name, value_range=config.range)
+    except ReconError as error:
+        sentence = str(error) if not hidden or options.show_paths else "it cannot be read"
+        found.remarks.append(f"The measurement is not shown: {plain(sentence, 300)}")
+        return
+    if found.before is None:
+        why = (
+            "the record keeps its hash only, and no file with that hash was looked at"
+            if hidden
+            else "no file with the recorded hash is where the record says, nor was one found elsewhere"
+        )
+        found.remarks.append(
+            f"The measurement is not shown: {why}. recon report --inputs FOLDER looks for it in a folder."
+        )
+    elif options.show_paths and path is not None:
+        found.facts.append(("measurement", str(path)))
+
+
+def _change(layers: Sequence[Layer], config: SolveConfig | None, after: Image | None) -> Change | None:
+    known = {each.name: each.values for each in layers}
+    before, result = known.get("before"), known.get("after")
+    if before is None or result is None or before.shape != result.shape or config is None or after is None:
+        return None
+    spacing = after.spacing
+    pixel = spacing[0] if spacing is not None and math.isclose(*spacing, rel_tol=1e-3) else math.nan
+    unit = next(each.unit for each in layers if each.name == "after")
+    correlated = bool(unit) and config.operator.name in ("identity", "ct")
+    return measure(before, result, unit=unit, correlated=correlated, pixel=pixel)
+
+
+def _window(image: Image) -> tuple[float, float] | None:
+    """What is black and white at first: as DICOM says, and of 8-bit pictures all of their range."""
+    if (window := io.display_window(image)) is not None:
+        return window
+    return (0.0, 255.0) if image.pixels.dtype == np.uint8 else None
