@@ -174,8 +174,8 @@ def command(inputs: tuple[str, ...], **given: Any) -> None:
     values = {**options, "range": given["value_range"]}
     given["secret"] = _secret(given)
     alone = _is_one_file(inputs, given["output"])
-    if options["operator"] is None and given["config_file"] is None and alone:
-        values |= _from_sidecar(Path(inputs[0]), values)
+    if alone:
+        values = stated_or_simulated(Path(inputs[0]), given["config_file"], values)
     config = read_config(given["config_file"], values)
     if given["output"] is None and not given["dry_run"]:
         raise click.UsageError(
@@ -215,6 +215,13 @@ def _solve_alone(file: Path, config: "SolveConfig", given: dict[str, Any]) -> No
         _show_plan(file, output, config, given)
     else:
         _report(_solve_one(file, output, config, given), given["as_json"])
+
+
+def stated_or_simulated(measurement: Path, config_file: Path | None, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with those of the sidecar of a simulated measurement, where no operator is stated."""
+    if values["operator"] is not None or config_file is not None:
+        return values
+    return values | _from_sidecar(measurement, values)
 
 
 def _from_sidecar(measurement: Path, values: dict[str, Any]) -> dict[str, Any]:
