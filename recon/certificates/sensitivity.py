@@ -82,9 +82,48 @@ def mismatched_arm_bound(group_norm: Constant, monotone: Constant, prior: Consta
 
 def _mismatched_arm(b: float, least: float, m: float) -> float:
     total = sum_rounded_down(least, m)
-    if m < 0 or not total > 0:
-        return 0.0 if b == 0 and m >= 0 and total >= 0 else math.inf
-    return rounded_up(b / total)
+    return rounded_up(b / total) if m >= 0 and total > 0 else math.inf
+
+
+def near_adjoint_arm_bound(gap: Constant, monotone: Constant, prior: Constant, shift: float = 0.0) -> Constant:
+    """A bound of the arm of any group of measurements, with a surrogate K that is not far from the adjoint.
+
+    *Theorem*. Let M be m-strongly monotone, <x, (K A + k) x> >= l ||x||^2, ||K - A^T|| <= g, and
+    ``D(p) = max(p^2 - g p + k, l) + m`` positive for p >= 0. Then the arm is at most the largest
+    ``(p + g) / D(p)``, p >= 0. *Proof*: let e be the change of the solution, d that of the data, and
+    p = ||A e|| / ||e||. Then <e, K A e> = ||A e||^2 + <(K - A^T)^T e, A e> >= (p^2 - g p) ||e||^2, and
+    ||K_K^T e|| <= ||A_K e|| + g ||e|| <= (p + g) ||e||, so D(p) ||e||^2 <= <d, K_K^T e> <= (p + g) ||d|| ||e||.
+
+    The quotient has its maximum where ``p^2 - g p + k = l``, or at ``p = sqrt(2 g^2 + k + m) - g`` beyond. With g = 0
+    it is that of :func:`arm_bound`; :func:`mismatched_arm_bound` sees no more of K A than l, and is many times longer.
+
+    Args:
+        gap: g, not relative.
+        monotone: l; it may be negative.
+        prior: m; at least zero, or negative where M is not known to be monotone: then nothing is said.
+        shift: k.
+
+    Returns:
+        The bound, infinite where D is not positive.
+    """
+    how = f"max (p + g) / (max(p^2 - g p + k, l) + m), g = ||K - A^T||; {gap.how}; {prior.how}"
+    return derive(
+        lambda g, least, m: _near_adjoint_arm(g, least - shift, m, shift),
+        from_above(gap), lower_bound(monotone), prior, how=how,
+    )  # fmt: skip
+
+
+def _near_adjoint_arm(g: float, least: float, m: float, shift: float) -> float:
+    if m < 0:
+        return math.inf
+    root = g**2 + 4 * least
+    crossing = (g + math.sqrt(root)) / 2 if root >= 0 else 0.0
+    places = (0.0, g / 2, crossing, max(crossing, math.sqrt(2 * g**2 + shift + m) - g))
+    below = [sum_rounded_down(p**2, -g * p) for p in places]
+    totals = [sum_rounded_down(max(low, least), m, shift) for low in below]
+    if not min(totals) > 0:
+        return math.inf
+    return max(rounded_up((p + g) / total) for p, total in zip(places, totals, strict=True)) * (1 + 1e-9)
 
 
 def contraction_arm_bound(

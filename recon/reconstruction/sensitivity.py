@@ -17,6 +17,7 @@ from recon.certificates.sensitivity import (
     contraction_arm_bound,
     group_norms,
     mismatched_arm_bound,
+    near_adjoint_arm_bound,
     reason_of,
     sharp_arm_bound,
 )
@@ -263,14 +264,16 @@ class _Analysis:
     def star(self) -> Star:
         data, prior = self._moduli()
         certified = self._certified(data, prior)
-        local, worst = self._local()
+        local, left, worst = self._local()
         perturbed = self._perturbed()
         total = self._total()
         reason = reason_of(prior, data) if any(math.isinf(arm.value) for arm in certified) else ""
         arms = tuple(
             Arm(
                 group.name, group.position, certified[k], local[k], perturbed[k], None if total is None else total[k],
-                "; ".join(filter(None, (reason if math.isinf(certified[k].value) else "", _unsolved(perturbed[k])))),
+                "; ".join(filter(None, (
+                    reason if math.isinf(certified[k].value) else "", _inexact(left[k]), _unsolved(perturbed[k]),
+                ))),
             )
             for k, group in enumerate(self.groups.members)
         )  # fmt: skip
@@ -338,9 +341,15 @@ class _Analysis:
         pair, s = self.plan.pair, self.plan.method.stepsize
         assert pair.surrogate is not None  # noqa: S101  a mismatch is of one
         assert pair.mismatch is not None  # noqa: S101
+        gap = derive(
+            lambda relative, size: relative * size, from_above(pair.mismatch.adjoint_gap),
+            from_above(pair.properties.norm), how=pair.mismatch.adjoint_gap.how,
+        )  # fmt: skip
+        near = near_adjoint_arm_bound(gap, data, prior, pair.mismatch.shift)
         found = []
-        for norm in self._norms(pair.surrogate, weigh=True):
-            bounds = [mismatched_arm_bound(norm, data, prior)]
+        for k, norm in enumerate(self._norms(pair.surrogate, weigh=True)):
+            factor = self._largest_weight(k)
+            bounds = [mismatched_arm_bound(norm, data, prior), derive(lambda t, by=factor: t * by, near, how=near.how)]
             if s is not None:
                 known = self._prior().resolvent(s).properties
                 bounds.append(contraction_arm_bound(norm, known, residual_bound(pair.mismatch, s), s))
@@ -399,12 +408,14 @@ class _Analysis:
             return masks * mask.to(masks)
         return masks
 
-    def _local(self) -> tuple[list[Constant], Worst]:
+    def _local(self) -> tuple[list[Constant], list[float], Worst]:
         values: list[float] = []
+        lefts: list[float] = []
         best, found = -1.0, None
         for part in self._chunks():
-            singular = self._longest(part)
+            singular, left = self._longest(part)
             values += singular.values.tolist()
+            lefts += left.tolist()
             k = int(singular.values.argmax())
             if float(singular.values[k]) > best:
                 best = float(singular.values[k])
@@ -412,9 +423,10 @@ class _Analysis:
             self.seen("local", len(values), len(self.groups.members))
         assert found is not None  # noqa: S101  there is a group
         how = f"{DIMENSION} steps of Lanczos on the derivative at the result: a lower bound"
-        return [Measured(value, how) for value in values], self._worst(*found)
+        return [Measured(value, how) for value in values], lefts, self._worst(*found)
 
-    def _longest(self, part: Sequence[int]) -> Singular:
+    def _longest(self, part: Sequence[int]) -> tuple[Singular, Tensor]:
+        """The longest changes of the image for each group, and what was left of the systems that gave them."""
         masks = self._sampled(self.groups.masks(part, self.problem.measurement))
         derivative = self.solved.equation.derivative
 
@@ -424,8 +436,12 @@ class _Analysis:
         def rough_transposed(u: Tensor) -> Tensor:
             return self._measured(derivative.nearly(u), masks)
 
+        left = torch.zeros(len(part), dtype=torch.float64, device=masks.device)
+
         def forward(v: Tensor) -> Tensor:
-            return derivative.solve(self._forced(v), ACCURACY).x
+            found = derivative.solve(self._forced(v), ACCURACY)
+            torch.maximum(left, found.left, out=left)
+            return found.x
 
         def transposed(u: Tensor) -> Tensor:
             return self._measured(derivative.solve(u, ROUGH, transposed=True).x, masks)
@@ -433,7 +449,7 @@ class _Analysis:
         noise = self._noise(part, masks, self.seed)
         start = leading_singular(rough, rough_transposed, noise, ROUGH_DIMENSION).inputs
         start = torch.where(spread(norms(start), start) > 0, start + 0.05 * _unit(noise), noise)
-        return leading_singular(forward, transposed, start, DIMENSION)
+        return leading_singular(forward, transposed, start, DIMENSION), left
 
     def _worst(self, index: int, v: Tensor, image: Tensor) -> Worst:
         entries = float(self._sampled(self.groups.masks([index], self.problem.measurement)).sum())
@@ -513,6 +529,12 @@ def _columns(operator: LinearOperator, insert: Map, masks: Tensor, q: Tensor) ->
 def _unit(v: Tensor) -> Tensor:
     length = norms(v)
     return spread(quotient(torch.ones_like(length), length), v) * v
+
+
+def _inexact(left: float) -> str:
+    if left <= 10 * ACCURACY:
+        return ""
+    return f"{left:.2g} of a system of the local arm is left, as the problem is nearly singular"
 
 
 def _unsolved(arm: Constant) -> str:

@@ -170,12 +170,15 @@ class Derivative:
         x = torch.zeros_like(rest)
         p = q = torch.zeros_like(rest)
         size = first = torch.zeros(1)
+        steepest = torch.zeros(len(force), dtype=torch.float64, device=force.device)
+        sound = torch.ones(len(force), dtype=torch.bool, device=force.device)
+        rounding = 10 * torch.finfo(force.dtype.to_real()).eps
         taken = 0
         for taken in range(max_steps + 1):
             kept = self._resolve(self._precondition(self._resolve(rest))) if projects else self._resolve(rest)
             product = _inner(rest, kept)
             first = product if taken == 0 else first
-            open_items = product > accuracy**2 * first
+            open_items = sound & (product > accuracy**2 * first)
             if taken == max_steps or not bool(open_items.any()):
                 size = product
                 break
@@ -183,7 +186,10 @@ class Derivative:
             p, q, size = kept + ratio * p, rest + ratio * q, product
             image = s * self._stiffness(p)
             image = self._resolve(image) if projects else image + q - p
-            step = spread(torch.where(open_items, quotient(product, _inner(p, image).clamp(min=0.0)), 0.0), p)
+            curvature, square = _inner(p, image), _inner(p, p)
+            steepest = torch.maximum(steepest, quotient(curvature, square))
+            sound = sound & (curvature > rounding * steepest * square)  # else only rounding is left of it
+            step = spread(torch.where(open_items & sound, quotient(product, curvature), 0.0), p)
             x, rest = x + step * p, rest - step * image
         return Solved(x, quotient(size.clamp(min=0.0), first).sqrt(), taken)
 
@@ -282,8 +288,12 @@ def moved_solution(equation: Optimality, force: Tensor, accuracy: float, max_ste
     for _ in range(_NEWTON_STEPS):
         if equation.resolvent is not None:  # steps of forward-backward find the places that change their kind
             for _ in range(_PLAIN_STEPS):
-                change = change + left
-                left = equation.left(change, force)
+                trial = equation.left(change + left, force)
+                better = spread(
+                    (norms(trial) <= norms(left)).to(torch.float64), left
+                )  # longer steps than theirs diverge
+                change = change + better * left
+                left = torch.where(better > 0, trial, left)
         shift = equation.shifted(change) + equation.stepsize * force
         derivative = Derivative(equation, equation.point + change, shift)
         step = derivative.newton(left, max(accuracy / 4, _FORCING), max_steps)

@@ -11,6 +11,7 @@ from recon.certificates.sensitivity import (
     contraction_arm_bound,
     group_norms,
     mismatched_arm_bound,
+    near_adjoint_arm_bound,
     sharp_arm_bound,
 )
 from recon.evidence import Evidence, Measured, Proved
@@ -123,6 +124,30 @@ def test_a_mismatched_pair(seed: int) -> None:
     contraction = contraction_arm_bound(proved(norm(K[:, rows])), tikhonov(s * m).properties, proved(residual), s).value
     with_scaled_identity = torch.linalg.solve(K @ A + m * torch.eye(6, dtype=torch.float64), K[:, rows])
     assert norm(with_scaled_identity) <= contraction * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("far", [0.0, 0.03, 0.3])
+@pytest.mark.parametrize("shift", [0.0, 0.2])
+def test_a_surrogate_near_the_adjoint(seed: int, far: float, shift: float) -> None:
+    A = drawn(seed)
+    K = (A + far * drawn(seed + 50)).T
+    rows, eye = torch.arange(12) < 4, torch.eye(6, dtype=torch.float64)
+    low = float(torch.linalg.eigvalsh((K @ A + (K @ A).T) / 2)[0]) + shift
+    gap = norm(K - A.T)
+    for m in (1e-2, 0.3, 3.0):
+        bound = near_adjoint_arm_bound(proved(gap), proved(low), proved(m), shift).value
+        if m + low <= 1e-9:
+            assert math.isinf(bound)
+            continue
+        assert math.isfinite(bound)
+        for turn in (0.0, 1.0, 5.0):
+            turned = turn * drawn(seed + 7, 6, 6)
+            L = (m + shift) * eye + turned - turned.T
+            assert norm(torch.linalg.solve(K @ A + L, K[:, rows])) <= bound * (1 + 1e-12)
+        if not (far or shift):
+            whole = arm_bound(proved(math.inf), proved(low), proved(m)).value
+            assert bound == pytest.approx(whole, rel=1e-6)
 
 
 def test_norms_of_groups_are_bounds() -> None:
