@@ -18,6 +18,7 @@ _PROBES = 8
 """Of the diagonal of a Hessian among frequencies, by which conjugate gradients are preconditioned."""
 
 _NEWTON_STEPS, _HALVINGS, _PLAIN_STEPS = 20, 6, 10
+_SLOW = 0.9
 _FORCING = 1e-2
 """The accuracy of the systems of Newton's method, each of which takes as much of what is left."""
 
@@ -142,8 +143,7 @@ class Derivative:
 
     def nearly(self, force: Tensor) -> Tensor:
         """N df by the preconditioner alone, a rough one; df itself where there is none."""
-        equation = self.equation
-        if not (equation.symmetric and (equation.resolvent is None or equation.is_projection)):
+        if not (self.equation.symmetric and self._selects):
             return force
         return self._resolve(self._precondition(self._resolve(force)))
 
@@ -164,8 +164,8 @@ class Derivative:
         return v - back + self.equation.stepsize * self._stiffness(back, transposed=True)
 
     def _by_gradients(self, force: Tensor, accuracy: float, max_steps: int) -> Solved:
-        equation, s = self.equation, self.equation.stepsize
-        projects = equation.resolvent is None or equation.is_projection
+        s = self.equation.stepsize
+        projects = self._projects
         rest = s * force
         x = torch.zeros_like(rest)
         p = q = torch.zeros_like(rest)
@@ -175,7 +175,9 @@ class Derivative:
         rounding = 10 * torch.finfo(force.dtype.to_real()).eps
         taken = 0
         for taken in range(max_steps + 1):
-            kept = self._resolve(self._precondition(self._resolve(rest))) if projects else self._resolve(rest)
+            kept = self._resolve(rest)
+            if self._selects:
+                kept = self._resolve(self._precondition(kept))
             product = _inner(rest, kept)
             first = product if taken == 0 else first
             open_items = sound & (product > accuracy**2 * first)
@@ -192,6 +194,20 @@ class Derivative:
             step = spread(torch.where(open_items & sound, quotient(product, curvature), 0.0), p)
             x, rest = x + step * p, rest - step * image
         return Solved(x, quotient(size.clamp(min=0.0), first).sqrt(), taken)
+
+    @property
+    def _selects(self) -> bool:
+        """Whether P is the identity, or nearly: a circulant matrix between two of it is a preconditioner."""
+        return self.equation.resolvent is None or self.equation.is_projection
+
+    @cached_property
+    def _projects(self) -> bool:
+        """Whether P is a projection, as of thresholds: of a vector of noise, P P v is P v."""
+        if self._selects:
+            return True
+        noise = torch.randn(self.at.shape, generator=torch.Generator().manual_seed(1), dtype=self.at.dtype)
+        once = self._resolve(noise.to(self.at.device))
+        return bool((norms(self._resolve(once) - once) <= _EXHAUSTED * norms(once)).all())
 
     def _precondition(self, v: Tensor) -> Tensor:
         symbol = self._symbol
@@ -305,9 +321,10 @@ def moved_solution(equation: Optimality, force: Tensor, accuracy: float, max_ste
                 break
             step = torch.where(spread(worse.to(torch.float64), step) > 0, step / 2, step)
             trial = equation.left(change + step, force)
+        stuck = bool((norms(trial) > _SLOW * before).all())
         change, left = change + step, trial
         length = quotient(norms(step), norms(change))
-        if bool((length <= accuracy).all()):
+        if stuck or bool((length <= accuracy).all()):
             break
     return change, length
 
@@ -364,6 +381,7 @@ def leading_singular(forward: Map, transposed: Map, start: Tensor, steps: int) -
         if step < steps - 1:
             v = transposed(outputs[-1])
     gram = torch.stack([torch.stack([_inner(a, b) for b in outputs], 1) for a in outputs], 1)
+    gram = torch.nan_to_num(gram, posinf=0.0, neginf=0.0)  # an item that overflowed is lost, and the others are not
     weights = torch.linalg.eigh((gram + gram.mT) / 2).eigenvectors[:, :, -1]
     best = sum((spread(weights[:, k], v) * v for k, v in enumerate(inputs)), torch.zeros_like(start))
     image = sum((spread(weights[:, k], w) * w for k, w in enumerate(outputs)), torch.zeros_like(outputs[0]))
