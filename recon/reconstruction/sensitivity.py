@@ -254,6 +254,16 @@ def sensitivity(  # noqa: PLR0913, PLR0917  each is an independent choice of the
     return found.star()
 
 
+@dataclass(frozen=True)
+class _Found:
+    """Local and perturbed arms, what was left of the systems of the local ones, and what the longest of them can do."""
+
+    local: list[Constant]
+    perturbed: list[Constant]
+    left: list[float]
+    worst: Worst
+
+
 class _Analysis:
     def __init__(self, result: Result, groups: Groups, seed: int, seen: Seen) -> None:
         self.result, self.groups, self.seed, self.seen = result, groups, seed, seen
@@ -264,20 +274,23 @@ class _Analysis:
     def star(self) -> Star:
         data, prior = self._moduli()
         certified = self._certified(data, prior)
-        local, left, worst = self._local()
-        perturbed = self._perturbed()
+        found = self._measured_arms()
         total = self._total()
         reason = reason_of(prior, data) if any(math.isinf(arm.value) for arm in certified) else ""
-        arms = tuple(
-            Arm(
-                group.name, group.position, certified[k], local[k], perturbed[k], None if total is None else total[k],
-                "; ".join(filter(None, (
-                    reason if math.isinf(certified[k].value) else "", _inexact(left[k]), _unsolved(perturbed[k]),
-                ))),
+        arms = []
+        for k, group in enumerate(self.groups.members):
+            why = (
+                reason if math.isinf(certified[k].value) else "",
+                _inexact(found.left[k]),
+                _unsolved(found.perturbed[k]),
             )
-            for k, group in enumerate(self.groups.members)
-        )  # fmt: skip
-        return Star(self.result, self.groups, arms, data, prior, worst, self._notes(), self.seed)
+            arms.append(
+                Arm(
+                    group.name, group.position, certified[k], found.local[k], found.perturbed[k],
+                    None if total is None else total[k], "; ".join(filter(None, why)),
+                )
+            )  # fmt: skip
+        return Star(self.result, self.groups, tuple(arms), data, prior, found.worst, self._notes(), self.seed)
 
     def _notes(self) -> tuple[str, ...]:
         notes = []
@@ -408,26 +421,38 @@ class _Analysis:
             return masks * mask.to(masks)
         return masks
 
-    def _local(self) -> tuple[list[Constant], list[float], Worst]:
-        values: list[float] = []
+    def _measured_arms(self) -> "_Found":
+        """Local and perturbed arms, part by part."""
+        local: list[Constant] = []
+        perturbed: list[Constant] = []
         lefts: list[float] = []
-        best, found = -1.0, None
-        for part in self._chunks():
-            singular, left = self._longest(part)
-            values += singular.values.tolist()
-            lefts += left.tolist()
+        best, worst = -1.0, None
+        size = PERTURBATION * self._scale()
+        how = f"{DIMENSION} steps of Lanczos on the derivative at the result, and a random direction: a lower bound"
+        for part in self._chunks(2):
+            masks = self._sampled(self.groups.masks(part, self.problem.measurement))
+            change = size * self._noise(part, masks, self.seed + 1)
+            response = self.solved.equation.derivative.solve(self._forced(change), ACCURACY)
+            singular, left = self._longest(part, masks, (change, response.x))
+            local += [Measured(value, how) for value in singular.values.tolist()]
+            lefts += torch.maximum(left, response.left).tolist()
             k = int(singular.values.argmax())
             if float(singular.values[k]) > best:
-                best = float(singular.values[k])
-                found = (part[k], singular.inputs[k], singular.outputs[k])
-            self.seen("local", len(values), len(self.groups.members))
-        assert found is not None  # noqa: S101  there is a group
-        how = f"{DIMENSION} steps of Lanczos on the derivative at the result: a lower bound"
-        return [Measured(value, how) for value in values], lefts, self._worst(*found)
+                best, worst = float(singular.values[k]), (part[k], singular.inputs[k], singular.outputs[k])
+            self.seen("local", len(local), len(self.groups.members))
+            perturbed += self._solved_again(change, response.x, size)
+            self.seen("perturbed", len(perturbed), len(self.groups.members))
+        assert worst is not None  # noqa: S101  there is a group
+        return _Found(local, perturbed, lefts, self._worst(*worst))
 
-    def _longest(self, part: Sequence[int]) -> tuple[Singular, Tensor]:
+    def _solved_again(self, change: Tensor, start: Tensor, size: float) -> Iterator[Constant]:
+        moved, left = moved_solution(self.solved.equation, self._forced(change), FINE, start=start)
+        for value, rest in zip(quotient(norms(moved), norms(change)).tolist(), left.tolist(), strict=True):
+            how = f"a random change of {size:.2g}, solved again to {max(rest, 0.0):.1g} of what it moves"
+            yield Measured(value if rest <= 10 * FINE else math.inf, how, rest * value)
+
+    def _longest(self, part: Sequence[int], masks: Tensor, known: tuple[Tensor, Tensor]) -> tuple[Singular, Tensor]:
         """The longest changes of the image for each group, and what was left of the systems that gave them."""
-        masks = self._sampled(self.groups.masks(part, self.problem.measurement))
         derivative = self.solved.equation.derivative
 
         def rough(v: Tensor) -> Tensor:
@@ -449,7 +474,7 @@ class _Analysis:
         noise = self._noise(part, masks, self.seed)
         start = leading_singular(rough, rough_transposed, noise, ROUGH_DIMENSION).inputs
         start = torch.where(spread(norms(start), start) > 0, start + 0.05 * _unit(noise), noise)
-        return leading_singular(forward, transposed, start, DIMENSION), left
+        return leading_singular(forward, transposed, start, DIMENSION, known), left
 
     def _worst(self, index: int, v: Tensor, image: Tensor) -> Worst:
         entries = float(self._sampled(self.groups.masks([index], self.problem.measurement)).sum())
@@ -465,21 +490,6 @@ class _Analysis:
         if isinstance(self.problem.operator, WeightedTomography):
             y = y / self.problem.operator.root.to(y).clamp(min=1e-6)
         return float(y.abs().square().mean().sqrt()) or 1.0
-
-    # Perturbed
-
-    def _perturbed(self) -> list[Constant]:
-        found: list[Constant] = []
-        size = PERTURBATION * self._scale()
-        for part in self._chunks(2):
-            masks = self.groups.masks(part, self.problem.measurement)
-            change = size * self._noise(part, masks, self.seed + 1)
-            moved, left = moved_solution(self.solved.equation, self._forced(change), FINE)
-            for value, rest in zip(quotient(norms(moved), norms(change)).tolist(), left.tolist(), strict=True):
-                how = f"a random change of {size:.2g}, solved again to {max(rest, 0.0):.1g} of what it moves"
-                found.append(Measured(value if rest <= 10 * FINE else math.inf, how, rest * value))
-            self.seen("perturbed", len(found), len(self.groups.members))
-        return found
 
     def _total(self) -> list[Constant] | None:
         """With the guide made again from the changed measurement, of changes of the size of the noise."""

@@ -286,7 +286,9 @@ def _by_residuals(system: Map, right: Tensor, accuracy: float, max_steps: int) -
 
 
 @torch.no_grad()
-def moved_solution(equation: Optimality, force: Tensor, accuracy: float, max_steps: int = 500) -> tuple[Tensor, Tensor]:
+def moved_solution(
+    equation: Optimality, force: Tensor, accuracy: float, max_steps: int = 500, start: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The solutions with ``force`` added to f, less the point, by Newton's method; and how exact they are.
 
     Args:
@@ -294,12 +296,17 @@ def moved_solution(equation: Optimality, force: Tensor, accuracy: float, max_ste
         force: The changes of f, (batch, ...).
         accuracy: The length of a step, relative to the change of the solution, at which to stop.
         max_steps: Of each linear system.
+        start: Guesses of the changes, such as those of the linearised equation; ``None``: zero.
 
     Returns:
         The changes, (batch, ...), and for each the last step of Newton's method, relative.
     """
     change = torch.zeros_like(force)
     left = equation.left(change, force)
+    if start is not None:
+        trial = equation.left(start, force)
+        better = spread((norms(trial) <= norms(left)).to(torch.float64), left)
+        change, left = better * start, torch.where(better > 0, trial, left)
     length = torch.ones(len(force), dtype=torch.float64)
     for _ in range(_NEWTON_STEPS):
         if equation.resolvent is not None:  # steps of forward-backward find the places that change their kind
@@ -353,7 +360,9 @@ class Singular:
 
 
 @torch.no_grad()
-def leading_singular(forward: Map, transposed: Map, start: Tensor, steps: int) -> Singular:
+def leading_singular(
+    forward: Map, transposed: Map, start: Tensor, steps: int, known: tuple[Tensor, Tensor] | None = None
+) -> Singular:
     """The largest stretch of each map in its Krylov space: ``steps`` products with it, one less with its transpose.
 
     What is maximised is computed from the products that were made, so that each value is reached by its input: it is a
@@ -364,9 +373,14 @@ def leading_singular(forward: Map, transposed: Map, start: Tensor, steps: int) -
         transposed: Their transposes.
         start: (batch, ...), not zero.
         steps: The dimension of the space, at least 1.
+        known: Inputs and their images that are at hand; they are part of the space in which the largest is sought.
     """
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
+    if known is not None:
+        length = norms(known[0])
+        scale = spread(quotient(torch.ones_like(length), length), start)
+        inputs, outputs = [scale * known[0]], [scale * known[1]]
     v = start
     for step in range(steps):
         before = norms(v)
