@@ -50,7 +50,7 @@ def test_the_document_and_the_pictures(run, photo: Path, folder: Path) -> None:
         (("--groups", "blocks:8x8", "-o", "a.png", "--prior", "deepinv:MedianFilter,sigma=0.1"), 2, "no derivative"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_nothing_is_written(  # noqa: PLR0913, PLR0917  cases and fixtures
+def test_what_does_not_fit_is_refused_and_nothing_is_written(  # noqa: PLR0917  cases and fixtures
     options: tuple[str, ...], code: int, words: str, run, photo: Path, folder: Path
 ) -> None:
     before = sorted(folder.iterdir())
