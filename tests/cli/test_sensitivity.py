@@ -60,6 +60,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(  # noqa: PLR0917  
     assert sorted(folder.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_of_a_scan_and_of_lines(run, folder: Path) -> None:
     (folder / "scan.toml").write_text(
         'kind = "parallel"\nangles = { start = 0, stop = 180, count = 6, endpoint = false }\n'
