@@ -11,7 +11,9 @@ from .common import debug_option
 from .failures import exit_code_of, terminate
 from .threads import sleep_while_waiting
 
-COMMANDS = ("solve", "simulate", "train", "certify", "evaluate", "models", "replay", "report", "completion")
+COMMANDS = (
+    "solve", "simulate", "train", "certify", "evaluate", "sensitivity", "models", "replay", "report", "completion",
+)  # fmt: skip
 
 EPILOG = """Exit codes: 0 done, also when the steps ran out (a remark says so); 1 a fault of recon; 2 usage; 3 input
 unreadable; 4 inputs inconsistent; 5 diverged, or a required certificate is absent; 6 device; 7 output; 8 some inputs of

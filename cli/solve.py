@@ -185,8 +185,8 @@ def command(inputs: tuple[str, ...], **given: Any) -> None:
 
         check(given["report"], given["overwrite"], tuple(path for path in map(Path, inputs) if path.is_file()))
     alone = _is_one_file(inputs, given["output"])
-    if options["operator"] is None and given["config_file"] is None and alone:
-        values |= _from_sidecar(Path(inputs[0]), values)
+    if alone:
+        values = stated_or_simulated(Path(inputs[0]), given["config_file"], values)
     config = read_config(given["config_file"], values)
     if given["output"] is None and not given["dry_run"]:
         raise click.UsageError(
@@ -231,6 +231,13 @@ def _solve_alone(file: Path, config: "SolveConfig", given: dict[str, Any]) -> No
 
             of_run(run.record, (file,), given)
         _report(run, given["as_json"])
+
+
+def stated_or_simulated(measurement: Path, config_file: Path | None, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with those of the sidecar of a simulated measurement, where no operator is stated."""
+    if values["operator"] is not None or config_file is not None:
+        return values
+    return values | _from_sidecar(measurement, values)
 
 
 def _from_sidecar(measurement: Path, values: dict[str, Any]) -> dict[str, Any]:

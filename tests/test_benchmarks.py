@@ -85,6 +85,14 @@ def test_where_runs_stop_is_near_their_limit(load: Load, monkeypatch, capsys) ->
         assert row["case"] in stopping.line(row)
 
 
+@pytest.mark.slow
+def test_sensitivity(load: Load, monkeypatch, capsys) -> None:
+    small = load("sensitivity", SIDE=32, VIEWS=6, WEIGHT=1.0, MEASURED=1)
+    (case,) = compared(small, monkeypatch, capsys).values()
+    assert case["perturbed_over_local"] <= 1.015
+    assert case["certified_over_local"] >= 1 / 1.015
+
+
 def test_blur(load: Load, monkeypatch, capsys) -> None:
     cases = compared(load("blur", SIZE=32, KERNEL=5, BATCH=2, ROUNDS=1), monkeypatch, capsys)
     assert cases.keys() == {"gradient", "resolvent"}

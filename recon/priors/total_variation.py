@@ -182,7 +182,11 @@ def dual_ball(
         if inverse is not None:
             leading = [1] * (field.ndim - rank - 1)
             places = _fitting(inverse, field, rank).view(inverse.shape[0], *leading, *inverse.shape[2:])
+            if field.requires_grad:  # autograd needs what would be written over
+                return field * (square * places).clamp(min=1).rsqrt()
             return field * square.mul_(places).clamp_(min=1).rsqrt_()
+        if field.requires_grad:
+            return field * (radius * square.clamp(min=smallest).rsqrt())
         return field * square.clamp_(min=smallest).rsqrt_().mul_(radius)
 
     given = "" if mask is None else " times the mask, given the guide"

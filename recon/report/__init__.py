@@ -1,18 +1,23 @@
-"""Figures of a solve, of a scan and of a training."""
+"""Figures of a solve, of a scan, of a training and of a Lipschitz star."""
 
 from recon.report._style import FIGURE_SUFFIXES
 from recon.report.figure import solve_figure
 from recon.report.geometry_drawing import draw_geometry
 from recon.report.run_figure import RunFigure
+from recon.report.star_figure import StarFigure, WorstFigure, star_figure, worst_figure
 from recon.report.training_figure import image_sheet, training_curve
 from recon.report.volume_figure import volume_figure
 
 __all__ = [
     "FIGURE_SUFFIXES",
     "RunFigure",
+    "StarFigure",
+    "WorstFigure",
     "draw_geometry",
     "image_sheet",
     "solve_figure",
+    "star_figure",
     "training_curve",
     "volume_figure",
+    "worst_figure",
 ]

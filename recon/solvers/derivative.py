@@ -1,0 +1,402 @@
+"""The derivative of a solution with respect to the data, for many directions at once, and small changes of it."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import final
+
+import torch
+from torch import Tensor
+
+from recon.errors import UsageError
+from recon.solvers.krylov import least_residual, norms, quotient, spread
+from recon.types import Map
+
+DIMENSION = 25
+"""Of the Krylov spaces of GMRES, begun anew from one to the next."""
+
+_PROBES = 8
+"""Of the diagonal of a Hessian among frequencies, by which conjugate gradients are preconditioned."""
+
+_NEWTON_STEPS, _HALVINGS, _PLAIN_STEPS = 20, 6, 10
+_SLOW = 0.9
+_FORCING = 1e-2
+"""The accuracy of the systems of Newton's method, each of which takes as much of what is left."""
+
+_EXHAUSTED = 1e-5
+"""Of a vector, relative, that lies in a space."""
+
+
+@final
+@dataclass(frozen=True)
+class Optimality:
+    """The equation of a solution, ``x = J(x - s (G x + R(x) - f))``, in which a change of the data is one of f.
+
+    G is K A + shift Id and f is K y. J is the identity, a projection or any resolvent; R is the gradient of a penalty.
+
+    Attributes:
+        gram: G, linear.
+        gram_transposed: G^T.
+        point: x, (1, ...), where ``x - J(...)`` is small: what is left of it is taken for part of the equation.
+        force: f - G x, (1, ...).
+        gradient: R, differentiable by autograd; ``None``: zero.
+        resolvent: J, differentiable by autograd; ``None``: the identity.
+        stepsize: s > 0.
+        symmetric: Whether G and the derivatives of R and J are symmetric, and that of J not negative: J is then a
+            proximity operator.
+        is_projection: Whether J is a projection on a box.
+    """
+
+    gram: Map
+    gram_transposed: Map
+    point: Tensor
+    force: Tensor
+    gradient: Map | None = None
+    resolvent: Map | None = None
+    stepsize: float = 1.0
+    symmetric: bool = True
+    is_projection: bool = False
+
+    @cached_property
+    def derivative(self) -> "Derivative":
+        """The derivative of the solution at the point."""
+        return Derivative(self, self.point)
+
+    @cached_property
+    def _start(self) -> tuple[Tensor, Tensor]:
+        """R at the point, and what J is taken of."""
+        at = torch.zeros_like(self.point) if self.gradient is None else self.gradient(self.point).detach()
+        return at, self.point + self.stepsize * (self.force - at)
+
+    def shifted(self, change: Tensor) -> Tensor:
+        """What J is taken of at ``point + change``, without the change of f, less what it is taken of at the point."""
+        moved = self.gram(change)
+        if self.gradient is not None:
+            moved = moved + self.gradient(self.point + change) - self._start[0]
+        return change - self.stepsize * moved
+
+    def argument(self, shift: Tensor) -> Tensor:
+        """What J is taken of, that far from what it is taken of at the point."""
+        return self._start[1] + shift
+
+    def left(self, change: Tensor, force: Tensor) -> Tensor:
+        """What is left of the equation at ``point + change`` with ``force`` added to f; zero for the solution."""
+        shift = self.shifted(change) + self.stepsize * force
+        if self.resolvent is None:
+            return shift - change
+        start = self._start[1]
+        return self.resolvent(start + shift).detach() - self.resolvent(start).detach() - change
+
+
+@final
+@dataclass(frozen=True)
+class Solved:
+    """Solutions of linear systems, one a batch item.
+
+    Attributes:
+        x: The solutions.
+        left: What is left of each system, relative to its right-hand side in the norm of the iteration.
+        steps: Taken.
+    """
+
+    x: Tensor
+    left: Tensor
+    steps: int
+
+
+@final
+@dataclass(frozen=True)
+class Derivative:
+    """N, the derivative ``df -> dx`` of the solution: ``dx = P (dx - s (G + H) dx + s df)``, P = J', H = R'.
+
+    Where all are symmetric, N is ``s S^-1`` on the range of P with S = P^+ - Id + s (G + H). Conjugate gradients solve
+    it without P^+: preconditioned by P, all their directions are p = P q with q known, and P^+ p is then q.
+    Preconditioning by a circulant matrix, the nearest to G + H (T. Chan 1988), takes the place of P where P is a
+    projection. Other systems are solved by GMRES.
+
+    Attributes:
+        equation: Of which solution.
+        at: The points, (batch, ...) or (1, ...), at which it is linearised.
+        shift: What J is taken of there, less what it is taken of at the point of the equation; ``None``: nothing.
+    """
+
+    equation: Optimality
+    at: Tensor
+    shift: Tensor | None = None
+    _graphs: dict[tuple[str, int], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False, compare=False)
+
+    def solve(self, force: Tensor, accuracy: float, max_steps: int = 500, transposed: bool = False) -> Solved:
+        """N df, or N^T, of a batch: each to what is left of ``accuracy`` or ``max_steps`` products with G + H.
+
+        Args:
+            force: df, (batch, ...).
+            accuracy: Of each system, relative.
+            max_steps: The budget.
+            transposed: Whether N^T is wanted.
+        """
+        if self.equation.symmetric:
+            return self._by_gradients(force, accuracy, max_steps)
+        s = self.equation.stepsize
+        if transposed:
+            found = _by_residuals(self._transposed_system, force, accuracy, max_steps)
+            return Solved(s * self._resolve(found.x, transposed=True), found.left, found.steps)
+        return _by_residuals(self._system, s * self._resolve(force), accuracy, max_steps)
+
+    def nearly(self, force: Tensor) -> Tensor:
+        """N df by the preconditioner alone, a rough one; df itself where there is none."""
+        if not (self.equation.symmetric and self._selects):
+            return force
+        return self._resolve(self._precondition(self._resolve(force)))
+
+    def newton(self, left: Tensor, accuracy: float, max_steps: int = 500) -> Tensor:
+        """e with ``e - P (e - s (G + H) e) = left``: the step of Newton's method."""
+        s = self.equation.stepsize
+        if not self.equation.symmetric:
+            return _by_residuals(self._system, left, accuracy, max_steps).x
+        if self.equation.resolvent is None:
+            return self._by_gradients(left / s, accuracy, max_steps).x
+        return left + self._by_gradients(left / s - self._stiffness(left), accuracy, max_steps).x
+
+    def _system(self, v: Tensor) -> Tensor:
+        return v - self._resolve(v - self.equation.stepsize * self._stiffness(v))
+
+    def _transposed_system(self, v: Tensor) -> Tensor:
+        back = self._resolve(v, transposed=True)
+        return v - back + self.equation.stepsize * self._stiffness(back, transposed=True)
+
+    def _by_gradients(self, force: Tensor, accuracy: float, max_steps: int) -> Solved:
+        s = self.equation.stepsize
+        projects = self._projects
+        rest = s * force
+        x = torch.zeros_like(rest)
+        p = q = torch.zeros_like(rest)
+        size = first = torch.zeros(1)
+        steepest = torch.zeros(len(force), dtype=torch.float64, device=force.device)
+        sound = torch.ones(len(force), dtype=torch.bool, device=force.device)
+        rounding = 10 * torch.finfo(force.dtype.to_real()).eps
+        taken = 0
+        for taken in range(max_steps + 1):
+            kept = self._resolve(rest)
+            if self._selects:
+                kept = self._resolve(self._precondition(kept))
+            product = _inner(rest, kept)
+            first = product if taken == 0 else first
+            open_items = sound & (product > accuracy**2 * first)
+            if taken == max_steps or not bool(open_items.any()):
+                size = product
+                break
+            ratio = spread(quotient(product, size) if taken else torch.zeros_like(product), kept)
+            p, q, size = kept + ratio * p, rest + ratio * q, product
+            image = s * self._stiffness(p)
+            image = self._resolve(image) if projects else image + q - p
+            curvature, square = _inner(p, image), _inner(p, p)
+            steepest = torch.maximum(steepest, quotient(curvature, square))
+            sound = sound & (curvature > rounding * steepest * square)  # else only rounding is left of it
+            step = spread(torch.where(open_items & sound, quotient(product, curvature), 0.0), p)
+            x, rest = x + step * p, rest - step * image
+        return Solved(x, quotient(size.clamp(min=0.0), first).sqrt(), taken)
+
+    @property
+    def _selects(self) -> bool:
+        """Whether P is the identity, or nearly: a circulant matrix between two of it is a preconditioner."""
+        return self.equation.resolvent is None or self.equation.is_projection
+
+    @cached_property
+    def _projects(self) -> bool:
+        """Whether P is a projection, as of thresholds: of a vector of noise, P P v is P v."""
+        if self._selects:
+            return True
+        noise = torch.randn(self.at.shape, generator=torch.Generator().manual_seed(1), dtype=self.at.dtype)
+        once = self._resolve(noise.to(self.at.device))
+        return bool((norms(self._resolve(once) - once) <= _EXHAUSTED * norms(once)).all())
+
+    def _precondition(self, v: Tensor) -> Tensor:
+        symbol = self._symbol
+        axes = tuple(range(2, v.ndim))
+        found: Tensor = torch.fft.ifftn(torch.fft.fftn(v, dim=axes) / symbol, dim=axes)
+        return found if v.is_complex() else found.real
+
+    @cached_property
+    def _symbol(self) -> Tensor:
+        """The diagonal of G + H among frequencies, of all channels alike, from vectors of unit phases."""
+        like = self.at[:1]
+        axes = tuple(range(2, like.ndim))
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(_PROBES, *like.shape[1:], generator=generator, dtype=like.dtype).to(like.device)
+        spectrum = torch.fft.fftn(noise, dim=axes)
+        spectrum = spectrum / spectrum.abs().clamp(min=torch.finfo(noise.dtype.to_real()).tiny)
+        phases = torch.fft.ifftn(spectrum, dim=axes)
+        phases = phases if like.is_complex() else phases.real
+        middle = Derivative(self.equation, like, None if self.shift is None else self.shift[:1])
+        images = torch.fft.fftn(middle._stiffness(phases), dim=axes)
+        found: Tensor = (spectrum.conj() * images).real.mean((0, 1))
+        return found.clamp(min=1e-3 * float(found.max().clamp(min=torch.finfo(found.dtype).tiny)))
+
+    def _stiffness(self, v: Tensor, transposed: bool = False) -> Tensor:
+        """(G + H) v, or its transpose."""
+        moved = self.equation.gram_transposed(v) if transposed else self.equation.gram(v)
+        if self.equation.gradient is None:
+            return moved
+        return moved + self._pulled("gradient", self.equation.gradient, self.at, v)  # a Hessian is symmetric
+
+    def _resolve(self, v: Tensor, transposed: bool = False) -> Tensor:
+        """P v, or P^T v."""
+        resolvent = self.equation.resolvent
+        if resolvent is None:
+            return v
+        start = self.equation.argument(torch.zeros_like(self.at[:1]) if self.shift is None else self.shift)
+        if transposed or self.equation.symmetric:
+            return self._pulled("resolvent", resolvent, start, v)
+        return self._pushed(resolvent, start, v)
+
+    def _pulled(self, name: str, apply: Map, at: Tensor, v: Tensor) -> Tensor:
+        """The transpose of the derivative of a map, by one backward pass through a graph that is kept."""
+        if (name, len(v)) not in self._graphs:
+            with torch.enable_grad():
+                start = at.expand_as(v).clone().requires_grad_()
+                self._graphs[name, len(v)] = start, apply(start)
+        start, image = self._graphs[name, len(v)]
+        if not image.requires_grad:
+            raise UsageError("derivative: a map has no derivative by autograd; expected one that has.")
+        (found,) = torch.autograd.grad(image, start, v, retain_graph=True)
+        return found
+
+    @staticmethod
+    def _pushed(apply: Map, at: Tensor, v: Tensor) -> Tensor:
+        """The derivative itself, as the transpose of its transpose."""
+        with torch.enable_grad():
+            start = at.expand_as(v).clone().requires_grad_()
+            image = apply(start)
+            dual = torch.zeros_like(image, requires_grad=True)
+            (back,) = torch.autograd.grad(image, start, dual, create_graph=True)
+            (found,) = torch.autograd.grad(back, dual, v)
+        return found
+
+
+def _by_residuals(system: Map, right: Tensor, accuracy: float, max_steps: int) -> Solved:
+    x, rest, size = torch.zeros_like(right), right, norms(right)
+    taken = 0
+    while taken < max_steps and bool((norms(rest) > accuracy * size).any()):
+        open_items = spread((norms(rest) > accuracy * size).to(rest.dtype.to_real()), rest)
+        x = x + open_items * least_residual(system, rest, DIMENSION)
+        before, rest = norms(rest), right - system(x)
+        taken += DIMENSION + 1
+        if not bool((norms(rest) < 0.99 * before).any()):
+            break  # it stands still
+    return Solved(x, quotient(norms(rest), size), taken)
+
+
+@torch.no_grad()
+def moved_solution(
+    equation: Optimality, force: Tensor, accuracy: float, max_steps: int = 500, start: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The solutions with ``force`` added to f, less the point, by Newton's method; and how exact they are.
+
+    Args:
+        equation: Of which the point solves what is left at it.
+        force: The changes of f, (batch, ...).
+        accuracy: The length of a step, relative to the change of the solution, at which to stop.
+        max_steps: Of each linear system.
+        start: Guesses of the changes, such as those of the linearised equation; ``None``: zero.
+
+    Returns:
+        The changes, (batch, ...), and for each the last step of Newton's method, relative.
+    """
+    change = torch.zeros_like(force)
+    left = equation.left(change, force)
+    if start is not None:
+        trial = equation.left(start, force)
+        better = spread((norms(trial) <= norms(left)).to(torch.float64), left)
+        change, left = better * start, torch.where(better > 0, trial, left)
+    length = torch.ones(len(force), dtype=torch.float64)
+    for _ in range(_NEWTON_STEPS):
+        if equation.resolvent is not None:  # steps of forward-backward find the places that change their kind
+            for _ in range(_PLAIN_STEPS):
+                trial = equation.left(change + left, force)
+                better = spread(
+                    (norms(trial) <= norms(left)).to(torch.float64), left
+                )  # longer steps than theirs diverge
+                change = change + better * left
+                left = torch.where(better > 0, trial, left)
+        shift = equation.shifted(change) + equation.stepsize * force
+        derivative = Derivative(equation, equation.point + change, shift)
+        step = derivative.newton(left, max(accuracy / 4, _FORCING), max_steps)
+        before = norms(left)
+        trial = equation.left(change + step, force)
+        for _ in range(_HALVINGS):  # an item that got worse takes half its step
+            worse = norms(trial) > before
+            if not bool(worse.any()):
+                break
+            step = torch.where(spread(worse.to(torch.float64), step) > 0, step / 2, step)
+            trial = equation.left(change + step, force)
+        stuck = bool((norms(trial) > _SLOW * before).all())
+        change, left = change + step, trial
+        length = quotient(norms(step), norms(change))
+        if stuck or bool((length <= accuracy).all()):
+            break
+    return change, length
+
+
+def _inner(a: Tensor, b: Tensor) -> Tensor:
+    """Re <a, b> of each batch item, in double precision."""
+    product = (a.conj() * b).real if a.is_complex() else a * b
+    found: Tensor = product.flatten(1).sum(1, dtype=torch.float64)
+    return found
+
+
+@final
+@dataclass(frozen=True)
+class Singular:
+    """The largest singular value of each of several linear maps, from below.
+
+    Attributes:
+        values: (batch,), in double precision.
+        inputs: Of unit norm, (batch, ...): where the values are reached.
+        outputs: Their images.
+    """
+
+    values: Tensor
+    inputs: Tensor
+    outputs: Tensor
+
+
+@torch.no_grad()
+def leading_singular(
+    forward: Map, transposed: Map, start: Tensor, steps: int, known: tuple[Tensor, Tensor] | None = None
+) -> Singular:
+    """The largest stretch of each map in its Krylov space: ``steps`` products with it, one less with its transpose.
+
+    What is maximised is computed from the products that were made, so that each value is reached by its input: it is a
+    lower bound of the norm up to the error of those products, however inexact the transposes.
+
+    Args:
+        forward: A batch of linear maps, each of its own item.
+        transposed: Their transposes.
+        start: (batch, ...), not zero.
+        steps: The dimension of the space, at least 1.
+        known: Inputs and their images that are at hand; they are part of the space in which the largest is sought.
+    """
+    inputs: list[Tensor] = []
+    outputs: list[Tensor] = []
+    if known is not None:
+        length = norms(known[0])
+        scale = spread(quotient(torch.ones_like(length), length), start)
+        inputs, outputs = [scale * known[0]], [scale * known[1]]
+    v = start
+    for step in range(steps):
+        before = norms(v)
+        for _ in range(2):
+            for member in inputs:
+                v = v - spread(_inner(member, v), v) * member
+        length = norms(v)
+        length = torch.where(length > _EXHAUSTED * before, length, 0.0)  # what is left of a whole space is rounding
+        v = spread(quotient(torch.ones_like(length), length), v) * v
+        inputs.append(v)
+        outputs.append(forward(v))
+        if step < steps - 1:
+            v = transposed(outputs[-1])
+    gram = torch.stack([torch.stack([_inner(a, b) for b in outputs], 1) for a in outputs], 1)
+    gram = torch.nan_to_num(gram, posinf=0.0, neginf=0.0)  # an item that overflowed is lost, and the others are not
+    weights = torch.linalg.eigh((gram + gram.mT) / 2).eigenvectors[:, :, -1]
+    best = sum((spread(weights[:, k], v) * v for k, v in enumerate(inputs)), torch.zeros_like(start))
+    image = sum((spread(weights[:, k], w) * w for k, w in enumerate(outputs)), torch.zeros_like(outputs[0]))
+    return Singular(quotient(norms(image), norms(best)), best, image)
