@@ -85,9 +85,10 @@ def solve(
 
 def _single_file(contents: "Contents", output: Path | None) -> Path | None:
     """The one file that a folder or a pattern stands for, where the output is named like an image."""
+    from recon.io.files import suffix_of
     from recon.reconstruction.file_names import SUFFIXES
 
-    if contents.count != 1 or output is None or output.is_dir() or output.suffix.lower() not in SUFFIXES:
+    if contents.count != 1 or output is None or output.is_dir() or suffix_of(output) not in SUFFIXES:
         return None
     source = contents.files[0].source if contents.files else contents.series[0].slices[0].source
     return source.path if source.member is None else None

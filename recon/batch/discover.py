@@ -15,15 +15,16 @@ from recon.batch.dicomdir import is_directory, referenced
 from recon.batch.source import Source
 from recon.errors import InputError
 from recon.io.content import kind_of, name_of
+from recon.io.files import suffix_of
 from recon.reconstruction.file_names import SUFFIXES, is_pattern
 from recon.reconstruction.record import SUFFIX as RECORD
 from recon.reconstruction.sidecar import SUFFIX as SIDECAR
 
 LEDGER = "batch.json"
-IMAGES = ("png", "jpeg", "tiff", "npy", "dicom")
+IMAGES = ("png", "jpeg", "tiff", "npy", "nifti", "dicom")
 PROJECTIONS = ("tiff", "npy", "npz", "hdf5")
 
-_OF_IMAGES = "a folder, an archive or a pattern with images: PNG, JPEG, TIFF, NPY or DICOM"
+_OF_IMAGES = "a folder, an archive or a pattern with images: PNG, JPEG, TIFF, NPY, NIfTI or DICOM"
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ def _sort(source: Source, kinds: Sequence[str], found: Found) -> None:
             found.candidates.append(Candidate(source, ""))
         return
     kind = kind_of(head)
-    if kind in kinds or not source.walked or PurePosixPath(name).suffix.lower() in SUFFIXES:
+    if kind in kinds or not source.walked or suffix_of(PurePosixPath(name)) in SUFFIXES:
         found.candidates.append(Candidate(source, kind if kind in kinds else ""))
         return
     known = name_of(head)

@@ -59,7 +59,8 @@ def replacing(path: str | Path, *, overwrite: bool = False, inputs: Iterable[str
     Without ``overwrite``, a file that appeared under ``path`` in the meantime is not replaced either.
     """
     target = check_output(path, overwrite=overwrite, inputs=inputs)
-    suffix = ".part" if target.suffix.lower() in _SENT_BY_NAME else target.suffix
+    suffix = ".part" if target.suffix.lower() in _SENT_BY_NAME else "".join(target.suffixes[-2:])[-16:]
+    suffix = suffix if suffix.startswith(".") else target.suffix
     temporary = target.with_name(f".recon-{secrets.token_hex(8)}{suffix}")
     try:
         # created by hand, not by tempfile, so that the user's umask decides who may read the output

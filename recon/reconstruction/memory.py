@@ -4,13 +4,20 @@ import math
 from contextlib import suppress
 from pathlib import Path
 
+from torch import Tensor
+
 from recon.errors import UsageError
+from recon.io import Image
 from recon.methods.catalogue import ENTRIES
 from recon.methods.entry import MethodEntry
 from recon.operators.tomography import Geometry
+from recon.solvers.volume_denoising import state_bytes
 
 _DEFAULT = "condat_vu"
 """The method of a volume where none is stated."""
+
+PROGRAM = 2**29
+"""Bytes of the program with what it imports, and of what it keeps from planning."""
 
 _GIB = 2**30
 _SINGLE = 4
@@ -45,6 +52,34 @@ def volume_bytes(geometry: Geometry, method: MethodEntry | None) -> int:
     volume, panel = math.prod(geometry.image_shape), math.prod(geometry.sinogram_shape)
     of_volume, of_panel = (method or ENTRIES[_DEFAULT]).volume_copies
     return _SINGLE * (of_volume * volume + of_panel * panel)
+
+
+def state_room(memory: int | None, image: Image, measurement: Tensor) -> int | None:
+    """Bytes that are left of ``--memory`` for the state of a volume; ``None`` where there is no limit.
+
+    Raises:
+        UsageError: Nothing is left beside the program, the input and the result.
+    """
+    if memory is None:
+        return None
+    others = PROGRAM + image.pixels.nbytes + measurement.numel() * measurement.element_size()
+    others += max(image.pixels.nbytes, measurement[:1, :1].numel() * _SINGLE)
+    if memory <= others:
+        raise UsageError(
+            f"memory is {memory / _GIB:.3g} GiB, and the program, the input and the result take {others / _GIB:.3g}; "
+            "expected more, because these are not kept in a file."
+        )
+    return memory - others
+
+
+def direct_bytes(image: Image, measurement: Tensor, memory: int | None) -> int:
+    """About how much memory the denoising of volumes in place takes at its peak, beyond the program."""
+    single = measurement.numel() * _SINGLE
+    state = state_bytes(measurement[0, 0].numel())
+    room = state_room(memory, image, measurement)
+    held = state if room is None else min(state, room)
+    before = image.pixels.nbytes + single
+    return int(before + max(held + single * (1 - 1 / math.prod(measurement.shape[:2])), single + image.pixels.nbytes))
 
 
 def free_bytes() -> int | None:
