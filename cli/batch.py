@@ -284,6 +284,11 @@ def _end(batch: "Batch") -> None:
     if bad:
         raise BatchError(f"{bad} of {total} inputs failed; the others are written, as the table says.")
     refused = [group.error for group in batch.groups if group.error]
+    if refused and batch.request.config.volume:
+        raise ConsistencyError(
+            f"{len(refused)} of {len(batch.contents.series)} series {'are' if len(refused) > 1 else 'is'} no volume"
+            f"{'; the others are written' if len(refused) < len(batch.groups) else ''}: {refused[0].rstrip('?')}."
+        )
     if refused:
         raise ConsistencyError(
             f"{len(refused)} of {len(batch.contents.series)} series {'were' if len(refused) > 1 else 'was'} refused"

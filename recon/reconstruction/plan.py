@@ -113,6 +113,7 @@ class Plan:
             "range": {"low": value_range.low, "high": value_range.high, "units": value_range.units},
             "measurement_shape": list(problem.measurement.shape),
             "image_shape": list(problem.image_shape),
+            "slice_distance": None if problem.layout is None else problem.layout.distance,
             "device": str(problem.device),
             "operator_norm": None if norm is None else norm.value,
             "adjoint_gap": self.pair.gap.value,
@@ -130,6 +131,7 @@ class Plan:
             ("input", _described(problem.image)),
             ("grey values", f"{value_range.low:g}..{value_range.high:g} {value_range.units}".strip() + " become 0..1"),
             ("operator", f"{problem.family.spec}, on images of {' x '.join(map(str, problem.image_shape))}"),
+            *self._volume_lines(),
             ("  norm", str(pair.properties.computed_norm or "not needed")),
             ("  adjoint", self._adjoint()),
             *self._mismatch_lines(),
@@ -163,6 +165,13 @@ class Plan:
         if config.stops_early and self.method.early is not None:
             return f"at most {config.budget} steps, to a residual of {self.method.early:g}: before its limit"
         return f"at most {config.budget} steps, to within {self.tolerance:g} of the image from the limit"
+
+    def _volume_lines(self) -> list[tuple[str, str]]:
+        layout = self.problem.layout
+        if layout is None:
+            return []
+        many = f"{layout.volumes} volumes of " if layout.volumes > 1 else ""
+        return [("  volume", f"{many}{layout.slices} slices, {layout.distance:.4g} pixels of a slice apart")]
 
     def _mismatch_lines(self) -> list[tuple[str, str]]:
         mismatch = self.pair.mismatch

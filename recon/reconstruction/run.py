@@ -378,12 +378,14 @@ def _check_nifti(image: Image, shape: tuple[int, ...], output: Path) -> None:
     io.check_units(image, output)
 
 
-def write_run(
+def write_run(  # noqa: PLR0913, PLR0917  each is an independent choice of the caller
     result: Result,
     measurement: Path | InputFile,
     target: Target,
     say: Notify,
     stamp: Mapping[str, object] | None = None,
+    image: Image | None = None,
+    volume: Mapping[str, object] | None = None,
 ) -> Run:
     """Write a result, its record and its figure.
 
@@ -393,6 +395,8 @@ def write_run(
         target: Where it is written.
         say: Where remarks go, a line each.
         stamp: What the record says of the batch that the run is part of, as ``batch``.
+        image: What is written in place of the whole result: a slice of it.
+        volume: What the record says of the volume that it is a slice of, as ``volume``.
 
     Raises:
         GuaranteeError: The run diverged; nothing is written.
@@ -404,9 +408,9 @@ def write_run(
             f"{result.steps} steps; nothing was written. {result.status.sentence}"
         )
     held = files_of(result.plan, measurement if isinstance(measurement, Path) else measurement.path)
-    check_target(target, held, result.plan.problem.template)
+    check_target(target, held, image or result.plan.problem.template)
     inputs = input_files(result.plan, measurement)
-    image = writable(result.image, target.output)
+    image = writable(image or result.image, target.output)
     written = io.write(image, target.output, overwrite=target.overwrite, inputs=held, derivation=target.derivation)
     if written.clipped:
         say(f"{target.output}: {written.clipped} value(s) did not fit into the file's range and were clipped")
@@ -419,6 +423,8 @@ def write_run(
     document = _document(result, inputs, written.paths, record.parent)
     if stamp is not None:
         document["batch"] = dict(stamp)
+    if volume is not None:
+        document["volume"] = dict(volume)
     write_record(record, document, target.overwrite)
     if target.figure is not None:
         write_figure(result, target.figure, target.overwrite)
