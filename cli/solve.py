@@ -234,6 +234,8 @@ def _is_one_file(inputs: tuple[str, ...], output: str | None) -> bool:
 
     if len(inputs) != 1 or stands_for_many(inputs[0]):
         return False
+    if output is not None and output.lower().endswith(".zarr"):
+        return True
     return output is None or not (output.endswith(("/", "\\")) or os.path.isdir(output))  # noqa: PTH112
 
 

@@ -14,6 +14,7 @@ from recon.batch.classify import hint
 from recon.batch.dicomdir import is_directory, referenced
 from recon.batch.source import Source
 from recon.errors import InputError
+from recon.io.atomic import is_store
 from recon.io.content import kind_of, name_of
 from recon.io.files import suffix_of
 from recon.reconstruction.file_names import SUFFIXES, is_pattern
@@ -61,7 +62,7 @@ class Found:
 def stands_for_many(text: str) -> bool:
     """Return whether an input is a folder, a pattern, an archive or a DICOMDIR, and not a file."""
     path = Path(text)
-    if "\0" in text:
+    if "\0" in text or is_store(path):
         return False
     if os.path.isdir(path) or is_pattern(text):  # noqa: PTH112  Path.is_dir raises on a name that is too long
         return True
@@ -98,6 +99,11 @@ def discover(inputs: Sequence[str], output: Path | None, kinds: Sequence[str] = 
 
 def _sources(text: str, output: Path | None, found: Found) -> Iterator[Source]:
     path = Path(text)
+    if is_store(path):
+        found.aside.append(
+            SetAside(Source(path, PurePosixPath(path.name)), "OME-Zarr store, which is solved by itself")
+        )
+        return
     if os.path.isdir(path):  # noqa: PTH112
         yield from _walk(path, output, found)
         return
@@ -154,7 +160,10 @@ def _walk(root: Path, output: Path | None, found: Found) -> Iterator[Source]:
         folders.sort()
         for name in list(folders):
             child = Path(folder, name)
-            if out is not None and os.path.realpath(child) == out:
+            if is_store(child):
+                folders.remove(name)
+                found.aside.append(SetAside(_below(root, child), "OME-Zarr store, which is solved by itself"))
+            elif out is not None and os.path.realpath(child) == out:
                 folders.remove(name)
                 found.aside.append(SetAside(_below(root, child), "the folder of the results"))
         for name in sorted(names):

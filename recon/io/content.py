@@ -149,7 +149,7 @@ def damage(kind: str) -> Iterator[None]:
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
     """Keep the warnings and logs of the libraries below from the user: they are noise, or quote the file."""
-    loggers = [logging.getLogger(name) for name in ("pydicom", "tifffile", "PIL")]
+    loggers = [logging.getLogger(name) for name in ("pydicom", "tifffile", "PIL", "nibabel.global", "zarr")]
     before = [logger.disabled for logger in loggers]
     try:
         for logger in loggers:

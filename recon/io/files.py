@@ -8,15 +8,15 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from recon.errors import OutputError
-from recon.io.atomic import check_output, replacing
+from recon.io.atomic import STORE, check_output, is_store, replacing, replacing_folder
 from recon.io.content import LONGEST_MARK, content, damage, foreign, kind_of, opened, printable, refusals, silence
 from recon.io.decoded import MAX_PIXELS, Decoded, RefusedError, check_finite
 from recon.io.dicom import new_series, reader, writer
 from recon.io.dicom.derivation import Derivation
-from recon.io.formats import nifti, npy, raster, tiff
+from recon.io.formats import nifti, npy, raster, tiff, zarr_store
 from recon.io.image import Array, Image, ValueRange, default_range
 
-KNOWN = "PNG, JPEG, TIFF, NPY, NIfTI or DICOM"
+KNOWN = "PNG, JPEG, TIFF, NPY, NIfTI, OME-Zarr or DICOM"
 _SUFFIXES = {
     ".png": "png",
     ".jpg": "jpeg",
@@ -28,6 +28,7 @@ _SUFFIXES = {
     ".dicom": "dicom",
     ".nii": "nifti",
     ".nii.gz": "nifti",
+    STORE: "zarr",
 }
 _DECODERS = {
     "png": raster.decode_png,
@@ -69,6 +70,11 @@ def read(
         InputError: whatever is wrong with the file, in one sentence.
     """
     name = Path(path)
+    if is_store(name):
+        with refusals(name), silence(), damage("OME-Zarr"):
+            decoded = zarr_store.decode_zarr(name, max_pixels)
+            check_finite(decoded.pixels)
+        return _image(decoded, decoded.notes, value_range)
     with refusals(name), opened(name, KNOWN) as handle:
         data = content(handle)
     return decode(data, name, value_range=value_range, max_pixels=max_pixels)
@@ -101,6 +107,10 @@ def decode(
             f"The name ends in {suffix_of(name)}, the content is {kind.upper()}: it was read as {kind.upper()}.",
             *notes,
         )
+    return _image(decoded, notes, value_range)
+
+
+def _image(decoded: Decoded, notes: tuple[str, ...], value_range: ValueRange | tuple[float, float] | None) -> Image:
     return Image(
         np.ascontiguousarray(decoded.pixels),
         _range_of(decoded, value_range),
@@ -121,6 +131,8 @@ def check_kind(path: str | Path) -> None:
         InputError: It is not, in one sentence.
     """
     name = Path(path)
+    if is_store(name):
+        return
     with refusals(name), opened(name, KNOWN) as handle:
         _kind(handle.read(LONGEST_MARK))
 
@@ -177,7 +189,7 @@ def output_paths(image: Image, path: str | Path) -> tuple[Path, ...]:
     """The files that :func:`write` would make for ``path``."""
     name = Path(path)
     kind = _SUFFIXES.get(suffix_of(name), image.source.format)
-    if image.frames == 1 or kind in ("tiff", "npy", "nifti"):
+    if image.frames == 1 or kind in ("tiff", "npy", "nifti", "zarr"):
         return (name,)
     digits = max(4, len(str(image.frames)))
     return tuple(
@@ -317,6 +329,13 @@ def _encode_nifti(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tuple
     return 0, notes
 
 
+def _encode_zarr(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tuple[int, tuple[str, ...]]:
+    zarr_store.stack_of(image)
+    with replacing_folder(paths[0], overwrite=guard.overwrite, inputs=guard.inputs) as temporary:
+        notes = zarr_store.encode_zarr(temporary, image)
+    return 0, notes
+
+
 def nifti_of(image: Image) -> nifti.NiftiStack:
     """The header under which an image is written to NIfTI: that of its source.
 
@@ -373,4 +392,5 @@ _ENCODERS = {
     "npy": _encode_npy,
     "dicom": _encode_dicom,
     "nifti": _encode_nifti,
+    "zarr": _encode_zarr,
 }

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recon.errors import InputError, OutputError, UsageError
+from recon.io.atomic import is_store
 from recon.io.files import KNOWN, suffix_of
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".nii", ".nii.gz", ".dcm", ".dicom")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".nii", ".nii.gz", ".zarr", ".dcm", ".dicom")
 """What is taken from a folder; a file that is named is read whatever it is called."""
 
 _LOSSLESS = {".jpg": ".png", ".jpeg": ".png"}
@@ -32,6 +33,8 @@ def _expand(text: str) -> list[Path]:
     if "\0" in text:
         raise InputError(f"The input {text!r} holds a null character, which no file name has.")
     path = Path(text)
+    if is_store(path):
+        return [path]
     if os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises on a name that is too long
         files = sorted(child for child in path.iterdir() if child.is_file() and _is_image(child))
         if not files:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from recon.io.decoded import RefusedError
 from recon.io.formats.orientation import swaps
 from recon.io.image import Array
 
@@ -74,6 +75,47 @@ def read_stack(opened: Any, series: Any, axes: str, orientation: int) -> Stack |
     if series.kind == "ome":
         return Stack("ome", axes, sizes, sides, _ome_metadata(opened, turn))
     return Stack("shaped", axes, sizes, sides) if axes.strip("QI") or len(axes) > 1 else None
+
+
+def check_ome(opened: Any, series: Any) -> None:
+    """Refuse OME-XML that contradicts the pixels of its file.
+
+    Raises:
+        RefusedError: It does.
+    """
+    import tifffile  # noqa: PLC0415 - takes time, and few need it
+
+    try:
+        found = tifffile.xml2dict(opened.ome_metadata or "")["OME"]["Image"]
+        images = found if isinstance(found, list) else [found]
+        pixels = [image["Pixels"] for image in images]
+        first = pixels[0]
+        sides, dtype = (int(first["SizeY"]), int(first["SizeX"])), str(first["Type"])
+        samples = series.keyframe.samplesperpixel
+        planes = sum(int(each["SizeZ"]) * int(each["SizeC"]) * int(each["SizeT"]) for each in pixels) / samples
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise RefusedError("its OME metadata are damaged or incomplete; expected the sizes of its pixels.") from None
+    page = series.keyframe
+    if sides != (page.imagelength, page.imagewidth):
+        raise RefusedError(
+            f"its OME metadata speak of {sides[0]} x {sides[1]} pixels, and its pages have {page.imagelength} x "
+            f"{page.imagewidth}; expected the same."
+        )
+    if page.dtype is not None and _OME_TYPES.get(dtype, dtype) != page.dtype.name:
+        raise RefusedError(
+            f"its OME metadata speak of pixels of type {dtype}, and its pages have {page.dtype.name}; "
+            "expected the same."
+        )
+    if planes != len(opened.pages):
+        raise RefusedError(
+            f"its OME metadata speak of {planes:g} planes, and it has {len(opened.pages)}; expected as many, "
+            "because which "
+            "plane is which cannot be told."
+        )
+
+
+_OME_TYPES = {"float": "float32", "double": "float64", "complex": "complex64", "double-complex": "complex128"}
+_OME_TYPES["bit"] = "bool"
 
 
 def pitch_of(stack: Stack | None) -> float | None:
