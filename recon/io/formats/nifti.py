@@ -32,6 +32,7 @@ _UNLIKE = 0.01
 """How much the sides of a voxel may differ by two affines of different spaces."""
 
 _KINDS = "iuf"
+_SPARE = 1 << 16
 _LARGEST_RATIO = 1100
 """By which deflate packs at most."""
 
@@ -72,7 +73,7 @@ def decode_nifti(data: bytes, limit: int) -> Decoded:
     end = start + math.prod(shape) * dtype.itemsize
     if not len(header.binaryblock) <= start <= end:
         raise RefusedError(f"its voxels begin at byte {start}; expected them after the header.")
-    whole = _unpacked(data, end) if packed else data
+    whole = _unpacked(data, end, whole=True) if packed else data
     if len(whole) < end:
         raise RefusedError(f"it ends after {len(whole)} bytes of {end}: the file is cut off.")
     stored = np.frombuffer(whole, dtype, math.prod(shape), start).reshape(shape[::-1])  # t, z, y, x
@@ -112,15 +113,21 @@ def _nibabel(what: str) -> Any:
     return nibabel
 
 
-def _unpacked(data: bytes, most: int) -> bytes:
-    """At most so many bytes of what gzip packed."""
+def _unpacked(data: bytes, most: int, whole: bool = False) -> bytes:
+    """At most so many bytes of what gzip packed, whose end is looked at where the ``whole`` is wanted."""
     if most > _LARGEST_RATIO * len(data) + (1 << 16):
         raise RefusedError("it declares more voxels than so few bytes can be unpacked to: it is damaged.")
     stream = zlib.decompressobj(wbits=31)
     try:
-        return stream.decompress(data, most)
+        found = stream.decompress(data, most)
+        rest = stream.unconsumed_tail
+        while whole and not stream.eof and rest and stream.decompress(rest, _SPARE):
+            rest = stream.unconsumed_tail
     except zlib.error:
         raise RefusedError("what gzip packed is cut off or damaged.") from None
+    if whole and not stream.eof:
+        raise RefusedError("what gzip packed is cut off: its end is missing.")
+    return found
 
 
 def _header(nibabel: Any, head: bytes) -> Any:
