@@ -35,7 +35,7 @@ def ome_tiff(path: Path, array=None, axes="TCZYX", **more) -> Path:
     return path
 
 
-def ome_zarr(path: Path, version="0.4", array=None, levels=1, names="tczyx", chunks=(1, 1, 2, 8, 6), **more) -> Path:
+def ome_zarr(path: Path, version="0.4", *, array=None, levels=1, names="tczyx", chunks=(1, 1, 2, 8, 6), **more) -> Path:
     zarr = pytest.importorskip("zarr", reason="the extra zarr is not installed")
     array = pixels() if array is None else array
     fifth = version == "0.5"

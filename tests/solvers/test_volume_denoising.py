@@ -24,7 +24,7 @@ def noisy(shape=SHAPE, seed=0) -> Tensor:
     return (clean + 0.1 * torch.randn(shape, generator=generator))[None, None]
 
 
-def solved(y: Tensor, weight=0.1, spacing=CUBE, isotropic=True, tolerance=2e-4, memory=None, steps=4000, **bounds):
+def solved(y: Tensor, weight=0.1, *, spacing=CUBE, isotropic=True, tolerance=2e-4, memory=None, steps=4000, **bounds):
     term = VariationTerm(weight, isotropic, spacing, **bounds)
     scale = [float(part.norm()) for part in y]
     return denoise_volumes(y, term, DirectRun(tolerance, steps, scale, memory=memory))
