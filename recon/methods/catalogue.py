@@ -58,6 +58,7 @@ _ENTRIES = (
         "accelerated primal-dual denoising of volumes by total variation, in place: to a proved distance",
         "chambolle_pock:build",
         bounds=True,
+        stepsize="any; it is the first of many",
         copies=7,
     ),
     MethodEntry(

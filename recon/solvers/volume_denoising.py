@@ -41,6 +41,9 @@ TOGETHER = 4
 _FIRST_LOOK, _LOOK_FRACTION = 8, 4
 """The gap is evaluated after so many steps, and then each time they have grown by a quarter."""
 
+_INSIDE = 1 - 4e-7
+"""What the dual variable is multiplied by in the gap: the rounding of its projection may leave it that far outside."""
+
 _MOST_TOGETHER = 64
 """Iterations a pass through a file: more would not be looked at often enough."""
 
@@ -59,6 +62,7 @@ class DirectRun:
         look: Called at each look; true: stop.
         memory: Bytes for the state; ``None``: as many as it takes.
         folder: Where the file of a state that is larger goes; ``None``: the system's folder of temporary files.
+        first_step: The first primal step size; ``None``: :data:`FIRST_STEP` over the norm of the differences.
     """
 
     tolerance: float
@@ -67,6 +71,7 @@ class DirectRun:
     look: Callable[[Progress], None] | None = None
     memory: int | None = None
     folder: Path | None = None
+    first_step: float | None = None
 
 
 @torch.no_grad()
@@ -259,7 +264,7 @@ class _Item:
         """The image, after as many steps as it takes."""
         y: Floats = self._y.numpy()
         together, store = self._store(y)
-        sizes = _step_sizes(self._norm())
+        sizes = _step_sizes(self._norm(), self._run.first_step)
         try:
             until = _FIRST_LOOK
             try:
@@ -301,11 +306,11 @@ class _Item:
 
     def _judge(self, misfit: float, variation: float, dual: float) -> None:
         gap = misfit + variation - dual
-        if not math.isfinite(gap):
+        if not (math.isfinite(misfit) and math.isfinite(variation)):
             self.status, self.distance = Status.NOT_FINITE, math.inf
             return
-        rounding = 1e-15 * (abs(misfit) + abs(variation) + abs(dual))
-        self.distance = math.sqrt(2 * (max(gap, 0.0) + rounding))
+        rounding = 1e-14 * (misfit + variation + abs(dual))
+        self.distance = math.sqrt(2 * (max(gap, 0.0) + rounding)) if math.isfinite(gap) else math.inf
         if self.distance <= self._target:
             self.status = Status.CONVERGED
         elif self.steps >= self._run.max_steps:
@@ -320,9 +325,9 @@ _BEHIND = 4
 """Slices that a pass holds beside one an iteration: the one that is read, those behind, and that of the gap."""
 
 
-def _step_sizes(norm: float) -> Iterator[tuple[float, float, float]]:
+def _step_sizes(norm: float, first: float | None) -> Iterator[tuple[float, float, float]]:
     """The dual and the primal step size of each iteration, and the momentum after it (Chambolle and Pock 2011, 2)."""
-    primal = FIRST_STEP / norm
+    primal = FIRST_STEP / norm if first is None else first
     dual = 1 / (primal * norm**2)
     while True:
         momentum = 1 / math.sqrt(1 + 2 * primal)
@@ -342,7 +347,8 @@ def _sweep(
     low, high = term.bounds
     held: dict[int, Any] = {}
     last = len(steps) + 1  # how far behind the gap is
-    sums, rows = np.zeros((count if measure else 0, 3)), np.zeros((height, 3))
+    sums, rows = np.zeros((count if measure else 0, 3)), np.zeros((height, 4))
+    longest = 0.0
     for front in range(count + last + 2):
         if front < count:
             held[front] = store.fetch(front)
@@ -362,16 +368,18 @@ def _sweep(
             here, above, below = held[place], held.get(place + 1), held.get(place - 1)
             kernels.energies(
                 here, here if above is None else above, above is not None, here if below is None else below,
-                below is not None, y[place], term.weight, exact, term.isotropic, low, high, rows,
+                below is not None, y[place], exact, term.isotropic, low, high, _INSIDE, rows,
             )  # fmt: skip
-            sums[place] = rows.sum(axis=0)
+            sums[place] = rows[:, :3].sum(axis=0)
+            longest = max(longest, float(rows[:, 3].max()))
         if front - last - 1 in held:
             store.release(front - last - 1)
             del held[front - last - 1]
     if not measure:
         return None
     misfit, variation, dual_value = (math.fsum(column) for column in sums.T)
-    return misfit, variation, dual_value
+    outside = math.sqrt(longest) * _INSIDE > term.weight  # then the dual function bounds nothing
+    return misfit, term.weight * variation, -math.inf if outside else dual_value
 
 
 def state_bytes(voxels: int) -> int:

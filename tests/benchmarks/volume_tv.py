@@ -26,14 +26,14 @@ SHAPE = (200, 512, 512)
 SMALL = (40, 256, 256)
 """On which the peers are compared: of the large one scikit-image holds 20 volumes."""
 
-WEIGHT, NOISE, TOLERANCE = 0.05, 0.05, 2e-3
+WEIGHT, NOISE, TOLERANCE = 0.05, 0.05, 5e-3
 MEMORY_LIMIT = 8.0
 """Volumes in single precision, at most."""
 
 OUT_OF_CORE = 1.5
 """Times longer, at most, with half of the state in memory."""
 
-PEER_SECONDS = 240.0
+PEER_SECONDS = 60.0
 
 
 def volume(shape: tuple[int, int, int]) -> np.ndarray:

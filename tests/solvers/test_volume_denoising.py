@@ -24,7 +24,7 @@ def noisy(shape=SHAPE, seed=0) -> Tensor:
     return (clean + 0.1 * torch.randn(shape, generator=generator))[None, None]
 
 
-def solved(y: Tensor, weight=0.1, *, spacing=CUBE, isotropic=True, tolerance=2e-4, memory=None, steps=4000, **bounds):
+def solved(y: Tensor, weight=0.1, *, spacing=CUBE, isotropic=True, tolerance=4e-4, memory=None, steps=4000, **bounds):
     term = VariationTerm(weight, isotropic, spacing, **bounds)
     scale = [float(part.norm()) for part in y]
     return denoise_volumes(y, term, DirectRun(tolerance, steps, scale, memory=memory))
@@ -62,7 +62,7 @@ def test_slices_that_are_far_apart_are_solved_one_by_one(isotropic) -> None:
     y = noisy()
     together = solved(y, spacing=(FAR, 1.0, 1.0), isotropic=isotropic).x
     alone = priors.total_variation(0.1, isotropic, accuracy=1e-4)(y[0, 0].double()[:, None])[:, 0]
-    assert float((together[0, 0] - alone).norm()) <= 5e-4 * float(y.norm())
+    assert float((together[0, 0] - alone).norm()) <= 7e-4 * float(y.norm())
 
 
 def test_what_is_constant_along_z_is_solved_as_an_image() -> None:
@@ -70,7 +70,7 @@ def test_what_is_constant_along_z_is_solved_as_an_image() -> None:
     y = plane[:, :, None].expand(1, 1, *SHAPE).contiguous()
     found = solved(y).x
     image = priors.total_variation(0.1, accuracy=1e-4)(plane.double())
-    assert float((found - image[:, :, None]).norm()) <= 5e-4 * float(y.norm())
+    assert float((found - image[:, :, None]).norm()) <= 7e-4 * float(y.norm())
 
 
 @pytest.mark.parametrize("order", [(0, 2, 1), (1, 0, 2), (2, 1, 0), (1, 2, 0)])
@@ -78,7 +78,7 @@ def test_the_axes_of_a_volume_of_cubes_may_be_exchanged(order) -> None:
     y = noisy()
     first = solved(y).x[0, 0].permute(order)
     second = solved(y[0, 0].permute(order)[None, None].contiguous()).x[0, 0]
-    assert float((first - second).norm()) <= 5e-4 * float(y.norm())
+    assert float((first - second).norm()) <= 7e-4 * float(y.norm())
 
 
 @pytest.mark.parametrize("held", [6, 8, 12])
