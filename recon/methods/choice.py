@@ -124,7 +124,7 @@ def _default(
 ) -> str:
     if pair.mismatch is not None:
         return "forward_backward"
-    if fits(pair, prior) and (like is None or like.is_cpu) and not (like is not None and like.is_complex()):
+    if fits(pair, prior) and (like is None or (like.is_cpu and like.dtype == torch.float32)):
         return "chambolle_pock"
     if prior.smooth is not None and prior.constraint is None and not _splits(pair, prior, like):
         return "fista"

@@ -72,6 +72,34 @@ def state_room(memory: int | None, image: Image, measurement: Tensor) -> int | N
     return memory - others
 
 
+def require_within(memory: int, needed: int, method: str) -> None:
+    """Refuse a run whose state is not kept in a file and which takes more than ``--memory``.
+
+    Raises:
+        UsageError: It does.
+    """
+    if PROGRAM + needed > memory:
+        raise UsageError(
+            f"memory is {memory / _GIB:.3g} GiB, and {method} takes about {(PROGRAM + needed) / _GIB:.3g} with "
+            "the program; "
+            "expected more, because only the denoising of volumes by tv keeps its state in a file."
+        )
+
+
+def require_free(needed: int) -> None:
+    """Refuse the denoising of volumes that are larger than the memory that is free.
+
+    Raises:
+        UsageError: They are.
+    """
+    free = free_bytes()
+    if free is not None and needed > free:
+        raise UsageError(
+            f"the volume takes about {needed / _GIB:.3g} GiB, and {free / _GIB:.3g} GiB are free; expected --memory "
+            "SIZE, with which most of it is kept in a file."
+        )
+
+
 def direct_bytes(image: Image, measurement: Tensor, memory: int | None) -> int:
     """About how much memory the denoising of volumes in place takes at its peak, beyond the program."""
     single = measurement.numel() * _SINGLE

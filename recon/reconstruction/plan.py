@@ -20,7 +20,7 @@ from recon.methods.setting import Method
 from recon.operators.data_split import HasDataSplit
 from recon.priors import Prior, Resolvent
 from recon.reconstruction.guiding import GIVEN, guided_method, read_guide
-from recon.reconstruction.memory import direct_bytes, volume_bytes
+from recon.reconstruction.memory import direct_bytes, require_within, volume_bytes
 from recon.reconstruction.problem import (
     AS_SPECIFIED,
     Objects,
@@ -248,6 +248,8 @@ def make_plan(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
         plan = with_guide(plan, read_guide(problem, say, given.guide), warm=False)
     if config.require_certificate:
         require(plan)
+    if config.memory is not None and plan.method.direct is None:
+        require_within(config.memory, plan.memory_bytes, plan.method.name)
     if config.takes_prior:
         _advise(plan, say)
     return plan

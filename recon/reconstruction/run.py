@@ -22,7 +22,7 @@ from recon.operators.slices import each_slice
 from recon.reconstruction.ct_input import as_frames, as_items, read_scan
 from recon.reconstruction.file_names import SUFFIXES
 from recon.reconstruction.guiding import GuideFigures, guide_figures
-from recon.reconstruction.memory import state_room
+from recon.reconstruction.memory import require_free, state_room
 from recon.reconstruction.plan import GUIDE_TOLERANCE, Plan, make_plan, require, scale_of, starting_image, with_guide
 from recon.reconstruction.problem import Problem
 from recon.reconstruction.record import (
@@ -267,10 +267,10 @@ def _executed(
         if plan.method.direct is not None:
             scale = scale_of(problem.measurement)
             room = state_room(config.memory, problem.image, problem.measurement)
-            run = solvers.DirectRun(
-                tolerance, plan.budget, scale, lambda seen: look(seen, problem.measurement), room, folder
-            )
-            solution = plan.method.direct(problem.measurement, run)
+            y = problem.measurement
+            require_free(plan.memory_bytes - y.numel() * y.element_size() - problem.image.pixels.nbytes)
+            run = solvers.DirectRun(tolerance, plan.budget, scale, lambda seen: look(seen, y), room, folder)
+            solution = plan.method.direct(y, run)
         else:
             start = starting_image(problem, plan.pair)
             scale = scale_of(start) if scale is None else scale

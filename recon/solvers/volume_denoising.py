@@ -102,18 +102,20 @@ def denoise_volumes(y: Tensor, term: VariationTerm, run: DirectRun) -> Solution:
         for channel in range(channels)
     ]
     history: list[Progress] = []
-    images: list[Tensor] = []
+    several = torch.empty_like(y) if len(parts) > 1 else None
     stopped = False
-    for part in parts:
+    for place, part in enumerate(parts):
 
         def look(step: int) -> None:
             history.append(_progress(step, parts, run.scale))
             if run.look is not None:
                 run.look(history[-1])
 
-        images.append(part.image if stopped else part.solve(look))
+        image = part.image if stopped else part.solve(look)
         stopped = stopped or part.status is Status.INTERRUPTED
-    x = (images[0][None] if len(images) == 1 else torch.stack(images)).view(y.shape)
+        if several is not None:
+            several[divmod(place, channels)] = image
+    x = image.view(y.shape) if several is None else several
     by_item = [parts[item * channels : (item + 1) * channels] for item in range(batch)]
     distances = tuple(_together(group, run.scale[item]) for item, group in enumerate(by_item))
     status = tuple(_worst(group) for group in by_item)
@@ -280,7 +282,7 @@ class _Item:
                     until = self.steps + max(_FIRST_LOOK, self.steps // _LOOK_FRACTION)
                     look(self.steps)
             except KeyboardInterrupt:
-                self.status = Status.INTERRUPTED
+                self.status, self.distance = Status.INTERRUPTED, math.inf  # slices are at several iterations
             return store.result()
         finally:
             store.close()

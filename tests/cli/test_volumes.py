@@ -86,6 +86,13 @@ def test_memory_that_is_too_small_is_refused(solve: Solve, tmp_path: Path) -> No
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif"]
 
 
+def test_memory_that_a_method_without_a_file_exceeds_is_refused(solve: Solve, tmp_path: Path) -> None:
+    source = tiff(tmp_path / "a.tif")
+    blur = ("--operator", "blur:gaussian=0.5", "--volume", "--prior", "tv:weight=0.02")
+    assert "condat_vu takes about" in solve(source, "-o", tmp_path / "v.tif", *blur, "--memory", "1MiB", code=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif"]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
