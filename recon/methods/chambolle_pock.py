@@ -16,7 +16,7 @@ from recon.operators.slices import SliceBySlice
 from recon.priors import Prior
 from recon.priors.finite_differences import FiniteDifferences
 from recon.priors.total_variation import VariationTerm
-from recon.solvers.volume_denoising import FIRST_STEP
+from recon.solvers.volume_denoising import FIRST_STEP, dual_step
 
 _AXES = 3
 
@@ -35,7 +35,8 @@ def build(setting: MethodSetting) -> Method:
     known = operator_properties(differences)
     own = FIRST_STEP / known.norm.value if known.norm.value else 1.0
     stepsize = free_step(setting.stepsize, own, "chambolle_pock")
-    certificate = proofs.certify_accelerated_primal_dual(known, stepsize)
+    dual = dual_step(stepsize, known.norm.value)
+    certificate = proofs.certify_accelerated_primal_dual(known, stepsize, dual)
 
     def direct(y: Tensor, run: solvers.DirectRun) -> solvers.Solution:
         return solvers.denoise_volumes(y, term, replace(run, first_step=stepsize))
@@ -45,7 +46,7 @@ def build(setting: MethodSetting) -> Method:
         found = solvers.denoise_volumes(y, term, solvers.DirectRun(_TOLERANCE, _STEPS, scale, first_step=stepsize))
         return solvers.constant(found.x, "accelerated primal-dual")
 
-    return Method("chambolle_pock", stepsize, None, None, certificate, algorithm, tolerance=_TOLERANCE, direct=direct)
+    return Method("chambolle_pock", stepsize, dual, None, certificate, algorithm, tolerance=_TOLERANCE, direct=direct)
 
 
 _STEPS = 1000

@@ -35,6 +35,8 @@ PLANES = 5
 FIRST_STEP = 2.0
 """The first primal step size, over the norm of the differences: ``docs/calibration.md``."""
 
+_BELOW = 1 - 1e-6
+
 TOGETHER = 4
 """Iterations that follow each other through a volume in memory: what they share stays in the cache."""
 
@@ -327,10 +329,15 @@ _BEHIND = 4
 """Slices that a pass holds beside one an iteration: the one that is read, those behind, and that of the gap."""
 
 
+def dual_step(primal: float, norm: float) -> float:
+    """The first dual step size, with ``s t ||D||^2`` just below 1, where D has the norm."""
+    return _BELOW / (primal * norm**2) if norm > 0 else 1.0
+
+
 def _step_sizes(norm: float, first: float | None) -> Iterator[tuple[float, float, float]]:
     """The dual and the primal step size of each iteration, and the momentum after it (Chambolle and Pock 2011, 2)."""
     primal = FIRST_STEP / norm if first is None else first
-    dual = 1 / (primal * norm**2)
+    dual = dual_step(primal, norm)
     while True:
         momentum = 1 / math.sqrt(1 + 2 * primal)
         yield dual, primal, momentum
