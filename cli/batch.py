@@ -85,9 +85,10 @@ def solve(
 
 def _single_file(contents: "Contents", output: Path | None) -> Path | None:
     """The one file that a folder or a pattern stands for, where the output is named like an image."""
+    from recon.io.files import suffix_of
     from recon.reconstruction.file_names import SUFFIXES
 
-    if contents.count != 1 or output is None or output.is_dir() or output.suffix.lower() not in SUFFIXES:
+    if contents.count != 1 or output is None or output.is_dir() or suffix_of(output) not in SUFFIXES:
         return None
     source = contents.files[0].source if contents.files else contents.series[0].slices[0].source
     return source.path if source.member is None else None
@@ -283,6 +284,11 @@ def _end(batch: "Batch") -> None:
     if bad:
         raise BatchError(f"{bad} of {total} inputs failed; the others are written, as the table says.")
     refused = [group.error for group in batch.groups if group.error]
+    if refused and batch.request.config.volume:
+        raise ConsistencyError(
+            f"{len(refused)} of {len(batch.contents.series)} series {'are' if len(refused) > 1 else 'is'} no volume"
+            f"{'; the others are written' if len(refused) < len(batch.groups) else ''}: {refused[0].rstrip('?')}."
+        )
     if refused:
         raise ConsistencyError(
             f"{len(refused)} of {len(batch.contents.series)} series {'were' if len(refused) > 1 else 'was'} refused"

@@ -134,6 +134,23 @@ def problem_options(command: Command) -> Command:
 @click.option("--operator", metavar="SPEC", help=OPERATOR_HELP)
 @problem_options
 @click.option("--range", "value_range", metavar="LO:HI", help="Grey values, in the file's units, that become 0 and 1.")
+@click.option(
+    "--volume",
+    is_flag=True,
+    default=None,
+    help="Reconstruct the slices of a stack, or of each DICOM series, together, with tv in three directions.",
+)
+@click.option(
+    "--slice-distance",
+    type=NUMBER,
+    metavar="D",
+    help="--volume: distance of two slices, in pixels of a slice. Default: as the file has it, else 1.",
+)
+@click.option(
+    "--memory",
+    metavar="SIZE",
+    help="--volume: memory that a run may take, as 2GiB; what does not fit is kept in a file meanwhile.",
+)
 @click.option("--shape", metavar="H,W", help="Size of the image, where the operator does not determine it.")
 @config_option
 @click.option(
@@ -217,6 +234,8 @@ def _is_one_file(inputs: tuple[str, ...], output: str | None) -> bool:
 
     if len(inputs) != 1 or stands_for_many(inputs[0]):
         return False
+    if output is not None and output.lower().endswith(".zarr"):
+        return True
     return output is None or not (output.endswith(("/", "\\")) or os.path.isdir(output))  # noqa: PTH112
 
 
@@ -282,7 +301,7 @@ def _solve_one(file: Path, output: Path, config: "SolveConfig", given: dict[str,
     terminal.detail(f"{called}: {plan.method.name}, {plan.problem.prior.spec}, on {plan.problem.device}")
     progress = terminal.ProgressLine(output.name)
     try:
-        result = execute(plan, progress.update)
+        result = execute(plan, progress.update, output.parent)
     finally:
         progress.close()
     if result.status is Status.INTERRUPTED and not given["keep_interrupted"]:

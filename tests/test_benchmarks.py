@@ -291,6 +291,14 @@ def test_guided(load: Load, capsys, tmp_path: Path) -> None:
     assert [line.partition(":")[0] for line in lines] == ["denoising, 25 on 255", "deblurring, noise 0.02"]
 
 
+def test_volume_tv(load: Load, monkeypatch) -> None:
+    small = load("volume_tv", PEER_SECONDS=5.0)
+    assert small.compared((6, 16, 16))["ratio"]["scikit-image"] > 0
+    inside, outside = (small._child((24, 16, 16), share) for share in (None, 0.5))
+    assert inside["steps"] == outside["steps"]
+    assert inside["distance"] == pytest.approx(outside["distance"])
+
+
 def test_drift(load: Load, monkeypatch, capsys) -> None:
     drift = load("drift", SIDE=16)
     monkeypatch.setattr(sys, "argv", ["drift", "6"])

@@ -14,16 +14,18 @@ from recon.batch.classify import hint
 from recon.batch.dicomdir import is_directory, referenced
 from recon.batch.source import Source
 from recon.errors import InputError
+from recon.io.atomic import is_store
 from recon.io.content import kind_of, name_of
+from recon.io.files import suffix_of
 from recon.reconstruction.file_names import SUFFIXES, is_pattern
 from recon.reconstruction.record import SUFFIX as RECORD
 from recon.reconstruction.sidecar import SUFFIX as SIDECAR
 
 LEDGER = "batch.json"
-IMAGES = ("png", "jpeg", "tiff", "npy", "dicom")
+IMAGES = ("png", "jpeg", "tiff", "npy", "nifti", "dicom")
 PROJECTIONS = ("tiff", "npy", "npz", "hdf5")
 
-_OF_IMAGES = "a folder, an archive or a pattern with images: PNG, JPEG, TIFF, NPY or DICOM"
+_OF_IMAGES = "a folder, an archive or a pattern with images: PNG, JPEG, TIFF, NPY, NIfTI or DICOM"
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Found:
 def stands_for_many(text: str) -> bool:
     """Return whether an input is a folder, a pattern, an archive or a DICOMDIR, and not a file."""
     path = Path(text)
-    if "\0" in text:
+    if "\0" in text or is_store(path):
         return False
     if os.path.isdir(path) or is_pattern(text):  # noqa: PTH112  Path.is_dir raises on a name that is too long
         return True
@@ -97,6 +99,11 @@ def discover(inputs: Sequence[str], output: Path | None, kinds: Sequence[str] = 
 
 def _sources(text: str, output: Path | None, found: Found) -> Iterator[Source]:
     path = Path(text)
+    if is_store(path):
+        found.aside.append(
+            SetAside(Source(path, PurePosixPath(path.name)), "OME-Zarr store, which is solved by itself")
+        )
+        return
     if os.path.isdir(path):  # noqa: PTH112
         yield from _walk(path, output, found)
         return
@@ -153,7 +160,10 @@ def _walk(root: Path, output: Path | None, found: Found) -> Iterator[Source]:
         folders.sort()
         for name in list(folders):
             child = Path(folder, name)
-            if out is not None and os.path.realpath(child) == out:
+            if is_store(child):
+                folders.remove(name)
+                found.aside.append(SetAside(_below(root, child), "OME-Zarr store, which is solved by itself"))
+            elif out is not None and os.path.realpath(child) == out:
                 folders.remove(name)
                 found.aside.append(SetAside(_below(root, child), "the folder of the results"))
         for name in sorted(names):
@@ -207,7 +217,7 @@ def _sort(source: Source, kinds: Sequence[str], found: Found) -> None:
             found.candidates.append(Candidate(source, ""))
         return
     kind = kind_of(head)
-    if kind in kinds or not source.walked or PurePosixPath(name).suffix.lower() in SUFFIXES:
+    if kind in kinds or not source.walked or suffix_of(PurePosixPath(name)) in SUFFIXES:
         found.candidates.append(Candidate(source, kind if kind in kinds else ""))
         return
     known = name_of(head)

@@ -10,7 +10,7 @@ from recon.catalogue import DESCRIPTION
 from recon.specs.grammar import Spec
 from recon.specs.solve_config import SolveConfig, to_json, with_files, with_names
 
-_NOT_OF_THE_PIXELS = ("device", "deterministic", "require_certificate")
+_NOT_OF_THE_PIXELS = ("device", "deterministic", "require_certificate", "memory")
 
 
 def fingerprint(config: SolveConfig) -> str:
@@ -38,8 +38,10 @@ def parameters(config: SolveConfig) -> str:
         "shift",
         "iterations",
         "tolerance",
+        "volume",
+        "slice_distance",
     )
-    shown = [f"{key} {_shown(values[key])}" for key in told if values[key] is not None]
+    shown = [f"{key} {_shown(values[key])}" for key in told if values[key] not in (None, False)]
     return ", ".join(shown)
 
 

@@ -13,14 +13,24 @@ from recon.batch.source import Source, sha256
 from recon.errors import InputError, OutputError, UsageError
 from recon.io.decoded import RefusedError
 from recon.io.dicom.header import read_header
+from recon.io.files import suffix_of
 from recon.reconstruction.file_names import SUFFIXES
 from recon.specs.grammar import Spec
 from recon.specs.solve_config import SolveConfig, with_names
 
 _LOSSLESS = {".jpg": ".png", ".jpeg": ".png"}
-_SUFFIX_OF = {"png": ".png", "jpeg": ".png", "tiff": ".tif", "npy": ".npy", "npz": ".npy", "hdf5": ".tif", "": ".png"}
+_SUFFIX_OF = {
+    "png": ".png",
+    "jpeg": ".png",
+    "tiff": ".tif",
+    "npy": ".npy",
+    "npz": ".npy",
+    "hdf5": ".tif",
+    "nifti": ".nii",
+    "": ".png",
+}
 _NO_FOLDERS = {
-    ".nii", ".gz", ".nrrd", ".mha", ".mhd", ".zip", ".tar", ".h5", ".hdf5", ".mat", ".npz", ".bmp", ".gif", ".webp",
+    ".gz", ".nrrd", ".mha", ".mhd", ".zip", ".tar", ".h5", ".hdf5", ".mat", ".npz", ".bmp", ".gif", ".webp",
     ".jp2", ".pdf", ".json", ".toml", ".csv", ".txt", ".img", ".hdr", ".fits", ".ima", ".raw", ".svg", ".mp4", ".avi",
 }  # fmt: skip
 """Suffixes of files that are no images which recon writes; any other name is a folder's."""
@@ -125,7 +135,11 @@ def _named(relative: PurePosixPath, kind: str) -> PurePosixPath:
     suffix = relative.suffix
     if suffix.lower() in _LOSSLESS:
         return relative.with_suffix(_LOSSLESS[suffix.lower()])
-    return relative if suffix.lower() in SUFFIXES else relative.with_name(relative.name + _SUFFIX_OF.get(kind, ".png"))
+    return (
+        relative
+        if suffix_of(relative) in SUFFIXES
+        else relative.with_name(relative.name + _SUFFIX_OF.get(kind, ".png"))
+    )
 
 
 def _refuse_one_name(files: Sequence[OtherFile], output: Path | None) -> None:
@@ -153,7 +167,7 @@ def folder_of(output: str, count: int) -> Path:
         raise OutputError(f"{output}: {count} inputs are given and the output is a file; expected a folder.")
     if output.endswith(("/", "\\")):
         return folder
-    if folder.suffix.lower() in SUFFIXES:
+    if suffix_of(folder) in SUFFIXES:
         raise UsageError(
             f"{output}: {count} inputs are given and the output is named like one image; expected the name of a "
             "folder, because each input becomes a file in it."

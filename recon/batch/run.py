@@ -11,7 +11,7 @@ from recon.batch.executors import Runner
 from recon.batch.identity import brief, fingerprint, parameters
 from recon.batch.ledger import Ledger, Records, done_before, is_unfinished, read_ledger, sole_writer, tidy
 from recon.batch.plan import Contents, Request, numbered
-from recon.batch.series import Series
+from recon.batch.series import Series, volume_doubt
 from recon.batch.task import Outcome, Stamp, Task
 from recon.errors import OutputError, ReconError
 from recon.io import Derivation, check_projections, decode
@@ -33,6 +33,9 @@ class Listener(Protocol):
 
     def ended(self, outcome: Outcome, count: int, total: int) -> None:
         """Take the end of a task: ``count`` of ``total`` are done."""
+
+    def watch(self, label: str, number: int) -> Callable[[int, int, float], None]:
+        """Return what is called as a run goes on."""
 
 
 @dataclass
@@ -136,7 +139,8 @@ def _of_series(one: Series, request: Request) -> Group:
         )
         for each, name, number in numbered(one)
     ]  # fmt: skip
-    return Group(one.folder, one, tasks, error=f"{one.folder}: {one.doubt}" if one.doubt else "")
+    doubt = volume_doubt(one) if request.config.volume else one.doubt
+    return Group(one.folder, one, tasks, error=f"{one.folder}: {doubt}" if doubt else "")
 
 
 def _renamed(group: Group) -> list[Task]:
@@ -200,7 +204,13 @@ def carry_out(batch: Batch, runner: Runner, listener: Listener) -> None:
 
 
 def _loop(batch: Batch, runner: Runner, listener: Listener) -> None:
-    ran = runner(_to_do(batch, listener))
+    if batch.request.config.volume:
+        _follow(_volumes(batch, listener), batch, listener)
+    if not batch.stopped:
+        _follow(runner(_to_do(batch, listener)), batch, listener)
+
+
+def _follow(ran: Iterator[tuple[Task, Outcome]], batch: Batch, listener: Listener) -> None:
     try:
         for task, outcome in ran:
             batch.outcomes[task.label] = outcome
@@ -214,6 +224,25 @@ def _loop(batch: Batch, runner: Runner, listener: Listener) -> None:
         ran.close()  # type: ignore[attr-defined]
 
 
+def _volumes(batch: Batch, listener: Listener) -> Iterator[tuple[Task, Outcome]]:
+    """Do the series as volumes, one after the other in this process."""
+    for number, group in enumerate(batch.groups, start=1):
+        if group.series is None or not group.pending:
+            continue
+        from recon.batch.volume_work import do_series  # noqa: PLC0415  brings torch
+
+        try:
+            tasks = _resolve(group, group.tasks, batch, listener)
+        except ReconError as error:
+            for task in group.pending:
+                _fail(task, error, batch, listener)
+            continue
+        _announce(group, batch)
+        waiting = {task.label for task in group.pending}
+        pending = [task for task in tasks if task.label in waiting]
+        yield from do_series(tasks, pending, group.series, listener.watch(group.name, number))
+
+
 def _count(batch: Batch) -> int:
     """Return how many tasks have ended, those of earlier runs included."""
     ended = sum(outcome.status != "interrupted" for outcome in batch.outcomes.values())
@@ -223,6 +252,8 @@ def _count(batch: Batch) -> int:
 def _to_do(batch: Batch, listener: Listener) -> Iterator[Task]:
     """The tasks that are to be done; what a series needs is estimated when its turn comes, and written down first."""
     for group in batch.groups:
+        if group.series is not None and batch.request.config.volume:
+            continue  # done as volumes
         pending = _readable_ahead(group, batch, listener)
         if not pending:
             continue
@@ -246,6 +277,12 @@ def planned(group: Group, batch: Batch, say: Callable[[str], None]) -> Iterator[
 
     pending = group.pending
     if group.series is not None and pending:
+        if batch.request.config.volume:
+            from recon.batch.volume_work import plan_of_series  # noqa: PLC0415  brings torch
+
+            _, tasks = _resolved(group, group.tasks, batch, say)
+            yield plan_of_series(tasks, group.series, say), tasks
+            return
         _, tasks = _resolved(group, pending, batch, say)
         yield plan_of(tasks[0], say)[0], tasks
         return
@@ -294,7 +331,7 @@ def _resolved(
     config, estimated = resolve_series(batch.request.config, group.series, _prefixed(say, group.name))
     known = batch.ledger.known(group.name, batch.request.sha256, group.series.inputs_sha256)
     made = _time(known) or datetime.datetime.now().astimezone().replace(microsecond=0)
-    seen = group.series.inputs_sha256 if estimated else ""
+    seen = group.series.inputs_sha256 if estimated or config.volume else ""
     entry: dict[str, Any] = {
         "made": made.isoformat(),
         "series_sha256": seen,

@@ -99,6 +99,33 @@ class Series:
         return f"{kind}, {count} {what}{'s' * (count != 1)}{stacks} of {rows} x {columns} pixels{pitch}"
 
 
+def volume_doubt(one: Series) -> str:
+    """Why a series is no volume of parallel slices at one distance; empty where it is one."""
+    if one.doubt:
+        return one.doubt
+    if len(one.stacks) > 1:
+        return f"its slices are in {len(one.stacks)} stacks of other sizes or directions; expected one stack"
+    if any(each.header.frames != 1 or each.header.channels != 1 for each in one.slices):
+        return "its files have several frames or colours; expected one grey slice in each"
+    return _uneven(list(one.slices)) if len(one.slices) > 1 else ""
+
+
+def _uneven(slices: list[Slice]) -> str:
+    """Why slices are not straight above each other at one distance."""
+    heights = _heights(slices)
+    if heights is None:
+        return "its slices do not say where they are; expected positions, because neighbours are compared"
+    gaps = np.diff(heights)
+    pitch = float(np.median(gaps))
+    worst = int(np.abs(gaps - pitch).argmax())
+    if not pitch > _SAME_PLACE or abs(gaps[worst] - pitch) > _UNEVEN * pitch:
+        return (
+            f"its slices {worst + 1} and {worst + 2} are {gaps[worst]:.4g} mm apart and most {pitch:.4g}; expected one "
+            "distance, because the slices of a volume are evenly spaced: is one missing, or there twice?"
+        )
+    return next(iter(_tilt(slices)), "")
+
+
 def group(slices: Iterable[Slice], allowed: Allowed) -> list[Series]:
     """The series that slices make up, in the order of their numbers."""
     by_key: dict[tuple[str, str], list[Slice]] = {}

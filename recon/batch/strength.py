@@ -9,7 +9,7 @@ import numpy as np
 from recon.batch.series import Series
 from recon.device import Notify
 from recon.errors import ReconError
-from recon.io import Image, ValueRange, decode
+from recon.io import Image, Slices, ValueRange, decode
 from recon.io.image import robust_range
 from recon.reconstruction.problem import Problem, build_problem
 from recon.specs.operators import read_operator
@@ -31,7 +31,10 @@ def resolve_series(config: SolveConfig, series: Series, say: Notify) -> tuple[So
     images = _sampled(config, series)
     if not images:
         return config, False
-    problem = build_problem(config, _stack(images), say)
+    stack = _stack(images)
+    if config.volume and series.pitch is not None:
+        stack = replace(stack, slices=Slices(series.pitch))
+    problem = build_problem(config, stack, say)
     found = resolved(config, problem)
     stated = config.prior is not None and "weight" in config.prior.options
     matched = has_weight(problem.prior.spec) and not stated

@@ -2,7 +2,7 @@
 
 import errno
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -64,16 +64,22 @@ def do_task(task: Task, watch: ProgressCallback | None = None) -> Outcome:
     said: list[str] = []
     try:
         return _done(task, watch, said)
-    except ReconError as error:
+    except Exception as error:  # one fault must not end the others
+        return failed(task, error, said)
+
+
+def failed(task: Task, error: Exception, said: Sequence[str]) -> Outcome:
+    """The outcome of a task that an error ended."""
+    if isinstance(error, ReconError):
         return Outcome(
             task.label, "failed", said=tuple(said), error=_without_paths(str(error), task),
             stop=isinstance(error, OutputError) and _errno(error) in _ALL_WOULD_FAIL, exit_code=error.exit_code,
         )  # fmt: skip
-    except MemoryError:
+    if isinstance(error, MemoryError):
         return Outcome(task.label, "failed", said=tuple(said), error=f"{task.label}: memory ran out.", exit_code=6)
-    except Exception as error:  # the message may quote the file; one fault must not end the others
-        sentence = f"{task.label}: an unexpected {type(error).__name__}. This is a fault of recon."
-        return Outcome(task.label, "failed", said=tuple(said), error=sentence, exit_code=1)
+    # the message may quote the file
+    sentence = f"{task.label}: an unexpected {type(error).__name__}. This is a fault of recon."
+    return Outcome(task.label, "failed", said=tuple(said), error=sentence, exit_code=1)
 
 
 def plan_of(task: Task, say: Callable[[str], None]) -> tuple[Plan, InputFile]:

@@ -24,6 +24,7 @@ from recon.certificates.lipschitz_bounds import (
     skip_bound,
 )
 from recon.certificates.matched import (
+    certify_accelerated_primal_dual,
     certify_condat_vu,
     certify_davis_yin,
     certify_douglas_rachford,
@@ -52,6 +53,7 @@ __all__ = [
     "absolute_norm",
     "asymmetry",
     "backward_error",
+    "certify_accelerated_primal_dual",
     "certify_backward_error",
     "certify_condat_vu",
     "certify_contractive_forward_backward",

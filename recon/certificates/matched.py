@@ -15,7 +15,7 @@ from recon.certificates.conditions import (
     solvable,
 )
 from recon.certificates.inexact import certify_backward_error, certify_inexact_forward_backward
-from recon.evidence import Constant, Fact, Proved, derive, from_above, weakest
+from recon.evidence import Constant, Evidence, Fact, Proved, derive, from_above, weakest
 from recon.operators import OperatorProperties
 from recon.priors import ResolventProperties
 
@@ -167,6 +167,38 @@ def certify_condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
             evaluated_exactly(prior, "the primal prior"),
             evaluated_exactly(dual_prior, "the dual prior"),
             stated(SOLUTION, attains, "not known for this combination"),
+        ),
+    )
+
+
+def certify_accelerated_primal_dual(
+    dual_operator: OperatorProperties, stepsize: float, dual_stepsize: float
+) -> Certificate:
+    """The accelerated primal-dual method for denoising.
+
+    *Theorem* (Chambolle, Pock 2011, Theorem 2). Let G be strongly convex with constant 1, as ``||x - y||^2 / 2`` with
+    bounds is, F* the indicator of a product of balls, and let the step sizes begin with s t ||D||^2 <= 1 and change by
+    the factors 1/sqrt(1 + 2 s) and its inverse. Then ||x - x*||^2 is O(1/k^2). The sum is strongly convex, so it has
+    one minimiser.
+
+    Args:
+        dual_operator: Of D.
+        stepsize: The first primal step size s.
+        dual_stepsize: The first dual step size t.
+    """
+    norm = from_above(dual_operator.norm)
+    product = derive(lambda size: stepsize * dual_stepsize * size**2, norm, how=norm.how)
+    return Certificate(
+        theorem="accelerated primal-dual method (Chambolle and Pock 2011)",
+        conclusion="the iterates converge, ||x - x*||^2 as 1/k^2, to the minimiser of ||x - y||^2 / 2 + g(Dx)",
+        conditions=(
+            exact_adjoint(dual_operator, "the dual operator's A_adjoint"),
+            at_most("s t ||D||^2 at most 1", product, 1.0),
+            stated(
+                SOLUTION,
+                Fact(Evidence.PROVED, "the sum is strongly convex with constant 1, because A is the identity"),
+                "",
+            ),
         ),
     )
 

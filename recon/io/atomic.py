@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,6 +13,10 @@ from pathlib import Path
 from recon.errors import OutputError
 
 _TEMPORARY = re.compile(r"\.recon-[0-9a-f]{16}(\..*)?")
+STORE = ".zarr"
+"""The suffix of a folder that is one output."""
+
+_MARKS = ("zarr.json", ".zgroup", ".zarray")
 _SENT_BY_NAME = (".dcm", ".dicom", ".ima", "")
 """Suffixes of files that programs send when they are told to send a folder."""
 
@@ -27,7 +32,7 @@ def check_output(path: str | Path, *, overwrite: bool = False, inputs: Iterable[
     try:
         target = given.resolve()
         folder = target.parent
-        if not given.name or target.is_dir():
+        if not given.name or (target.is_dir() and not (given.suffix.lower() == STORE and is_store(target))):
             raise OutputError(f"{given}: the output is a folder; expected the name of a file.")
         if not folder.exists():
             raise OutputError(f"{given}: there is no folder {given.parent} to write in; create it first.")
@@ -40,7 +45,7 @@ def check_output(path: str | Path, *, overwrite: bool = False, inputs: Iterable[
                 f"{given}: the output is one of the inputs; expected another name, because inputs are kept."
             )
         if target.exists():
-            if not stat.S_ISREG(target.stat().st_mode):
+            if not (stat.S_ISREG(target.stat().st_mode) or is_store(target)):
                 raise OutputError(f"{given}: the output is not a regular file, so it cannot be replaced.")
             if not overwrite:
                 raise OutputError(f"{given}: the file exists; expected a new name, or an explicit overwrite.")
@@ -59,7 +64,8 @@ def replacing(path: str | Path, *, overwrite: bool = False, inputs: Iterable[str
     Without ``overwrite``, a file that appeared under ``path`` in the meantime is not replaced either.
     """
     target = check_output(path, overwrite=overwrite, inputs=inputs)
-    suffix = ".part" if target.suffix.lower() in _SENT_BY_NAME else target.suffix
+    suffix = ".part" if target.suffix.lower() in _SENT_BY_NAME else "".join(target.suffixes[-2:])[-16:]
+    suffix = suffix if suffix.startswith(".") else target.suffix
     temporary = target.with_name(f".recon-{secrets.token_hex(8)}{suffix}")
     try:
         # created by hand, not by tempfile, so that the user's umask decides who may read the output
@@ -79,14 +85,54 @@ def replacing(path: str | Path, *, overwrite: bool = False, inputs: Iterable[str
             temporary.unlink(missing_ok=True)
 
 
+def is_store(path: str | Path) -> bool:
+    """Return whether a path is a folder that holds a Zarr store."""
+    return any(Path(path, mark).is_file() for mark in _MARKS)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: str | Path, *, overwrite: bool = False, inputs: Iterable[str | Path] = ()) -> Iterator[Path]:
+    """Yield a new folder beside ``path`` that takes its place when the block ends well; see :func:`replacing`.
+
+    A store that is there is moved aside first, and removed last.
+    """
+    target = check_output(path, overwrite=overwrite, inputs=inputs)
+    temporary = target.with_name(f".recon-{secrets.token_hex(8)}{STORE}")
+    old = target.with_name(f".recon-{secrets.token_hex(8)}{STORE}")
+    try:
+        temporary.mkdir()
+        yield temporary
+        if target.exists():
+            if not overwrite:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            target.rename(old)
+        temporary.rename(target)
+        _flush(target.parent)
+    except FileExistsError as error:
+        raise OutputError(f"{path}: the file exists; expected a new name, or an explicit overwrite.") from error
+    except OSError as error:
+        raise OutputError(
+            f"{path}: the output could not be written ({_reason(error)}); nothing was left behind."
+        ) from error
+    finally:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        for left in (temporary, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def remove_abandoned(folder: Path) -> int:
     """Remove the temporary files that killed processes left in a folder; return how many.
 
     The caller knows that no other process is writing there.
     """
-    found = [path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name) and path.is_file()]
+    found = [path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name) and not path.is_symlink()]
+    found = [path for path in found if path.is_file() or path.suffix == STORE]
     for path in found:
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     return len(found)
 
 

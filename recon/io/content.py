@@ -5,6 +5,7 @@ import logging
 import os
 import stat
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -15,8 +16,10 @@ from recon.io.decoded import RefusedError
 MAX_BYTES = 2**32
 """How long a file may be that is read as a whole."""
 
-LONGEST_MARK = 132
-"""How many bytes of a file tell its kind."""
+LONGEST_MARK = 1024
+"""How many bytes of a file tell its kind: of one that is packed by gzip, as many as its first numbers may take."""
+
+GZIP = b"\x1f\x8b"
 
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "png", "PNG"),
@@ -40,7 +43,10 @@ _MAGIC = (
     (b"\0\0\0\x0cjP  ", "", "JPEG 2000"),
     (b"8BPS", "", "Photoshop"),
     (b"SIMPLE  =", "", "FITS"),
-    (b"\x5c\x01\0\0", "", "NIfTI"),
+    (b"\x5c\x01\0\0", "nifti", "NIfTI"),
+    (b"\0\0\x01\x5c", "nifti", "NIfTI"),
+    (b"\x1c\x02\0\0n+2\0", "nifti", "NIfTI-2"),
+    (b"\0\0\x02\x1cn+2\0", "nifti", "NIfTI-2"),
 )
 
 
@@ -48,6 +54,7 @@ def kind_of(head: bytes) -> str:
     """``png``, ``jpeg``, ``npy``, ``tiff``, ``npz``, ``hdf5`` or ``dicom``, by how a file begins; else ``""``."""
     if head[128:132] == b"DICM":  # first: the 128 bytes before may be a TIFF's
         return "dicom"
+    head = unpacked_head(head)
     for magic, kind, _ in _MAGIC:
         if head.startswith(magic):
             return kind
@@ -57,10 +64,23 @@ def kind_of(head: bytes) -> str:
     return ""
 
 
+def unpacked_head(head: bytes) -> bytes:
+    """The beginning of what a file holds that is packed by gzip, where that is NIfTI; of others as it is."""
+    if not head.startswith(GZIP):
+        return head
+    try:
+        inner = zlib.decompressobj(wbits=31).decompress(head, 16)
+    except zlib.error:
+        return head
+    is_nifti = any(inner.startswith(magic) for magic, kind, _ in _MAGIC if kind == "nifti")
+    return inner if is_nifti else head
+
+
 def name_of(head: bytes) -> str:
     """The name of a file's kind, by how it begins; ``""`` where it is none that is known."""
     if kind_of(head) == "dicom":
         return "DICOM"
+    head = unpacked_head(head)
     return next((name for magic, _, name in _MAGIC if head.startswith(magic)), "")
 
 
@@ -129,7 +149,7 @@ def damage(kind: str) -> Iterator[None]:
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
     """Keep the warnings and logs of the libraries below from the user: they are noise, or quote the file."""
-    loggers = [logging.getLogger(name) for name in ("pydicom", "tifffile", "PIL")]
+    loggers = [logging.getLogger(name) for name in ("pydicom", "tifffile", "PIL", "nibabel.global", "zarr")]
     before = [logger.disabled for logger in loggers]
     try:
         for logger in loggers:

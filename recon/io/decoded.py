@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recon.io.image import Array, Grid, Source, ValueRange
+from recon.io.image import Array, Grid, Slices, Source, ValueRange
 
 MAX_PIXELS = 2**28
 """How many values (frames x channels x height x width) a file may declare before it is refused."""
@@ -27,6 +27,7 @@ class Decoded:
     spacing: tuple[float, float] | None = None
     padding: Array | None = None
     notes: tuple[str, ...] = ()
+    slices: Slices | None = None
 
 
 def check_size(shape: tuple[int, ...], limit: int) -> None:

@@ -3,20 +3,20 @@
 import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
 from recon.errors import OutputError
-from recon.io.atomic import check_output, replacing
+from recon.io.atomic import STORE, check_output, is_store, replacing, replacing_folder
 from recon.io.content import LONGEST_MARK, content, damage, foreign, kind_of, opened, printable, refusals, silence
 from recon.io.decoded import MAX_PIXELS, Decoded, RefusedError, check_finite
 from recon.io.dicom import new_series, reader, writer
 from recon.io.dicom.derivation import Derivation
-from recon.io.formats import npy, raster, tiff
+from recon.io.formats import nifti, npy, raster, tiff, zarr_store
 from recon.io.image import Array, Image, ValueRange, default_range
 
-KNOWN = "PNG, JPEG, TIFF, NPY or DICOM"
+KNOWN = "PNG, JPEG, TIFF, NPY, NIfTI, OME-Zarr or DICOM"
 _SUFFIXES = {
     ".png": "png",
     ".jpg": "jpeg",
@@ -26,6 +26,9 @@ _SUFFIXES = {
     ".npy": "npy",
     ".dcm": "dicom",
     ".dicom": "dicom",
+    ".nii": "nifti",
+    ".nii.gz": "nifti",
+    STORE: "zarr",
 }
 _DECODERS = {
     "png": raster.decode_png,
@@ -33,6 +36,7 @@ _DECODERS = {
     "tiff": tiff.decode_tiff,
     "npy": npy.decode_npy,
     "dicom": reader.decode_dicom,
+    "nifti": nifti.decode_nifti,
 }
 
 
@@ -66,6 +70,11 @@ def read(
         InputError: whatever is wrong with the file, in one sentence.
     """
     name = Path(path)
+    if is_store(name):
+        with refusals(name), silence(), damage("OME-Zarr"):
+            decoded = zarr_store.decode_zarr(name, max_pixels)
+            check_finite(decoded.pixels)
+        return _image(decoded, decoded.notes, value_range)
     with refusals(name), opened(name, KNOWN) as handle:
         data = content(handle)
     return decode(data, name, value_range=value_range, max_pixels=max_pixels)
@@ -92,12 +101,16 @@ def decode(
             decoded = _DECODERS[kind](data, max_pixels)
             check_finite(decoded.pixels)
     notes = decoded.notes
-    expected = _SUFFIXES.get(name.suffix.lower())
+    expected = _SUFFIXES.get(suffix_of(name))
     if expected not in (None, kind):
         notes = (
-            f"The name ends in {name.suffix}, the content is {kind.upper()}: it was read as {kind.upper()}.",
+            f"The name ends in {suffix_of(name)}, the content is {kind.upper()}: it was read as {kind.upper()}.",
             *notes,
         )
+    return _image(decoded, notes, value_range)
+
+
+def _image(decoded: Decoded, notes: tuple[str, ...], value_range: ValueRange | tuple[float, float] | None) -> Image:
     return Image(
         np.ascontiguousarray(decoded.pixels),
         _range_of(decoded, value_range),
@@ -107,6 +120,7 @@ def decode(
         decoded.padding,
         notes=notes,
         source=decoded.source,
+        slices=decoded.slices,
     )
 
 
@@ -117,6 +131,8 @@ def check_kind(path: str | Path) -> None:
         InputError: It is not, in one sentence.
     """
     name = Path(path)
+    if is_store(name):
+        return
     with refusals(name), opened(name, KNOWN) as handle:
         _kind(handle.read(LONGEST_MARK))
 
@@ -153,7 +169,7 @@ def write(  # noqa: PLR0913  each is an independent choice of the caller
         OutputError: it cannot be written there, or not in that format, in one sentence.
     """
     name = Path(path)
-    kind = _SUFFIXES.get(name.suffix.lower(), image.source.format if not name.suffix else "")
+    kind = _SUFFIXES.get(suffix_of(name), image.source.format if not name.suffix else "")
     encode = _ENCODERS.get(kind)
     if encode is None:
         raise OutputError(f"{printable(name)}: the suffix '{name.suffix}' names no format; expected {KNOWN}.")
@@ -172,8 +188,8 @@ def write(  # noqa: PLR0913  each is an independent choice of the caller
 def output_paths(image: Image, path: str | Path) -> tuple[Path, ...]:
     """The files that :func:`write` would make for ``path``."""
     name = Path(path)
-    kind = _SUFFIXES.get(name.suffix.lower(), image.source.format)
-    if image.frames == 1 or kind in ("tiff", "npy"):
+    kind = _SUFFIXES.get(suffix_of(name), image.source.format)
+    if image.frames == 1 or kind in ("tiff", "npy", "nifti", "zarr"):
         return (name,)
     digits = max(4, len(str(image.frames)))
     return tuple(
@@ -181,16 +197,24 @@ def output_paths(image: Image, path: str | Path) -> tuple[Path, ...]:
     )
 
 
+def suffix_of(path: PurePath) -> str:
+    """The suffix that names a format, in small letters: the last, but ``.nii.gz``."""
+    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
+
+
 def check_units(image: Image, path: str | Path) -> None:
-    """See that the format which ``path`` names can hold an image's units, before any work is done.
+    """See that the format which ``path`` names can hold an image's units and place, before any work is done.
 
     Raises:
-        OutputError: ``path`` is DICOM, and the image neither came from DICOM nor is in HU.
+        OutputError: ``path`` is DICOM, and the image neither came from DICOM nor is in HU; or it is NIfTI, and where
+            the image lies is not known.
     """
-    if _SUFFIXES.get(Path(path).suffix.lower()) != "dicom" or image.source.format == "dicom":
-        return
+    kind = _SUFFIXES.get(suffix_of(Path(path)))
     try:
-        new_series.refuse_other_units(image)
+        if kind == "nifti":
+            nifti_of(image)
+        if kind == "dicom" and image.source.format != "dicom":
+            new_series.refuse_other_units(image)
     except RefusedError as refusal:
         raise OutputError(f"{path}: {refusal}") from None
 
@@ -278,9 +302,9 @@ def _encode_tiff(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tuple[
         opacity = "assocalpha" if image.source.associated else "unassalpha"
     with guard(paths[0]) as temporary:
         array = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
-        notes = tiff.encode_tiff(
-            temporary, array, inverted, opacity, image.source.profile, image.spacing, image.source.stack
-        )
+        ome = paths[0].name.lower().endswith((".ome.tif", ".ome.tiff"))
+        stack = tiff.stack_of(image.source.stack, image, ome)
+        notes = tiff.encode_tiff(temporary, array, inverted, opacity, image.source.profile, image.spacing, stack)
     return 0, notes
 
 
@@ -295,6 +319,43 @@ def _encode_npy(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tuple[i
     with guard(paths[0]) as temporary:
         npy.encode_npy(temporary, pixels, layout)
     return 0, notes
+
+
+def _encode_nifti(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tuple[int, tuple[str, ...]]:
+    stack = nifti_of(image)
+    with guard(paths[0]) as temporary:
+        nifti.encode_nifti(temporary, stack, image.pixels, image.grid, suffix_of(paths[0]) == ".nii.gz")
+    notes = ("The opacity does not fit into NIfTI and was left out.",) if image.alpha is not None else ()
+    return 0, notes
+
+
+def _encode_zarr(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tuple[int, tuple[str, ...]]:
+    zarr_store.stack_of(image)
+    with replacing_folder(paths[0], overwrite=guard.overwrite, inputs=guard.inputs) as temporary:
+        notes = zarr_store.encode_zarr(temporary, image)
+    return 0, notes
+
+
+def nifti_of(image: Image) -> nifti.NiftiStack:
+    """The header under which an image is written to NIfTI: that of its source.
+
+    Raises:
+        RefusedError: It has colours, or complex numbers, or where it lies is not known.
+    """
+    if image.channels != 1 or image.pixels.dtype.kind == "c":
+        raise RefusedError(f"{image.channels} channels of {image.pixels.dtype} do not fit; expected grey real numbers.")
+    stack = image.source.stack
+    if isinstance(stack, nifti.NiftiStack):
+        if stack.fits(image.frames) and stack.sides == (image.height, image.width):
+            return stack
+        raise RefusedError(
+            f"the result has {image.frames} frames of {image.height} x {image.width} and its NIfTI source another "
+            "size, so its affine would be wrong; expected TIFF or NPY."
+        )
+    raise RefusedError(
+        "a NIfTI file states where its voxels lie, and the input, which is no NIfTI, does not say it in these terms; "
+        "expected TIFF or NPY."
+    )
 
 
 def _encode_dicom(image: Image, paths: tuple[Path, ...], guard: _Guard) -> tuple[int, tuple[str, ...]]:
@@ -330,4 +391,6 @@ _ENCODERS = {
     "tiff": _encode_tiff,
     "npy": _encode_npy,
     "dicom": _encode_dicom,
+    "nifti": _encode_nifti,
+    "zarr": _encode_zarr,
 }

@@ -76,6 +76,12 @@ class Grid:
         """Whether the stored integers are the values."""
         return set(self.slope) == {1.0} and set(self.intercept) == {0.0}
 
+    def of_frame(self, number: int) -> "Grid":
+        """The grid of one frame."""
+        if len(self.slope) == 1:
+            return self
+        return Grid(self.low, self.high, self.slope[number : number + 1], self.intercept[number : number + 1])
+
     def values(self, stored: Array) -> Array:
         """The values of stored integers, shape (frames, channels, height, width); integers where all of them are."""
         if self.is_plain:

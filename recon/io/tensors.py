@@ -16,11 +16,17 @@ def to_tensor(image: Image, dtype: torch.dtype = torch.float32) -> Tensor:
     Values outside of the range go outside of [0, 1]. Padding is black of the default range.
     Complex pixels become the complex type of ``dtype``.
     """
-    kind = np.complex128 if np.iscomplexobj(image.pixels) else np.float64
-    scaled = (image.pixels.astype(kind) - image.value_range.low) / image.value_range.width
-    if image.padding is not None:
-        scaled[image.padding] = (_black(image, image.padding) - image.value_range.low) / image.value_range.width
-    return torch.from_numpy(scaled).to(dtype.to_complex() if np.iscomplexobj(scaled) else dtype)
+    is_complex = np.iscomplexobj(image.pixels)
+    kind = np.complex128 if is_complex else np.float64
+    low, width = image.value_range.low, image.value_range.width
+    black = 0.0 if image.padding is None else (_black(image, image.padding) - low) / width
+    tensor = torch.empty(image.pixels.shape, dtype=dtype.to_complex() if is_complex else dtype)
+    for number, frame in enumerate(image.pixels):  # one by one, because a volume in double precision is large
+        scaled = (frame.astype(kind) - low) / width
+        if image.padding is not None:
+            scaled[image.padding[number]] = black
+        tensor[number] = torch.from_numpy(scaled)
+    return tensor
 
 
 def _black(image: Image, padding: Array) -> float:
@@ -42,29 +48,31 @@ def with_tensor(image: Image, tensor: Tensor, *, floating: bool = False) -> Imag
     """
     if tensor.ndim != 4:
         raise UsageError(f"with_tensor: the tensor has shape {tuple(tensor.shape)}; expected four axes: {AXES}.")
-    unscaled = tensor.detach().cpu().to(torch.complex128 if tensor.is_complex() else torch.float64).numpy()
-    bad = unscaled.size - int(np.count_nonzero(np.isfinite(unscaled)))
+    bad = tensor.numel() - sum(int(frame.isfinite().sum()) for frame in tensor)
     if bad:
-        raise OutputError(f"The result has {bad} of {unscaled.size} values that are not finite; it is not written.")
-    values = unscaled * image.value_range.width + image.value_range.low
-    grid, clipped = None if floating else image.grid, 0
-    if np.iscomplexobj(values):
-        pixels, grid = values.astype(np.complex64 if tensor.dtype == torch.complex64 else np.complex128), None
-    elif grid is None:
-        exact = tensor.dtype == torch.float64 or (not floating and image.pixels.dtype.itemsize > 4)
-        pixels = values.astype(np.float64 if exact else np.float32)
-    else:
-        if len(grid.slope) not in (1, len(values)):
-            raise UsageError(
-                f"with_tensor: {len(values)} frames; expected {len(grid.slope)}, each with its own rescale."
-            )
-        if image.padding is not None and values.shape == image.pixels.shape:
-            values[image.padding] = image.pixels[image.padding]  # put back, so that they are not clipped
-        stored, clipped = grid.stored(values)
-        pixels = grid.values(stored).astype(image.pixels.dtype)
+        raise OutputError(f"The result has {bad} of {tensor.numel()} values that are not finite; it is not written.")
+    grid = None if floating or tensor.is_complex() else image.grid
+    if grid is not None and len(grid.slope) not in (1, len(tensor)):
+        raise UsageError(f"with_tensor: {len(tensor)} frames; expected {len(grid.slope)}, each with its own rescale.")
+    exact = tensor.dtype == torch.float64 or (not floating and image.pixels.dtype.itemsize > 4)
+    kind = np.dtype(np.float64 if exact else np.float32) if grid is None else image.pixels.dtype
+    if tensor.is_complex():
+        kind = np.dtype(np.complex64 if tensor.dtype == torch.complex64 else np.complex128)
+    pixels, clipped = np.empty(tuple(tensor.shape), kind), 0
+    padding = image.padding if image.padding is not None and pixels.shape == image.pixels.shape else None
+    for number, frame in enumerate(tensor.detach()):  # one by one, because a volume in double precision is large
+        unscaled = frame.cpu().to(torch.complex128 if tensor.is_complex() else torch.float64).numpy()
+        values = unscaled * image.value_range.width + image.value_range.low
+        if grid is not None:
+            if padding is not None:
+                values[padding[number]] = image.pixels[number][padding[number]]  # put back, so that it is not clipped
+            own = grid.of_frame(number)
+            stored, beyond = own.stored(values[None])
+            values, clipped = own.values(stored)[0], clipped + beyond
+        pixels[number] = values.astype(kind)
+        if padding is not None:
+            pixels[number][padding[number]] = image.pixels[number][padding[number]]
     same = pixels.shape[2:] == image.pixels.shape[2:] and len(pixels) == len(image.pixels)
-    if image.padding is not None and pixels.shape == image.pixels.shape:
-        pixels[image.padding] = image.pixels[image.padding]
     return replace(
         image,
         pixels=pixels,

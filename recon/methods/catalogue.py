@@ -54,6 +54,14 @@ _ENTRIES = (
         copies=20,
     ),
     MethodEntry(
+        "chambolle_pock",
+        "accelerated primal-dual denoising of volumes by total variation, in place: to a proved distance",
+        "chambolle_pock:build",
+        bounds=True,
+        stepsize="any; it is the first of many",
+        copies=7,
+    ),
+    MethodEntry(
         "fista",
         "accelerated forward-backward, for proximity operators",
         "fista:build",

@@ -11,6 +11,7 @@ from recon.certificates.conditions import strength
 from recon.errors import UsageError
 from recon.evidence import Constant, Evidence, derive
 from recon.methods.catalogue import ENTRIES
+from recon.methods.chambolle_pock import fits
 from recon.methods.entry import MethodEntry, Requirement
 from recon.methods.mismatched import mismatched_data
 from recon.methods.operator_pair import OperatorPair
@@ -123,6 +124,8 @@ def _default(
 ) -> str:
     if pair.mismatch is not None:
         return "forward_backward"
+    if fits(pair, prior) and (like is None or (like.is_cpu and like.dtype == torch.float32)):
+        return "chambolle_pock"
     if prior.smooth is not None and prior.constraint is None and not _splits(pair, prior, like):
         return "fista"
     if prior.split is not None:

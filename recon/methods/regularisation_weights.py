@@ -169,6 +169,14 @@ Between the best of a volume of the body, 1/2, and of a phantom that is flat bet
 """
 
 
+IN_STACKS = 0.75
+"""The same for stacks whose slices are measured one by one, pixel by pixel.
+
+Of 24 slices of a chest, 1.28 pixels apart, with noise of 0.01 and 0.03 of the range the factors 0.7 and 0.85 are within
+0.3 dB of each other, 0.3 and 0.6 dB better than slices one by one.
+"""
+
+
 def projected_weight(noise: float, column_norm: float, matched: Matched, scale: float = 1.0) -> float:
     """The weight for a measurement by projections, from the rule for single pixels.
 

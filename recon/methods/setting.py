@@ -67,6 +67,7 @@ class Method:
         solves_sum: Whether its limit is a zero of the sum of data map and prior; else it is that of another problem.
         steps: How many it takes, whatever the tolerance, as methods of learned steps and samplers do; ``None``: as many
             as lead to the limit.
+        direct: What solves the problem in place of the driver's loop; ``None``: nothing.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Method:
     closed_form: bool = False
     solves_sum: bool = True
     steps: int | None = None
+    direct: Callable[[Tensor, solvers.DirectRun], solvers.Solution] | None = None
 
     def algorithm(self, measurement: Tensor) -> solvers.Algorithm[Any]:
         """The algorithm for a measurement, (batch, channels, ...), with the certificate of this method.

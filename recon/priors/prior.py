@@ -1,5 +1,6 @@
 """A prior as the solvers want it: the family of its resolvents, with its splitting and its energy where they exist."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import final
@@ -15,6 +16,7 @@ from recon.priors.split import Split
 from recon.priors.total_variation import (
     FLAT,
     Spacing,
+    VariationTerm,
     total_variation,
     total_variation_split,
     total_variation_value,
@@ -56,6 +58,8 @@ class Prior(Made):
             no part of ``resolvent``, so only methods that split can honour it.
         smooth: The gradient of ``w g`` where that is Lipschitz; ``None`` where it is not, or not known.
         mask: The range of the weights that a guide decided; ``None`` where no guide did.
+        variation: The penalty where it is the total variation of each channel by itself, and the bounds; else
+            ``None``.
     """
 
     name: str
@@ -65,6 +69,7 @@ class Prior(Made):
     constraint: Resolvent | None = None
     smooth: Smooth | None = field(default=None, repr=False)
     mask: MaskRange | None = None
+    variation: VariationTerm | None = None
 
 
 @remembered
@@ -151,6 +156,7 @@ def total_variation_prior(  # noqa: PLR0913, PLR0917  the options of total_varia
         split=total_variation_split(weight, isotropic, image_shape, joint, spacing),
         value=lambda x: weight * total_variation_value(x, isotropic, joint, spacing),
         constraint=None if bounds is None else box(*bounds),
+        variation=None if joint else VariationTerm(weight, isotropic, spacing, bounds or (-math.inf, math.inf)),
     )
 
 

@@ -1,9 +1,10 @@
 """Total variation: its value, its proximity operator to a proved accuracy, and its splitting."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -30,6 +31,24 @@ Spacing = tuple[float, ...]
 
 FLAT: Spacing = (1.0, 1.0)
 """The spacing of an image of square pixels."""
+
+
+@final
+@dataclass(frozen=True)
+class VariationTerm:
+    """The penalty ``w TV`` of images or volumes, each channel by itself, and the bounds of their values.
+
+    Attributes:
+        weight: w.
+        isotropic: Whether the differences of a place are one vector.
+        spacing: The distance of two neighbours along each axis, by which differences are divided.
+        bounds: (low, high), infinite where there is none.
+    """
+
+    weight: float
+    isotropic: bool
+    spacing: tuple[float, ...]
+    bounds: tuple[float, float] = (-math.inf, math.inf)
 
 
 def total_variation_value(

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recon.errors import InputError, OutputError, UsageError
+from recon.io.atomic import is_store
+from recon.io.files import KNOWN, suffix_of
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".dcm", ".dicom")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".nii", ".nii.gz", ".zarr", ".dcm", ".dicom")
 """What is taken from a folder; a file that is named is read whatever it is called."""
 
 _LOSSLESS = {".jpg": ".png", ".jpeg": ".png"}
@@ -31,10 +33,12 @@ def _expand(text: str) -> list[Path]:
     if "\0" in text:
         raise InputError(f"The input {text!r} holds a null character, which no file name has.")
     path = Path(text)
+    if is_store(path):
+        return [path]
     if os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises on a name that is too long
         files = sorted(child for child in path.iterdir() if child.is_file() and _is_image(child))
         if not files:
-            raise InputError(f"{text}: the folder holds no image; expected PNG, JPEG, TIFF, NPY or DICOM files in it.")
+            raise InputError(f"{text}: the folder holds no image; expected {KNOWN} files in it.")
         return files
     if is_pattern(text):
         matches = sorted(Path(match) for match in glob.glob(text, recursive=True) if Path(match).is_file())  # noqa: PTH207
@@ -63,7 +67,7 @@ def require_files(inputs: Sequence[Path]) -> None:
 def _is_image(path: Path) -> bool:
     if path.name.startswith("."):
         return False
-    return path.suffix.lower() in SUFFIXES or _has_dicom_mark(path)  # named by a UID, the suffix is a part of it
+    return suffix_of(path) in SUFFIXES or _has_dicom_mark(path)  # named by a UID, the suffix is a part of it
 
 
 def _has_dicom_mark(path: Path) -> bool:
@@ -96,7 +100,7 @@ def name_outputs(inputs: Sequence[Path], output: str, given: Sequence[str] = ())
         return [folder]
     if not is_folder and os.path.exists(folder):  # noqa: PTH110
         raise OutputError(f"{output}: {len(inputs)} inputs are given and the output is a file; expected a folder.")
-    if folder.suffix.lower() in SUFFIXES and not is_folder and not is_called_folder:
+    if suffix_of(folder) in SUFFIXES and not is_folder and not is_called_folder:
         raise UsageError(
             f"{output}: {len(inputs)} inputs are given and the output is named like one image; expected the name of a "
             "folder, because each input becomes a file in it."

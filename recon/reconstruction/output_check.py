@@ -12,6 +12,7 @@ import numpy as np
 from recon import io
 from recon.errors import InputError
 from recon.io import Image
+from recon.io.atomic import is_store
 from recon.io.image import Array
 from recon.reconstruction.record import input_file
 
@@ -65,7 +66,7 @@ def check_outputs(
 
 
 def _checked(path: Path, sha256: str, result: Callable[[Path], Image], paths: Sequence[Path]) -> OutputFile:
-    if not path.is_file():
+    if not (path.is_file() or is_store(path)):
         return OutputFile(path, OutputState.ABSENT, f"{path}: the recorded output is not there, so it was not checked")
     try:
         found = input_file("output", path).sha256

@@ -20,7 +20,7 @@ from recon.methods.setting import Method
 from recon.operators.data_split import HasDataSplit
 from recon.priors import Prior, Resolvent
 from recon.reconstruction.guiding import GIVEN, guided_method, read_guide
-from recon.reconstruction.memory import volume_bytes
+from recon.reconstruction.memory import direct_bytes, require_within, volume_bytes
 from recon.reconstruction.problem import (
     AS_SPECIFIED,
     Objects,
@@ -78,9 +78,12 @@ class Plan:
     def memory_bytes(self) -> int:
         """About how much memory the run takes beyond the program itself."""
         measurement, shape, geometry = self.problem.measurement, self.problem.image_shape, self.problem.family.geometry
-        if geometry is not None and len(shape) == 3:
+        if geometry is not None and geometry.kind == "cone":
             return volume_bytes(geometry, self.problem.config.entry)
-        image = measurement[..., 0, 0].numel() * math.prod(shape) * measurement.element_size()
+        items = measurement.shape[:2] if len(shape) > 2 else measurement[..., 0, 0].shape
+        image = math.prod(items) * math.prod(shape) * measurement.element_size()
+        if self.method.direct is not None:
+            return direct_bytes(self.problem.image, measurement, self.problem.config.memory)
         split = self.problem.prior.prior.split
         if self.method.name == "condat_vu" and split is not None:
             of_pixels = self.problem.images
@@ -110,6 +113,7 @@ class Plan:
             "range": {"low": value_range.low, "high": value_range.high, "units": value_range.units},
             "measurement_shape": list(problem.measurement.shape),
             "image_shape": list(problem.image_shape),
+            "slice_distance": None if problem.layout is None else problem.layout.distance,
             "device": str(problem.device),
             "operator_norm": None if norm is None else norm.value,
             "adjoint_gap": self.pair.gap.value,
@@ -127,6 +131,7 @@ class Plan:
             ("input", _described(problem.image)),
             ("grey values", f"{value_range.low:g}..{value_range.high:g} {value_range.units}".strip() + " become 0..1"),
             ("operator", f"{problem.family.spec}, on images of {' x '.join(map(str, problem.image_shape))}"),
+            *self._volume_lines(),
             ("  norm", str(pair.properties.computed_norm or "not needed")),
             ("  adjoint", self._adjoint()),
             *self._mismatch_lines(),
@@ -160,6 +165,13 @@ class Plan:
         if config.stops_early and self.method.early is not None:
             return f"at most {config.budget} steps, to a residual of {self.method.early:g}: before its limit"
         return f"at most {config.budget} steps, to within {self.tolerance:g} of the image from the limit"
+
+    def _volume_lines(self) -> list[tuple[str, str]]:
+        layout = self.problem.layout
+        if layout is None:
+            return []
+        many = f"{layout.volumes} volumes of " if layout.volumes > 1 else ""
+        return [("  volume", f"{many}{layout.slices} slices, {layout.distance:.4g} pixels of a slice apart")]
 
     def _mismatch_lines(self) -> list[tuple[str, str]]:
         mismatch = self.pair.mismatch
@@ -227,17 +239,27 @@ def make_plan(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
     problem = build_problem(config, image, say, given=given, read=read)
     if pair is None:
         pair = analyse_operator(
-            problem.operator, problem.surrogate, problem.example, shift=config.shift, seed=config.seed
+            problem.slice_operator, problem.slice_surrogate, problem.example, shift=config.shift, seed=config.seed
         )
+    pair = of_volumes(pair, problem)
     hardest = None if not config.takes_prior else hardest or _hardest(problem, config.seed)
     plan = Plan(problem, pair, _method(problem, pair, hardest, say), hardest)
     if config.guide is not None or given.guide is not None:
         plan = with_guide(plan, read_guide(problem, say, given.guide), warm=False)
     if config.require_certificate:
         require(plan)
+    if config.memory is not None and plan.method.direct is None:
+        require_within(config.memory, plan.memory_bytes, plan.method.name)
     if config.takes_prior:
         _advise(plan, say)
     return plan
+
+
+def of_volumes(pair: OperatorPair, problem: Problem) -> OperatorPair:
+    """The operator of one slice, as examined, as that of the volumes of a problem: its constants are the same."""
+    if problem.layout is None:
+        return pair
+    return replace(pair, operator=problem.operator, surrogate=problem.surrogate)
 
 
 def with_guide(plan: Plan, guide: Tensor, warm: bool = True) -> Plan:

@@ -20,12 +20,14 @@ from recon.methods.entry import PriorUse
 from recon.methods.stepsizes import longest_step, mean_column
 from recon.operators import Identity, Inpainting
 from recon.operators.base import HasDataResolvent
+from recon.operators.slices import SliceBySlice, slice_by_slice
 from recon.operators.tomography import Geometry, Tomography, WeightedTomography
 from recon.priors import GuidedPrior, Prior
 from recon.reconstruction import ct_input
 from recon.reconstruction.border_check import border_warning
 from recon.reconstruction.memory import require_memory
 from recon.reconstruction.scale import SAME, Scale, as_complex, black_seen, solved_image
+from recon.reconstruction.volumes import VolumeLayout, layout_of, sampled, some_of
 from recon.specs.configured_prior import ConfiguredPrior, PriorContext
 from recon.specs.grammar import Spec
 from recon.specs.operators import OperatorFactory, Shape, read_operator
@@ -45,6 +47,9 @@ SPREAD = 0.17
 
 _LOOKED_AT = 32
 """Sinograms, or views of a panel, whose noise is looked at."""
+
+IN_SLICES = ("wavelet", "model", "folder", "deepinv", "python")
+"""Priors of images, which a volume goes through slice by slice."""
 
 ESTIMABLE = ("identity", "blur", "downsample", "ct")
 """Operators whose measurement is an image with the noise added pixel by pixel."""
@@ -68,7 +73,7 @@ class Problem:
         config: What was asked for.
         image: The measurement as it was read, with its units and the range that becomes [0, 1].
         measurement: The same as a tensor, (frames, channels, height, width); of a cone (1, 1, views, panel rows, panel
-            columns).
+            columns), and of volumes (volumes, channels, slices, height, width).
         family: Where the operator comes from.
         operator: The operator.
         image_shape: (height, width) of the result; of a cone (slices, height, width).
@@ -82,6 +87,7 @@ class Problem:
         scale: From the scale on which the user's numbers are to that of the problem.
         shown: The range that a picture of the result shows.
         spread: The standard deviation of the image, about; 0 where nothing depends on it.
+        layout: Which frames are the slices of a volume; ``None`` where each frame is an image, and of a cone.
     """
 
     config: SolveConfig
@@ -100,6 +106,22 @@ class Problem:
     scale: Scale = SAME
     shown: ValueRange | None = None
     spread: float = 0.0
+    layout: VolumeLayout | None = None
+
+    @property
+    def slice_operator(self) -> LinearOperator:
+        """Of a volume whose slices are measured one by one, the operator of one; else the operator."""
+        return self.operator.of_slice if isinstance(self.operator, SliceBySlice) else self.operator
+
+    @property
+    def slice_surrogate(self) -> LinearOperator | None:
+        """The surrogate of one slice."""
+        return self.surrogate.of_slice if isinstance(self.surrogate, SliceBySlice) else self.surrogate
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """The distance of two neighbours along each axis of the result, in pixels of a slice."""
+        return self.family.spacing if self.layout is None else self.layout.spacing
 
     @property
     def relative_weight(self) -> float | None:
@@ -110,7 +132,7 @@ class Problem:
     @property
     def weighted(self) -> bool:
         """Whether the measurement carries the weights of its rays."""
-        return isinstance(self.operator, WeightedTomography)
+        return isinstance(self.slice_operator, WeightedTomography)
 
     @property
     def images(self) -> Tensor:
@@ -120,10 +142,14 @@ class Problem:
 
     @property
     def example(self) -> Tensor:
-        """A zero image of one frame, of the result's size; of one channel where the operator maps each alike."""
+        """A zero image of one frame, of the result's size; of one channel where the operator maps each alike.
+
+        Of a volume that is measured slice by slice it is one slice.
+        """
         kind = self.measurement.dtype.to_complex() if self.family.is_complex else self.measurement.dtype
         channels = _channels_seen(self.family, self.image)
-        return torch.zeros(1, channels, *self.image_shape, dtype=kind, device=self.device)
+        shape = self.image_shape if self.layout is None else self.image_shape[1:]
+        return torch.zeros(1, channels, *shape, dtype=kind, device=self.device)
 
 
 @dataclass(frozen=True)
@@ -186,7 +212,7 @@ def build_problem(  # noqa: PLR0913, PLR0917  each is an independent choice of t
     given_complex = image.pixels.dtype.kind == "c"
     if given_complex and given.prior is None:
         require_complex(config.prior, family.spec)
-    plain = config.surrogate is None and not (family.is_complex or given_complex)
+    plain = config.surrogate is None and not (family.is_complex or given_complex or config.volume)
     default = default_prior(image, operator) if plain else DEFAULT_PRIOR
     if config.guide is not None or given.guide is not None:
         default = _GUIDED.get(default.value or "", DEFAULT_PRIOR)
@@ -198,11 +224,16 @@ def build_problem(  # noqa: PLR0913, PLR0917  each is an independent choice of t
         say_range(image, noise, say)
     device = choose_device(config.device, say)
     measurement = _measurement(image, family, operator, shape, precision).to(device)
-    if (border := border_warning(operator, measurement, noise)) is not None:
+    layout = layout_of(image, config, say) if config.volume else None
+    looked = measurement if layout is None else some_of(measurement)
+    if (border := border_warning(operator, looked, noise)) is not None:
         say(border)
-    seen, size = _looked_at(inner, default, family, operator, measurement)
+    seen, size = _looked_at(inner, default, family, operator, looked)
     left, unit = _step_noise(inner, operator, torch.zeros(1, _channels_seen(family, image), *shape), noise)
-    setting = PriorContext(noise, image.channels, family.blurs, shape, step_noise=left, unit_noise=unit, contrast=seen)
+    setting = _in_volume(
+        PriorContext(noise, image.channels, family.blurs, shape, step_noise=left, unit_noise=unit, contrast=seen),
+        layout,
+    )
     configured = _prior(inner, default, setting, say, scale, given.prior, read)
     if (tip := _tip(inner, operator, setting, configured)) is not None:
         say(tip)
@@ -211,7 +242,31 @@ def build_problem(  # noqa: PLR0913, PLR0917  each is an independent choice of t
         image, scale=scale, shown=shown if config.range is not None or not family.is_complex else None, spread=size,
     )  # fmt: skip
     _check_sizes(problem)
-    return problem
+    return problem if layout is None else _as_volume(problem, layout, say)
+
+
+def _in_volume(setting: PriorContext, layout: VolumeLayout | None) -> PriorContext:
+    """The setting of a prior of volumes."""
+    if layout is None:
+        return setting
+    shape = None if setting.image_shape is None else (layout.slices, *setting.image_shape)
+    return replace(setting, image_shape=shape, spacing=layout.spacing)
+
+
+def _as_volume(problem: Problem, layout: VolumeLayout, say: Notify) -> Problem:
+    """A problem of images, with a prior of volumes, as one of volumes that are measured slice by slice."""
+    if problem.prior.spec.name in IN_SLICES:
+        say(f"{problem.prior.spec}: a prior of images, so that nothing couples the slices, as tv does")
+    example, surrogate = problem.example, problem.surrogate
+    return replace(
+        problem,
+        measurement=layout.items(problem.measurement),
+        operator=slice_by_slice(problem.operator, layout.slices, example),
+        surrogate=None if surrogate is None else slice_by_slice(surrogate, layout.slices, example),
+        image_shape=(layout.slices, *problem.image_shape),
+        start=None if problem.start is None else layout.items(problem.start),
+        layout=layout,
+    )
 
 
 def _channels_seen(family: OperatorFactory, image: Image) -> int:
@@ -291,6 +346,7 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
 ) -> Problem:
     require_memory(geometry, config.entry, str(family.spec))
     default = default_prior_of_scan(config, geometry)
+    layout = layout_of(image, config, say) if config.volume and geometry.kind != "cone" else None
     width, value_range = ct_input.attenuation_range(config, image, geometry, say)
     shown = value_range
     width, value_range, scale = ct_input.solved_range(config, width, value_range, _prior_spec(config, default))
@@ -320,15 +376,19 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
     chosen = _prior_spec(inner, default)
     column = ct_input.column_norm(operator, shape) if needs_noise(chosen) else None
     left, unit = (None, None) if len(shape) == 3 else _step_noise(inner, operator, torch.zeros(1, 1, *shape), noise)
-    seen, size = (contrast(start), spread(start)) if has_weight(chosen) else (None, 0.0)
-    setting = PriorContext(noise, image.channels, True, shape, column, family.spacing, left, unit, seen)
+    looked = start if layout is None else some_of(start)
+    seen, size = (contrast(looked), spread(looked)) if has_weight(chosen) else (None, 0.0)
+    setting = _in_volume(
+        PriorContext(noise, image.channels, True, shape, column, family.spacing, left, unit, seen), layout
+    )
     prior = _prior(inner, default, setting, say, scale, given.prior, read)
     if prior.prior.constraint is not None:
         start = prior.prior.constraint(start)
-    return Problem(
+    problem = Problem(
         config, image, _weighed(operator, measurement), family, operator, shape, surrogate,
         None, prior, noise, device, ct_input.template(image, geometry, value_range), start, scale, shown, size,
     )  # fmt: skip
+    return problem if layout is None else _as_volume(problem, layout, say)
 
 
 def default_prior(image: Image, operator: LinearOperator) -> Spec:
@@ -351,7 +411,8 @@ def default_prior_of_scan(config: SolveConfig, geometry: Geometry) -> Spec:
     """
     if config.surrogate is not None:
         return DEFAULT_PRIOR
-    known = config.water is not None and geometry.kind != "cone" and "proved-ct" in folders()
+    together = geometry.kind == "cone" or config.volume
+    known = config.water is not None and not together and "proved-ct" in folders()
     return Spec("model", {"low": "0"}, "proved-ct") if known else Spec("tv", {"low": "0"})
 
 
@@ -471,7 +532,7 @@ def _noise(config: SolveConfig, image: Image, family: OperatorFactory, default: 
         if family.geometry is not None:
             return _of_line_integrals(config.noise, image)
         stated = on_unit_scale(config.noise, image)
-        if (warning := _noise_warning(stated, image, family)) is not None:
+        if (warning := _noise_warning(stated, image, family, config.volume)) is not None:
             say(warning)
         return stated
     if not needs_noise(_prior_spec(config, default)):
@@ -483,17 +544,17 @@ def _noise(config: SolveConfig, image: Image, family: OperatorFactory, default: 
             f"The noise level is not given and cannot be read off the measurement of {family.spec.name!r}; "
             "expected --noise SIGMA, or a prior with its weight, as in --prior tv:weight=0.001."
         )
-    return _estimated(image, family, say)
+    return _estimated(image, family, say, config.volume)
 
 
-def _estimated(image: Image, family: OperatorFactory, say: Notify) -> float:
+def _estimated(image: Image, family: OperatorFactory, say: Notify, whole: bool = False) -> float:
     """The estimate of the noise level, which is said with what it rests on.
 
     Raises:
         UsageError: The image is too small.
     """
     correlated = is_reconstructed(image, family)
-    estimate = _estimate(image, correlated)
+    estimate = _estimate(image, correlated, whole)
     if math.isnan(estimate) and min(image.height, image.width) < SMALLEST_SIDE:
         raise UsageError(
             f"The image has {image.height} x {image.width} pixels, from which no noise level can be estimated; "
@@ -518,7 +579,7 @@ def is_reconstructed(image: Image, family: OperatorFactory) -> bool:
     return bool(image.units) and family.spec.name == "identity"
 
 
-def _noise_warning(noise: float, image: Image, family: OperatorFactory) -> str | None:
+def _noise_warning(noise: float, image: Image, family: OperatorFactory, whole: bool = False) -> str | None:
     """Return a warning where the stated noise level disagrees with the estimate."""
     if noise >= _IMPLAUSIBLE:
         other = f"--noise {noise:g}{image.units}" if image.units else f"--noise {noise / 255:.3g} (of 255, {noise:g})"
@@ -528,7 +589,7 @@ def _noise_warning(noise: float, image: Image, family: OperatorFactory) -> str |
         )
     if not (family.blurs and family.spec.name in ESTIMABLE):
         return None  # where no blur takes them out, fine details of an image are taken for noise
-    estimate = _estimate(image)
+    estimate = _estimate(image, whole=whole)
     if not estimate > _FAR * noise:
         return None
     return (
@@ -574,8 +635,9 @@ def _is_robust(image: Image) -> bool:
     return seen.size > 0 and image.value_range == robust_range(seen, image.units, about_one=False)
 
 
-def _estimate(image: Image, correlated: bool = False) -> float:
+def _estimate(image: Image, correlated: bool = False, whole: bool = False) -> float:
     """The standard deviation of the noise on the [0, 1] scale; NaN where the image does not tell."""
+    image = sampled(image) if whole else image
     planes = to_tensor(image, torch.float64).flatten(0, 1).numpy()
     padding = () if image.padding is None else image.padding.reshape(planes.shape)
     if image.source.format == "projections":

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from recon._version import __version__
 from recon.errors import ConsistencyError, InputError
-from recon.io.atomic import replacing
+from recon.io.atomic import is_store, replacing
 from recon.io.content import kind_of
 from recon.specs.grammar import portable
 from recon.specs.solve_config import SolveConfig
@@ -68,6 +68,8 @@ def input_file(role: str, path: Path, private: bool = False) -> InputFile:
 
 def _hash(path: Path) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
+    if is_store(path):
+        return _hash_of_store(path)
     try:
         with path.open("rb") as stream:
             while chunk := stream.read(_CHUNK):
@@ -76,6 +78,16 @@ def _hash(path: Path) -> tuple[str, int]:
     except OSError as error:
         raise InputError(f"{path}: the file cannot be read ({error.strerror}).") from error
     return digest.hexdigest(), size
+
+
+def _hash_of_store(folder: Path) -> tuple[str, int]:
+    """The hash of the names and the hashes of the files in a folder, in the order of their names; and their size."""
+    digest, total = hashlib.sha256(), 0
+    for path in sorted(child for child in folder.rglob("*") if child.is_file()):
+        own, size = _hash(path)
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{own}\n".encode())
+        total += size
+    return digest.hexdigest(), total
 
 
 def record_path(output: Path) -> Path:
@@ -158,7 +170,7 @@ def find_input(entry: Mapping[str, object], record: Path, places: Iterable[Path]
         ConsistencyError: The file has changed since.
     """
     recorded = entry.get("path")
-    if isinstance(recorded, str) and (path := record.parent / recorded).is_file():
+    if isinstance(recorded, str) and _is_input(path := record.parent / recorded):
         found = _hash(path)[0]
         if found != entry.get("sha256"):
             raise ConsistencyError(
@@ -167,7 +179,7 @@ def find_input(entry: Mapping[str, object], record: Path, places: Iterable[Path]
             )
         return path
     for path in _files(places):
-        if path.stat().st_size == entry.get("bytes") and _hash(path)[0] == entry.get("sha256"):
+        if (is_store(path) or path.stat().st_size == entry.get("bytes")) and _hash(path)[0] == entry.get("sha256"):
             return path
     why = (
         "is not there any more"
@@ -182,10 +194,14 @@ def find_input(entry: Mapping[str, object], record: Path, places: Iterable[Path]
 
 def _files(places: Iterable[Path]) -> Iterable[Path]:
     for place in places:
-        if place.is_file():
+        if _is_input(place):
             yield place
         elif place.is_dir():
-            yield from sorted(path for path in place.iterdir() if path.is_file())
+            yield from sorted(path for path in place.iterdir() if _is_input(path))
+
+
+def _is_input(path: Path) -> bool:
+    return path.is_file() or is_store(path)
 
 
 def peak_bytes() -> int:

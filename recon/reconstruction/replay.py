@@ -7,7 +7,7 @@ from pathlib import Path
 
 from recon.catalogue import folders
 from recon.device import Notify
-from recon.errors import InputError
+from recon.errors import InputError, UsageError
 from recon.reconstruction.output_check import OutputFile, check_outputs
 from recon.reconstruction.record import find_input, read_record, versions
 from recon.reconstruction.run import ProgressCallback, Result, pixel_hash, read_image, solve_image, writable
@@ -51,9 +51,15 @@ def replay(record: Path, places: Sequence[Path], say: Notify, watch: ProgressCal
     Raises:
         InputError: The record is none, or an input is not found.
         ConsistencyError: An input has changed.
+        UsageError: The record is of a slice of a volume.
     """
     document = read_record(record)
     config = recorded_config(document, record)
+    if "volume" in document:
+        raise UsageError(
+            f"{record}: the run record is of a slice of a volume, and names that slice alone; expected recon solve "
+            "with the whole series again, because all slices were solved together."
+        )
     entries = document["inputs"]
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise InputError(f"{record}: the run record names no input.")

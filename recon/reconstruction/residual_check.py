@@ -19,6 +19,7 @@ from recon.operators import Identity, Inpainting
 from recon.operators.tomography import WeightedTomography
 from recon.reconstruction import ct_input
 from recon.reconstruction.problem import ESTIMABLE, Problem, is_reconstructed
+from recon.reconstruction.volumes import some_of
 
 Planes = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -164,8 +165,8 @@ def check_residual(problem: Problem, x: Tensor, converged: bool = True) -> Resid
 
 def _measured(problem: Problem) -> Tensor:
     """The measurement where there is one: a file may hold anything in the pixels that a mask leaves out."""
-    operator, y = problem.operator, problem.measurement
-    return operator.A(y) if isinstance(operator, Inpainting) else y
+    operator, y = problem.slice_operator, problem.measurement
+    return problem.operator.A(y) if isinstance(operator, Inpainting) else y
 
 
 def _planes(values: Tensor, some: slice) -> Planes:
@@ -189,8 +190,10 @@ def _source(problem: Problem) -> str:
 
 def _image(problem: Problem) -> Tensor:
     """The measurement as it was read, without weights."""
-    values = to_tensor(problem.image, torch.float64)
-    values = values.to(torch.complex128) if problem.family.is_complex else values
+    values = to_tensor(problem.image, torch.float64 if problem.layout is None else torch.float32)
+    values = values.to(values.dtype.to_complex()) if problem.family.is_complex else values
+    if problem.layout is not None:
+        return problem.layout.items(values)
     geometry = problem.family.geometry
     return values if geometry is None else ct_input.as_items(values, geometry)
 
@@ -212,9 +215,10 @@ def _noise_seen(problem: Problem, image: Planes, some: slice) -> float:
         return math.nan
     padding = () if problem.image.padding is None else problem.image.padding.reshape(-1, *image.shape[1:])[some]
     seen = estimate_noise(image, padding, is_reconstructed(problem.image, problem.family))
-    if not isinstance(problem.operator, WeightedTomography):
+    operator = problem.slice_operator
+    if not isinstance(operator, WeightedTomography):
         return seen
-    root = _planes(problem.operator.root.expand(problem.measurement.shape), some)
+    root = _planes(operator.root.expand(problem.measurement.shape), some)
     lit = _object(problem, image) & (root > 0)
     return seen * float(np.median(root[lit])) if lit.any() else math.nan
 
@@ -251,8 +255,11 @@ def _smooth_share(residual: Planes, where: Mask) -> float:
 
 def _is_unchanged(problem: Problem, x: Tensor, noise: float) -> bool:
     """Return whether the result of denoising is its input, to within a fiftieth of the noise, or rounding."""
-    if not isinstance(problem.operator, Identity) or problem.prior.spec.name == "none":
+    if not isinstance(problem.slice_operator, Identity) or problem.prior.spec.name == "none":
         return False
-    apart = float((x - problem.measurement).abs().double().square().mean().sqrt())
-    spread = float(problem.measurement.abs().double().std(correction=0))
+    y = problem.measurement
+    if problem.layout is not None:
+        x, y = (some_of(each.flatten(0, 2)) for each in (x, y))
+    apart = float((x - y).abs().double().square().mean().sqrt())
+    spread = float(y.abs().double().std(correction=0))
     return apart <= max(UNCHANGED * min(noise, spread) if math.isfinite(noise) else 0.0, 1e-7)

@@ -17,10 +17,14 @@ from recon.device import Notify
 from recon.errors import GuaranteeError, OutputError
 from recon.evidence import finite_or_none
 from recon.io import Image
+from recon.io.files import suffix_of
+from recon.operators.slices import each_slice
 from recon.reconstruction.ct_input import as_frames, as_items, read_scan
 from recon.reconstruction.file_names import SUFFIXES
 from recon.reconstruction.guiding import GuideFigures, guide_figures
+from recon.reconstruction.memory import require_free, state_room
 from recon.reconstruction.plan import GUIDE_TOLERANCE, Plan, make_plan, require, scale_of, starting_image, with_guide
+from recon.reconstruction.problem import Problem
 from recon.reconstruction.record import (
     InputFile,
     input_file,
@@ -82,7 +86,9 @@ class Result:
     def image(self) -> Image:
         """The result in the measurement's units; of projections, in attenuation or HU."""
         problem = self.plan.problem
-        found = io.with_tensor(problem.template, as_frames(self.solution.x))
+        layout = problem.layout
+        frames = as_frames(self.solution.x) if layout is None else layout.frames(self.solution.x)
+        found = io.with_tensor(problem.template, frames)
         return found if problem.shown is None else replace(found, value_range=problem.shown)
 
     @cached_property
@@ -220,10 +226,16 @@ def solve_image(
     return execute(make_plan(config, image, say), watch)
 
 
-def execute(plan: Plan, watch: ProgressCallback | None = None) -> Result:
-    """Run a plan: of a guided prior without a guide twice, the first time for the guide."""
+def execute(plan: Plan, watch: ProgressCallback | None = None, folder: Path | None = None) -> Result:
+    """Run a plan: of a guided prior without a guide twice, the first time for the guide.
+
+    Args:
+        plan: What to run.
+        watch: Called as the run goes on.
+        folder: Where what does not fit into the memory is kept meanwhile; ``None``: the system's folder for that.
+    """
     if not plan.makes_guide:
-        return _executed(plan, plan.tolerance, watch)
+        return _executed(plan, plan.tolerance, watch, folder=folder)
     first = _executed(plan, max(plan.tolerance, GUIDE_TOLERANCE), watch)
     if first.status in _NO_GUIDE:
         return first
@@ -235,7 +247,11 @@ def execute(plan: Plan, watch: ProgressCallback | None = None) -> Result:
 
 
 def _executed(
-    plan: Plan, tolerance: float, watch: ProgressCallback | None, scale: Sequence[float] | None = None
+    plan: Plan,
+    tolerance: float,
+    watch: ProgressCallback | None,
+    scale: Sequence[float] | None = None,
+    folder: Path | None = None,
 ) -> Result:
     problem, config = plan.problem, plan.problem.config
 
@@ -248,19 +264,27 @@ def _executed(
         torch.cuda.reset_peak_memory_stats(problem.device)
     with _determinism(config.deterministic):
         started = time.perf_counter()
-        start = starting_image(problem, plan.pair)
-        scale = scale_of(start) if scale is None else scale
-        solution = solvers.solve(
-            plan.method.algorithm(problem.measurement),
-            start,
-            tolerance=tolerance,
-            max_steps=plan.budget,
-            check_every=1 if len(problem.image_shape) == 3 else 10,  # a step of a volume takes long
-            callback=look,
-            rounding=plan.method.rounding,
-            scale=scale,
-            early=plan.method.early if config.stops_early else None,
-        )
+        if plan.method.direct is not None:
+            scale = scale_of(problem.measurement)
+            room = state_room(config.memory, problem.image, problem.measurement)
+            y = problem.measurement
+            require_free(plan.memory_bytes - y.numel() * y.element_size() - problem.image.pixels.nbytes)
+            run = solvers.DirectRun(tolerance, plan.budget, scale, lambda seen: look(seen, y), room, folder)
+            solution = plan.method.direct(y, run)
+        else:
+            start = starting_image(problem, plan.pair)
+            scale = scale_of(start) if scale is None else scale
+            solution = solvers.solve(
+                plan.method.algorithm(problem.measurement),
+                start,
+                tolerance=tolerance,
+                max_steps=plan.budget,
+                check_every=1 if len(problem.image_shape) == 3 else 10,  # a step of a volume takes long
+                callback=look,
+                rounding=plan.method.rounding,
+                scale=scale,
+                early=plan.method.early if config.stops_early else None,
+            )
         seconds = time.perf_counter() - started
     if plan.method.steps is not None:
         solution = _completed(solution, plan.method.steps)
@@ -304,7 +328,7 @@ def check_target(target: Target, inputs: tuple[Path, ...], image: Image | None =
     Raises:
         OutputError: Something exists, is an input, cannot be written, or would be written twice.
     """
-    if target.output.suffix.lower() not in SUFFIXES:
+    if suffix_of(target.output) not in SUFFIXES:
         raise OutputError(
             f"{target.output}: the suffix {target.output.suffix!r} names no format; expected {', '.join(SUFFIXES)}."
         )
@@ -330,24 +354,38 @@ def check_format(plan: Plan, output: Path) -> None:
             size.
     """
     image, shape = plan.problem.template, plan.problem.image_shape
+    if suffix_of(output) in (".nii", ".nii.gz"):
+        _check_nifti(image, shape, output)
     if output.suffix.lower() not in (".dcm", ".dicom"):
         return
     if image.source.format != "dicom":
         io.check_units(image, output)
         return
-    if shape != (image.height, image.width):
+    if shape[-2:] != (image.height, image.width):
         raise OutputError(
-            f"{output}: the result has {shape[0]} x {shape[1]} pixels and its DICOM source {image.height} x "
+            f"{output}: the result has {shape[-2]} x {shape[-1]} pixels and its DICOM source {image.height} x "
             f"{image.width}, so its positions would be wrong; expected TIFF or NPY."
         )
 
 
-def write_run(
+def _check_nifti(image: Image, shape: tuple[int, ...], output: Path) -> None:
+    """See that the header of a NIfTI source fits the result."""
+    if image.source.format == "nifti" and shape[-2:] != (image.height, image.width):
+        raise OutputError(
+            f"{output}: the result has {shape[-2]} x {shape[-1]} pixels a slice and its NIfTI source {image.height} x "
+            f"{image.width}, so its affine would be wrong; expected TIFF or NPY."
+        )
+    io.check_units(image, output)
+
+
+def write_run(  # noqa: PLR0913, PLR0917  each is an independent choice of the caller
     result: Result,
     measurement: Path | InputFile,
     target: Target,
     say: Notify,
     stamp: Mapping[str, object] | None = None,
+    image: Image | None = None,
+    volume: Mapping[str, object] | None = None,
 ) -> Run:
     """Write a result, its record and its figure.
 
@@ -357,6 +395,8 @@ def write_run(
         target: Where it is written.
         say: Where remarks go, a line each.
         stamp: What the record says of the batch that the run is part of, as ``batch``.
+        image: What is written in place of the whole result: a slice of it.
+        volume: What the record says of the volume that it is a slice of, as ``volume``.
 
     Raises:
         GuaranteeError: The run diverged; nothing is written.
@@ -368,9 +408,9 @@ def write_run(
             f"{result.steps} steps; nothing was written. {result.status.sentence}"
         )
     held = files_of(result.plan, measurement if isinstance(measurement, Path) else measurement.path)
-    check_target(target, held, result.plan.problem.template)
+    check_target(target, held, image or result.plan.problem.template)
     inputs = input_files(result.plan, measurement)
-    image = writable(result.image, target.output)
+    image = writable(image or result.image, target.output)
     written = io.write(image, target.output, overwrite=target.overwrite, inputs=held, derivation=target.derivation)
     if written.clipped:
         say(f"{target.output}: {written.clipped} value(s) did not fit into the file's range and were clipped")
@@ -383,6 +423,8 @@ def write_run(
     document = _document(result, inputs, written.paths, record.parent)
     if stamp is not None:
         document["batch"] = dict(stamp)
+    if volume is not None:
+        document["volume"] = dict(volume)
     write_record(record, document, target.overwrite)
     if target.figure is not None:
         write_figure(result, target.figure, target.overwrite)
@@ -500,13 +542,14 @@ def write_figure(result: Result, figure: Path, overwrite: bool) -> None:
     if problem.weighted:
         frames = io.to_tensor(problem.image, x.dtype.to_real()).to(x)
         measurement = frames if problem.family.geometry is None else as_items(frames, problem.family.geometry)
+        measurement = measurement if problem.layout is None else problem.layout.items(frames)
     looks = () if plan.method.closed_form else result.solution.history
     history = [(look.step, max(look.residuals)) for look in looks]
     distances = [(look.step, max(look.distances)) for look in looks if estimates_distance(look.step)]
     run = RunFigure(
         measurement,
         x,
-        problem.family.on(problem.image_shape).A(x) - measurement,
+        _measured(problem, x) - measurement,
         history,
         title=f"{problem.family.spec.name}, {problem.prior.spec}, {plan.method.name}: {result.outcome}",
         value_range=problem.template.value_range,
@@ -518,4 +561,11 @@ def write_figure(result: Result, figure: Path, overwrite: bool) -> None:
     if x.ndim == 4:
         solve_figure(figure, run, overwrite=overwrite)
     else:
-        volume_figure(figure, run, spacing=problem.family.spacing, overwrite=overwrite)
+        volume_figure(figure, run, spacing=problem.spacing, overwrite=overwrite)
+
+
+def _measured(problem: Problem, x: Tensor) -> Tensor:
+    """A x without weights of rays."""
+    if problem.layout is None:
+        return problem.family.on(problem.image_shape).A(x)
+    return each_slice(problem.family.on(problem.image_shape[1:]).A, x)

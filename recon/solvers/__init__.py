@@ -12,10 +12,12 @@ from recon.solvers.krylov import ab_gmres, ba_gmres, cgls
 from recon.solvers.sirt import sirt
 from recon.solvers.solution import Distance, Progress, Solution, Status
 from recon.solvers.theorem import certify
+from recon.solvers.volume_denoising import DirectRun, denoise_volumes
 
 __all__ = [
     "Algorithm",
     "Callback",
+    "DirectRun",
     "Distance",
     "Progress",
     "Solution",
@@ -28,6 +30,7 @@ __all__ = [
     "condat_vu",
     "constant",
     "davis_yin",
+    "denoise_volumes",
     "douglas_rachford",
     "fista",
     "forward_backward",

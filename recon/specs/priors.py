@@ -13,6 +13,7 @@ from recon._suggest import unknown_name
 from recon.errors import UsageError
 from recon.evidence import Assumed
 from recon.methods.regularisation_weights import (
+    IN_STACKS,
     IN_VOLUMES,
     Matched,
     joint_tv_weight,
@@ -208,7 +209,7 @@ def _weight(spec: Spec, setting: PriorContext, matched: Matched) -> tuple[Spec, 
     if setting.column_norm is not None:
         found = projected_weight(setting.noise, setting.column_norm, matched, setting.scale)
     if len(setting.spacing) > len(FLAT) and matched is not wavelet_weight:
-        found *= IN_VOLUMES
+        found *= IN_STACKS if setting.column_norm is None else IN_VOLUMES
     weight = float(f"{found:.3g}")  # so that the record's text gives the very same weight
     return replace(spec, options={**spec.options, "weight": repr(weight)}), weight
 

@@ -30,6 +30,9 @@ FILE_VALUES = ("python", "ct", "folder")
 """The names whose bare value is a file (``python``: the part before the last colon)."""
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
+_SIZE = re.compile(r"\s*([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*(|b|kib|mib|gib|tib|kb|mb|gb|tb)\s*", re.IGNORECASE | re.ASCII)
+_UNITS = {"": 1, "b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+_UNITS["tb"] = 10**12
 _NOISE = re.compile(r"\s*([0-9.eE+-]+)\s*([A-Za-z%/]*)\s*")
 
 
@@ -78,6 +81,9 @@ class SolveConfig:
         dark: The file of a dark field, or its counts as a number.
         guide: The file of an image that decides the weights of the prior from place to place; a prior's own option
             ``guide=FILE`` states the same.
+        volume: Whether the slices of a stack are reconstructed together, with a prior of volumes.
+        slice_distance: The distance of two slices in pixels of a slice; ``None``: as the file has it.
+        memory: Bytes beyond which a volume is kept in a file; ``None``: as many as it takes.
     """
 
     operator: Spec
@@ -101,6 +107,9 @@ class SolveConfig:
     flat: str | float | None = None
     dark: str | float | None = None
     guide: str | None = None
+    volume: bool = False
+    slice_distance: float | None = None
+    memory: int | None = None
 
     def __post_init__(self) -> None:
         self._take_guide()
@@ -118,10 +127,26 @@ class SolveConfig:
             raise UsageError(f"shift is {self.shift!r}; expected auto, or a finite number of at least 0.")
         if self.shift is not None and self.surrogate is None:
             raise UsageError(f"shift is {self.shift!r} without a surrogate; the exact adjoint needs no shift.")
+        self._check_volume()
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"seed is {self.seed}; expected a whole number from 0 to below 2^63.")
         if not _DEVICE.fullmatch(self.device):
             raise UsageError(f"device is {self.device!r}; expected auto, cpu, cuda or cuda:N.")
+
+    def _check_volume(self) -> None:
+        if self.slice_distance is not None and not (self.slice_distance > 0 and math.isfinite(self.slice_distance)):
+            raise UsageError(
+                f"slice_distance is {self.slice_distance!r}; expected a positive finite number of pixels of a slice."
+            )
+        if self.slice_distance is not None and not self.volume:
+            raise UsageError(
+                f"slice_distance is {self.slice_distance:g} without volume; expected --volume, because images that are "
+                "solved one by one are not apart."
+            )
+        if self.memory is not None and self.memory < 1:
+            raise UsageError(f"memory is {self.memory}; expected a positive size, as in 2GiB.")
+        if self.volume and self.guide is not None:
+            raise UsageError(f"guide is {self.guide!r} with volume; expected one of them, because a guide is an image.")
 
     def _take_guide(self) -> None:
         """Let the guide that a prior names be that of the run."""
@@ -291,6 +316,20 @@ def parse_noise(text: str) -> Noise:
     return Noise(sigma, match[2])
 
 
+def parse_memory(value: object) -> int:
+    """Read ``2GiB``, ``500MB`` or a number of bytes.
+
+    Raises:
+        UsageError: It is no size.
+    """
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if match is None:
+        raise UsageError(f"memory is {value!r}; expected a size, as in 2GiB, 500MB or a number of bytes.")
+    return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
 def parse_range(text: str) -> tuple[float, float]:
     """Read ``LO:HI``.
 
@@ -338,6 +377,7 @@ _KINDS: dict[str, type] = {
     "seed": int,
     "deterministic": bool,
     "require_certificate": bool,
+    "volume": bool,
 }
 
 
@@ -361,7 +401,9 @@ def _convert(key: str, value: object, folder: str) -> object:  # noqa: PLR0911  
         if isinstance(value, str):
             return parse_shape(value)
         return _check_shape(_numbers(key, value, 2), value)
-    if key in ("stepsize", "tolerance", "water", "photons"):
+    if key == "memory":
+        return parse_memory(value)
+    if key in ("stepsize", "tolerance", "water", "photons", "slice_distance"):
         return _number(key, value)
     if key in ("flat", "dark"):
         return _field(key, value, folder)

@@ -8,6 +8,7 @@ import torch
 
 from recon.certificates import (
     Certificate,
+    certify_accelerated_primal_dual,
     certify_condat_vu,
     certify_davis_yin,
     certify_douglas_rachford,
@@ -295,3 +296,15 @@ def test_a_bounded_prior_makes_a_monotone_mismatched_pair_solvable():
 
 def test_two_constraints_may_have_no_point_in_common():
     assert certify_davis_yin(OPERATOR, BOX, BOX, 0.1).missing == ("a solution exists",)
+
+
+def test_the_accelerated_primal_dual_method_needs_steps_that_are_short_together_and_the_adjoint():
+    differences = dataclasses.replace(OPERATOR, norm=Proved(2.0, "exact"))
+    good = certify_accelerated_primal_dual(differences, 0.5, 0.5)
+    assert good.holds
+    assert good.evidence is Evidence.PROVED
+    assert certify_accelerated_primal_dual(differences, 0.5, 0.51).missing == ("s t ||D||^2 at most 1",)
+    measured = dataclasses.replace(differences, norm=Measured(2.0, "Lanczos", error=0.01))
+    assert not certify_accelerated_primal_dual(measured, 0.5, 0.5).holds
+    wrong = dataclasses.replace(differences, adjoint_gap=Measured(0.08, "Lanczos"))
+    assert any("is the adjoint" in missing for missing in certify_accelerated_primal_dual(wrong, 0.5, 0.5).missing)

@@ -37,7 +37,7 @@ def png_header(width: int, height: int, depth: int = 8) -> bytes:
     ("content", "said"),
     [
         (b"", "the file is empty"),
-        (b"GIF89a....", "a GIF file; expected PNG, JPEG, TIFF, NPY or DICOM"),
+        (b"GIF89a....", "a GIF file; expected PNG, JPEG, TIFF, NPY, NIfTI, OME-Zarr or DICOM"),
         (b"PK\x03\x04....", "a ZIP or NPZ file"),
         (b"\x89HDF\r\n", "a HDF5"),
         (b"hello, world", "none of these"),

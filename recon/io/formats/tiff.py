@@ -14,10 +14,12 @@ import numpy as np
 from recon.io.decoded import Decoded, RefusedError, check_size, to_axes
 from recon.io.formats.orientation import TAG, UPRIGHT, upright
 from recon.io.formats.raster import open_raster
-from recon.io.formats.tiff_stack import Stack, arguments, read_stack, spacing_of
-from recon.io.image import Array, Grid, Source, integer_grid
+from recon.io.formats.tiff_stack import Stack, arguments, check_ome, pitch_of, read_stack, spacing_of, stack_of
+from recon.io.image import Array, Grid, Slices, Source, integer_grid
 
 _UNCOMPRESSED, _PACKBITS, _DEFLATE = 1, 32773, (8, 32946)
+__all__ = ["check_tiff", "decode_tiff", "encode_tiff", "stack_of"]
+
 _CENTIMETRE = 3
 """The resolution unit that is a length. Inches are left alone: 72 or 300 of them are what a printer was to do."""
 
@@ -58,6 +60,8 @@ def decode_tiff(data: bytes, limit: int) -> Decoded:
         series, axes, orientation = _checked(opened, data, limit)
         page = series.keyframe
         notes = ("The file holds several series: the first was read.",) if len(opened.series) > 1 else ()
+        if len(getattr(series, "levels", ())) > 1:
+            notes = (*notes, "The lower resolutions of the pyramid are not read, and a result has none.")
         array, layout = _merge_frames(_unpacked(data, series, page), axes)
         stack = read_stack(opened, series, "".join(axis for axis in series.axes if axis not in "YXS"), orientation)
         profile, spacing = _profile(page), _spacing(page)
@@ -65,7 +69,9 @@ def decode_tiff(data: bytes, limit: int) -> Decoded:
     associated = alpha is not None and int(page.extrasamples[0]) == _ASSOCIATED
     source = Source("tiff", layout, str(pixels.dtype), profile, associated=associated, stack=stack)
     decoded = upright(Decoded(pixels, source, grid, alpha, spacing=spacing, notes=(*notes, *more)), orientation)
-    stated = spacing_of(stack)
+    stated, pitch = spacing_of(stack), pitch_of(stack)
+    if pitch is not None:
+        decoded = replace(decoded, slices=Slices(pitch))
     return replace(decoded, spacing=stated) if decoded.spacing is None and _is_sane(stated) else decoded
 
 
@@ -82,6 +88,8 @@ def _checked(opened: Any, data: bytes, limit: int) -> tuple[Any, str, int]:
     series = opened.series[0]
     check_size(series.shape, limit)
     axes = _checked_axes(series)
+    if series.kind == "ome" or opened.is_ome:
+        check_ome(opened, series)
     for part in series.pages:
         _check_segments(data, part)
     return series, axes, _orientation(series.pages)

@@ -5,12 +5,14 @@ written back in the same dialect; what that dialect does not hold is written as 
 axes, and a note says so.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from recon.io.decoded import RefusedError
 from recon.io.formats.orientation import swaps
 from recon.io.image import Array
 
@@ -75,6 +77,60 @@ def read_stack(opened: Any, series: Any, axes: str, orientation: int) -> Stack |
     return Stack("shaped", axes, sizes, sides) if axes.strip("QI") or len(axes) > 1 else None
 
 
+def check_ome(opened: Any, series: Any) -> None:
+    """Refuse OME-XML that contradicts the pixels of its file.
+
+    Raises:
+        RefusedError: It does.
+    """
+    import tifffile  # noqa: PLC0415 - takes time, and few need it
+
+    try:
+        found = tifffile.xml2dict(opened.ome_metadata or "")["OME"]["Image"]
+        images = found if isinstance(found, list) else [found]
+        pixels = [image["Pixels"] for image in images]
+        first = pixels[0]
+        sides, dtype = (int(first["SizeY"]), int(first["SizeX"])), str(first["Type"])
+        samples = series.keyframe.samplesperpixel
+        planes = sum(int(each["SizeZ"]) * int(each["SizeC"]) * int(each["SizeT"]) for each in pixels) / samples
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise RefusedError("its OME metadata are damaged or incomplete; expected the sizes of its pixels.") from None
+    page = series.keyframe
+    if sides != (page.imagelength, page.imagewidth):
+        raise RefusedError(
+            f"its OME metadata speak of {sides[0]} x {sides[1]} pixels, and its pages have {page.imagelength} x "
+            f"{page.imagewidth}; expected the same."
+        )
+    if page.dtype is not None and _OME_TYPES.get(dtype, dtype) != page.dtype.name:
+        raise RefusedError(
+            f"its OME metadata speak of pixels of type {dtype}, and its pages have {page.dtype.name}; "
+            "expected the same."
+        )
+    if planes != len(opened.pages):
+        raise RefusedError(
+            f"its OME metadata speak of {planes:g} planes, and it has {len(opened.pages)}; expected as many, "
+            "because which "
+            "plane is which cannot be told."
+        )
+
+
+_OME_TYPES = {"float": "float32", "double": "float64", "complex": "complex64", "double-complex": "complex128"}
+_OME_TYPES["bit"] = "bool"
+
+
+def pitch_of(stack: Stack | None) -> float | None:
+    """The distance of two slices in mm, where OME's or ImageJ's metadata state it."""
+    if stack is None or stack.dialect not in ("ome", "imagej"):
+        return None
+    ome = stack.dialect == "ome"
+    number = stack.metadata.get("PhysicalSizeZ" if ome else "spacing")
+    unit = str(stack.metadata.get("PhysicalSizeZUnit", _MICROMETRE) if ome else stack.metadata.get("unit", ""))
+    size = _MILLIMETRES.get({"micron": _MICROMETRE, "um": _MICROMETRE, "\\u00B5m": _MICROMETRE}.get(unit, unit))
+    if not isinstance(number, int | float) or size is None or not 0 < number * size < math.inf:
+        return None
+    return float(number) * size
+
+
 def spacing_of(stack: Stack | None) -> tuple[float, float] | None:
     """The distances of rows and of columns in mm, where OME's metadata state them."""
     if stack is None or stack.dialect != "ome":
@@ -87,6 +143,33 @@ def spacing_of(stack: Stack | None) -> tuple[float, float] | None:
             return None
         lengths.append(float(number) * _MILLIMETRES[unit])
     return lengths[0], lengths[1]
+
+
+def stack_of(stack: Any, image: Any, ome: bool) -> Stack | None:
+    """What the frames of an image are, as TIFF says it; of an image that was read from another format by its axes.
+
+    Args:
+        stack: Of the image's source: its axes and their sizes, or ``None``.
+        image: The image, with the distances of rows, columns and slices in mm where they are known.
+        ome: Whether OME's dialect is asked for.
+    """
+    if isinstance(stack, Stack) and (stack.dialect == "ome" or not ome):
+        return stack
+    if stack is None and not ome:
+        return None
+    frames, sides = image.frames, (image.height, image.width)
+    known = stack is not None and stack.fits(frames)
+    axes, sizes = (stack.axes, stack.sizes) if known else ("Z", (frames,))
+    axes = axes if set(axes) <= set("TCZ") else axes.translate(str.maketrans("IQ", "ZZ"))
+    metadata = dict(getattr(stack, "ome", {})) if known else {}
+    pitch = None if image.slices is None else image.slices.pitch
+    lengths = (*(image.spacing or (None, None)), pitch)
+    for axis, length in zip("YXZ", lengths, strict=True):
+        if length is not None:
+            metadata |= {f"PhysicalSize{axis}": length, f"PhysicalSize{axis}Unit": "mm"}
+    if ome:
+        return Stack("ome", axes, sizes, sides, metadata)
+    return Stack("shaped", axes, sizes, sides)
 
 
 def arguments(stack: Stack, array: Array, colours: bool, special: str) -> tuple[dict[str, Any], str]:
