@@ -1,0 +1,74 @@
+"""Maps of mean and standard deviation, whatever they come from."""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from recon._suggest import unknown_name
+from recon.errors import UsageError
+
+METHODS = ("bootstrap", "kinetic", "ula", "sk-rock", "ensemble")
+"""What uncertainty may be had from."""
+
+CHAINS = ("kinetic", "ula", "sk-rock")
+"""Those that are chains."""
+
+DONE, MIXED, NOT_MIXED = "done", "mixed", "not mixed"
+"""How a run may end."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How uncertainty is had; the rule that a calibration is bound to.
+
+    Attributes:
+        method: One of :data:`METHODS`; ``None``: as follows from the problem.
+        chains: Of the chains: how many of each image.
+        steps: Of the chains: the largest number of gradients of each; half is the warm-up.
+        samples: Of the bootstrap: how many measurements are simulated.
+        transforms: Of the bootstrap: whether the image is shifted and flipped before it is measured.
+        seed: Of all noise.
+    """
+
+    method: str | None = None
+    chains: int = 4
+    steps: int = 6400
+    samples: int = 24
+    transforms: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method is not None and self.method not in METHODS:
+            raise unknown_name(self.method, METHODS, "method")
+        for name, least in (("chains", 2), ("steps", 200), ("samples", 2)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {getattr(self, name)}; expected at least {least}.")
+
+    def to_json(self) -> dict[str, object]:
+        """Return what the maps depend on, but for the seed."""
+        if self.method in CHAINS:
+            return {"method": self.method, "chains": self.chains, "steps": self.steps}
+        if self.method == "bootstrap":
+            return {"method": self.method, "samples": self.samples, "transforms": self.transforms}
+        return {"method": self.method}
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Mean and standard deviation of images on the scale of the problem.
+
+    Attributes:
+        mean: The centre of intervals, (frames, channels, height, width).
+        std: Of the pixels.
+        block_std: Of the means of regions, (frames, channels, rows, columns).
+        status: ``done``, ``mixed`` or ``not mixed``.
+        sentence: What was seen, for a person.
+        details: The same as plain values.
+    """
+
+    mean: Tensor
+    std: Tensor
+    block_std: Tensor
+    status: str
+    sentence: str
+    details: dict[str, object] = field(default_factory=dict)
