@@ -108,7 +108,9 @@ def command(measurement: Path, **given: Any) -> None:
     from recon.specs.input_checks import read_first
 
     found = read_first(measurement, config)  # before torch loads
-    calibration = _read(given["calibrate"])
+    where = given["calibrate"]
+    of_folder = where is not None and not (Path(where).suffix.lower() == ".json" or Path(where).is_file())
+    calibration = None if of_folder else read_calibration_file(where)
     from recon.reconstruction.run import files_of, read_image
     from recon.uncertainty.calibration import rule_of
     from recon.uncertainty.maps import NOT_MIXED
@@ -119,10 +121,10 @@ def command(measurement: Path, **given: Any) -> None:
     settings = with_method(plans, settings)
     check_settings(plans, settings)
     outputs.check(files_of(plans[0], measurement))
-    if calibration is None and given["calibrate"] is not None:
-        calibration = _calibrated(given["calibrate"], plans, priors, settings, level or 0.9)
+    if of_folder:
+        calibration = _calibrated(where, plans, priors, settings, level or 0.9)
     if calibration is not None:
-        calibration.check(rule_of(plans, settings), level, given["calibrate"])
+        calibration.check(rule_of(plans, settings), level, where)
         terminal.detail(calibration.statement)
     progress, started = terminal.ProgressLine("uncertainty"), time.perf_counter()
     try:
@@ -167,9 +169,9 @@ def _level(given: float | None) -> float | None:
     return given
 
 
-def _read(where: str | None) -> "Calibration | None":
-    """The calibration in a file; nothing of a folder, whose images are to be solved first."""
-    if where is None or not Path(where).is_file() or Path(where).suffix.lower() != ".json":
+def read_calibration_file(where: str | None) -> "Calibration | None":
+    """The calibration in a file; none where no file is named."""
+    if where is None:
         return None
     from recon.uncertainty.calibration import read_calibration
 

@@ -1,5 +1,6 @@
 """Maps of mean and standard deviation, whatever they come from."""
 
+import math
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -25,6 +26,7 @@ class Settings:
         method: One of :data:`METHODS`; ``None``: as follows from the problem.
         chains: Of the chains: how many of each image.
         steps: Of the chains: the largest number of gradients of each; half is the warm-up.
+        temperature: Of the chains: T of the density ``exp(-U / T)``.
         samples: Of the bootstrap: how many measurements are simulated.
         transforms: Of the bootstrap: whether the image is shifted and flipped before it is measured.
         seed: Of all noise.
@@ -33,6 +35,7 @@ class Settings:
     method: str | None = None
     chains: int = 4
     steps: int = 6400
+    temperature: float = 1.0
     samples: int = 24
     transforms: bool = True
     seed: int = 0
@@ -43,11 +46,14 @@ class Settings:
         for name, least in (("chains", 2), ("steps", 200), ("samples", 2)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} is {getattr(self, name)}; expected at least {least}.")
+        if not (self.temperature > 0 and math.isfinite(self.temperature)):
+            raise UsageError(f"temperature is {self.temperature!r}; expected a positive finite number.")
 
     def to_json(self) -> dict[str, object]:
         """Return what the maps depend on, but for the seed."""
         if self.method in CHAINS:
-            return {"method": self.method, "chains": self.chains, "steps": self.steps}
+            names = ("method", "chains", "steps", "temperature")
+            return {name: getattr(self, name) for name in names}
         if self.method == "bootstrap":
             return {"method": self.method, "samples": self.samples, "transforms": self.transforms}
         return {"method": self.method}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from recon.certificates.mixing import Mixing
-from recon.evidence import Constant
+from recon.evidence import Constant, derive
 from recon.reconstruction.run import Result
 from recon.solvers.chains import sample
 from recon.solvers.kinetic import kinetic
@@ -53,12 +53,12 @@ def posterior(result: Result, settings: Settings, watch: Watch | None = None) ->
     """
     plan, x = result.plan, result.solution.x
     potential = potential_of(plan)
-    y, squared = plan.problem.measurement, potential.noise**2
-    by, measured = _preconditioner(potential, y, x, settings.seed)
+    y, squared = plan.problem.measurement, settings.temperature * potential.noise**2
+    by, measured = _preconditioner(potential, y, x, squared, settings.seed)
     energy = potential.energy_gradient(y.repeat_interleave(settings.chains, 0))
-    sampler, constant, text = _sampler(
-        settings.method or "kinetic", lambda v: energy(v) / squared, potential, by, measured
-    )
+    proved = derive(lambda each: each / squared, potential.lipschitz, how=f"({potential.lipschitz.how}) / (T noise^2)")
+    method = settings.method or "kinetic"
+    sampler, constant, text = _sampler(method, lambda v: energy(v) / squared, proved, by, measured)
     steps = settings.steps // sampler.gradients
 
     def look(step: int, seen: Mixing | None) -> None:
@@ -70,6 +70,7 @@ def posterior(result: Result, settings: Settings, watch: Watch | None = None) ->
     details: dict[str, object] = {
         "density": potential.penalty.how,
         "density_evidence": potential.penalty.evidence.value,
+        "temperature": settings.temperature,
         "step": text,
         "lipschitz": {"value": constant.value, "evidence": constant.evidence.value, "how": constant.how},
         "chains": settings.chains,
@@ -83,9 +84,11 @@ def posterior(result: Result, settings: Settings, watch: Watch | None = None) ->
     )
 
 
-def _preconditioner(potential: Potential, y: Tensor, x: Tensor, seed: int) -> tuple[Preconditioner, Constant]:
+def _preconditioner(
+    potential: Potential, y: Tensor, x: Tensor, squared: float, seed: int
+) -> tuple[Preconditioner, Constant]:
     """P near the inverse of the Hessian of U, and the constant of the preconditioned gradient."""
-    squared, apart = potential.noise**2, potential.noise / 2
+    apart = math.sqrt(squared) / 2
     steepest = potential.energy_gradient(y[:1], bounded=False)
     symbol = hessian_symbol(potential.energy_gradient(y[:1]), x[:1], apart, seed) / squared
     by = fourier_preconditioner(symbol)
@@ -93,15 +96,14 @@ def _preconditioner(potential: Potential, y: Tensor, x: Tensor, seed: int) -> tu
 
 
 def _sampler(
-    method: str, gradient: Map, potential: Potential, by: Preconditioner, measured: Constant
+    method: str, gradient: Map, proved: Constant, by: Preconditioner, measured: Constant
 ) -> tuple[Sampler[Any], Constant, str]:
     """The chain, the constant that its step rests on, and the step in words.
 
     The kinetic chain is preconditioned, so its constant is measured; the Langevin chains take no preconditioner, and
     their step the constant that is proved.
     """
-    known = potential.lipschitz
-    bound = (known.value + known.error) / potential.noise**2
+    bound = proved.value + proved.error
     if method == "kinetic":
         root = math.sqrt(measured.value)
         step, friction = STEP / root, FRICTION * root
@@ -109,9 +111,9 @@ def _sampler(
         return kinetic(gradient, step, friction, by), measured, text
     if method == "ula":
         step = 2 * (1 - 1 / (1 + BIAS)) / bound
-        return langevin(gradient, step), known, f"{step:.4g}: no variance of a Gaussian is off by more than {BIAS:g}"
+        return langevin(gradient, step), proved, f"{step:.4g}: no variance of a Gaussian is off by more than {BIAS:g}"
     step = accurate_step(STAGES, BIAS) / bound
-    return sk_rock(gradient, step, STAGES), known, f"{step:.4g} with {STAGES} stages"
+    return sk_rock(gradient, step, STAGES), proved, f"{step:.4g} with {STAGES} stages"
 
 
 def _starts(x: Tensor, by: Preconditioner, settings: Settings) -> Tensor:
