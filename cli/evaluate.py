@@ -101,7 +101,8 @@ def command(data: tuple[str, ...], operators: tuple[str, ...], **given: Any) -> 
 
 
 _OF_UNCERTAINTY = (
-    "uncertainty", "uncertainty_method", "chains", "steps", "samples", "no_transforms", "calibrate", "level",
+    "uncertainty", "uncertainty_method", "chains", "steps", "temperature", "samples", "no_transforms", "calibrate",
+    "level",
 )  # fmt: skip
 
 

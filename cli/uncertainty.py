@@ -30,6 +30,12 @@ _SETTINGS = (
     click.option(
         "--steps", type=WHOLE_NUMBER, metavar="N", help="Of chains: the largest number of gradients.  [default: 6400]"
     ),
+    click.option(
+        "--temperature",
+        type=NUMBER,
+        metavar="T",
+        help="Of chains: that of the density; 1: as it is, less: what is near the solution.  [default: 0.04]",
+    ),
     click.option("--samples", type=WHOLE_NUMBER, metavar="N", help="Of the bootstrap: how many.  [default: 24]"),
     click.option(
         "--no-transforms", is_flag=True, help="Of the bootstrap: do not shift and flip images before they are measured."
@@ -156,7 +162,10 @@ def settings_of(given: dict[str, Any], seed: int) -> "Settings":
     """How uncertainty is had."""
     from recon.uncertainty.maps import Settings
 
-    stated = {"method": given["uncertainty_method"], **{key: given[key] for key in ("chains", "steps", "samples")}}
+    stated = {
+        "method": given["uncertainty_method"],
+        **{key: given[key] for key in ("chains", "steps", "temperature", "samples")},
+    }
     chosen = {key: value for key, value in stated.items() if value is not None}
     return Settings(**chosen, transforms=not given["no_transforms"], seed=seed)
 

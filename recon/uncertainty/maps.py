@@ -18,6 +18,17 @@ DONE, MIXED, NOT_MIXED = "done", "mixed", "not mixed"
 """How a run may end."""
 
 
+TEMPERATURE = 0.04
+"""At which chains run unless told otherwise.
+
+A Gaussian has the same standard deviation at each T. Of another density a small T gives what the curvature near the
+solution says. The weight of a penalty is matched to its solution, and is too small for samples of its density. Of T = 1,
+0.2 and 0.04, on deblurring of ten validation images of 40 x 40 pixels with noise of 0.02, the last had the standard
+deviation that ranked the errors best (0.16, 0.24 and 0.27 pixel by pixel, 0.46, 0.64 and 0.67 by regions), and that was
+of the right size: at the level 0.9 it wanted a factor of 1.6, as a normal law does.
+"""
+
+
 @dataclass(frozen=True)
 class Settings:
     """How uncertainty is had; the rule that a calibration is bound to.
@@ -26,7 +37,7 @@ class Settings:
         method: One of :data:`METHODS`; ``None``: as follows from the problem.
         chains: Of the chains: how many of each image.
         steps: Of the chains: the largest number of gradients of each; half is the warm-up.
-        temperature: Of the chains: T of the density ``exp(-U / T)``.
+        temperature: Of the chains: T of the density ``exp(-U / T)``, whose standard deviation is divided by sqrt(T).
         samples: Of the bootstrap: how many measurements are simulated.
         transforms: Of the bootstrap: whether the image is shifted and flipped before it is measured.
         seed: Of all noise.
@@ -35,7 +46,7 @@ class Settings:
     method: str | None = None
     chains: int = 4
     steps: int = 6400
-    temperature: float = 1.0
+    temperature: float = TEMPERATURE
     samples: int = 24
     transforms: bool = True
     seed: int = 0

@@ -40,7 +40,7 @@ Watch = Callable[[int, int, Mixing | None], None]
 
 
 def posterior(result: Result, settings: Settings, watch: Watch | None = None) -> Maps:
-    """Sample the density of a problem, from its mode.
+    """Sample the density of a problem at a temperature, from its mode; see :data:`recon.uncertainty.maps.TEMPERATURE`.
 
     Args:
         result: The solution.
@@ -79,9 +79,8 @@ def posterior(result: Result, settings: Settings, watch: Watch | None = None) ->
         "mixing": chains.mixing.to_json(),
     }
     status = MIXED if chains.mixing.mixed else NOT_MIXED
-    return Maps(
-        chains.mean, chains.variance.sqrt(), chains.block_variance.sqrt(), status, chains.mixing.sentence, details
-    )
+    std, block_std = ((each / settings.temperature).sqrt() for each in (chains.variance, chains.block_variance))
+    return Maps(chains.mean, std, block_std, status, chains.mixing.sentence, details)
 
 
 def _preconditioner(

@@ -55,7 +55,7 @@ def test_with_a_quadratic_penalty_chains_have_the_gaussian_closed_form(method: s
     covariance = torch.linalg.inv(precision)
     back = given.problem.operator.A_adjoint(given.problem.measurement).flatten().double()
     mean = covariance @ back / NOISE**2
-    maps = posterior(result, Settings(method, chains=40, steps=1600))
+    maps = posterior(result, Settings(method, chains=20, steps=6400))
     variance = maps.std.flatten().double().square()
     assert maps.status == "mixed"
     assert float((maps.mean.flatten() - mean).norm() / mean.norm()) <= 0.02
