@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from recon.specs.grammar import Spec
     from recon.specs.solve_config import SolveConfig
     from recon.uncertainty.calibration import Calibration
-    from recon.uncertainty.maps import Settings
+    from recon.uncertainty.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -99,10 +99,10 @@ def command(measurement: Path, **given: Any) -> None:
 
     For example: recon uncertainty blurred.tif -o mean.tif --std std.tif --operator blur:psf=kernel.npy --noise 0.01
     """
-    from recon.uncertainty.writing import Outputs, parse_interval
+    from recon.uncertainty.outputs import Outputs, parse_interval
 
     config, priors, settings = rule(given)
-    level, interval = _level(given["level"]), given["interval"]
+    interval = given["interval"]
     if interval is not None and given["calibrate"] is None:
         raise click.UsageError(
             "--interval is given without --calibrate; expected both, because no coverage is known of other intervals.",
@@ -114,6 +114,7 @@ def command(measurement: Path, **given: Any) -> None:
     from recon.specs.input_checks import read_first
 
     found = read_first(measurement, config)  # before torch loads
+    level = _level(given["level"])
     where = given["calibrate"]
     of_folder = where is not None and not (Path(where).suffix.lower() == ".json" or Path(where).is_file())
     calibration = None if of_folder else read_calibration_file(where)
@@ -160,7 +161,7 @@ def rule(given: dict[str, Any]) -> "tuple[SolveConfig, tuple[Spec, ...], Setting
 
 def settings_of(given: dict[str, Any], seed: int) -> "Settings":
     """How uncertainty is had."""
-    from recon.uncertainty.maps import Settings
+    from recon.uncertainty.settings import Settings
 
     stated = {
         "method": given["uncertainty_method"],

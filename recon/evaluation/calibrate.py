@@ -20,9 +20,10 @@ from recon.specs.operators import OperatorFactory, read_operator
 from recon.specs.solve_config import Noise, SolveConfig
 from recon.uncertainty.calibration import Calibration, calibrated, rule_of
 from recon.uncertainty.intervals import Coverage, Factors, coverage, normal_factors, pixel_ratios, region_ratios
-from recon.uncertainty.maps import NOT_MIXED, Maps, Settings
+from recon.uncertainty.maps import NOT_MIXED, Maps
 from recon.uncertainty.potential import noise_of
 from recon.uncertainty.quantify import Watch, quantify, with_method
+from recon.uncertainty.settings import Settings
 
 Done = Callable[[int, int, str], None]
 """Called after each image, with how many are done, of how many, and what was seen."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from recon.catalogue import folders
 from recon.device import Notify
-from recon.errors import InputError
+from recon.errors import InputError, UsageError
 from recon.reconstruction.output_check import OutputFile, check_outputs
 from recon.reconstruction.record import find_input, read_record, versions
 from recon.reconstruction.run import ProgressCallback, Result, pixel_hash, read_image, solve_image, writable
@@ -49,10 +49,16 @@ def replay(record: Path, places: Sequence[Path], say: Notify, watch: ProgressCal
         watch: Called as the run goes on.
 
     Raises:
+        UsageError: The record is of another command.
         InputError: The record is none, or an input is not found.
         ConsistencyError: An input has changed.
     """
     document = read_record(record)
+    if document.get("command") is not None:
+        raise UsageError(
+            f"{record}: the record is of recon {document['command']}; expected one of recon solve, because only these "
+            "are replayed: the seed in it gives the same maps again."
+        )
     config = recorded_config(document, record)
     entries = document["inputs"]
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):

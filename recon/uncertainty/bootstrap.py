@@ -21,8 +21,9 @@ from recon.reconstruction.plan import Plan
 from recon.reconstruction.run import Result
 from recon.solvers import Status
 from recon.solvers.chains import block_means
-from recon.uncertainty.maps import DONE, Maps, Settings
+from recon.uncertainty.maps import DONE, Maps
 from recon.uncertainty.potential import noise_of
+from recon.uncertainty.settings import Settings
 
 AT_ONCE = 2**20
 """Pixels that are solved at once."""

@@ -21,7 +21,7 @@ from recon.reconstruction.plan import Plan
 from recon.reconstruction.record import input_file, versions
 from recon.specs.grammar import Spec
 from recon.uncertainty.intervals import FLOOR, Factors
-from recon.uncertainty.maps import Settings
+from recon.uncertainty.settings import Settings
 
 KIND, SCHEMA = "recon calibration", 1
 

@@ -17,8 +17,9 @@ from recon.solvers.sampler import Preconditioner, Sampler
 from recon.solvers.sk_rock import accurate_step, sk_rock
 from recon.types import Map
 from recon.uncertainty.fourier_preconditioner import fourier_preconditioner, hessian_symbol, preconditioned_constant
-from recon.uncertainty.maps import MIXED, NOT_MIXED, Maps, Settings
+from recon.uncertainty.maps import MIXED, NOT_MIXED, Maps
 from recon.uncertainty.potential import Potential, potential_of
+from recon.uncertainty.settings import Settings
 
 BIAS = 0.1
 """By which part the variance of a mode of a Gaussian may be off, where a method has a bias."""

@@ -14,9 +14,10 @@ from recon.specs.grammar import Spec
 from recon.specs.solve_config import SolveConfig
 from recon.uncertainty.bootstrap import bootstrap
 from recon.uncertainty.ensemble import ensemble
-from recon.uncertainty.maps import CHAINS, Maps, Settings
+from recon.uncertainty.maps import Maps
 from recon.uncertainty.posterior import posterior
 from recon.uncertainty.potential import noise_of, potential_of
+from recon.uncertainty.settings import CHAINS, Settings
 
 _NO_SOLUTION = (Status.DIVERGED, Status.NOT_FINITE)
 

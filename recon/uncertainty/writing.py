@@ -1,7 +1,7 @@
 """The files of uncertainty: mean, standard deviation, intervals, figure and record."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,79 +9,19 @@ from torch import Tensor
 
 from recon import io
 from recon.device import Notify
-from recon.errors import OutputError, UsageError
 from recon.io import Image, ValueRange
 from recon.reconstruction.plan import Plan
 from recon.reconstruction.record import input_file, nameless, now, record_path, versions, write_record
 from recon.reconstruction.run import files_of, input_files, pixel_hash, writable
-from recon.report import FIGURE_SUFFIXES
 from recon.specs.solve_config import to_json
 from recon.uncertainty.calibration import Calibration
 from recon.uncertainty.intervals import widths
-from recon.uncertainty.maps import Settings
+from recon.uncertainty.outputs import Outputs
 from recon.uncertainty.quantify import Quantified
-
-SUFFIXES = (".tif", ".tiff", ".npy")
-"""Of maps, which are floating-point numbers in the units of the result."""
+from recon.uncertainty.settings import Settings
 
 COMMAND = "uncertainty"
 """What a record says made it."""
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Where maps are written.
-
-    Attributes:
-        mean: The centre of the intervals.
-        std: The standard deviation.
-        interval: The lower and the upper end, of pixels; ``None``: not written.
-        figure: A figure; ``None``: none.
-        overwrite: Whether files may be replaced.
-    """
-
-    mean: Path
-    std: Path | None = None
-    interval: tuple[Path, Path] | None = None
-    figure: Path | None = None
-    overwrite: bool = False
-
-    @property
-    def maps(self) -> tuple[Path, ...]:
-        """The files of numbers."""
-        return tuple(path for path in (self.mean, self.std, *(self.interval or ())) if path is not None)
-
-    def check(self, inputs: Sequence[Path]) -> None:
-        """See that everything may be written, before any work is done.
-
-        Raises:
-            OutputError: Something exists, is an input, cannot be written, or would be written twice.
-        """
-        for path in self.maps:
-            if path.suffix.lower() not in SUFFIXES:
-                raise OutputError(
-                    f"{path}: the suffix {path.suffix!r} is no format of maps; expected {', '.join(SUFFIXES)}, which "
-                    "hold floating-point numbers."
-                )
-        if self.figure is not None and self.figure.suffix.lower() not in FIGURE_SUFFIXES:
-            raise OutputError(f"{self.figure}: no format of a figure; expected {', '.join(FIGURE_SUFFIXES)}.")
-        paths = [*self.maps, record_path(self.mean), *([self.figure] if self.figure else [])]
-        held = [io.check_output(path, overwrite=self.overwrite, inputs=inputs) for path in paths]
-        if len(set(held)) < len(held):
-            twice = next(path for path, place in zip(paths, held, strict=True) if held.count(place) > 1)
-            raise OutputError(f"{twice}: two outputs have this name; expected a name for each.")
-
-
-def parse_interval(text: str) -> tuple[Path, Path]:
-    """Read ``LOW,HIGH``, two file names.
-
-    Raises:
-        UsageError: They are not two.
-    """
-    names = text.split(",")
-    if len(names) != 2 or not all(names):
-        raise UsageError(f"interval is {text!r}; expected two files, as in low.tif,high.tif.")
-    return Path(names[0]), Path(names[1])
 
 
 def write_maps(  # noqa: PLR0913, PLR0917  what there is to write

@@ -19,10 +19,11 @@ from recon.uncertainty.bootstrap import Transform, bootstrap
 from recon.uncertainty.calibration import calibrated, read_calibration, rule_of, write_calibration
 from recon.uncertainty.ensemble import ensemble
 from recon.uncertainty.intervals import coverage, normal_factors, rank_correlation, widths
-from recon.uncertainty.maps import Maps, Settings
+from recon.uncertainty.maps import Maps
 from recon.uncertainty.posterior import posterior
 from recon.uncertainty.potential import potential_of
 from recon.uncertainty.quantify import plans_of, quantify, with_method
+from recon.uncertainty.settings import Settings
 
 SIDE, NOISE = 12, 0.05
 
