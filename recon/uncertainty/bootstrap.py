@@ -17,6 +17,7 @@ from torch import Tensor
 from recon import solvers
 from recon.errors import GuaranteeError
 from recon.methods.setting import Method
+from recon.operators import Inpainting
 from recon.reconstruction.plan import Plan
 from recon.reconstruction.run import Result
 from recon.solvers import Status
@@ -30,6 +31,9 @@ AT_ONCE = 2**20
 
 _CT_SHIFT = 16
 """A shift of projections is at most the side over this, so that what is seen stays within the field of view."""
+
+_UNLIKE = 1e-6
+"""The weight of a simulation that measured a pixel which the measurement did not, or the other way round."""
 
 _BAD = (Status.DIVERGED, Status.NOT_FINITE)
 
@@ -70,6 +74,7 @@ def bootstrap(result: Result, settings: Settings, watch: Watch | None = None) ->
     transforms = _transforms(plan, x, settings)
     each = max(1, AT_ONCE // x[..., 0, 0].numel() // (x.shape[-1] * x.shape[-2]))
     square, regions, short = torch.zeros_like(x.abs()), torch.zeros_like(block_means(x.abs())), 0
+    seen, weights = _seen(plan, x), torch.zeros_like(x.abs())
     for first in range(0, len(transforms), each):
         chosen = transforms[first : first + each]
         moved = torch.cat([transform(x) for transform in chosen])
@@ -78,7 +83,9 @@ def bootstrap(result: Result, settings: Settings, watch: Watch | None = None) ->
         short += sum(status is not Status.CONVERGED for status in found.status)
         for transform, solved in zip(chosen, torch.split(found.x, len(x)), strict=True):
             error = transform.undo(solved) - x
-            square += error.abs().square()
+            alike = torch.where(transform.undo(seen) == seen, 1.0, _UNLIKE).to(square)
+            square += alike * error.abs().square()
+            weights += alike
             regions += block_means(error if not error.is_complex() else error.abs()).square()
         if watch is not None:
             watch(first + len(chosen), len(transforms))
@@ -86,11 +93,21 @@ def bootstrap(result: Result, settings: Settings, watch: Watch | None = None) ->
     kind = "equivariant" if any(transform != Transform() for transform in transforms) else "parametric"
     sentence = f"{count} measurements were simulated from the solution and solved ({kind} bootstrap)."
     details: dict[str, object] = {"samples": count, "kind": kind, "not_converged": short}
-    return Maps(x, (square / count).sqrt(), (regions / count).sqrt(), DONE, sentence, details)
+    return Maps(x, (square / weights).sqrt(), (regions / count).sqrt(), DONE, sentence, details)
+
+
+def _seen(plan: Plan, x: Tensor) -> Tensor:
+    """Which pixels are measured where some are not, of the shape of an image; all alike elsewhere.
+
+    A pixel that is missing is uncertain because it is: only the simulations in which it was, too, tell how much.
+    """
+    operator = plan.problem.operator
+    mask = operator.mask if isinstance(operator, Inpainting) else torch.ones(x.shape[-2:], dtype=torch.bool)
+    return mask.to(x.device).expand(x.shape)
 
 
 def _transforms(plan: Plan, x: Tensor, settings: Settings) -> list[Transform]:
-    """The identity for a guided prior, whose weights belong to a place, and for a mask of a lattice."""
+    """Shifts and flips; the identity for a guided prior, whose weights belong to a place."""
     if not settings.transforms or plan.guide is not None:
         return [Transform()] * settings.samples
     generator = torch.Generator().manual_seed(settings.seed)

@@ -31,22 +31,31 @@ _LANCZOS = Effort(tolerance=3e-2, applications=24)
 
 @remembered
 def fourier_preconditioner(symbol: Tensor) -> Preconditioner:
-    """``P = F^* diag(1 / symbol) F`` on images of that size.
+    """``P = F^* symbol^-1 F`` on images of that size.
 
     Args:
-        symbol: Positive, (channels, height, width // 2 + 1), even in the frequencies.
+        symbol: Hermitian and positive definite matrices of channels by channels, (height, width // 2 + 1, channels,
+            channels), conjugate at opposite frequencies.
     """
-    return Preconditioner("fourier", partial(_filtered, 1 / symbol), partial(_filtered, symbol.rsqrt()))
+    values, vectors = torch.linalg.eigh(symbol)
+    inverse, root = ((vectors * gain.unsqueeze(-2)) @ vectors.mH for gain in (1 / values, values.rsqrt()))
+    return Preconditioner("fourier", partial(_filtered, inverse), partial(_filtered, root))
 
 
 def _filtered(gain: Tensor, x: Tensor) -> Tensor:
-    found: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * gain.to(x), s=x.shape[-2:])
+    spectrum = torch.fft.rfft2(x)
+    matrices = gain.to(spectrum)
+    if matrices.shape[-1] == 1:
+        spectrum = spectrum * matrices[..., 0, 0]
+    else:
+        spectrum = torch.einsum("hwij,bjhw->bihw", matrices, spectrum)
+    found: Tensor = torch.fft.irfft2(spectrum, s=x.shape[-2:])
     return found
 
 
 @torch.no_grad()
 def hessian_symbol(gradient: Map, point: Tensor, difference: float, seed: int) -> Tensor:
-    """The eigenvalues of the circulant matrix nearest to the Hessian at a point, about; of one for all frames.
+    """The blocks of the circulant matrix nearest to the Hessian at a point, about; of one for all frames.
 
     Args:
         gradient: Of a convex function, for images like ``point``: (frames, channels, height, width).
@@ -55,23 +64,29 @@ def hessian_symbol(gradient: Map, point: Tensor, difference: float, seed: int) -
         seed: Of the places.
 
     Returns:
-        (channels, height, width // 2 + 1), positive.
+        As :func:`fourier_preconditioner` takes it.
     """
     _, channels, height, width = point.shape
     generator = torch.Generator().manual_seed(seed)
-    places = torch.stack(
-        [torch.randint(0, side, (PLACES,), generator=generator) for side in (height, width)], 1
-    ).tolist()
+    places = torch.stack([torch.randint(0, side, (PLACES,), generator=generator) for side in (height, width)], 1)
     rows, columns = torch.fft.fftfreq(height), torch.fft.rfftfreq(width)
-    total = torch.zeros(channels, height, width // 2 + 1, dtype=torch.float64)
-    for top, left in places:
+    total = torch.zeros(height, width // 2 + 1, channels, channels, dtype=torch.complex128)
+    for top, left in places.tolist():
         phase = torch.exp(2j * torch.pi * (rows[:, None] * top + columns * left)).to(torch.complex128)
         for channel in range(channels):
             impulse = torch.zeros_like(point)
             impulse[:, channel, top, left] = difference
-            column = (gradient(point + impulse) - gradient(point - impulse))[0, channel] / (2 * difference)
-            total[channel] += (torch.fft.rfft2(column.double().cpu()) * phase).real / PLACES
-    return total.clamp(min=LEAST * float(total.max()))
+            column = (gradient(point + impulse) - gradient(point - impulse))[0] / (2 * difference)
+            total[..., channel] += (torch.fft.rfft2(column.double().cpu()) * phase).permute(1, 2, 0) / PLACES
+    values, vectors = torch.linalg.eigh((_of_real(total) + _of_real(total).mH) / 2)
+    values = values.clamp(min=LEAST * float(values.max()))
+    found: Tensor = (vectors * values.unsqueeze(-2)) @ vectors.mH
+    return found
+
+
+def _of_real(symbol: Tensor) -> Tensor:
+    """Of one channel the real part: that of a symmetric matrix is real, and the phase of a few columns is noise."""
+    return symbol.real.to(symbol.dtype) if symbol.shape[-1] == 1 else symbol
 
 
 def preconditioned_constant(gradient: Map, point: Tensor, difference: float, by: Preconditioner) -> Measured:

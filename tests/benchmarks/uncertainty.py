@@ -34,8 +34,8 @@ from recon.uncertainty.potential import Potential, potential_of
 from recon.uncertainty.settings import Settings
 
 DATA = Path(__file__).resolve().parents[2] / "data"
-SIDE, CHAINS, STAGES = 40, 4, 10
-GRADIENTS = {"blur": 1200, "ct": 1200}
+SIDE, CHAINS, STAGES = 32, 4, 10
+GRADIENTS = {"blur": 600, "ct": 600}
 """Of each chain of a peer; half of them are the warm-up."""
 OUR_BUDGET = 6400
 TARGETS = {"blur": 1 / 1.5, "ct": 1 / 3}

@@ -13,7 +13,7 @@ from recon.solvers.kinetic import kinetic
 from recon.solvers.langevin import langevin, langevin_variance
 from recon.solvers.sampler import Sampler
 from recon.solvers.sk_rock import accurate_step, longest_step, sk_rock, sk_rock_variance
-from recon.uncertainty.fourier_preconditioner import fourier_preconditioner
+from recon.uncertainty.fourier_preconditioner import fourier_preconditioner, hessian_symbol
 
 NOISE, SPREAD = 0.5, 2.0
 LARGEST = 1 / NOISE**2 + 1 / SPREAD**2
@@ -60,7 +60,7 @@ def test_a_preconditioned_chain_has_the_same_density(name: str) -> None:
     symbol = torch.linspace(0.5, 20.0, side * (side // 2 + 1), dtype=torch.float64).view(1, side, -1)
     symbol = (symbol + symbol.flip(1).roll(1, 1)) / 2  # even in the frequencies
     precision = lambda x: torch.fft.irfft2(torch.fft.rfft2(x) * symbol, s=(side, side))  # noqa: E731
-    by = fourier_preconditioner(symbol)
+    by = fourier_preconditioner(symbol[0, ..., None, None].to(torch.complex128))
     impulse = torch.zeros(1, 1, side, side, dtype=torch.float64)
     impulse[..., 0, 0] = 1.0
     variance = float(by.apply(impulse)[..., 0, 0])
@@ -68,6 +68,23 @@ def test_a_preconditioned_chain_has_the_same_density(name: str) -> None:
     found = sample(MAKE[name](precision, 1.0, by), starts, chains, seed=3, max_steps=400)
     assert float((found.variance.mean() / variance - 1).abs()) <= 0.1
     assert torch.allclose(by.root(by.root(impulse)), by.apply(impulse))
+
+
+def test_the_preconditioner_inverts_a_circulant_hessian_of_colours() -> None:
+    side = 6
+    mixing = torch.tensor([[2.0, 0.9, 0.3], [0.9, 1.5, 0.6], [0.3, 0.6, 1.0]], dtype=torch.float64)
+    symbol = 1 + torch.fft.fftfreq(side).abs()[:, None] + torch.fft.rfftfreq(side)
+
+    def hessian(x: Tensor) -> Tensor:
+        blurred = torch.fft.irfft2(torch.fft.rfft2(x) * symbol, s=(side, side))
+        return torch.einsum("ij,bjhw->bihw", mixing, blurred)
+
+    point = torch.zeros(1, 3, side, side, dtype=torch.float64)
+    by = fourier_preconditioner(hessian_symbol(hessian, point, 0.1, 0))
+    x = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert torch.allclose(by.apply(hessian(x)), x, atol=1e-9)
+    assert torch.allclose(by.root(by.root(x)), by.apply(x), atol=1e-9)
+    assert torch.allclose((by.root(x) * x.flip(0)).sum(), (x * by.root(x.flip(0))).sum())
 
 
 @pytest.mark.parametrize("name", MAKE)

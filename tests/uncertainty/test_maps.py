@@ -45,7 +45,7 @@ def dense(given: Plan) -> torch.Tensor:
     return (columns @ columns.T).double()
 
 
-@pytest.mark.parametrize(("method", "asked"), [("kinetic", 0.05), ("ula", 0.8)])
+@pytest.mark.parametrize(("method", "asked"), [("kinetic", 0.05), pytest.param("ula", 0.8, marks=pytest.mark.slow)])
 def test_with_a_quadratic_penalty_chains_have_the_gaussian_closed_form(method: str, asked: float) -> None:
     """The Moreau envelope of w/2 |x|^2 with t = 1 / ||A||^2 is quadratic, too: w / (1 + t w)."""
     given = plan(prior=f"tikhonov:weight={asked}")
@@ -107,6 +107,16 @@ def test_the_equivariant_bootstrap_sees_what_the_operator_does_not(tmp_path: Pat
     assert float(moved[missing].mean()) > 1.5 * float(plain[missing].mean())
 
 
+def test_a_missing_pixel_is_as_uncertain_as_missing_pixels_are(tmp_path: Path) -> None:
+    """Every other simulation measures it, where shifts move the mask."""
+    mask = np.random.default_rng(1).random((SIDE, SIDE)) < 0.5
+    np.save(tmp_path / "mask.npy", mask)
+    result = execute(plan(f"inpaint:mask={tmp_path}/mask.npy", "tv:weight=0.002"))
+    std = bootstrap(result, Settings("bootstrap", samples=16)).std[0, 0]
+    measured = torch.from_numpy(mask)
+    assert float(std[~measured].median()) > 1.3 * float(std[measured].median())
+
+
 def test_an_ensemble_has_the_spread_of_its_members() -> None:
     first, second = (execute(plan(prior=f"tikhonov:weight={weight}")) for weight in (0.01, 0.3))
     maps = ensemble([first, second])
@@ -117,6 +127,7 @@ def test_an_ensemble_has_the_spread_of_its_members() -> None:
         ensemble([first])
 
 
+@pytest.mark.slow
 def test_a_resolvent_that_is_no_gradient_has_no_density() -> None:
     given = plan(prior="model:proved-monotone-gray")
     with pytest.raises(UsageError, match=r"not symmetric .* no density to sample"):
