@@ -111,14 +111,19 @@ def _spread(plan: Plan, std: Tensor) -> Image:
     return replace(image, pixels=pixels, value_range=ValueRange(0.0, known.width, known.units))
 
 
+def picture(image: Image) -> "np.ndarray":
+    """The first frame as it is drawn: (height, width), or (height, width, 3)."""
+    first: np.ndarray = image.pixels[0]
+    return first[0] if len(first) == 1 else np.moveaxis(first[:3], 0, -1)
+
+
 def _draw(quantified: Quantified, settings: Settings, half: Tensor | None, path: Path, overwrite: bool) -> None:
     from recon.report.uncertainty_figure import uncertainty_figure  # noqa: PLC0415  matplotlib costs half a second
 
     plan, maps = quantified.result.plan, quantified.maps
-    mean = np.abs(_located(plan, maps.mean).pixels[0])
     known = plan.problem.template.value_range
     window = io.display_window(plan.problem.template) or (known.low, known.high)
-    shown = mean[0] if len(mean) == 1 else np.moveaxis(mean[:3], 0, -1)
+    shown = picture(_located(plan, maps.mean))
     std = _spread(plan, maps.std).pixels[0].max(0)
     width = None if half is None else 2 * _spread(plan, half).pixels[0].max(0)
     title = f"{plan.problem.family.spec.name}, {plan.problem.prior.spec}, {settings.method}: {maps.status}"

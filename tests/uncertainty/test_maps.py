@@ -24,6 +24,7 @@ from recon.uncertainty.posterior import posterior
 from recon.uncertainty.potential import potential_of
 from recon.uncertainty.quantify import plans_of, quantify, with_method
 from recon.uncertainty.settings import Settings
+from recon.uncertainty.writing import picture
 
 SIDE, NOISE = 12, 0.05
 
@@ -187,6 +188,14 @@ def test_coverage_is_of_what_lies_inside() -> None:
     assert math.isnan(seen.rank_correlation)  # the width does not vary
     assert seen.to_json()["rank_correlation"] is None
     assert float(widths(torch.zeros(1, 1, 4, 4)).min()) > 0
+
+
+def test_a_picture_has_the_values_of_the_image() -> None:
+    """Hounsfield units among them, which are negative."""
+    pixels = np.linspace(-1000, 500, 48).astype(np.float32).reshape(1, 1, 6, 8)
+    assert np.array_equal(picture(io.from_array(pixels, value_range=ValueRange(-1000.0, 500.0))), pixels[0, 0])
+    colours = np.random.default_rng(0).random((1, 3, 6, 8)).astype(np.float32)
+    assert picture(io.from_array(colours, value_range=ValueRange(0.0, 1.0))).shape == (6, 8, 3)
 
 
 def test_rank_correlation_takes_ties_at_their_mean() -> None:
