@@ -11,7 +11,9 @@ import pytest
 from recon import __version__
 from recon.reconstruction import plan
 
-COMMANDS = ("solve", "simulate", "train", "certify", "evaluate", "models", "replay", "completion")
+COMMANDS = (
+    "solve", "simulate", "train", "certify", "evaluate", "uncertainty", "calibrate", "models", "replay", "completion",
+)  # fmt: skip
 SCRIPT = Path(sys.executable).with_name("recon")
 
 
