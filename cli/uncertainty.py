@@ -108,6 +108,12 @@ def command(measurement: Path, **given: Any) -> None:
             "--interval is given without --calibrate; expected both, because no coverage is known of other intervals.",
             click.get_current_context(),
         )
+    if given["calibrate"] is not None and (config.noise is None or config.photons is not None):
+        raise click.UsageError(
+            "--calibrate without --noise, or with --photons; expected --noise alone, because intervals are proved "
+            "for a level of white noise that is fixed beforehand.",
+            click.get_current_context(),
+        )
     ends = None if interval is None else parse_interval(interval)
     outputs = Outputs(given["output"], given["std"], ends, given["figure"], given["overwrite"])
     outputs.check((measurement,))

@@ -165,6 +165,13 @@ def test_images_of_another_kind_do_not_calibrate(run, noisy, clean, folder) -> N
     assert not Path("cal.json").exists()
 
 
+def test_a_calibration_needs_a_noise_that_is_stated(run, noisy, clean) -> None:
+    done = run("uncertainty", noisy, "-o", "mean.tif", *FAST[:4], "--calibrate", clean)
+    assert done.code == 2
+    assert "fixed beforehand" in done.err
+    assert not Path("mean.tif").exists()
+
+
 def test_options_of_uncertainty_without_it_are_refused(run, clean) -> None:
     done = run("evaluate", "--data", clean, *FAST)
     assert done.code == 2
