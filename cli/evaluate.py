@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import terminal
-from .common import config_option, talk_options
+from .common import NUMBER, config_option, talk_options
 from .solve import OPERATOR_HELP, problem_options
+from .uncertainty import UNCERTAINTY_HELP, read_calibration_file, settings_of, settings_options
 
 if TYPE_CHECKING:
     from recon.evaluation.evaluate import Score
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Other clean images, on which the weight or the noise level of the prior is first tuned.",
 )
+@click.option(
+    "--uncertainty", is_flag=True, help="Print the coverage of intervals, their width, and its correlation with errors."
+)
+@click.option("--uncertainty-method", metavar="NAME", help=f"Of --uncertainty: {UNCERTAINTY_HELP}")
+@settings_options
+@click.option("--calibrate", metavar="CAL.json", help="Of --uncertainty: a file of recon calibrate.")
+@click.option("--level", type=NUMBER, metavar="P", help="Of --uncertainty: the level of the intervals.  [default: 0.9]")
 @click.option("--range", "value_range", metavar="LO:HI", help="Grey values, in the files' units, that become 0 and 1.")
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -51,13 +59,14 @@ def command(data: tuple[str, ...], operators: tuple[str, ...], **given: Any) -> 
     from recon.specs.input_checks import look_at_operator
     from recon.specs.solve_config import read_config
 
-    own = ("config_file", "as_json", "value_range", "tuning")
+    own = ("config_file", "as_json", "value_range", "tuning", *_OF_UNCERTAINTY)
     options = {key: value for key, value in given.items() if key not in own} | {"range": given["value_range"]}
     if given["photons"] is not None:
         raise click.UsageError(
             "--photons is no level of noise here; expected --noise alone, because evaluate adds white noise: "
             "recon simulate counts photons."
         )
+    _refuse_without_uncertainty(given)
     if given["noise"] is None:
         raise click.UsageError("Missing option '--noise'; expected the level to simulate.", click.get_current_context())
     configs = [read_config(given["config_file"], {**options, "operator": spec}) for spec in operators]
@@ -69,6 +78,9 @@ def command(data: tuple[str, ...], operators: tuple[str, ...], **given: Any) -> 
         _refuse_all_unreadable(files)
     tuned = _tune(configs, given["tuning"], files) if given["tuning"] else []
     configs = [each.config for each in tuned] or configs
+    if given["uncertainty"]:
+        _cover(configs, files, given)
+        return
     from recon.evaluation.evaluate import evaluate
 
     total, progress, scores = len(files) * len(configs), terminal.ProgressLine("evaluate"), []
@@ -86,6 +98,61 @@ def command(data: tuple[str, ...], operators: tuple[str, ...], **given: Any) -> 
     finally:
         progress.close()
     _print(scores, [str(config.operator) for config in configs], tuned, given["as_json"])
+
+
+_OF_UNCERTAINTY = (
+    "uncertainty", "uncertainty_method", "chains", "steps", "temperature", "samples", "no_transforms", "calibrate",
+    "level",
+)  # fmt: skip
+
+
+def _refuse_without_uncertainty(given: dict[str, Any]) -> None:
+    stated = [name for name in _OF_UNCERTAINTY[1:] if given[name]]
+    if stated and not given["uncertainty"]:
+        raise click.UsageError(f"--{stated[0].replace('_', '-')} is given without --uncertainty; expected both.")
+
+
+def _cover(configs: "list[SolveConfig]", files: "list[Path]", given: dict[str, Any]) -> None:
+    """Print how intervals compare with the truth, for each operator."""
+    calibration = read_calibration_file(given["calibrate"])
+    level = given["level"] or (0.9 if calibration is None else calibration.level)
+    from recon.evaluation.calibrate import cover, summary
+
+    progress, documents = terminal.ProgressLine("evaluate"), []
+    for config in configs:
+        settings = settings_of(given, config.seed)
+        try:
+            covered = cover(
+                config, (), settings, files, level, calibration, terminal.once(),
+                lambda number, total, seen: progress.show(f"{number} of {total}: {seen}"),
+            )  # fmt: skip
+        finally:
+            progress.close()
+        found = summary(covered, level, calibration)
+        documents.append({"operator": str(config.operator), **found, "images": [each.to_json() for each in covered]})
+    if given["as_json"]:
+        terminal.result_json({"uncertainty": documents})
+        return
+    for document in documents:
+        rows = [_coverage_row(image) for image in document["images"]]
+        rows.append(_coverage_row({**document, "name": "mean", "status": ""}))
+        terminal.result(terminal.table([document["operator"], *_COVERAGE.values(), "status"], rows) + "\n")
+        said = document["statement"] or f"factors of a normal law at level {level:g}: no coverage is claimed"
+        terminal.result(said)
+
+
+_COVERAGE = {
+    "pixels": "pixels",
+    "regions": "regions",
+    "width": "width",
+    "region_width": "of regions",
+    "rank_correlation": "rank corr.",
+    "block_correlation": "of regions",
+}
+
+
+def _coverage_row(image: dict[str, Any]) -> list[str]:
+    return [image["name"], *(_number(image[key], 3) for key in _COVERAGE), image["status"]]
 
 
 def _refuse_all_unreadable(files: "list[Path]") -> None:

@@ -12,12 +12,13 @@ from .failures import exit_code_of, terminate
 from .threads import sleep_while_waiting
 
 COMMANDS = (
-    "solve", "simulate", "train", "certify", "evaluate", "sensitivity", "models", "replay", "report", "completion",
+    "solve", "simulate", "train", "certify", "evaluate", "sensitivity", "uncertainty", "calibrate", "models", "replay",
+    "report", "completion",
 )  # fmt: skip
 
 EPILOG = """Exit codes: 0 done, also when the steps ran out (a remark says so); 1 a fault of recon; 2 usage; 3 input
-unreadable; 4 inputs inconsistent; 5 diverged, or a required certificate is absent; 6 device; 7 output; 8 some inputs of
-a batch failed; 130 interrupted."""
+unreadable; 4 inputs inconsistent; 5 diverged, not mixed, or a required certificate is absent; 6 device; 7 output; 8
+some inputs of a batch failed; 130 interrupted."""
 
 
 class LazyGroup(click.Group):

@@ -56,8 +56,10 @@ PRIOR_HELP = (
 METHOD_HELP = (
     f"{', '.join(with_prior())}; without a prior {', '.join(without_prior())}. Default: chosen for operator and prior."
 )
+_PRIOR = click.option("--prior", metavar="SPEC", help=PRIOR_HELP)
+_METHOD = click.option("--method", metavar="NAME", help=METHOD_HELP)
 _PROBLEM_OPTIONS = (
-    click.option("--prior", metavar="SPEC", help=PRIOR_HELP),
+    _PRIOR,
     click.option(
         "--guide",
         metavar="FILE",
@@ -82,7 +84,7 @@ _PROBLEM_OPTIONS = (
         "--flat", metavar="FILE|N", help="ct: file of the flat field, or its counts. The input is then read as counts."
     ),
     click.option("--dark", metavar="FILE|N", help="ct: file of the dark field, or its counts."),
-    click.option("--method", metavar="NAME", help=METHOD_HELP),
+    _METHOD,
     click.option(
         "--window",
         metavar="NAME",
@@ -125,6 +127,13 @@ def problem_options(command: Command) -> Command:
     """Add the options of a problem and its solution, which solve and evaluate share."""
     for option in reversed(_PROBLEM_OPTIONS):
         command = option(command)
+    return command
+
+
+def options_beside_prior(command: Command) -> Command:
+    """Add the same but for --prior and --method, which mean something else where uncertainty is asked for."""
+    for option in reversed(_PROBLEM_OPTIONS):
+        command = command if option in (_PRIOR, _METHOD) else option(command)
     return command
 
 

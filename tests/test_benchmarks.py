@@ -299,6 +299,16 @@ def test_volume_tv(load: Load, monkeypatch) -> None:
     assert inside["distance"] == pytest.approx(outside["distance"])
 
 
+@pytest.mark.slow
+def test_uncertainty(load: Load, monkeypatch, capsys) -> None:
+    small = load("uncertainty", SIDE=24, GRADIENTS={"blur": 40, "ct": 40}, OUR_BUDGET=200)
+    cases = compared(small, monkeypatch, capsys)
+    assert cases.keys() == {"blur", "ct"}
+    for case in cases.values():
+        assert case["peers"].keys() == {"deepinv ULA", "deepinv SK-ROCK"}
+        assert all(0 <= share <= 1 for share in case["coverage"].values())
+
+
 def test_drift(load: Load, monkeypatch, capsys) -> None:
     drift = load("drift", SIDE=16)
     monkeypatch.setattr(sys, "argv", ["drift", "6"])

@@ -26,9 +26,9 @@ PUBLIC = {
     "recon.priors.networks": ["learned_prior", "load"],
     "recon.solvers": [
         "Solution", "Status", "certify", "condat_vu", "douglas_rachford", "fista", "forward_backward", "implicit",
-        "solve", "tseng",
+        "kinetic", "langevin", "sample", "sk_rock", "solve", "tseng",
     ],
-    "recon.certificates": ["Certificate"],
+    "recon.certificates": ["Certificate", "interval_factor", "mixing"],
     "recon.training": ["Own", "Recipe", "train", "train_on"],
     "recon.errors": ["ReconError"],
 }  # fmt: skip

@@ -8,9 +8,10 @@ PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
 WORDS = {
     "cli": "parse, call, print",
-    "evaluation": "simulate, evaluate, tune, package",
+    "evaluation": "simulate, evaluate, calibrate, tune, package",
     "batch": "folders and series: many runs",
     "front": "recon.reconstruct and its operators",
+    "uncertainty": "how far a result may be from the truth",
     "reconstruction": "one run, from a file to a file",
     "training": "images to networks",
     "specs": "text and TOML to values",

@@ -42,6 +42,8 @@ from recon.certificates.mismatched import (
     residual_bound,
 )
 from recon.certificates.mismatched_primal_dual import certify_mismatched_condat_vu
+from recon.certificates.mixing import Mixing, effective_sample_size, mixing, split_r_hat
+from recon.certificates.risk_control import images_needed, interval_factor
 
 __all__ = [
     "BackwardError",
@@ -49,6 +51,7 @@ __all__ = [
     "Condition",
     "ErrorBound",
     "Given",
+    "Mixing",
     "Remark",
     "absolute_norm",
     "asymmetry",
@@ -74,15 +77,20 @@ __all__ = [
     "combettes_pesquet_bound",
     "contraction_rate",
     "convolution_norm",
+    "effective_sample_size",
     "fold_batch_norm",
+    "images_needed",
+    "interval_factor",
     "limit_error_bound",
     "lipschitz_search",
     "mismatch_error_bound",
+    "mixing",
     "network_bounds",
     "orthogonality",
     "primal_dual_error_bound",
     "product_bound",
     "residual_bound",
     "skip_bound",
+    "split_r_hat",
     "stated",
 ]

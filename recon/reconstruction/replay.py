@@ -49,11 +49,17 @@ def replay(record: Path, places: Sequence[Path], say: Notify, watch: ProgressCal
         watch: Called as the run goes on.
 
     Raises:
+        UsageError: The record is of another command.
         InputError: The record is none, or an input is not found.
         ConsistencyError: An input has changed.
         UsageError: The record is of a slice of a volume.
     """
     document = read_record(record)
+    if document.get("command") is not None:
+        raise UsageError(
+            f"{record}: the record is of recon {document['command']}; expected one of recon solve, because only these "
+            "are replayed: the seed in it gives the same maps again."
+        )
     config = recorded_config(document, record)
     if "volume" in document:
         raise UsageError(

@@ -11,7 +11,10 @@ import pytest
 from recon import __version__
 from recon.reconstruction import plan
 
-COMMANDS = ("solve", "simulate", "train", "certify", "evaluate", "models", "replay", "report", "completion")
+COMMANDS = (
+    "solve", "simulate", "train", "certify", "evaluate", "sensitivity", "uncertainty", "calibrate", "models", "replay",
+    "report", "completion",
+)  # fmt: skip
 SCRIPT = Path(sys.executable).with_name("recon")
 
 

@@ -1,0 +1,214 @@
+"""Calibration of intervals on simulated measurements of clean images, and their coverage on others."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from recon import io
+from recon.certificates.risk_control import images_needed
+from recon.device import Notify
+from recon.errors import ConsistencyError, UsageError
+from recon.evaluation.evaluate import UNIT, as_image, simulated
+from recon.io import ValueRange
+from recon.methods.operator_pair import OperatorPair
+from recon.reconstruction.plan import Plan, make_plan
+from recon.specs.grammar import Spec
+from recon.specs.operators import OperatorFactory, read_operator
+from recon.specs.solve_config import Noise, SolveConfig
+from recon.uncertainty.calibration import Calibration, calibrated, rule_of
+from recon.uncertainty.intervals import Coverage, Factors, coverage, normal_factors, pixel_ratios, region_ratios
+from recon.uncertainty.maps import NOT_MIXED, Maps
+from recon.uncertainty.potential import noise_of
+from recon.uncertainty.quantify import Watch, quantify, with_method
+from recon.uncertainty.settings import Settings
+
+Done = Callable[[int, int, str], None]
+"""Called after each image, with how many are done, of how many, and what was seen."""
+
+
+@dataclass(frozen=True)
+class Covered:
+    """The coverage of one image.
+
+    Attributes:
+        name: The file's name, or its number where the name may identify a patient.
+        status: How its uncertainty was had: ``done``, ``mixed`` or ``not mixed``.
+        coverage: The figures.
+    """
+
+    name: str
+    status: str
+    coverage: Coverage
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain values."""
+        return {"name": self.name, "status": self.status, **self.coverage.to_json()}
+
+
+def calibrate(  # noqa: PLR0913, PLR0917  each is an independent choice of the caller
+    config: SolveConfig,
+    priors: Sequence[Spec],
+    settings: Settings,
+    files: Sequence[Path],
+    level: float,
+    say: Notify,
+    done: Done = lambda number, total, seen: None,
+    watch: Watch | None = None,
+) -> Calibration:
+    """Find the factors of the widths on clean images of the user's own kind.
+
+    Args:
+        config: What is solved; its noise is simulated.
+        priors: Those of an ensemble; else none.
+        settings: How uncertainty is had.
+        files: The clean images.
+        level: The share of the pixels that intervals are to cover.
+        say: Where remarks go.
+        done: See :data:`Done`.
+        watch: Called as the work goes on.
+
+    Raises:
+        ConsistencyError: There are too few images, or one does not fit the operator.
+        UsageError: The noise is not stated, or there is no uncertainty by that method.
+    """
+    needed = images_needed(level)
+    if len(files) < needed:
+        raise ConsistencyError(
+            f"{len(files)} calibration image(s) at level {level:g}; expected at least {needed}, because with fewer no "
+            "width is known to be enough."
+        )
+    pixels, regions, rule = [], [], None
+    for number, (plans, maps, truth) in enumerate(_each(config, priors, settings, files, say, watch)):
+        found = rule_of(plans, with_method(plans, settings))
+        rule = rule or found
+        if found != rule:
+            different = next(key for key in rule if rule[key] != found.get(key))
+            raise ConsistencyError(
+                f"{_label(files[number], number)}: its {different} is {found.get(different)}, and that of the images "
+                f"before {rule[different]}; expected images of one kind."
+            )
+        pixels.append(pixel_ratios(maps, truth).flatten().cpu())
+        regions.append(region_ratios(maps, truth).flatten().cpu())
+        done(number + 1, len(files), maps.status)
+    assert rule is not None  # noqa: S101  there is at least one image
+    return calibrated(pixels, regions, level, rule)
+
+
+def config_of_clean(plan: Plan) -> SolveConfig:
+    """The configuration by which clean images are measured as a measurement was: with its noise on the [0, 1] scale.
+
+    Raises:
+        UsageError: Its rays are weighted by their photons, which are not simulated.
+    """
+    problem = plan.problem
+    if problem.weighted:
+        raise UsageError(
+            "The rays are weighted by their photons; expected no --photons and no counts with --calibrate, because "
+            "only white noise is simulated."
+        )
+    noise = Noise(noise_of(plan) / problem.scale.factor)
+    return replace(problem.config, noise=noise, range=None, shape=None, water=None, flat=None, dark=None)
+
+
+def cover(  # noqa: PLR0913, PLR0917  as of calibrate
+    config: SolveConfig,
+    priors: Sequence[Spec],
+    settings: Settings,
+    files: Sequence[Path],
+    level: float,
+    calibration: Calibration | None,
+    say: Notify,
+    done: Done = lambda number, total, seen: None,
+    watch: Watch | None = None,
+) -> list[Covered]:
+    """Compare the intervals of simulated measurements with the clean images.
+
+    Args:
+        config: What is solved.
+        priors: Those of an ensemble; else none.
+        settings: How uncertainty is had.
+        files: The clean images, none of which the calibration has seen.
+        level: The level of the intervals.
+        calibration: The factors; ``None``: those of a normal law, without a claim.
+        say: Where remarks go.
+        done: See :data:`Done`.
+        watch: Called as the work goes on.
+
+    Raises:
+        ConsistencyError: The calibration is of another rule.
+    """
+    factors: Factors = normal_factors(level) if calibration is None else calibration.factors
+    covered = []
+    for number, (plans, maps, truth) in enumerate(_each(config, priors, settings, files, say, watch)):
+        if calibration is not None:
+            calibration.check(rule_of(plans, with_method(plans, settings)), level, "calibration")
+        seen = coverage(maps, truth, factors, plans[0].problem.scale.factor)
+        covered.append(Covered(_label(files[number], number), maps.status, seen))
+        done(number + 1, len(files), f"{seen.pixels:.3f}")
+    return covered
+
+
+def summary(covered: Sequence[Covered], level: float, calibration: Calibration | None) -> dict[str, object]:
+    """The means of the figures, as plain values."""
+    names = list(covered[0].coverage.to_json()) if covered else []
+    means: dict[str, object] = {}
+    for name in names:
+        values = [value for each in covered if (value := each.coverage.to_json()[name]) is not None]
+        means[name] = statistics.fmean(values) if values else None
+    return {
+        "level": level,
+        "calibrated": calibration is not None,
+        "statement": None if calibration is None else calibration.statement,
+        "not_mixed": sum(each.status == NOT_MIXED for each in covered),
+        **means,
+    }
+
+
+def _each(  # type: ignore[no-untyped-def]  # noqa: PLR0913, PLR0917  internal
+    config: SolveConfig, priors: Sequence[Spec], settings: Settings, files: Sequence[Path], say: Notify,
+    watch: Watch | None,
+):  # fmt: skip
+    """The plans, the maps and the truth on the scale of the problem, of each image."""
+    if config.noise is None:
+        raise UsageError("noise is not given; expected --noise SIGMA, the level that is simulated.")
+    if config.photons is not None:
+        raise UsageError("photons are not simulated here; expected --noise alone, because white noise is added.")
+    family = read_operator(config.operator, say)
+    pairs: dict[tuple[int, ...], OperatorPair] = {}
+    for number, file in enumerate(files):
+        clean, plans = _planned(config, priors, family, file, number, pairs, say)
+        maps: Maps = quantify(plans, replace(settings, seed=settings.seed + number), watch).maps
+        yield plans, maps, _on_scale(clean, plans[0])
+
+
+def _planned(  # noqa: PLR0913, PLR0917  internal
+    config: SolveConfig, priors: Sequence[Spec], family: OperatorFactory, file: Path, number: int,
+    pairs: dict[tuple[int, ...], OperatorPair], say: Notify,
+) -> tuple[Tensor, list[Plan]]:  # fmt: skip
+    image = io.read(file, value_range=config.range)
+    if family.geometry is not None and family.geometry.image_shape != (image.height, image.width):
+        raise ConsistencyError(
+            f"{_label(file, number)}: the image has {image.height} x {image.width} pixels and the operator "
+            f"{config.operator} takes {' x '.join(map(str, family.geometry.image_shape))}; expected the same size."
+        )
+    operator = family.on((image.height, image.width))
+    clean, y, stated = simulated(config, family, operator, image, number)
+    measured = as_image(y, image.value_range if family.geometry is None else ValueRange(UNIT.low, UNIT.high))
+    plans = []
+    for prior in priors or (stated.prior,):
+        plan = make_plan(replace(stated, prior=prior), measured, say, pairs.get(tuple(clean.shape[-2:])))
+        pairs[tuple(clean.shape[-2:])] = plan.pair
+        plans.append(plan)
+    return clean, plans
+
+
+def _on_scale(clean: Tensor, plan: Plan) -> Tensor:
+    scale = plan.problem.scale
+    return (clean * scale.factor + scale.offset).to(plan.problem.device)
+
+
+def _label(file: Path, number: int) -> str:
+    return f"image {number + 1:04}" if file.suffix.lower() in (".dcm", ".dicom", "") else file.name

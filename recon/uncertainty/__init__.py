@@ -1,0 +1,1 @@
+"""Uncertainty of reconstructions: samplers, the bootstrap, ensembles, and intervals whose coverage is calibrated."""

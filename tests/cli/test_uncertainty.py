@@ -1,0 +1,185 @@
+"""recon uncertainty, recon calibrate and recon evaluate --uncertainty."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+FAST = ("--operator", "identity", "--prior", "tikhonov:weight=0.2", "--noise", "0.05", "--samples", "4")
+KEYS = {
+    "command", "status", "sentence", "method", "settings", "seed", "details", "units", "solution", "calibration",
+    "guide", "seconds", "ended", "certificate", "config", "priors", "plan", "versions", "inputs", "outputs", "schema",
+}  # fmt: skip
+
+
+@pytest.fixture
+def noisy(folder: Path) -> Path:
+    path = folder / "noisy.png"
+    Image.fromarray(scene(0, 24)).save(path)
+    return path
+
+
+@pytest.fixture
+def clean(folder: Path) -> Path:
+    """A folder of twelve clean images of one kind."""
+    images = folder / "clean"
+    images.mkdir()
+    for number in range(12):
+        Image.fromarray(scene(number, 24)).save(images / f"{number:02}.png")
+    return images
+
+
+def scene(number: int, side: int) -> np.ndarray:
+    random = np.random.default_rng(number)
+    rows, columns = np.mgrid[0:side, 0:side]
+    shade = 128 + 60 * np.sin(rows * random.uniform(0.1, 0.5)) + 30 * (columns > random.integers(4, side - 4))
+    return shade.clip(0, 255).astype(np.uint8)
+
+
+def test_maps_are_in_the_units_of_the_file_and_the_record_says_how_they_were_had(run, noisy) -> None:
+    done = run("uncertainty", noisy, "-o", "mean.tif", "--std", "std.npy", *FAST, "--figure", "maps.png", "--seed", 3)
+    assert done.code == 0, done.err
+    mean, std = tifffile.imread("mean.tif"), np.load("std.npy")
+    assert mean.dtype == np.float32
+    assert abs(mean.mean() - scene(0, 24).mean() / 1.2) < 3  # a ridge penalty shrinks by 1 / (1 + w)
+    assert 3 < std.mean() < 60  # of 255
+    document = json.loads(Path("mean.tif.run.json").read_text())
+    assert document.keys() >= KEYS
+    assert document["status"] == "done"
+    assert document["settings"] == {"method": "bootstrap", "samples": 4, "transforms": True}
+    assert document["seed"] == 3
+    assert {each["path"] for each in document["outputs"]} == {"mean.tif", "std.npy"}
+    assert Path("maps.png").stat().st_size > 1000
+    again = run("uncertainty", noisy, "-o", "again.tif", *FAST, "--seed", 3, "--json")
+    assert json.loads(again.out)["std_sha256"] == document["std_sha256"]
+
+
+def test_calibrated_intervals_cover_images_of_the_kind(run, noisy, clean) -> None:
+    made = run("calibrate", "--data", clean, *FAST, "-o", "cal.json")
+    assert made.code == 0, made.err
+    assert "at most 0.1 of the pixels" in made.out
+    document = json.loads(Path("cal.json").read_text())
+    assert document["images"] == 12
+    assert document["pixel_factor"] > 0
+    done = run(
+        "uncertainty", noisy, "-o", "mean.tif", *FAST, "--calibrate", "cal.json", "--interval", "low.tif,high.tif"
+    )
+    assert done.code == 0, done.err
+    low, mean, high = (tifffile.imread(f"{name}.tif") for name in ("low", "mean", "high"))
+    assert (low < mean).all()
+    assert (mean < high).all()
+    assert np.allclose(high - mean, mean - low, atol=1e-3)
+    assert json.loads(Path("mean.tif.run.json").read_text())["calibration"]["images"] == 12
+    seen = run("evaluate", "--data", clean, *FAST, "--uncertainty", "--calibrate", "cal.json", "--json")
+    assert seen.code == 0, seen.err
+    (found,) = json.loads(seen.out)["uncertainty"]
+    assert found["calibrated"] is True
+    assert found["pixels"] >= 0.9  # of the very images of the calibration
+    assert found["regions"] >= 0.9
+    keys = {"name", "status", "pixels", "regions", "width", "region_width", "rank_correlation", "block_correlation"}
+    assert all(image.keys() == keys for image in found["images"])
+    table = run("evaluate", "--data", clean / "00.png", *FAST, "--uncertainty")
+    assert "no coverage is claimed" in table.out
+
+
+def test_a_folder_calibrates_in_one_go(run, noisy, clean) -> None:
+    wanted = ("--calibrate", clean, "--interval", "low.npy,high.npy", "--level", 0.8)
+    done = run("uncertainty", noisy, "-o", "mean.tif", *FAST, *wanted)
+    assert done.code == 0, done.err
+    assert "at most 0.2 of the pixels" in done.out
+    assert np.load("low.npy").shape == (24, 24)
+
+
+def test_chains_that_do_not_mix_are_written_with_that_status_and_code_5(run, noisy) -> None:
+    options = ("-o", "mean.tif", *FAST[:-2], "--method", "ula", "--steps", 200)
+    done = run("uncertainty", noisy, *options)
+    assert done.code == 5
+    assert "not mixed" in done.err
+    assert json.loads(Path("mean.tif.run.json").read_text())["status"] == "not mixed"
+    assert Path("mean.tif").exists()
+    allowed = run("uncertainty", noisy, *options, "--allow-unmixed", "--overwrite")
+    assert allowed.code == 0
+    assert "not mixed" in allowed.err
+
+
+def test_an_ensemble_takes_several_priors(run, noisy) -> None:
+    options = ("--operator", "identity", "--noise", "0.05", "--prior", "tikhonov:weight=0.1")
+    done = run("uncertainty", noisy, "-o", "mean.tif", *options, "--prior", "tikhonov:weight=0.4")
+    assert done.code == 0, done.err
+    document = json.loads(Path("mean.tif.run.json").read_text())
+    assert document["method"] == "ensemble"
+    assert len(document["priors"]) == 2
+    alone = run("uncertainty", noisy, "-o", "other.tif", *options, "--method", "ensemble")
+    assert alone.code == 2
+    assert "at least two" in alone.err
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "words"),
+    [
+        (("--method", "hmc"), 2, "hmc"),
+        (("--method", "kinetic", "--prior", "model:proved-monotone-gray"), 2, "--method ensemble"),
+        (("--chains", "1", "--method", "ula"), 2, "chains is 1"),
+        (("--temperature", "0"), 2, "temperature is 0.0"),
+        (("--interval", "low.tif,high.tif"), 2, "--calibrate"),
+        (("--interval", "low.tif", "--calibrate", "cal.json"), 2, "two files"),
+        (("--level", "1.5"), 2, "level is 1.5"),
+        (("--calibrate", "absent.json"), 3, "absent.json"),
+        (("--calibrate", "few"), 4, "at least 9"),
+        (("--calibrate", "cal.json"), 4, "the calibration is of"),
+        (("--std", "std.png"), 7, "std.png"),
+        (("--std", "mean.tif"), 7, "two outputs"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence_and_nothing_is_written(run, noisy, clean, more, code, words) -> None:  # noqa: PLR0917
+    few = clean.parent / "few"
+    few.mkdir()
+    for name in ("01.png", "02.png"):
+        (few / name).write_bytes((clean / name).read_bytes())
+    if "cal.json" in more:
+        made = run("calibrate", "--data", clean, *FAST[:-2], "--samples", 3, "-o", "cal.json")
+        assert made.code == 0, made.err
+    before = sorted(clean.parent.iterdir())
+    done = run("uncertainty", noisy, "-o", "mean.tif", *FAST, *more)
+    assert done.code == code, done.err
+    assert words in done.err
+    assert done.err.count("\n") <= 3
+    assert sorted(clean.parent.iterdir()) == before
+
+
+def test_images_of_another_kind_do_not_calibrate(run, noisy, clean, folder) -> None:
+    colours = folder / "colours"
+    colours.mkdir()
+    for number in range(9):
+        Image.fromarray(np.repeat(scene(number, 24)[..., None], 3, 2)).save(colours / f"{number}.png")
+    done = run("uncertainty", noisy, "-o", "mean.tif", *FAST, "--calibrate", colours)
+    assert done.code == 4
+    assert "channels 3" in done.err
+    assert not Path("mean.tif").exists()
+    few = run("calibrate", "--data", clean / "00.png", *FAST, "-o", "cal.json")
+    assert few.code == 4
+    assert "1 calibration image(s) at level 0.9; expected at least 9" in few.err
+    assert not Path("cal.json").exists()
+
+
+def test_a_calibration_needs_a_noise_that_is_stated(run, noisy, clean) -> None:
+    done = run("uncertainty", noisy, "-o", "mean.tif", *FAST[:4], "--calibrate", clean)
+    assert done.code == 2
+    assert "fixed beforehand" in done.err
+    assert not Path("mean.tif").exists()
+
+
+def test_options_of_uncertainty_without_it_are_refused(run, clean) -> None:
+    done = run("evaluate", "--data", clean, *FAST)
+    assert done.code == 2
+    assert "--samples is given without --uncertainty" in done.err
+
+
+def test_a_record_of_uncertainty_is_not_replayed_as_a_solve(run, noisy) -> None:
+    assert run("uncertainty", noisy, "-o", "mean.tif", *FAST).code == 0
+    done = run("replay", "mean.tif.run.json")
+    assert done.code == 2
+    assert "recon uncertainty" in done.err
