@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from recon import io
@@ -14,6 +15,7 @@ from recon.errors import ConsistencyError, UsageError
 from recon.evaluation.evaluate import UNIT, as_image, simulated
 from recon.io import ValueRange
 from recon.methods.operator_pair import OperatorPair
+from recon.reconstruction.ct_input import attenuation_range
 from recon.reconstruction.plan import Plan, make_plan
 from recon.specs.grammar import Spec
 from recon.specs.operators import OperatorFactory, read_operator
@@ -81,7 +83,8 @@ def calibrate(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
             "width is known to be enough."
         )
     pixels, regions, rule = [], [], None
-    for number, (plans, maps, truth) in enumerate(_each(config, priors, settings, files, say, watch)):
+    config, scale = _of_attenuation(config, say)
+    for number, (plans, maps, truth) in enumerate(_each(config, priors, settings, files, say, watch, scale)):
         found = rule_of(plans, with_method(plans, settings))
         rule = rule or found
         if found != rule:
@@ -98,19 +101,63 @@ def calibrate(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
 
 
 def config_of_clean(plan: Plan) -> SolveConfig:
-    """The configuration by which clean images are measured as a measurement was: with its noise on the [0, 1] scale.
+    """The configuration by which clean images are measured as a measurement was, with its noise.
 
     Raises:
-        UsageError: Its rays are weighted by their photons, which are not simulated.
+        UsageError: Its rays are weighted by their photons, which are not simulated, or its scale follows from it.
     """
-    problem = plan.problem
+    problem, config = plan.problem, plan.problem.config
     if problem.weighted:
         raise UsageError(
             "The rays are weighted by their photons; expected no --photons and no counts with --calibrate, because "
             "only white noise is simulated."
         )
-    noise = Noise(noise_of(plan) / problem.scale.factor)
-    return replace(problem.config, noise=noise, range=None, shape=None, water=None, flat=None, dark=None)
+    if problem.family.geometry is None:
+        return replace(config, noise=Noise(noise_of(plan) / problem.scale.factor), range=None, shape=None)
+    if config.water is None and config.range is None:
+        raise UsageError(
+            "--calibrate of a scan without --water or --range; expected one of them, because the scale on which images "
+            "are compared has to be fixed before the measurement is seen."
+        )
+    return replace(config, shape=None)
+
+
+@dataclass(frozen=True)
+class _Attenuation:
+    """The scale of images that are projected: the attenuation in 1/mm that becomes 1, and the same in HU."""
+
+    width: float
+    hounsfield: ValueRange | None
+
+    def of(self, image: io.Image, label: str) -> io.Image:
+        """An image with the range that a reconstruction has.
+
+        Raises:
+            ConsistencyError: It is in other units.
+        """
+        if image.units == "HU" and self.hounsfield is not None:
+            return replace(image, value_range=self.hounsfield)
+        if image.units in ("", "1/mm"):
+            return replace(image, value_range=ValueRange(0.0, self.width))
+        expected = "HU or attenuation in 1/mm" if self.hounsfield else "attenuation in 1/mm, or --water with HU"
+        raise ConsistencyError(f"{label}: the image is in {image.units}; expected {expected}.")
+
+
+def _of_attenuation(config: SolveConfig, say: Notify) -> tuple[SolveConfig, _Attenuation | None]:
+    """The configuration on the scale where an attenuation that ``--water`` or ``--range`` states is 1, as a run has it;
+    without these, images and noise are on the [0, 1] scale.
+
+    Raises:
+        UsageError: The noise is not stated, or the range does not begin with air.
+    """
+    geometry = read_operator(config.operator, say).geometry
+    if geometry is None or config.noise is None or (config.water is None and config.range is None):
+        return config, None
+    nothing = as_image(torch.zeros(1, 1, 1, 1), ValueRange(0.0, 1.0))  # the scale does not follow from a scan
+    width, known = attenuation_range(config, nothing, geometry, say)
+    scale = _Attenuation(width, known if config.water is not None else None)
+    on_unit = replace(config, noise=Noise(config.noise.sigma / width), water=None, range=None, flat=None, dark=None)
+    return on_unit, scale
 
 
 def cover(  # noqa: PLR0913, PLR0917  as of calibrate
@@ -169,7 +216,7 @@ def summary(covered: Sequence[Covered], level: float, calibration: Calibration |
 
 def _each(  # type: ignore[no-untyped-def]  # noqa: PLR0913, PLR0917  internal
     config: SolveConfig, priors: Sequence[Spec], settings: Settings, files: Sequence[Path], say: Notify,
-    watch: Watch | None,
+    watch: Watch | None, scale: _Attenuation | None = None,
 ):  # fmt: skip
     """The plans, the maps and the truth on the scale of the problem, of each image."""
     if config.noise is None:
@@ -179,16 +226,17 @@ def _each(  # type: ignore[no-untyped-def]  # noqa: PLR0913, PLR0917  internal
     family = read_operator(config.operator, say)
     pairs: dict[tuple[int, ...], OperatorPair] = {}
     for number, file in enumerate(files):
-        clean, plans = _planned(config, priors, family, file, number, pairs, say)
+        clean, plans = _planned(config, priors, family, file, number, pairs, say, scale)
         maps: Maps = quantify(plans, replace(settings, seed=settings.seed + number), watch).maps
         yield plans, maps, _on_scale(clean, plans[0])
 
 
 def _planned(  # noqa: PLR0913, PLR0917  internal
     config: SolveConfig, priors: Sequence[Spec], family: OperatorFactory, file: Path, number: int,
-    pairs: dict[tuple[int, ...], OperatorPair], say: Notify,
+    pairs: dict[tuple[int, ...], OperatorPair], say: Notify, scale: _Attenuation | None,
 ) -> tuple[Tensor, list[Plan]]:  # fmt: skip
     image = io.read(file, value_range=config.range)
+    image = image if scale is None else scale.of(image, _label(file, number))
     if family.geometry is not None and family.geometry.image_shape != (image.height, image.width):
         raise ConsistencyError(
             f"{_label(file, number)}: the image has {image.height} x {image.width} pixels and the operator "

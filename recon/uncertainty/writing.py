@@ -122,8 +122,11 @@ def _draw(quantified: Quantified, settings: Settings, half: Tensor | None, path:
 
     plan, maps = quantified.result.plan, quantified.maps
     known = plan.problem.template.value_range
-    window = io.display_window(plan.problem.template) or (known.low, known.high)
     shown = picture(_located(plan, maps.mean))
+    window = io.display_window(plan.problem.template)
+    if window is None:  # of HU and attenuations a range has room for metal, which few images have
+        low, high = np.percentile(shown, (0.1, 99.9)) if known.units else (known.low, known.high)
+        window = (float(low), float(max(high, low + known.width / 1000)))
     std = _spread(plan, maps.std).pixels[0].max(0)
     width = None if half is None else 2 * _spread(plan, half).pixels[0].max(0)
     title = f"{plan.problem.family.spec.name}, {plan.problem.prior.spec}, {settings.method}: {maps.status}"

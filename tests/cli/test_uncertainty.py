@@ -93,6 +93,57 @@ def test_a_folder_calibrates_in_one_go(run, noisy, clean) -> None:
     assert np.load("low.npy").shape == (24, 24)
 
 
+SCAN = """kind = "parallel"
+angles = { start = 0, stop = 180, count = 12 }
+[detector]
+pixels = 24
+pitch = 5.0
+[volume]
+pixels = [16, 16]
+pitch = 5.0
+"""
+OF_SCAN = ("--operator", "ct:scan.toml", "--prior", "tv", "--noise", "0.02", "--samples", "4")
+
+
+@pytest.fixture
+def scanned(folder: Path, run) -> Path:
+    """A scan, and a folder of ten objects of its kind, as attenuation in 1/mm."""
+    Path("scan.toml").write_text(SCAN)
+    objects = folder / "objects"
+    objects.mkdir()
+    for number in range(11):
+        x = (0.02 + 0.01 * (scene(number, 16) > 140)).astype(np.float32)
+        np.save(folder / "truth.npy" if number == 10 else objects / f"{number:02}.npy", x)
+    assert run("simulate", "truth.npy", "-o", "scan.npy", *OF_SCAN[:2], "--noise", "0.02").code == 0
+    return objects
+
+
+@pytest.mark.parametrize("scale", [("--water", "0.02"), ("--range", "0:0.04")], ids=["HU", "1/mm"])
+def test_a_calibration_of_attenuations_is_of_the_scale_of_the_scan(run, scanned, scale) -> None:
+    made = run("calibrate", "--data", scanned, *OF_SCAN, *scale, "-o", "cal.json")
+    assert made.code == 0, made.err
+    wanted = (*OF_SCAN, *scale, "--interval", "low.npy,high.npy")
+    done = run("uncertainty", "scan.npy", "-o", "mean.npy", *wanted, "--calibrate", "cal.json")
+    assert done.code == 0, done.err
+    truth = np.load("truth.npy")
+    truth = 1000 * (truth / 0.02 - 1) if scale[0] == "--water" else truth
+    inside = (np.load("low.npy") <= truth) & (truth <= np.load("high.npy"))
+    assert inside.mean() > 0.75
+    at_once = run("uncertainty", "scan.npy", "-o", "mean2.npy", *wanted, "--calibrate", scanned, "--overwrite")
+    assert at_once.code == 0, at_once.err
+    assert np.allclose(np.load("mean2.npy"), np.load("mean.npy"))
+    other = run("uncertainty", "scan.npy", "-o", "mean3.npy", *OF_SCAN, "--water", "0.03", "--calibrate", "cal.json")
+    assert other.code == 4
+    assert "noise" in other.err
+
+
+def test_a_scan_without_a_scale_is_not_calibrated_by_a_folder(run, scanned) -> None:
+    done = run("uncertainty", "scan.npy", "-o", "mean.npy", *OF_SCAN, "--calibrate", scanned)
+    assert done.code == 2
+    assert "--water" in done.err
+    assert not Path("mean.npy").exists()
+
+
 def test_chains_that_do_not_mix_are_written_with_that_status_and_code_5(run, noisy) -> None:
     options = ("-o", "mean.tif", *FAST[:-2], "--method", "ula", "--steps", 200)
     done = run("uncertainty", noisy, *options)
