@@ -434,11 +434,11 @@ def test_ctrl_c_leaves_nothing_behind(folder: Path, measured: Path) -> None:
 def test_ctrl_c_keeps_the_last_iterate_on_request(run, measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = chain.execute
 
-    def interrupted(plan, watch):
+    def interrupted(plan, watch, *more):
         def stop(step: int, steps: int, residual: float) -> None:
             raise KeyboardInterrupt
 
-        return original(plan, stop)
+        return original(plan, stop, *more)
 
     monkeypatch.setattr(chain, "execute", interrupted)
     outcome = run("solve", measured, "-o", "x.png", *BLUR, "--keep-interrupted")
