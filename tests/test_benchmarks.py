@@ -291,6 +291,16 @@ def test_guided(load: Load, capsys, tmp_path: Path) -> None:
     assert [line.partition(":")[0] for line in lines] == ["denoising, 25 on 255", "deblurring, noise 0.02"]
 
 
+def test_stepsizes(load: Load, capsys, tmp_path: Path) -> None:
+    small = load("stepsizes", PROBLEMS={"identity": (0.05,)}, FACTORS=(1.0, 2.0), RELAXATIONS=(1.8,), LIMIT=60, MOST=40)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40), np.uint8)).save(tmp_path / "a.png")
+    small.main([str(tmp_path), "--prior", "tv", "--side", "24"], standalone_mode=False)
+    assert capsys.readouterr().out.startswith("tv, identity, noise 0.05: r 1.8 x1: ")
+    near = [torch.ones(1), 2 * torch.ones(1), torch.ones(1), torch.ones(1)]
+    assert small.steps_until_near(iter(near), torch.ones(1)) == 2
+    assert small.steps_until_near(iter(near[2:]), torch.ones(1)) == 0
+
+
 def test_volume_tv(load: Load, monkeypatch) -> None:
     small = load("volume_tv", PEER_SECONDS=5.0)
     assert small.compared((6, 16, 16))["ratio"]["scikit-image"] > 0
