@@ -23,7 +23,7 @@ from recon.uncertainty.intervals import Coverage, Factors, coverage, normal_fact
 from recon.uncertainty.maps import NOT_MIXED, Maps
 from recon.uncertainty.potential import noise_of
 from recon.uncertainty.quantify import Watch, quantify, with_method
-from recon.uncertainty.settings import Settings
+from recon.uncertainty.settings import Settings, stream
 
 Done = Callable[[int, int, str], None]
 """Called after each image, with how many are done, of how many, and what was seen."""
@@ -81,7 +81,9 @@ def calibrate(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
             "width is known to be enough."
         )
     pixels, regions, rule = [], [], None
-    for number, (plans, maps, truth) in enumerate(_each(config, priors, settings, files, say, watch)):
+    own = _streamed(settings, "calibration")
+    own = _streamed(settings, "evaluation")
+    for number, (plans, maps, truth) in enumerate(_each(config, priors, own, files, say, watch)):
         found = rule_of(plans, with_method(plans, settings))
         rule = rule or found
         if found != rule:
@@ -142,7 +144,7 @@ def cover(  # noqa: PLR0913, PLR0917  as of calibrate
     """
     factors: Factors = normal_factors(level) if calibration is None else calibration.factors
     covered = []
-    for number, (plans, maps, truth) in enumerate(_each(config, priors, settings, files, say, watch)):
+    for number, (plans, maps, truth) in enumerate(_each(config, priors, own, files, say, watch)):
         if calibration is not None:
             calibration.check(rule_of(plans, with_method(plans, settings)), level, "calibration")
         seen = coverage(maps, truth, factors, plans[0].problem.scale.factor)
@@ -165,6 +167,11 @@ def summary(covered: Sequence[Covered], level: float, calibration: Calibration |
         "not_mixed": sum(each.status == NOT_MIXED for each in covered),
         **means,
     }
+
+
+def _streamed(settings: Settings, name: str) -> Settings:
+    """The settings with a stream of their own, apart from that of the image that is measured later."""
+    return replace(settings, seed=stream(settings.seed, name))
 
 
 def _each(  # type: ignore[no-untyped-def]  # noqa: PLR0913, PLR0917  internal
