@@ -80,9 +80,8 @@ def calibrate(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
             f"{len(files)} calibration image(s) at level {level:g}; expected at least {needed}, because with fewer no "
             "width is known to be enough."
         )
-    pixels, regions, rule = [], [], None
     own = _streamed(settings, "calibration")
-    own = _streamed(settings, "evaluation")
+    pixels, regions, rule = [], [], None
     for number, (plans, maps, truth) in enumerate(_each(config, priors, own, files, say, watch)):
         found = rule_of(plans, with_method(plans, settings))
         rule = rule or found
@@ -143,6 +142,7 @@ def cover(  # noqa: PLR0913, PLR0917  as of calibrate
         ConsistencyError: The calibration is of another rule.
     """
     factors: Factors = normal_factors(level) if calibration is None else calibration.factors
+    own = _streamed(settings, "evaluation")
     covered = []
     for number, (plans, maps, truth) in enumerate(_each(config, priors, own, files, say, watch)):
         if calibration is not None:
