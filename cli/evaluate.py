@@ -8,7 +8,7 @@ import click
 from . import terminal
 from .common import NUMBER, config_option, talk_options
 from .solve import OPERATOR_HELP, problem_options
-from .uncertainty import UNCERTAINTY_HELP, read_calibration_file, settings_of, settings_options
+from .uncertainty import UNCERTAINTY_HELP, checked_level, read_calibration_file, settings_of, settings_options
 
 if TYPE_CHECKING:
     from recon.evaluation.evaluate import Score
@@ -107,7 +107,7 @@ _OF_UNCERTAINTY = (
 
 
 def _refuse_without_uncertainty(given: dict[str, Any]) -> None:
-    stated = [name for name in _OF_UNCERTAINTY[1:] if given[name]]
+    stated = [name for name in _OF_UNCERTAINTY[1:] if given[name] not in (None, False)]
     if stated and not given["uncertainty"]:
         raise click.UsageError(f"--{stated[0].replace('_', '-')} is given without --uncertainty; expected both.")
 
@@ -115,7 +115,7 @@ def _refuse_without_uncertainty(given: dict[str, Any]) -> None:
 def _cover(configs: "list[SolveConfig]", files: "list[Path]", given: dict[str, Any]) -> None:
     """Print how intervals compare with the truth, for each operator."""
     calibration = read_calibration_file(given["calibrate"])
-    level = given["level"] or (0.9 if calibration is None else calibration.level)
+    level = checked_level(given["level"]) or (0.9 if calibration is None else calibration.level)
     from recon.evaluation.calibrate import cover, summary
 
     progress, documents = terminal.ProgressLine("evaluate"), []

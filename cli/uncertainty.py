@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -120,7 +119,7 @@ def command(measurement: Path, **given: Any) -> None:
     from recon.specs.input_checks import read_first
 
     found = read_first(measurement, config)  # before torch loads
-    level = _level(given["level"])
+    level = checked_level(given["level"])
     where = given["calibrate"]
     of_folder = where is not None and not (Path(where).suffix.lower() == ".json" or Path(where).is_file())
     calibration = None if of_folder else read_calibration_file(where)
@@ -177,7 +176,8 @@ def settings_of(given: dict[str, Any], seed: int) -> "Settings":
     return Settings(**chosen, transforms=not given["no_transforms"], seed=seed)
 
 
-def _level(given: float | None) -> float | None:
+def checked_level(given: float | None) -> float | None:
+    """The level of --level, refused where it is none."""
     from recon.certificates.risk_control import images_needed
 
     if given is not None:
@@ -206,7 +206,7 @@ def _calibrated(
     progress = terminal.ProgressLine("calibration")
     try:
         return calibrate(
-            config_of_clean(plans[0]), priors, replace(settings, seed=settings.seed + 1), files, level, terminal.once(),
+            config_of_clean(plans[0]), priors, settings, files, level, terminal.once(),
             lambda number, total, seen: progress.show(f"{number} of {total}: {seen}"),
         )  # fmt: skip
     finally:

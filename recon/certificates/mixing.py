@@ -23,6 +23,9 @@ R_HAT_LIMIT = 1.05
 ESS_WANTED = 100.0
 """The Monte Carlo error of a mean is then a tenth of the standard deviation."""
 
+_ROUNDING = 1e-12
+"""Of a mean of squares, and its square of values that are centred: a variance below it is that of a constant."""
+
 _FEWEST = 4
 """Draws of half a chain, of which an autocovariance can be spoken of."""
 
@@ -32,7 +35,7 @@ class Mixing:
     """The worst of many traces of the chains.
 
     Attributes:
-        r_hat: The largest split R-hat.
+        r_hat: The largest split R-hat; of :func:`recon.solvers.chains.sample` that of all pixels and regions.
         ess: The least effective sample size, of all chains together.
         traces: How many numbers of an image were followed, each with its square.
         draws: Of each chain.
@@ -81,7 +84,25 @@ def split_r_hat(draws: Tensor) -> Tensor:
     """Split R-hat of each trace: (draws, chains, traces) to (traces,)."""
     halves = _halved(draws)
     within, total = _variances(halves)
-    ratio = torch.where(within > 0, total / within, torch.where(total > 0, torch.inf, 1.0))
+    floor = _ROUNDING**2 * halves.abs().amax((0, 1)).square()
+    ratio = torch.where(within > floor, total / within, torch.where(total > floor, torch.inf, 1.0))
+    return ratio.sqrt()
+
+
+def split_r_hat_of_moments(mean: Tensor, square: Tensor, draws: int) -> Tensor:
+    """Split R-hat of each number from the moments of the halves of its chains, along axis 1.
+
+    Args:
+        mean: Of each half.
+        square: The mean of the squares of each half.
+        draws: Of each half.
+    """
+    rounding = _ROUNDING * square.amax(1)
+    within = (square - mean.square()).mean(1)
+    between = mean.var(1)
+    total = within + between
+    constant = torch.where(between > rounding, torch.inf, 1.0)
+    ratio = torch.where(within > rounding, total / (within * draws / (draws - 1)), constant)
     return ratio.sqrt()
 
 
@@ -99,7 +120,8 @@ def effective_sample_size(draws: Tensor) -> Tensor:
     decreasing = pairs.cummin(0).values * positive
     time = -1 + 2 * decreasing.sum(0)
     size = n * m / time.clamp(min=1 / math.log10(n * m))
-    return torch.where(total > 0, size, torch.full_like(size, float(n * m)))
+    constant = total <= _ROUNDING**2 * halves.abs().amax((0, 1)).square()
+    return torch.where(constant, torch.full_like(size, float(n * m)), size)
 
 
 def mixing(draws: Tensor, ess_wanted: float = ESS_WANTED, r_hat_limit: float = R_HAT_LIMIT) -> Mixing:

@@ -25,7 +25,7 @@ from recon.uncertainty.intervals import Coverage, Factors, coverage, normal_fact
 from recon.uncertainty.maps import NOT_MIXED, Maps
 from recon.uncertainty.potential import noise_of
 from recon.uncertainty.quantify import Watch, quantify, with_method
-from recon.uncertainty.settings import Settings
+from recon.uncertainty.settings import Settings, stream
 
 Done = Callable[[int, int, str], None]
 """Called after each image, with how many are done, of how many, and what was seen."""
@@ -82,9 +82,10 @@ def calibrate(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
             f"{len(files)} calibration image(s) at level {level:g}; expected at least {needed}, because with fewer no "
             "width is known to be enough."
         )
+    own = _streamed(settings, "calibration")
     pixels, regions, rule = [], [], None
     config, scale = _of_attenuation(config, say)
-    for number, (plans, maps, truth) in enumerate(_each(config, priors, settings, files, say, watch, scale)):
+    for number, (plans, maps, truth) in enumerate(_each(config, priors, own, files, say, watch, scale)):
         found = rule_of(plans, with_method(plans, settings))
         rule = rule or found
         if found != rule:
@@ -188,8 +189,9 @@ def cover(  # noqa: PLR0913, PLR0917  as of calibrate
         ConsistencyError: The calibration is of another rule.
     """
     factors: Factors = normal_factors(level) if calibration is None else calibration.factors
+    own = _streamed(settings, "evaluation")
     covered = []
-    for number, (plans, maps, truth) in enumerate(_each(config, priors, settings, files, say, watch)):
+    for number, (plans, maps, truth) in enumerate(_each(config, priors, own, files, say, watch)):
         if calibration is not None:
             calibration.check(rule_of(plans, with_method(plans, settings)), level, "calibration")
         seen = coverage(maps, truth, factors, plans[0].problem.scale.factor)
@@ -212,6 +214,11 @@ def summary(covered: Sequence[Covered], level: float, calibration: Calibration |
         "not_mixed": sum(each.status == NOT_MIXED for each in covered),
         **means,
     }
+
+
+def _streamed(settings: Settings, name: str) -> Settings:
+    """The settings with a stream of their own, apart from that of the image that is measured later."""
+    return replace(settings, seed=stream(settings.seed, name))
 
 
 def _each(  # type: ignore[no-untyped-def]  # noqa: PLR0913, PLR0917  internal

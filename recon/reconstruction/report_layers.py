@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from recon import io
-from recon.errors import ReconError
+from recon.errors import InputError, ReconError
 from recon.io import Image
+from recon.io.atomic import is_store
 from recon.io.image import Array, ValueRange
 from recon.operators import Inpainting
 from recon.reconstruction.ct_input import as_frames, as_items, quick_look
 from recon.reconstruction.problem import Problem, back_projection, build_problem
+from recon.reconstruction.record import input_file
 from recon.report.page import Layer, Scale
 from recon.report.page.markup import mapping, number, plain
 from recon.specs.grammar import Spec
@@ -379,11 +381,13 @@ def frame_of(image: Image, at: int) -> Image:
 
 
 def file_hash(path: Path) -> str:
-    """The hash of a regular file; empty where it cannot be read."""
+    """The hash of a regular file, or of a Zarr store; empty where it cannot be read."""
     try:
+        if is_store(path):
+            return input_file("store", path).sha256
         if not path.is_file():
             return ""
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
-    except (OSError, ValueError):
+    except (OSError, ValueError, InputError):
         return ""

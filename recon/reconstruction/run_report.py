@@ -17,6 +17,7 @@ from recon import io
 from recon.device import Notify
 from recon.errors import InputError, ReconError
 from recon.io import Image
+from recon.io.atomic import is_store
 from recon.reconstruction.record import SUFFIX
 from recon.reconstruction.replay import recorded_config
 from recon.reconstruction.report_layers import FoundFiles, file_hash, frame_of, layers_of
@@ -178,6 +179,11 @@ def _result(record: Path, name: object, wanted: object) -> tuple[Image | None, s
     if not isinstance(name, str) or "\0" in name or not name or Path(name).name != name:
         return None, f"{shown}: the record names a result outside of its folder; it is not read and not shown."
     path = record.parent / name
+    return _of_store(path, shown, wanted) if is_store(path) else _of_file(path, shown, wanted)
+
+
+def _of_file(path: Path, shown: str, wanted: object) -> tuple[Image | None, str]:
+    """The image of a file that has the recorded hash."""
     try:
         if not path.is_file():
             return None, f"{shown}: the result is not there any more, so that it is not shown."
@@ -186,14 +192,32 @@ def _result(record: Path, name: object, wanted: object) -> tuple[Image | None, s
         return None, f"{shown}: the result cannot be read ({error.strerror}), so that it is not shown."
     digest = hashlib.sha256(data).hexdigest()
     if digest != wanted:
-        return None, (
-            f"{shown}: the file was altered since the run (its SHA-256 is {digest[:12]}..., the record says "
-            f"{plain(wanted, 80)[:12]}...); it is not the result, and is not shown."
-        )
+        return None, _altered(shown, digest, wanted)
     try:
-        return io.decode(data, Path(name)), ""
+        return io.decode(data, Path(path.name)), ""
     except ReconError as error:
         return None, f"{shown}: the result cannot be read ({plain(str(error), 300)}), so that it is not shown."
+
+
+def _of_store(path: Path, shown: str, wanted: object) -> tuple[Image | None, str]:
+    """The image of a Zarr store that has the recorded hash before it is read and after."""
+    digest = file_hash(path)
+    if digest != wanted:
+        return None, _altered(shown, digest, wanted)
+    try:
+        image = io.read(path)
+    except ReconError as error:
+        sentence = plain(str(error), 300).replace(f"{path.parent}{os.sep}", "")
+        return None, f"{shown}: the result cannot be read ({sentence}), so that it is not shown."
+    after = file_hash(path)
+    return (image, "") if after == wanted else (None, _altered(shown, after, wanted))
+
+
+def _altered(shown: str, digest: str, wanted: object) -> str:
+    return (
+        f"{shown}: the file was altered since the run (its SHA-256 is {digest[:12]}..., the record says "
+        f"{plain(wanted, 80)[:12]}...); it is not the result, and is not shown."
+    )
 
 
 def _config(record: Path, document: Mapping[str, object], found: FoundFiles) -> SolveConfig | None:
@@ -220,6 +244,8 @@ def _find_before(
         if config.operator.name == "ct":
             path = options.inputs.path_of(entry, record)
             found.before = None if path is None else read_image(path, config, lambda line: None)
+        elif (path := options.inputs.path_of(entry, record)) is not None and is_store(path):
+            found.before = io.read(path, value_range=config.range)
         else:
             content = options.inputs.content_of(entry, record)
             path = None if content is None else content[1]

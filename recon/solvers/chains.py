@@ -1,13 +1,14 @@
 """The loop that runs chains in parallel until they have mixed."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recon.certificates.mixing import ESS_WANTED, R_HAT_LIMIT, Mixing, mixing
+from recon.certificates.mixing import ESS_WANTED, R_HAT_LIMIT, Mixing, mixing, split_r_hat_of_moments
 from recon.errors import GuaranteeError, UsageError
 from recon.solvers.sampler import S, Sampler
 
@@ -60,6 +61,7 @@ def sample(  # noqa: PLR0913  each is an independent choice of the caller
 
     They are looked at after 200, 400, 800, ... steps, as many as the budget holds; the first half of all steps is the
     warm-up, and left out of the moments. The traces are pixels on a grid of at most 16 x 16, and means of regions.
+    Split R-hat is that of every pixel and region, because a hole of a few pixels may lie between the traces.
 
     Args:
         sampler: What to run.
@@ -81,7 +83,7 @@ def sample(  # noqa: PLR0913  each is an independent choice of the caller
     seen: Mixing | None = None
     steps, end = 0, min(FIRST, max_steps)
     while True:
-        moments, traces = _Moments(reference, chains), []
+        moments, traces = _Moments(reference, chains, end - steps), []
         while steps < end:
             state = sampler.step(state)
             steps += 1
@@ -91,7 +93,8 @@ def sample(  # noqa: PLR0913  each is an independent choice of the caller
                 callback(steps, seen)
         draws = torch.stack(traces)
         seen = mixing(draws, ess_wanted, r_hat_limit)
-        if not bool(draws[-1].isfinite().all()):
+        seen = replace(seen, r_hat=max(seen.r_hat, moments.r_hat()))
+        if not bool(state.x.isfinite().all()):
             raise GuaranteeError(
                 f"{sampler.name} has left the finite numbers after {steps} steps: the step is too long for this "
                 "density; nothing was written."
@@ -102,21 +105,33 @@ def sample(  # noqa: PLR0913  each is an independent choice of the caller
 
 
 class _Moments:
-    """Sums of deviations from a reference, in double precision."""
+    """Sums of deviations from a reference, in double precision, of each half of each chain."""
 
-    def __init__(self, reference: Tensor, chains: int) -> None:
-        self.reference, self.chains, self.count = reference, chains, 0
-        self.sums = [torch.zeros((), dtype=torch.float64) for _ in range(4)]
+    def __init__(self, reference: Tensor, chains: int, steps: int) -> None:
+        self.reference, self.chains, self.steps, self.count = reference, chains, steps, 0
+        self.halves: tuple[list[Tensor], list[Tensor]] = ([], [])
 
     def add(self, x: Tensor) -> None:
         away = _of_frames(x, self.chains).double() - self.reference.double().unsqueeze(1)
         regions = block_means(away.flatten(0, 1)).view(*away.shape[:3], *block_shape(away))
-        parts = (away, away.square(), regions, regions.square())
-        self.sums = [known + part.sum(1) for known, part in zip(self.sums, parts, strict=True)]
-        self.count += self.chains
+        parts = [away, away.square(), regions, regions.square()]
+        half = self.halves[2 * self.count >= self.steps]
+        half[:] = [known + part for known, part in zip(half, parts, strict=True)] if half else parts
+        self.count += 1
+
+    def r_hat(self) -> float:
+        """The largest split R-hat of all pixels and regions."""
+        first = self.steps - self.steps // 2
+        counts = (first, self.steps - first)
+        means = [[part / count for part in half] for half, count in zip(self.halves, counts, strict=True) if half]
+        both = [torch.cat(parts, 1) for parts in zip(*means, strict=True)]
+        found = (split_r_hat_of_moments(both[k], both[k + 1], min(counts)) for k in (0, 2))
+        worst = max(float(each.max()) for each in found)
+        return math.inf if math.isnan(worst) else worst
 
     def found(self, seen: Mixing, steps: int) -> Chains:
-        mean, square, block, block_square = (known / self.count for known in self.sums)
+        sums = [sum(parts).sum(1) for parts in zip(*(half for half in self.halves if half), strict=True)]
+        mean, square, block, block_square = (known / (self.count * self.chains) for known in sums)
         kind = self.reference.dtype
         return Chains(
             (self.reference + mean).to(kind),

@@ -82,7 +82,7 @@ def denoise_volumes(y: Tensor, term: VariationTerm, run: DirectRun) -> Solution:
 
     Args:
         y: (batch, channels, slices, height, width), in single precision on the CPU; each channel is a volume.
-        term: w TV and the bounds.
+        term: w TV and the bounds, which are rounded to single precision.
         run: When to stop, and how much memory there is.
 
     Returns:
@@ -353,7 +353,7 @@ def _sweep(
     count, height = len(y), y.shape[1]
     exact = np.array([1 / h for h in term.spacing])
     per = exact.astype(np.float32)
-    low, high = term.bounds
+    low, high = (float(np.float32(bound)) for bound in term.bounds)  # an image beyond them would have no duality gap
     held: dict[int, Any] = {}
     last = len(steps) + 1  # how far behind the gap is
     sums, rows = np.zeros((count if measure else 0, 3)), np.zeros((height, 4))

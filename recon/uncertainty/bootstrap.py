@@ -24,7 +24,7 @@ from recon.solvers import Status
 from recon.solvers.chains import block_means
 from recon.uncertainty.maps import DONE, Maps
 from recon.uncertainty.potential import noise_of
-from recon.uncertainty.settings import Settings
+from recon.uncertainty.settings import Settings, stream
 
 AT_ONCE = 2**20
 """Pixels that are solved at once."""
@@ -78,7 +78,7 @@ def bootstrap(result: Result, settings: Settings, watch: Watch | None = None) ->
     for first in range(0, len(transforms), each):
         chosen = transforms[first : first + each]
         moved = torch.cat([transform(x) for transform in chosen])
-        y = _simulated(plan, moved, settings.seed + first)
+        y = _simulated(plan, moved, stream(settings.seed, "simulated noise", first))
         found = _solved(plan, y, moved, result.scale)
         short += sum(status is not Status.CONVERGED for status in found.status)
         for transform, solved in zip(chosen, torch.split(found.x, len(x)), strict=True):
@@ -110,7 +110,7 @@ def _transforms(plan: Plan, x: Tensor, settings: Settings) -> list[Transform]:
     """Shifts and flips; the identity for a guided prior, whose weights belong to a place."""
     if not settings.transforms or plan.guide is not None:
         return [Transform()] * settings.samples
-    generator = torch.Generator().manual_seed(settings.seed)
+    generator = torch.Generator().manual_seed(stream(settings.seed, "transforms"))
     most = [side // _CT_SHIFT if plan.problem.family.geometry is not None else side - 1 for side in x.shape[-2:]]
     drawn = []
     for _ in range(settings.samples):
@@ -123,7 +123,7 @@ def _transforms(plan: Plan, x: Tensor, settings: Settings) -> list[Transform]:
 def _simulated(plan: Plan, x: Tensor, seed: int) -> Tensor:
     problem = plan.problem
     y = problem.operator.A(x)
-    generator = torch.Generator().manual_seed(seed + 1)
+    generator = torch.Generator().manual_seed(seed)
     shape = (*y.shape, 2) if y.is_complex() else y.shape
     noise = torch.randn(shape, generator=generator, dtype=y.dtype.to_real()).to(y.device)
     noise = torch.view_as_complex(noise) if y.is_complex() else noise
@@ -137,6 +137,8 @@ def _solved(plan: Plan, y: Tensor, start: Tensor, scale: tuple[float, ...]) -> s
         method.algorithm(y), start, tolerance=plan.tolerance, max_steps=plan.budget, rounding=method.rounding,
         scale=list(scale) * (len(y) // len(scale)), early=method.early if plan.problem.config.stops_early else None,
     )  # fmt: skip
+    if Status.INTERRUPTED in found.status:
+        raise KeyboardInterrupt("in the bootstrap; nothing was written")
     if any(status in _BAD for status in found.status):
         raise GuaranteeError(f"{method.name} diverged on a simulated measurement; nothing was written.")
     constraint = plan.problem.prior.prior.constraint

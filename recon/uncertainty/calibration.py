@@ -25,8 +25,11 @@ from recon.uncertainty.settings import Settings
 
 KIND, SCHEMA = "recon calibration", 1
 
-_NOISE_APART = 0.01
-"""By which part two noise levels may differ that count as one."""
+_NOISE_APART = 1e-4
+"""By which part two noise levels may differ that count as one: they are rounded, and converted from units."""
+
+_SOLVER = ("stepsize", "shift", "iterations", "tolerance", "window")
+"""Keys of a configuration on which the solution depends."""
 
 _LARGEST = 1 << 20
 """Bytes of a calibration file."""
@@ -124,10 +127,22 @@ def rule_of(plans: Sequence[Plan], settings: Settings) -> dict[str, object]:
         "noise": None if noise is None else float(f"{noise:.6g}"),
         "uncertainty": settings.to_json(),
         "method": plans[0].method.name,
+        "solver": _solver(plans[0]),
         "channels": problem.measurement.shape[1],
         "floor": FLOOR,
         "version": __version__,
     }
+
+
+def _solver(plan: Plan) -> dict[str, object]:
+    """The stated options of the solution, beside operator, prior, noise and method."""
+    config, surrogate = plan.problem.config, plan.problem.surrogate_family
+    stated = {key: getattr(config, key) for key in _SOLVER if getattr(config, key) is not None}
+    if config.guide is not None:
+        stated["guide"] = input_file("guide", Path(config.guide)).sha256
+    if surrogate is None:
+        return stated
+    return stated | {"surrogate": _identity(surrogate.spec, surrogate.files)}
 
 
 def _stated(plan: Plan) -> Spec:
@@ -143,6 +158,8 @@ def _identity(spec: Spec, files: Sequence[Path]) -> list[object]:
     named = {path.name for path in files}
     options = {key: text for key, text in sorted(spec.options.items()) if Path(str(text)).name not in named}
     value = spec.value if spec.name == "model" or not files else None
+    if spec.name == "python":
+        value = (spec.value or "").rpartition(":")[2]  # a file may hold several
     return [spec.name, value, options, hashes]
 
 

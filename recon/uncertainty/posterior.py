@@ -19,7 +19,7 @@ from recon.types import Map
 from recon.uncertainty.fourier_preconditioner import fourier_preconditioner, hessian_symbol, preconditioned_constant
 from recon.uncertainty.maps import MIXED, NOT_MIXED, Maps
 from recon.uncertainty.potential import Potential, potential_of
-from recon.uncertainty.settings import Settings
+from recon.uncertainty.settings import Settings, stream
 
 BIAS = 0.1
 """By which part the variance of a mode of a Gaussian may be off, where a method has a bias."""
@@ -67,7 +67,7 @@ def posterior(result: Result, settings: Settings, watch: Watch | None = None) ->
             watch(step, steps, seen)
 
     starts = _starts(x, by, settings)
-    chains = sample(sampler, starts, settings.chains, settings.seed, max_steps=steps, callback=look)
+    chains = sample(sampler, starts, settings.chains, stream(settings.seed, "chains"), max_steps=steps, callback=look)
     details: dict[str, object] = {
         "density": potential.penalty.how,
         "density_evidence": potential.penalty.evidence.value,
@@ -119,6 +119,6 @@ def _sampler(
 def _starts(x: Tensor, by: Preconditioner, settings: Settings) -> Tensor:
     """The solution, moved by draws of the nearest Gaussian of a stationary covariance, wider than it."""
     many = x.repeat_interleave(settings.chains, 0)
-    generator = torch.Generator().manual_seed(settings.seed)
+    generator = torch.Generator().manual_seed(stream(settings.seed, "starts"))
     noise = torch.randn(many.shape, generator=generator, dtype=many.dtype).to(many.device)
     return many + _APART * by.root(noise)

@@ -59,3 +59,11 @@ def test_a_pixel_that_never_moves_agrees_with_itself() -> None:
     x = autoregressive(0.0, 500)
     x[..., 0] = 1.0
     assert mixing(x).mixed
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1 / 3, 1e6 / 7])
+def test_a_number_that_never_changes_is_mixed(value: float) -> None:
+    x = torch.full((101, 4, 3), value)
+    assert mixing(x).mixed
+    x[:, 1] += 1.0
+    assert not mixing(x).mixed

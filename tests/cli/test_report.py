@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import tifffile
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -57,6 +58,23 @@ def test_an_altered_result_is_said_and_not_shown(run, solved):
     outcome = run("report", "sharp.png.run.json", "-o", "gone.html")
     assert "sharp.png: the result is not there any more" in outcome.err
     assert "the result is not there any more" in (solved / "gone.html").read_text()
+
+
+def test_a_store_is_shown_as_a_file_is_and_only_with_its_hash(run, folder):
+    """The first page has the same layers as that of a TIFF; a chunk that was altered takes the picture away."""
+    pytest.importorskip("zarr", reason="the extra zarr is not installed")
+    noisy = (255 * np.random.default_rng(0).random((2, 24, 24))).astype(np.uint8)
+    tifffile.imwrite("noisy.tif", noisy, photometric="minisblack")
+    options = ("--operator", "identity", "--noise", 0.05, "--prior", "tv", "--iterations", 5)
+    assert run("solve", "noisy.tif", "-o", "first.ome.zarr", *options).code == 0
+    assert run("solve", "first.ome.zarr", "-o", "second.ome.zarr", *options, "--report", "page.html").code == 0
+    assert [layers[:2] for layers in layers_of(folder / "page.html")] == [["before", "after"]] * 2
+    chunk = next(path for path in sorted((folder / "second.ome.zarr" / "0").rglob("*")) if path.is_file())
+    chunk.write_bytes(chunk.read_bytes() + b"x")
+    outcome = run("report", "second.ome.zarr.run.json", "-o", "again.html")
+    assert outcome.code == 0
+    assert "second.ome.zarr: the file was altered since the run" in outcome.err
+    assert not any("after" in layers for layers in layers_of(folder / "again.html"))
 
 
 def test_an_altered_input_is_not_shown_as_the_measurement(run, solved):

@@ -223,6 +223,19 @@ def test_a_calibration_needs_a_noise_that_is_stated(run, noisy, clean) -> None:
     assert not Path("mean.tif").exists()
 
 
+@pytest.mark.parametrize("level", ["0", "1", "1.5", "-0.5", "nan"])
+def test_a_level_that_is_none_is_refused_by_every_command(run, noisy, clean, level) -> None:
+    for words in (
+        ("uncertainty", noisy, "-o", "mean.tif", *FAST),
+        ("calibrate", "--data", clean, "-o", "cal.json", *FAST),
+        ("evaluate", "--data", clean, "--uncertainty", *FAST),
+    ):
+        done = run(*words, "--level", level)
+        assert done.code == 2, (words, done.err)
+        assert "level" in done.err
+    assert not Path("mean.tif").exists()
+
+
 def test_options_of_uncertainty_without_it_are_refused(run, clean) -> None:
     done = run("evaluate", "--data", clean, *FAST)
     assert done.code == 2

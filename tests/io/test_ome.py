@@ -1,6 +1,7 @@
 """OME-TIFF and OME-Zarr: pixel sizes, channels, depth and time come back, and contradictions are refused."""
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,27 @@ def test_a_chunk_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     chunk = next(child for child in sorted((path / "s0").rglob("*")) if child.is_file() and child.name[0].isdigit())
     chunk.write_bytes(chunk.read_bytes()[:7])
     refused(path, "cut off or damaged|missing")
+
+
+@pytest.mark.parametrize("place", ["filters", "compressor"])
+@pytest.mark.parametrize("codec", ["pickle", "json2", "msgpack2"])
+def test_a_codec_of_objects_is_refused_and_nothing_of_it_is_run(tmp_path: Path, place: str, codec: str) -> None:
+    path, ran = ome_zarr(tmp_path / "evil.zarr"), tmp_path / "ran"
+
+    class Program:
+        def __reduce__(self) -> tuple[object, tuple[Path]]:
+            return Path.touch, (ran,)
+
+    told = path / "s0" / ".zarray"
+    document = json.loads(told.read_text())
+    document[place] = [{"id": codec}] if place == "filters" else {"id": codec}
+    told.write_text(json.dumps(document))
+    for chunk in (path / "s0").rglob("*"):
+        if chunk.is_file() and not chunk.name.startswith("."):
+            chunk.write_bytes(pickle.dumps(Program()))
+    with pytest.raises(InputError):
+        read(path)
+    assert not ran.exists()
 
 
 def test_sizes_that_are_not_there_are_refused_before_they_are_allocated(tmp_path: Path) -> None:

@@ -35,6 +35,20 @@ def objective(x: Tensor, y: Tensor, weight: float, spacing=CUBE, isotropic=True)
     return float((x - y).square().sum() / 2 + weight * total_variation_value(x, isotropic, spacing=spacing).sum())
 
 
+@pytest.mark.parametrize("bounds", [(-0.1, 0.3), (0.1, math.inf), (0.7, 0.9)])
+def test_the_bound_holds_for_bounds_that_single_precision_rounds(bounds: tuple[float, float]) -> None:
+    """An image that is beyond them by a rounding has a gap below zero, which would hide how far it is."""
+    y = noisy().flip(0) * 2
+    y[..., 0] = 0.2
+    term = VariationTerm(1e-6, True, CUBE, bounds)
+    runs = [denoise_volumes(y.clone(), term, DirectRun(tolerance, 400, [1.0])) for tolerance in (1e-1, 1e-3, 1e-12)]
+    best = runs[-1]
+    for found in runs[:-1]:
+        apart = float((found.x - best.x).double().norm())
+        assert apart <= found.distance[0].value + best.distance[0].value
+    assert best.distance[0].value < 1e-4
+
+
 @pytest.mark.parametrize("isotropic", [True, False])
 @pytest.mark.parametrize("spacing", [CUBE, (2.5, 1.0, 1.0), (0.4, 1.0, 1.5)])
 def test_it_is_the_proximity_operator_to_within_its_bound(spacing, isotropic) -> None:

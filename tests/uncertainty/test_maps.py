@@ -14,6 +14,7 @@ from recon.errors import ConsistencyError, InputError, UsageError
 from recon.io import ValueRange
 from recon.reconstruction.plan import Plan
 from recon.reconstruction.run import execute
+from recon.solvers import Algorithm
 from recon.specs.solve_config import config_from
 from recon.uncertainty.bootstrap import Transform, bootstrap
 from recon.uncertainty.calibration import calibrated, read_calibration, rule_of, write_calibration
@@ -23,7 +24,7 @@ from recon.uncertainty.maps import Maps
 from recon.uncertainty.posterior import posterior
 from recon.uncertainty.potential import potential_of
 from recon.uncertainty.quantify import plans_of, quantify, with_method
-from recon.uncertainty.settings import Settings
+from recon.uncertainty.settings import Settings, stream
 from recon.uncertainty.writing import picture
 
 SIDE, NOISE = 12, 0.05
@@ -113,7 +114,7 @@ def test_a_missing_pixel_is_as_uncertain_as_missing_pixels_are(tmp_path: Path) -
     mask = np.random.default_rng(1).random((SIDE, SIDE)) < 0.5
     np.save(tmp_path / "mask.npy", mask)
     result = execute(plan(f"inpaint:mask={tmp_path}/mask.npy", "tv:weight=0.002"))
-    std = bootstrap(result, Settings("bootstrap", samples=16)).std[0, 0]
+    std = bootstrap(result, Settings("bootstrap", samples=48)).std[0, 0]
     measured = torch.from_numpy(mask)
     assert float(std[~measured].median()) > 1.3 * float(std[measured].median())
 
@@ -217,11 +218,15 @@ def test_a_calibration_is_bound_to_its_rule(tmp_path: Path) -> None:
     assert read.identity == made.identity
     assert "at most 0.1" in read.statement
     read.check(rule_of([plan()], settings), 0.9, "cal.json")
-    read.check(rule_of([plan(noise=str(1.001 * NOISE))], settings), None, "cal.json")
+    read.check(rule_of([plan(noise=str(1.00001 * NOISE))], settings), None, "cal.json")
     for other, name in (
         (rule_of([plan(prior="tikhonov:weight=0.06")], settings), "prior"),
         (rule_of([plan("blur:gaussian=0.9")], settings), "operator"),
         (rule_of([plan(noise="0.06")], settings), "noise"),
+        (rule_of([plan(noise=str(1.005 * NOISE))], settings), "noise"),
+        (rule_of([plan(iterations=3)], settings), "solver"),
+        (rule_of([plan(tolerance=1e-3)], settings), "solver"),
+        (rule_of([plan(surrogate="blur:gaussian=0.9")], settings), "(method|solver)"),
         (rule_of([plan()], Settings("bootstrap", samples=30)), "uncertainty"),
         ({**rule, "version": "0.0.1"}, "version"),
     ):
@@ -229,6 +234,43 @@ def test_a_calibration_is_bound_to_its_rule(tmp_path: Path) -> None:
             read.check(other, 0.9, "cal.json")
     with pytest.raises(ConsistencyError, match=r"the level is 0\.9"):
         read.check(rule, 0.8, "cal.json")
+
+
+def test_a_calibration_is_bound_to_the_callable_of_the_users_file(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "class Scaled:\n"
+        "    def __init__(self, by): self.by = by\n"
+        "    def A(self, x): return self.by * x\n"
+        "    def A_adjoint(self, y): return self.by * y\n"
+        "def one(shape): return Scaled(1.0)\n"
+        "def half(shape): return Scaled(0.5)\n"
+    )
+    one, half = (rule_of([plan(f"python:{tmp_path}/own.py:{name}")], Settings("bootstrap")) for name in ("one", "half"))
+    assert one["operator"] != half["operator"]
+    assert str(tmp_path) not in json.dumps(one)
+
+
+def test_no_stream_of_random_numbers_is_that_of_simulated_noise() -> None:
+    """Noise of image k has the seed N + k; calibration, evaluation and run have streams of their own."""
+    names = ("transforms", "simulated noise", "starts", "chains", "calibration", "evaluation")
+    seeds = {stream(seed, name, number) for seed in range(20) for name in names for number in range(5)}
+    assert len(seeds) == 600
+    assert min(seeds) > 1000
+
+
+def test_an_interrupted_simulation_is_not_counted() -> None:
+    given = plan()
+    result = execute(given)
+
+    def interrupted(x: torch.Tensor) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    def stopped(y: torch.Tensor) -> Algorithm:
+        return replace(given.method.solver(y), step=interrupted)
+
+    broken = replace(result, plan=replace(given, method=replace(given.method, solver=stopped)))
+    with pytest.raises(KeyboardInterrupt):
+        bootstrap(broken, Settings("bootstrap", samples=2))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"kind": "recon calibration"}', "\xff"])

@@ -24,6 +24,9 @@ _MILLIMETRES = {"nanometer": 1e-6, "micrometer": 1e-3, "millimeter": 1.0, "centi
 _LONGEST = 2**22
 """Bytes of a file of metadata."""
 
+_OF_OBJECTS = ("pickle", "json2", "msgpack2", "categorize", "vlen-array", "vlen-bytes", "vlen-utf8")
+"""Codecs of objects, which no image needs."""
+
 _LEVEL = "0"
 _CHUNK = 256
 
@@ -232,7 +235,19 @@ def _level(group: Any, first: Mapping[str, Any]) -> tuple[Any, str]:
         raise RefusedError("its multiscales metadata name an array outside of the store.")
     if dtype.kind not in "biuf" or dtype.itemsize > 8 or not shape:
         raise RefusedError(f"its pixels are of type {dtype}; expected real numbers of up to 64 bits.")
+    _check_codecs(array)
     return array, level
+
+
+def _check_codecs(array: Any) -> None:
+    """Refuse codecs of objects: one of them runs what it reads as a program."""
+    metadata = array.metadata
+    codecs = [*(getattr(metadata, "filters", None) or ()), getattr(metadata, "compressor", None)]
+    codecs += getattr(metadata, "codecs", ())
+    for codec in codecs:
+        name = str(getattr(codec, "codec_id", getattr(codec, "codec_name", ""))).removeprefix("numcodecs.")
+        if name in _OF_OBJECTS:
+            raise RefusedError(f"its chunks are packed by {name!r}; expected a codec of numbers.")
 
 
 def _axes(first: Mapping[str, Any], array: Any) -> list[str]:
