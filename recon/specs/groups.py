@@ -10,7 +10,10 @@ Kind = Literal["views", "detectors", "lines", "blocks", "channels"]
 
 GROUPS_HELP = "views, detectors:N (N groups of neighbouring pixels), lines (of k-space), or blocks:HxW (of pixels)."
 IMAGE_GROUPS_HELP = "blocks:HxW (of pixels), or channels."
-_EXPECTED = "expected views, detectors:N, lines, blocks:HxW or channels, as in detectors:16 or blocks:8x8"
+_EXPECTED = (
+    "expected views, detectors:N, lines or blocks:HxW, as in detectors:16 or blocks:8x8, or channels of the image of a "
+    "prior"
+)
 _OF = {"views": ("ct",), "detectors": ("ct",), "lines": ("mri",)}
 _WHAT = {"views": "views", "detectors": "detector pixels", "lines": "lines of k-space"}
 
