@@ -10,7 +10,12 @@ from .common import talk_options
 
 if TYPE_CHECKING:
     from recon.reconstruction.certify import Guarantee, Report
+    from recon.reconstruction.network_star import NetworkStar
     from recon.specs.grammar import Spec
+    from recon.specs.groups import GroupSpec
+
+_MOST_ROWS, _SHOWN = 100, 20
+"""Groups up to which a table has them all, and how many of the longest it has of more."""
 
 
 @click.group("certify")
@@ -83,32 +88,81 @@ def operator(  # noqa: PLR0913, PLR0917  one for each option
               )  # fmt: skip
 @click.option("--quick", is_flag=True,
               help="Search for about a minute. Such a search can refute, and nothing else.")  # fmt: skip
+@click.option("--groups", metavar="GROUPS",
+              help="Instead of that search, bound how far J can move for a change of each group of the image "
+                   "alone, of 32 pixels a side or as --side says: blocks:HxW (of pixels), or channels.",
+              )  # fmt: skip
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="STAR.png",
+              help="With --groups: draw the arms.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace an existing drawing.")
 @click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Seed of the measurements.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @talk_options
 def prior(  # noqa: PLR0913, PLR0917  one for each option
-    spec: str, noise: float | None, images: tuple[Path, ...], side: int | None, quick: bool, seed: int, as_json: bool
-) -> None:
+    spec: str, noise: float | None, images: tuple[Path, ...], side: int | None, quick: bool, groups: str | None,
+    output: Path | None, overwrite: bool, seed: int, as_json: bool,
+) -> None:  # fmt: skip
     """Print the constants of the prior SPEC, and the largest expansion that a search finds.
 
     A network without a proof is searched for violations on images of 32 to 96 pixels, in [0, 1] and outside. The result
     is kept in the card of its folder, which recon solve reads.
 
     For example: recon certify prior tv:weight=0.01
+
+    With --groups, certified is a bound of ||J(x + h) - J(x)|| / ||h|| for every image x and every h in the group, with
+    its evidence, and attacked the largest that a search finds.
     """
     from recon.specs.grammar import parse_spec
     from recon.specs.input_checks import refuse_unreadable
 
     parsed = parse_spec(spec, "prior")
+    grouping = _groups(groups, output)
     for image in images:
         refuse_unreadable([image])  # before torch loads
     from recon.reconstruction.certify import images_of, keep
 
-    report = searched(parsed, noise=noise, images=images_of(images), side=side, seed=seed, quick=quick)
+    if output is not None:
+        from recon.reconstruction.sensitivity_output import check_figures
+
+        check_figures([output], images, overwrite)
+    given: dict[str, Any] = {"noise": noise, "images": images_of(images), "side": side, "seed": seed, "quick": quick}
+    if grouping is not None:
+        _of_groups(parsed, grouping, given, output, overwrite, as_json)
+        return
+    report = searched(parsed, **given)
     _print(report, as_json)
     known = keep(report)
     if known is not None and report.network is not None:
         terminal.say(f"kept in {report.network.folder / 'card.json'}: Lip(Q) is {known}")
+
+
+def _groups(text: str | None, output: Path | None) -> "GroupSpec | None":
+    from recon.errors import UsageError
+    from recon.specs.groups import parse_groups, require_groups_of_image
+
+    if text is None:
+        if output is not None:
+            raise UsageError(f"{output}: a drawing without --groups; expected them, because the star is of groups.")
+        return None
+    grouping = parse_groups(text)
+    require_groups_of_image(grouping)
+    return grouping
+
+
+def _of_groups(  # noqa: PLR0913, PLR0917  one for each option
+    prior: "Spec", grouping: "GroupSpec", given: dict[str, Any], output: Path | None, overwrite: bool, as_json: bool
+) -> None:
+    from recon.reconstruction.certify import stated_report
+    from recon.reconstruction.network_star import draw_network_star, network_star
+
+    line = terminal.ProgressLine(str(prior))
+    try:
+        star = network_star(prior, grouping, **given, seen=lambda done, count: line.show(f"group {done} of {count}"))
+    finally:
+        line.close()
+    if output is not None:
+        draw_network_star(star, output, overwrite)
+    _print(stated_report(prior, given["noise"], star.side), as_json, star)
 
 
 def searched(prior: "Spec", quick: bool = False, **given: Any) -> "Report":
@@ -132,9 +186,9 @@ def searched(prior: "Spec", quick: bool = False, **given: Any) -> "Report":
         line.close()
 
 
-def _print(report: "Report", as_json: bool) -> None:
+def _print(report: "Report", as_json: bool, star: "NetworkStar | None" = None) -> None:
     if as_json:
-        terminal.result_json(report.to_json())
+        terminal.result_json(report.to_json() | ({} if star is None else star.to_json()))
         return
     terminal.result(f"{report.subject}  ({report.setting})\n")
     width = max(map(len, report.constants))
@@ -154,6 +208,28 @@ def _print(report: "Report", as_json: bool) -> None:
         terminal.result("")
     for remark in report.remarks:
         terminal.result(f"remark: {remark}")
+    if star is not None:
+        _print_star(star)
+
+
+def _print_star(star: "NetworkStar") -> None:
+    rows = list(zip(star.groups.members, star.arms, strict=True))
+    if len(rows) > _MOST_ROWS:
+        rows = sorted(rows, key=lambda row: -row[1].attacked.value)[:_SHOWN]
+        terminal.say(f"the {_SHOWN} longest of {len(star.arms)} arms are shown; --json has all")
+    terminal.result(
+        f"\nHow far J moves for a change of one of {star.groups.spec}, over its norm, on {star.side} x {star.side} "
+        f"pixels{', ' if star.given else ''}{star.given}  ({star.prior})\n"
+    )
+    cells = [[group.name, _cell(arm.certified.value), f"{arm.attacked.value:.4g}"] for group, arm in rows]
+    terminal.result(terminal.table(["group", "certified", "attacked"], cells))
+    bound, attack = rows[0][1].certified, rows[0][1].attacked
+    terminal.result(f"\ncertified: {bound.evidence.value if bound.value < float('inf') else 'none'}; {bound.how}")
+    terminal.result(f"attacked: {attack.evidence.value}; {attack.how}")
+
+
+def _cell(value: float) -> str:
+    return f"{value:.4g}" if value < float("inf") else "none"
 
 
 def _failing(guarantee: "Guarantee") -> str:

@@ -11,6 +11,7 @@ from .common import talk_options
 if TYPE_CHECKING:
     from recon.batch.report_folder import FoundRuns
     from recon.batch.run import Batch
+    from recon.reconstruction.report_maps import MapFile
     from recon.reconstruction.run_report import Inputs
 
 
@@ -27,15 +28,27 @@ if TYPE_CHECKING:
     metavar="FOLDER",
     help="Where to look for measurements that records do not name, as of DICOM; searched by hash. May be repeated.",
 )
+@click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    metavar="FILE[:NAME]",
+    help="Also show a map of the size of the result, with a scale and a unit of its own, such as std.tif of recon "
+    "uncertainty; of several results a folder of maps that are named as they are. May be repeated.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing page.")
 @click.option("--show-paths", is_flag=True, help="Name inputs where names of patients could be in them.")
 @talk_options
-def command(runs: tuple[Path, ...], output: Path, places: tuple[Path, ...], overwrite: bool, show_paths: bool) -> None:
+def command(  # noqa: PLR0913, PLR0917  one for each option
+    runs: tuple[Path, ...], output: Path, places: tuple[Path, ...], layers: tuple[str, ...], overwrite: bool,
+    show_paths: bool,
+) -> None:  # fmt: skip
     """Make one HTML page of recorded runs: pictures before and after, residual, convergence, figures, certificate.
 
     RUN.json is a run record, or the image that lies beside it; FOLDER is a folder of results, of which each series and
     each other file is shown. A picture is shown only where its file has the SHA-256 in the record. The page holds all
-    that it shows, and loads nothing.
+    that it shows, and loads nothing. A standard deviation that recon uncertainty wrote beside a result of the same
+    measurement is shown too.
 
     For example: recon report sharp.png.run.json -o page.html
     """
@@ -43,9 +56,12 @@ def command(runs: tuple[Path, ...], output: Path, places: tuple[Path, ...], over
     from recon.batch.report_folder import find_runs
 
     found = find_runs(runs)
+    from recon.reconstruction.report_maps import distinct, parse_map
     from recon.reconstruction.run_report import Inputs
 
-    write(found, output, Inputs(_existing(places)), overwrite, show_paths)
+    maps = distinct([parse_map(text) for text in layers])
+    _require_folders(maps, sum(len(group.records) for group in found.groups))
+    write(found, output, Inputs(_existing(places)), overwrite, show_paths, maps)
     terminal.result(str(output))
 
 
@@ -59,13 +75,26 @@ def check(output: Path, overwrite: bool, inputs: tuple[Path, ...] = ()) -> None:
     check_output(output, overwrite=overwrite, inputs=inputs)
 
 
-def write(found: "FoundRuns", output: Path, inputs: "Inputs", overwrite: bool, show_paths: bool) -> None:
+def _require_folders(maps: "tuple[MapFile, ...]", records: int) -> None:
+    from recon.errors import UsageError
+
+    for each in maps:
+        if records > 1 and not each.path.is_dir():
+            raise UsageError(
+                f"{each.path}: one map for {records} results; expected a folder of maps that are named as the results."
+            )
+
+
+def write(  # noqa: PLR0913, PLR0917  what is shown, where, and how
+    found: "FoundRuns", output: Path, inputs: "Inputs", overwrite: bool, show_paths: bool,
+    maps: "tuple[MapFile, ...]" = (),
+) -> None:  # fmt: skip
     """Write the page of runs that were found."""
     from recon.batch.report_folder import contents_of
     from recon.reconstruction.run_report import ReportOptions
     from recon.report.page import write_page
 
-    options = ReportOptions(inputs, show_paths, terminal.say)
+    options = ReportOptions(inputs, show_paths, terminal.say, maps)
     progress = terminal.ProgressLine(output.name)
     try:
         contents = contents_of(found, options, lambda done, total: progress.show(f"slice {done} of {total}"))

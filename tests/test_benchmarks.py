@@ -93,6 +93,14 @@ def test_sensitivity(load: Load, monkeypatch, capsys) -> None:
     assert case["certified_over_local"] >= 1 / 1.015
 
 
+def test_feedforward_bounds(load: Load, monkeypatch, capsys) -> None:
+    pytest.importorskip("eclipse_nn", reason="the peer is not installed: pip install eclipse-nn")
+    small = load("feedforward_bounds", CASES=(("gaussian", 10, 3),), POINTS=20)
+    for case in compared(small, monkeypatch, capsys).values():
+        bounds = case["bounds"]
+        assert bounds["attack"] <= bounds["ours"] <= bounds["eclipse-nn"] * (1 + 1e-6)
+
+
 def test_blur(load: Load, monkeypatch, capsys) -> None:
     cases = compared(load("blur", SIZE=32, KERNEL=5, BATCH=2, ROUNDS=1), monkeypatch, capsys)
     assert cases.keys() == {"gradient", "resolvent"}

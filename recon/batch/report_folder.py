@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from recon.batch.run import Batch
     from recon.reconstruction.run_report import ReportOptions
 
+MAPS = "uncertainty"
+"""The command whose records are of maps of a result."""
+
 MOST_FRAMES = 10**6
 """That a record is believed to have."""
 
@@ -106,14 +109,20 @@ def _of_folder(folder: Path, remarks: list[str]) -> list[RunGroup]:
     )
     described = _described(folder)
     groups: dict[tuple[object, ...], list[tuple[Path, dict[str, object]]]] = {}
+    of_maps: list[tuple[Path, dict[str, object]]] = []
     for path in paths:
         try:
             document = read_record(path)
         except InputError as error:
             remarks.append(f"A record is left out: {plain(str(error), 300).replace(str(folder), '.')}")
             continue
+        if document.get("command") == MAPS:
+            of_maps.append((path, document))
+            continue
         key = (path.parent, *_kind(path, document))
         groups.setdefault(key, []).append((path, document))
+    if not groups:  # maps are shown with the result of the same measurement, and alone where there is none
+        groups |= {(path.parent, path): [(path, document)] for path, document in of_maps}
     if not groups:
         why = f" ({len(remarks)} of them cannot be read)" if remarks else ""
         raise InputError(f"{folder}: the folder holds no run record{why}; expected a folder that recon solve wrote.")

@@ -10,6 +10,7 @@ from recon.certificates.error_bounds import (
     mismatch_error_bound,
     primal_dual_error_bound,
 )
+from recon.certificates.feedforward_bounds import layered_bound
 from recon.certificates.inexact import certify_backward_error, certify_inexact_forward_backward
 from recon.certificates.linear import certify_preconditioned_forward_backward, certify_shifted_ba
 from recon.certificates.lipschitz_bounds import (
@@ -81,6 +82,7 @@ __all__ = [
     "fold_batch_norm",
     "images_needed",
     "interval_factor",
+    "layered_bound",
     "limit_error_bound",
     "lipschitz_search",
     "mismatch_error_bound",

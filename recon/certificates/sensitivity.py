@@ -6,7 +6,8 @@ y in a group change, by d, and A_K and K_K are the rows of A and the columns of 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -20,6 +21,19 @@ from recon.priors import ResolventProperties
 
 _STEPS, _RANGE, _GOLDEN = 30, 12.0, (math.sqrt(5) - 1) / 2
 """Of the search for the best parameter of the sharp bound, any of which is sound, on a logarithmic scale."""
+
+
+VACUOUS = 1e6
+"""Over 1/||A||: from which on a bound says nothing, and is not given."""
+
+SAYS_NOTHING = "the bound"
+"""How the reason begins."""
+
+_MOST_ENTRIES = 1024
+"""Of a block whose convolution is a matrix."""
+
+_FFT, _LOOSEST = 64.0, 1e-3
+"""The rounding of a transform or a factorisation, in those of a number; more than which a bound is not widened by."""
 
 
 def arm_bound(group_norm: Constant, data: Constant, prior: Constant) -> Constant:
@@ -153,6 +167,103 @@ def contraction_arm_bound(
     return derive(bound, from_above(group_norm), rate, q, how=how)
 
 
+def isometric_arm_bound(prior: Constant) -> Constant:
+    """The arm of every group of measurements, of A that keeps some directions and removes the others, and M = m Id.
+
+    *Theorem*. If A^T A is an orthogonal projection, such as that of sampled k-space or of pixels that were measured,
+    the arm of a group of which something was measured is ``1 / (1 + m)``. *Proof*: the solution is
+    ``(A^T A + m)^-1 A^T y``, and ``(A^T A + m)^-1 A^T = A^T (A A^T + m)^-1 = A^T / (1 + m)``, as A A^T is the identity
+    on the range of A.
+
+    :func:`arm_bound` holds for every m-strongly monotone M, with ``1 / (2 sqrt m)`` where m is below 1.
+
+    Args:
+        prior: m, at least 0.
+    """
+    return derive(
+        lambda m: rounded_up(1 / (1 + m)) if m >= 0 else math.inf, prior, how=f"1/(1 + m), A^T A projects; {prior.how}"
+    )
+
+
+@torch.no_grad()
+def convolution_arm_bound(
+    symbol: Tensor, error: float, block: tuple[int, int], shape: tuple[int, int], prior: Constant
+) -> Constant:
+    """The arm of a block of pixels, of a circular convolution A and M = m Id: exact up to rounding.
+
+    *Theorem*. The solution is the convolution of y with g, ``g^ = conj(a) / (|a|^2 + m)`` for the symbol a. Restricted
+    to a block, ``g* g`` is the matrix of ``r(i - j)``, r the autocorrelation of g, whatever the place of the block: the
+    arm is the root of its largest eigenvalue. *Rounding*: the derivative of ``a -> conj(a) / (|a|^2 + m)`` is at most
+    ``1 / (|a|^2 + m)``, by which an error of the symbol moves each eigenvalue of the convolution, hence the arm.
+
+    Args:
+        symbol: a on the half spectrum of ``rfft2``, (height, width // 2 + 1).
+        error: Of an entry of it.
+        block: (height, width) of the group; of a large one the largest |g^| bounds the arm.
+        shape: (height, width) of the image.
+        prior: m, at least 0.
+
+    Returns:
+        The bound, infinite where |a|^2 + m is not safely positive.
+    """
+
+    def bound(m: float) -> float:
+        modulus = symbol.abs().double()
+        least = max(float(modulus.min()) - error, 0.0) ** 2 + m
+        if m < 0 or not least > 0:
+            return math.inf
+        gain = modulus / (modulus.square() + m)
+        largest, moved = float(gain.max()), error / least
+        entries = math.prod(block)
+        if entries > _MOST_ENTRIES:
+            return (largest + moved) * (1 + 1e-9)
+        correlation = torch.fft.irfft2(gain.square(), s=shape)
+        rows, columns = (torch.arange(size, device=symbol.device) for size in block)
+        down = (rows[:, None] - rows).remainder(shape[0])
+        right = (columns[:, None] - columns).remainder(shape[1])
+        matrix = correlation[down[:, None, :, None], right[None, :, None, :]].reshape(entries, entries)
+        value = float(torch.linalg.eigvalsh(matrix)[-1])
+        slack = _FFT * EPS * entries * largest**2
+        return min(math.sqrt(max(value, 0.0) + slack), largest) * (1 + 1e-9) + moved
+
+    how = f"the convolution with conj(a) / (|a|^2 + m) of a block, a the symbol; {prior.how}"
+    return derive(bound, prior, how=how)
+
+
+@torch.no_grad()
+def linear_arm_bounds(matrix: Tensor, groups: Iterable[Tensor], prior: Constant) -> tuple[Constant, ...]:
+    """The arms ``||(A^T A + m)^-1 A_K^T||`` of groups, of a matrix that is at hand and M = m Id: exact up to rounding.
+
+    The inverse is by a factorisation in double precision, whose relative error is at most that of the condition number
+    times the rounding, by which each arm is widened.
+
+    Args:
+        matrix: A, real, (measurements, pixels).
+        groups: Which of its rows are a group, (measurements,), bool.
+        prior: m > 0, without a radius.
+
+    Returns:
+        A bound for each group; infinite where the matrix is not safely positive definite.
+    """
+    fine = matrix.double()
+    gram = fine.T @ fine
+    size, m = len(gram), prior.value - prior.error
+    largest = float(gram.diagonal().sum()) + max(m, 0.0)
+    rounding = _FFT * EPS * size * largest / m if m > 0 else math.inf
+    how = f"||(A^T A + m)^-1 A_K^T||, by a factorisation; {prior.how}"
+    exact = None
+    if rounding < _LOOSEST:
+        factor = torch.linalg.cholesky(gram + m * torch.eye(size, dtype=gram.dtype, device=gram.device))
+        exact = torch.cholesky_solve(fine.T, factor)
+    found = []
+    for rows in groups:
+        value = math.inf
+        if exact is not None:
+            value = float(torch.linalg.matrix_norm(exact[:, rows], 2)) * (1 + rounding) if bool(rows.any()) else 0.0
+        found.append(derive(lambda _, known=value: known, prior, how=how))
+    return tuple(found)
+
+
 @torch.no_grad()
 def sharp_arm_bound(matrix: Tensor, rows: Tensor, prior: Constant) -> Constant:
     """The sharpest bound of an arm that holds for every m-strongly monotone prior, of a matrix that is at hand.
@@ -256,6 +367,25 @@ def group_norms(
             p = (image / largest.view(-1, *[1] * (image.ndim - 1))).clamp(min=1e-6)
     how = "||A_K|| by Collatz and Wielandt's quotient of a matrix without negative entries"
     return tuple(Proved(math.sqrt(value) * (1 + 1e-5), how) for value in least.tolist())
+
+
+def given_or_none(arm: Constant, norm: float) -> Constant:
+    """The bound of an arm, or an infinite one with the reason, where it says nothing.
+
+    An inverse of the operator on images of its size has arms of 1/||A||. A bound that is a million times as long comes
+    from an eigenvalue that is zero but for rounding, such as of a blur whose transfer function vanishes.
+
+    Args:
+        arm: The bound.
+        norm: ||A||.
+    """
+    if not VACUOUS < arm.value * norm < math.inf:
+        return arm
+    how = (
+        f"{SAYS_NOTHING} of {arm.value:.1e} says nothing, as neither the data nor the prior decide some directions but "
+        "by rounding; a prior such as tikhonov:weight=W gives one"
+    )
+    return replace(arm, value=math.inf, error=0.0, how=how)
 
 
 def reason_of(prior: Constant, data: Constant) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from recon._values import Made, remembered
+from recon.evidence import Constant, Proved
 from recon.priors.closed_forms import box, check_weight, identity, number_of, soft_threshold, tikhonov
 from recon.priors.resolvent import Resolvent
 from recon.priors.smooth import Smooth
@@ -60,6 +61,7 @@ class Prior(Made):
         mask: The range of the weights that a guide decided; ``None`` where no guide did.
         variation: The penalty where it is the total variation of each channel by itself, and the bounds; else
             ``None``.
+        multiple: m where A is m Id, so that the solution is linear in the data; ``None`` where it is another map.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Prior(Made):
     smooth: Smooth | None = field(default=None, repr=False)
     mask: MaskRange | None = None
     variation: VariationTerm | None = None
+    multiple: Constant | None = None
 
 
 @remembered
@@ -95,7 +98,10 @@ def tikhonov_prior(weight: float | Tensor) -> Prior:
     """``w/2 ||x||^2``."""
     check_weight("tikhonov", number_of(weight))
     return Prior(
-        "tikhonov", lambda stepsize: tikhonov(stepsize * weight), value=lambda x: weight / 2 * _sum(x.abs() ** 2)
+        "tikhonov",
+        lambda stepsize: tikhonov(stepsize * weight),
+        value=lambda x: weight / 2 * _sum(x.abs() ** 2),
+        multiple=Proved(float(number_of(weight)), "the gradient of w/2 ||x||^2 is w x"),
     )
 
 

@@ -301,6 +301,27 @@ def certify_prior(  # noqa: PLR0913  each is an independent choice of the caller
     return Report(str(prior), setting, constants, guarantees, remarks, tuple(searches), _subject(chosen))
 
 
+def stated_report(prior: Spec, noise: float | None, side: int) -> Report:
+    """The constants of a prior as they are stated, without a search, and what follows for each method.
+
+    Args:
+        prior: The prior.
+        noise: The level that it is matched to; ``None``: of several levels the middle one.
+        side: Height and width of images.
+    """
+    chosen = prior_at(prior, noise, side)
+    properties = chosen.prior.resolvent(1.0).properties
+    follows = chosen.guides_itself and chosen.model is not None
+    claimed = chosen.model.network.lipschitz_Q(chosen.model.level) if follows and chosen.model else None
+    constants = {"lipschitz_Q": claimed or properties.lipschitz_Q, "resolvent_error": properties.error}
+    identity = Identity(DEFAULT_SHAPE)
+    pair = OperatorPair(identity, identity.properties, identity.properties.adjoint_gap)
+    setting = f"as {chosen.spec}, with the identity as the operator; as a whole it was not searched"
+    remarks = () if noise is None and "sigma" not in prior.options else chosen.remarks
+    guarantees = _guarantees(pair, chosen.prior, remarks, GIVEN if follows else None)
+    return Report(str(prior), setting, constants, guarantees, remarks, (), _subject(chosen))
+
+
 def keep(report: Report) -> Constant | None:
     """Write what searches found of a network into the card of its folder, where a solve looks; return what it says.
 
@@ -362,6 +383,12 @@ def _candidates(prior: Spec, noise: float | None, shape: Shape | None) -> list[C
     if noise is not None or "sigma" in prior.options or not first.levels:
         return [first]
     return [read_prior(prior, replace(setting, noise=level)) for level in first.levels]
+
+
+def prior_at(prior: Spec, noise: float | None, side: int) -> ConfiguredPrior:
+    """The prior on square images, as stated or, of several levels, at the middle one."""
+    found = _candidates(prior, noise, (side, side))
+    return found[min(2, len(found) - 1)]
 
 
 def _searched(  # noqa: PLR0913, PLR0917  what is searched, and how

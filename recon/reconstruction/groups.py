@@ -10,7 +10,7 @@ from torch import Tensor
 from recon.errors import ConsistencyError
 from recon.operators import CartesianMRI
 from recon.operators.tomography import Geometry
-from recon.specs.groups import GroupSpec, require_groups_of
+from recon.specs.groups import GroupSpec, require_groups_of, require_groups_of_image
 from recon.types import LinearOperator
 
 
@@ -88,6 +88,23 @@ def groups_of(
     return Groups(spec, _detectors(spec, shape), shape, "middle on the detector, in pixels")
 
 
+def groups_of_image(spec: GroupSpec, channels: int, side: int) -> Groups:
+    """The groups of an image of (channels, side, side).
+
+    Raises:
+        UsageError: An image has no such groups.
+        ConsistencyError: They do not divide it.
+    """
+    require_groups_of_image(spec)
+    shape = (side, side)
+    if spec.kind == "blocks":
+        return Groups(spec, _blocks(spec, shape, "image"), shape, "row and column of the middle, in pixels")
+    members = tuple(
+        Group(f"channel {k}", (slice(k, k + 1), slice(None), slice(None)), (float(k),)) for k in range(channels)
+    )
+    return Groups(spec, members, shape, "channel")
+
+
 def _everywhere(shape: tuple[int, ...]) -> list[slice]:
     return [slice(None)] * len(shape)
 
@@ -143,14 +160,14 @@ def _lines(spec: GroupSpec, operator: LinearOperator, shape: tuple[int, ...]) ->
     )
 
 
-def _blocks(spec: GroupSpec, shape: tuple[int, ...]) -> tuple[Group, ...]:
+def _blocks(spec: GroupSpec, shape: tuple[int, ...], of: str = "measurement") -> tuple[Group, ...]:
     if len(shape) != 2 or any(side % size for side, size in zip(shape, spec.size, strict=True)):
         sizes = " x ".join(map(str, shape))
         tip = "x".join(
             str(side // _divisor(side, max(1, side // size))) for side, size in zip(shape, spec.size, strict=False)
         )
         raise ConsistencyError(
-            f"groups is {str(spec)!r}; expected blocks that divide the {sizes} pixels of the measurement, such as "
+            f"groups is {str(spec)!r}; expected blocks that divide the {sizes} pixels of the {of}, such as "
             f"blocks:{tip}, because groups are of one size."
         )
     (high, wide), (height, width) = spec.size, shape

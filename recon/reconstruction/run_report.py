@@ -21,6 +21,14 @@ from recon.io.atomic import is_store
 from recon.reconstruction.record import SUFFIX
 from recon.reconstruction.replay import recorded_config
 from recon.reconstruction.report_layers import FoundFiles, file_hash, frame_of, layers_of
+from recon.reconstruction.report_maps import (
+    MapFile,
+    figures_of,
+    first_output,
+    is_of_maps,
+    stated_layers,
+    uncertainty_beside,
+)
 from recon.reconstruction.run import read_image
 from recon.report.page import Layer, Slice
 from recon.report.page.markup import listed, mapping, number, plain
@@ -105,11 +113,13 @@ class ReportOptions:
         inputs: Where the inputs are looked for.
         show_paths: Whether files are named whose names the records leave out.
         say: Where it goes that a result was altered, a line each.
+        maps: What is shown besides on each result.
     """
 
     inputs: Inputs = field(default_factory=Inputs)
     show_paths: bool = False
     say: Notify = lambda line: None
+    maps: tuple[MapFile, ...] = ()
 
 
 def slices_of(
@@ -124,23 +134,28 @@ def slices_of(
         bounds: The scales of residuals and differences, for slices that share them.
     """
     bounds = {} if bounds is None else bounds
-    found = _results(record, document, options)
+    found = _results(record, first_output(document) if is_of_maps(document) else document, options)
     found.hashes |= {str(mapping(each).get("sha256")) for each in listed(document.get("inputs"))}
     config = _config(record, document, found)
     if config is not None:
         _find_before(record, document, config, options, found)
     layers = layers_of(document, config, found, bounds)
+    maps, remarks_on_maps = uncertainty_beside(record, document, found.frames)
+    found.remarks += remarks_on_maps
+    stated = stated_layers(options.maps, found.frames, found.names)
+    maps = [[*beside, *ours] for beside, ours in zip(maps, stated, strict=True)]
     said = tuple(found.remarks if options.show_paths else [_without_folder(line, record) for line in found.remarks])
     count = len(found.names)
     slices = []
     for at, name in enumerate(found.names):
-        shown = layers[at]
+        shown = [*layers[at], *maps[at]]
         change = _change(shown, config, found.frames[at])
         window = None if found.frames[at] is None else _window(found.frames[at])  # type: ignore[arg-type]
         remarks = (*remarks_of(document), *(said if at == 0 or count == 1 else ()))
         facts = (("run record", record.name), *found.facts)
         missing = tuple(found.missing) if at == 0 else ()
-        slices.append(Slice(name, tuple(shown), document, window, change, remarks, at, facts, missing))
+        figures = tuple(each for each in map(figures_of, maps[at]) if each is not None)
+        slices.append(Slice(name, tuple(shown), document, window, change, remarks, at, facts, missing, figures))
     return slices
 
 

@@ -13,9 +13,14 @@ from recon import solvers
 from recon.certificates.conditions import strength
 from recon.certificates.mismatched import residual_bound
 from recon.certificates.sensitivity import (
+    SAYS_NOTHING,
     arm_bound,
     contraction_arm_bound,
+    convolution_arm_bound,
+    given_or_none,
     group_norms,
+    isometric_arm_bound,
+    linear_arm_bounds,
     mismatched_arm_bound,
     near_adjoint_arm_bound,
     reason_of,
@@ -25,8 +30,9 @@ from recon.device import Notify
 from recon.errors import ConsistencyError, GuaranteeError
 from recon.evidence import Constant, Evidence, Measured, derive, finite_or_none, from_above
 from recon.methods.assumption_check import reconcile_with_search
-from recon.operators import operator_properties, to_matrix
+from recon.operators import CartesianMRI, Identity, Inpainting, operator_properties, to_matrix
 from recon.operators.base import HasNonnegativeEntries
+from recon.operators.blur import CircularBlur
 from recon.operators.tomography import WeightedTomography
 from recon.priors import Prior
 from recon.reconstruction.equation import Stationarity, is_single, same, stationarity
@@ -56,6 +62,9 @@ PERTURBATION = 1e-3
 
 SMALL = 576
 """Pixels of an image up to which the sharp bound is computed from the matrix of its operator."""
+
+SMALL_LINEAR = 2304
+"""The same where the solution is linear in the data."""
 
 _NUMBERS = 1 << 23
 """Of the images of the groups that are treated at once."""
@@ -273,14 +282,14 @@ class _Analysis:
 
     def star(self) -> Star:
         data, prior = self._moduli()
-        certified = self._certified(data, prior)
+        certified = [given_or_none(arm, math.sqrt(self.plan.pair.squared_norm)) for arm in self._certified(data, prior)]
         found = self._measured_arms()
         total = self._total()
         reason = reason_of(prior, data) if any(math.isinf(arm.value) for arm in certified) else ""
         arms = []
         for k, group in enumerate(self.groups.members):
             why = (
-                reason if math.isinf(certified[k].value) else "",
+                _why_none(certified[k], reason),
                 _inexact(found.left[k]),
                 _unsolved(found.perturbed[k]),
             )
@@ -330,8 +339,8 @@ class _Analysis:
         pixels = math.prod(self.problem.image_shape)
         sharp = None
         if pixels <= SMALL and prior.value > 0 and not self.problem.family.is_complex:
-            like = torch.zeros(1, 1, *self.problem.image_shape, dtype=torch.float64, device=self.problem.device)
-            sharp = to_matrix(self.problem.operator, like).entries.to(self.problem.device)
+            sharp = self._matrix()
+        exact = self._linear()
         norms_of = self._norms(self.problem.operator, weigh=False)
         found = []
         for k, norm in enumerate(norms_of):
@@ -340,9 +349,36 @@ class _Analysis:
             if sharp is not None:
                 rows = self.groups.masks([k], self.problem.measurement[:, :1]).flatten().bool()
                 arm = min(arm, sharp_arm_bound(sharp, rows, prior), key=lambda bound: bound.value)
+            if exact is not None:
+                arm = min(arm, exact[k], key=lambda bound: bound.value)
             found.append(arm if factor == 1 else derive(lambda t, by=factor: t * by, arm, how=arm.how))
             self.seen("certified", k + 1, len(norms_of))
         return found
+
+    def _linear(self) -> Sequence[Constant] | None:
+        """The arms where the solution is linear in the data; ``None`` where it is not, or nothing sharper is known."""
+        known, operator = self.problem.prior.prior, self.problem.operator
+        count = len(self.groups.members)
+        m = known.multiple
+        if m is None or known.constraint is not None:
+            return None
+        if isinstance(operator, CartesianMRI | Inpainting | Identity):
+            return [isometric_arm_bound(m)] * count
+        if isinstance(operator, CircularBlur) and self.groups.spec.kind == "blocks":
+            height, width = self.groups.spec.size
+            shape = self.groups.shape[-2:]
+            arm = convolution_arm_bound(
+                operator.symbol, operator.symbol_error, (height, width), (shape[0], shape[1]), m
+            )  # fmt: skip
+            return [arm] * count
+        if math.prod(self.problem.image_shape) > SMALL_LINEAR or self.problem.family.is_complex or not m.value > 0:
+            return None
+        masks = (self.groups.masks([k], self.problem.measurement[:, :1]).flatten().bool() for k in range(count))
+        return linear_arm_bounds(self._matrix(), masks, m)
+
+    def _matrix(self) -> Tensor:
+        like = torch.zeros(1, 1, *self.problem.image_shape, dtype=torch.float64, device=self.problem.device)
+        return to_matrix(self.problem.operator, like).entries.to(self.problem.device)
 
     def _largest_weight(self, k: int) -> float:
         operator = self.problem.operator
@@ -539,6 +575,13 @@ def _columns(operator: LinearOperator, insert: Map, masks: Tensor, q: Tensor) ->
 def _unit(v: Tensor) -> Tensor:
     length = norms(v)
     return spread(quotient(torch.ones_like(length), length), v) * v
+
+
+def _why_none(arm: Constant, reason: str) -> str:
+    """Why an arm has no bound; nothing where it has one."""
+    if math.isfinite(arm.value):
+        return ""
+    return arm.how if arm.how.startswith(SAYS_NOTHING) else reason
 
 
 def _inexact(left: float) -> str:

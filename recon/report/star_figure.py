@@ -28,7 +28,7 @@ class StarFigure:
     """What a star shows.
 
     Attributes:
-        kind: ``views``, ``detectors``, ``lines`` or ``blocks``.
+        kind: ``views``, ``detectors``, ``lines``, ``blocks`` or ``channels``.
         positions: Of the groups: an angle in degrees, a place, or (row, column).
         certified: Of each group; NaN where there is none.
         local: Of each group.
@@ -39,6 +39,7 @@ class StarFigure:
         caption: Below all.
         image: The reconstruction, (height, width) or (height, width, 3), with black and white.
         limits: Black and white of the image.
+        names: What the local arms are called, what the image is, and what the groups are of.
     """
 
     kind: str
@@ -52,6 +53,7 @@ class StarFigure:
     caption: str
     image: Array
     limits: tuple[float, float]
+    names: tuple[str, str, str] = ("local", "reconstruction", "measurement")
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +102,7 @@ def star_figure(path: str | Path, star: StarFigure, *, overwrite: bool = False) 
             _draw_blocks(middle, star)
         else:
             _draw_map(middle, star)
-        _draw_image(figure.add_subplot(grid[2]), star.image, star.limits, "reconstruction")
+        _draw_image(figure.add_subplot(grid[2]), star.image, star.limits, star.names[1])
         _save(figure, path, overwrite)
 
 
@@ -169,7 +171,9 @@ def _draw_star(axes: "PolarAxes", star: StarFigure) -> None:
         axes.set_theta_direction(-1)
         if star.kind != "views":
             axes.set_xticks(math.tau * np.arange(4) / 4, [_short(star, k * count // 4) for k in range(4)])
-    axes.bar(angles, star.local, width=0.9 * width, color=SECOND, alpha=0.55, linewidth=0, label="local", zorder=2)
+    axes.bar(
+        angles, star.local, width=0.9 * width, color=SECOND, alpha=0.55, linewidth=0, label=star.names[0], zorder=2
+    )
     dots = "." if count <= _MOST_DOTS else ""
     line = "" if dots else "-"
     if bool(np.isfinite(star.perturbed).any()):
@@ -197,16 +201,17 @@ def _short(star: StarFigure, k: int) -> str:
 def _draw_map(axes: "Axes", star: StarFigure) -> None:
     places = np.array([position[0] for position in star.positions])
     order = np.argsort(places, kind="stable")
-    axes.plot(places[order], star.local[order], color=SECOND, linewidth=1.2, label="local")
+    axes.plot(places[order], star.local[order], color=SECOND, linewidth=1.2, label=star.names[0])
     axes.fill_between(places[order], star.local[order], color=SECOND, alpha=0.15, linewidth=0)
-    axes.plot(places[order], star.perturbed[order], ":", color=INK, linewidth=1.0, label="perturbed")
+    if bool(np.isfinite(star.perturbed).any()):
+        axes.plot(places[order], star.perturbed[order], ":", color=INK, linewidth=1.0, label="perturbed")
     if star.total is not None:
         axes.plot(places[order], star.total[order], "-.", color="#009e73", linewidth=1.0, label="total")
     if bool(np.isfinite(star.certified).any()):
         axes.plot(places[order], star.certified[order], "--", color=ACCENT, linewidth=1.2, label="certified")
     axes.set_ylim(bottom=0)
     axes.set_xlabel(star.axis, fontsize=8)
-    axes.set_title("over the measurement", loc="left", pad=4)
+    axes.set_title(f"over the {star.names[2]}", loc="left", pad=4)
     axes.grid(True, axis="y", linewidth=0.4, color=GRID)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_box_aspect(0.8)
@@ -217,7 +222,7 @@ def _draw_blocks(axes: "Axes", star: StarFigure) -> None:
     columns = sorted({position[1] for position in star.positions})
     picture = np.asarray(star.local, np.float64).reshape(len(rows), len(columns))
     drawn = axes.imshow(picture, cmap="viridis", vmin=0, interpolation="nearest")
-    axes.set_title("local arm of each block", loc="left", pad=4)
+    axes.set_title(f"{star.names[0]} arm of each block", loc="left", pad=4)
     axes.set_xticks([])
     axes.set_yticks([])
     bar = axes.figure.colorbar(drawn, ax=axes, fraction=0.046, pad=0.03)

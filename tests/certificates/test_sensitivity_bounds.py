@@ -9,7 +9,11 @@ from torch import Tensor
 from recon.certificates.sensitivity import (
     arm_bound,
     contraction_arm_bound,
+    convolution_arm_bound,
+    given_or_none,
     group_norms,
+    isometric_arm_bound,
+    linear_arm_bounds,
     mismatched_arm_bound,
     near_adjoint_arm_bound,
     sharp_arm_bound,
@@ -159,3 +163,46 @@ def test_norms_of_groups_are_bounds() -> None:
     for k, bound in enumerate(found):
         exact = norm(A[3 * k : 3 * k + 3])
         assert exact <= bound.value <= 1.1 * exact
+
+
+def test_a_bound_that_rests_on_rounding_is_none_and_says_why() -> None:
+    """A transfer function that vanishes but for 1e-9, whose bound would be 5e8."""
+    arm = arm_bound(Proved(1.0, ""), Proved(1e-18, ""), Proved(0.0, ""))
+    assert arm.value > 1e8
+    none = given_or_none(arm, 1.0)
+    assert math.isinf(none.value)
+    assert "says nothing" in none.how
+    for value, norm in ((2.0, 1.0), (1e5, 1.0), (1e8, 1e-4), (math.inf, 1.0)):
+        assert given_or_none(Proved(value, "as it was"), norm) == Proved(value, "as it was")
+
+
+@pytest.mark.parametrize("m", [0.01, 0.3])
+def test_arms_of_linear_solutions_are_those_of_the_dense_inverse(m: float) -> None:
+    torch.manual_seed(0)
+    matrix = torch.randn(20, 12, dtype=torch.float64)
+    prior = Proved(m, "")
+    inverse = torch.linalg.solve(matrix.T @ matrix + m * torch.eye(12, dtype=torch.float64), matrix.T)
+    groups = [torch.arange(20) < 5, torch.arange(20) >= 17, torch.zeros(20, dtype=torch.bool)]
+    for rows, arm in zip(groups, linear_arm_bounds(matrix, groups, prior), strict=True):
+        exact = float(torch.linalg.matrix_norm(inverse[:, rows], 2)) if bool(rows.any()) else 0.0
+        assert exact * (1 - 1e-12) <= arm.value <= exact * (1 + 1e-6)
+        assert arm.evidence is Evidence.PROVED
+    assert all(math.isinf(arm.value) for arm in linear_arm_bounds(matrix, groups, Proved(0.0, "")))
+    orthogonal = torch.linalg.qr(torch.randn(12, 12, dtype=torch.float64)).Q[:7]
+    (arm,) = linear_arm_bounds(orthogonal, [torch.arange(7) < 3], prior)
+    assert arm.value == pytest.approx(isometric_arm_bound(prior).value, rel=1e-6)
+
+
+@pytest.mark.parametrize("block", [(3, 2), (1, 1), (8, 6)])
+def test_arms_of_a_circular_convolution_are_those_of_its_matrix(block: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    kernel, shape, m = torch.rand(3, 3, dtype=torch.float64) / 9, (8, 6), 0.05
+    symbol = torch.fft.rfft2(kernel, s=shape)
+    unit = torch.eye(48, dtype=torch.float64).view(48, *shape)
+    matrix = torch.fft.irfft2(torch.fft.rfft2(unit) * symbol, s=shape).flatten(1).T
+    rows = torch.zeros(shape, dtype=torch.bool)
+    rows[: block[0], : block[1]] = True
+    (exact,) = linear_arm_bounds(matrix, [rows.flatten()], Proved(m, ""))
+    arm = convolution_arm_bound(symbol, 0.0, block, shape, Proved(m, ""))
+    assert exact.value * (1 - 1e-6) <= arm.value <= exact.value * (1 + 1e-6)
+    assert convolution_arm_bound(symbol, 1e-3, block, shape, Proved(m, "")).value > arm.value

@@ -7,6 +7,7 @@ record holds stays text.
 import base64
 import hashlib
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
@@ -381,6 +382,7 @@ def _sections(number: int, group: Group, members: Sequence[_Shown], alone: bool)
         _slice_remarks(slices),
         tag("h2", "What was changed, and by how much"),
         *_changes(slices),
+        *_maps(slices),
         tag("h2", "Residual and convergence"),
         *_convergence(slices, records),
         tag("h2", "Certificate"),
@@ -442,6 +444,41 @@ def _changes(slices: Sequence[Slice]) -> list[Markup]:
         )
         parts.append(tag("details", tag("summary", "Each slice"), every))
     return parts
+
+
+def _maps(slices: Sequence[Slice]) -> list[Markup]:
+    """The values of maps, such as standard deviations: of a slice, or over a series and of each slice."""
+    titles = list(dict.fromkeys(figures.title for each in slices for figures in each.maps))
+    if not titles:
+        return []
+    known = [(title, [(at, f) for at, each in enumerate(slices) for f in each.maps if f.title == title])
+             for title in titles]  # fmt: skip
+    many = len(slices) > 1
+    rows = []
+    for title, members in known:
+        at, largest = max(members, key=lambda member: member[1].largest)
+        place = f" in slice {at + 1}" if many else ""
+        median, high = (statistics.median(getattr(f, key) for _, f in members) for key in ("median", "high"))
+        rows.append((title, _digits(median), _digits(high), f"{_digits(largest.largest)}{place}", largest.unit))
+    caption = f"Over {len(slices)} slices: medians of those of the slices, and the largest value" if many else "Values"
+    parts = [
+        tag("h2", "Maps"),
+        table(("map", "median", "95th percentile", "largest", "unit"), rows, caption, numeric=(1, 2, 3)),
+    ]
+    if many:
+        every = [
+            (at + 1, slices[at].name, title, _digits(f.median), _digits(f.high), _digits(f.largest), f.unit)
+            for title, members in known
+            for at, f in members
+        ]
+        header = ("slice", "file", "map", "median", "95th percentile", "largest", "unit")
+        of_each = table(header, every, "Each slice", numeric=(0, 3, 4, 5))
+        parts.append(tag("details", tag("summary", "Each slice"), of_each))
+    return parts
+
+
+def _digits(value: float) -> str:
+    return f"{value:.4g}"
 
 
 _HOW_MEASURED = (

@@ -67,6 +67,26 @@ class Layer:
 
 
 @final
+@dataclass(frozen=True)
+class MapFigures:
+    """The values of a map of a slice, in its unit.
+
+    Attributes:
+        title: Of the layer.
+        unit: Of the values; empty where none is known.
+        median: The percentile 50 over the pixels that have a value.
+        high: The percentile 95.
+        largest: The largest value.
+    """
+
+    title: str
+    unit: str
+    median: float
+    high: float
+    largest: float
+
+
+@final
 @dataclass(frozen=True, eq=False)
 class Slice:
     """A slice, or a single image, with what is said of it.
@@ -78,6 +98,7 @@ class Slice:
         change: What the reconstruction changed; ``None`` where there is nothing to compare.
         remarks: Sentences that belong beside the pictures.
         missing: Why the result is not shown, such as that its file was altered; at the head of the page.
+        maps: The values of the maps among the layers.
         record: The run record.
         frame: Which of the frames of its record it is.
         facts: Pairs of a name and a text that are shown with the parameters, as of the files that were found.
@@ -92,6 +113,7 @@ class Slice:
     frame: int = 0
     facts: tuple[tuple[str, str], ...] = ()
     missing: tuple[str, ...] = ()
+    maps: tuple[MapFigures, ...] = ()
 
 
 def display_copy(values: Array) -> tuple[Array, int]:
