@@ -80,7 +80,7 @@ def map_tiff(path: Path, limit: int) -> Decoded | None:
     """The pixels of an upright grey TIFF where they lie in its file, uncompressed and in one piece; else ``None``."""
     import tifffile  # noqa: PLC0415 - takes time, and few need it
 
-    with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:  # noqa: SIM117
         with tifffile.TiffFile(path) as opened:
             series, axes, orientation = _checked(opened, data, limit)
             page = series.keyframe
