@@ -158,7 +158,8 @@ def options_beside_prior(command: Command) -> Command:
 @click.option(
     "--memory",
     metavar="SIZE",
-    help="--volume: memory that a run may take, as 2GiB; what does not fit is kept in a file meanwhile.",
+    help="Memory that a run may take, as 2GiB. A larger image is solved in overlapping tiles whose seams are measured; "
+    "with --volume, what does not fit is kept in a file meanwhile.",
 )
 @click.option("--shape", metavar="H,W", help="Size of the image, where the operator does not determine it.")
 @config_option
@@ -250,6 +251,11 @@ def _is_one_file(inputs: tuple[str, ...], output: str | None) -> bool:
 
 def _solve_alone(file: Path, config: "SolveConfig", given: dict[str, Any]) -> None:
     output = None if given["output"] is None else Path(given["output"])
+    if config.memory is not None and not config.volume:
+        from .tiles import solve_in_tiles
+
+        if solve_in_tiles(file, output, config, given):
+            return
     if given["dry_run"] or output is None:
         _show_plan(file, output, config, given)
     else:

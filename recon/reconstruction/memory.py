@@ -81,8 +81,8 @@ def require_within(memory: int, needed: int, method: str) -> None:
     if PROGRAM + needed > memory:
         raise UsageError(
             f"memory is {memory / _GIB:.3g} GiB, and {method} takes about {(PROGRAM + needed) / _GIB:.3g} with "
-            "the program; "
-            "expected more, because only the denoising of volumes by tv keeps its state in a file."
+            "the program; expected more, because only single images of the operators identity, blur and downsample "
+            "are solved in tiles, and only the denoising of volumes by tv keeps its state in a file."
         )
 
 

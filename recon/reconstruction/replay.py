@@ -52,7 +52,7 @@ def replay(record: Path, places: Sequence[Path], say: Notify, watch: ProgressCal
         UsageError: The record is of another command.
         InputError: The record is none, or an input is not found.
         ConsistencyError: An input has changed.
-        UsageError: The record is of a slice of a volume.
+        UsageError: The record is of a slice of a volume, or of an image that was solved in tiles.
     """
     document = read_record(record)
     if document.get("command") is not None:
@@ -65,6 +65,11 @@ def replay(record: Path, places: Sequence[Path], say: Notify, watch: ProgressCal
         raise UsageError(
             f"{record}: the run record is of a slice of a volume, and names that slice alone; expected recon solve "
             "with the whole series again, because all slices were solved together."
+        )
+    if "tiles" in document:
+        raise UsageError(
+            f"{record}: the run record is of an image that was solved in tiles; expected recon solve with its options "
+            "again, because tiles follow from the memory."
         )
     entries = document["inputs"]
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):

@@ -49,7 +49,7 @@ ProgressCallback = Callable[[int, int, float], None]
 _NO_GUIDE = (Status.NOT_FINITE, Status.DIVERGED, Status.INTERRUPTED)
 """How a run ends that leaves no guide."""
 
-_WORST_FIRST = (
+WORST_FIRST = (
     Status.NOT_FINITE,
     Status.DIVERGED,
     Status.INTERRUPTED,
@@ -132,7 +132,7 @@ class Result:
     @property
     def status(self) -> Status:
         """The worst status among the frames."""
-        return next(status for status in _WORST_FIRST if status in self.solution.status)
+        return next(status for status in WORST_FIRST if status in self.solution.status)
 
     @property
     def steps(self) -> int:

@@ -12,6 +12,7 @@ from recon import io
 from recon._toml import read_toml
 from recon.errors import InputError, ReconError, UsageError
 from recon.io import Image
+from recon.io.mapped import map_image
 from recon.specs import options
 from recon.specs.grammar import Spec
 from recon.specs.planes import read_mask, read_plane
@@ -42,6 +43,25 @@ def read_first(path: Path, config: SolveConfig) -> Image | None:
         if isinstance(field, str):
             io.check_projections(field, field=True)
     return None
+
+
+TILED = ("identity", "blur", "downsample")
+"""Operators whose images may be solved in tiles, because each pixel of a measurement sees its neighbourhood only."""
+
+
+def may_have_tiles(config: SolveConfig) -> bool:
+    """Return whether a configuration bounds the memory of an image that may be solved in tiles."""
+    others = config.surrogate is not None or config.guide is not None or config.shape is not None
+    return config.memory is not None and not config.volume and config.operator.name in TILED and not others
+
+
+def map_first(path: Path, config: SolveConfig) -> Image:
+    """The image in a file in the range that was asked for, its pixels left in the file where the format allows it.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    return map_image(path, config.range) or io.read(path, value_range=config.range)
 
 
 def look_at_operator(spec: Spec) -> None:

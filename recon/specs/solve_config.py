@@ -83,7 +83,8 @@ class SolveConfig:
             ``guide=FILE`` states the same.
         volume: Whether the slices of a stack are reconstructed together, with a prior of volumes.
         slice_distance: The distance of two slices in pixels of a slice; ``None``: as the file has it.
-        memory: Bytes beyond which a volume is kept in a file; ``None``: as many as it takes.
+        memory: Bytes beyond which a volume is kept in a file, and an image solved in tiles; ``None``: as many as it
+            takes.
     """
 
     operator: Spec

@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import math
+import mmap
 import re
 import zlib
 from dataclasses import replace
@@ -75,6 +76,33 @@ def decode_tiff(data: bytes, limit: int) -> Decoded:
     return replace(decoded, spacing=stated) if decoded.spacing is None and _is_sane(stated) else decoded
 
 
+def map_tiff(path: Path, limit: int) -> Decoded | None:
+    """The pixels of an upright grey TIFF where they lie in its file, uncompressed and in one piece; else ``None``."""
+    import tifffile  # noqa: PLC0415 - takes time, and few need it
+
+    with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:  # noqa: SIM117
+        with tifffile.TiffFile(path) as opened:
+            series, axes, orientation = _checked(opened, data, limit)
+            page = series.keyframe
+            grey = page.photometric == _BLACK_IS_ZERO and page.samplesperpixel == 1 and "C" not in axes
+            plain = series.dataoffset is not None and orientation == UPRIGHT and len(opened.series) == 1
+            dtype = np.dtype(series.dtype).newbyteorder(opened.byteorder)
+            if not (grey and plain and dtype.isnative and dtype.kind in "iuf" and axes.endswith("HW")):
+                return None
+            stack = read_stack(opened, series, "".join(axis for axis in series.axes if axis not in "YXS"), orientation)
+            profile, spacing, start, shape = _profile(page), _spacing(page), series.dataoffset, series.shape
+    array, layout = _merge_frames(np.memmap(path, dtype, "r", start, shape), axes)
+    source = Source("tiff", layout, str(dtype), profile, stack=stack)
+    stated, pitch = spacing_of(stack), pitch_of(stack)
+    return Decoded(
+        to_axes(array, layout),
+        source,
+        integer_grid(dtype),
+        spacing=stated if spacing is None and _is_sane(stated) else spacing,
+        slices=None if pitch is None else Slices(pitch),
+    )
+
+
 def check_tiff(data: bytes, limit: int) -> None:
     """Refuse a TIFF for what it declares, without unpacking its pixels."""
     import tifffile  # noqa: PLC0415 - takes time, and few need it
@@ -83,7 +111,7 @@ def check_tiff(data: bytes, limit: int) -> None:
         _checked(opened, data, limit)
 
 
-def _checked(opened: Any, data: bytes, limit: int) -> tuple[Any, str, int]:
+def _checked(opened: Any, data: bytes | mmap.mmap, limit: int) -> tuple[Any, str, int]:
     """The first series, its axes as letters of F, H, W and C, and its orientation."""
     series = opened.series[0]
     check_size(series.shape, limit)
@@ -257,7 +285,7 @@ def _is_sane(spacing: tuple[float, float] | None) -> bool:
     return spacing is not None and all(_LEAST_MM <= length <= _MOST_MM for length in spacing)
 
 
-def _check_segments(data: bytes, page: Any) -> None:
+def _check_segments(data: bytes | mmap.mmap, page: Any) -> None:
     """Refuse strips or tiles that are missing or outside of the file, and deflated ones larger than their page."""
     there, declared = len(page.dataoffsets), math.prod(page.keyframe.chunked)
     if min(there, len(page.databytecounts)) < declared:

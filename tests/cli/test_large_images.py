@@ -1,0 +1,172 @@
+"""``recon solve --memory`` of images that are larger than the memory: tiles, their record, and what is refused."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+Solve = Callable[..., str]
+IDENTITY = ("--operator", "identity", "--noise", "0.05", "--prior", "tv:weight=0.4,smoothing=0.05")
+ROOM = "1.2MiB"
+"""Of images of 140 x 130 pixels without the program."""
+
+
+@pytest.fixture
+def solve(run, monkeypatch: pytest.MonkeyPatch) -> Solve:
+    """``recon solve`` of a program that takes no memory, which ends with a code, and what it said."""
+    from recon.reconstruction import memory  # noqa: PLC0415
+    from recon.reconstruction.tiles import plan  # noqa: PLC0415
+
+    monkeypatch.setattr(plan, "PROGRAM", 0)
+    monkeypatch.setattr(plan, "_STRIP_BYTES", 0)
+    monkeypatch.setattr(memory, "PROGRAM", 0)
+
+    def call(*arguments: object, code: int = 0) -> str:
+        done = run("solve", *arguments)
+        assert done.code == code, done.err
+        return done.out + done.err
+
+    return call
+
+
+def image(shape: tuple[int, int] = (140, 130), dtype: str = "u1") -> np.ndarray:
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    clean = 90 + 40 * ((rows // 20 + columns // 30) % 2) + 8 * np.random.default_rng(0).standard_normal(shape)
+    return (clean * (257 if dtype == "u2" else 1)).astype(dtype)
+
+
+def tiff(path: Path, array: np.ndarray | None = None, **more: object) -> Path:
+    tifffile.imwrite(path, image() if array is None else array, photometric="minisblack", **more)
+    return path
+
+
+def record(output: Path) -> dict:
+    return json.loads(output.with_name(output.name + ".run.json").read_text())
+
+
+def test_a_large_image_is_solved_in_tiles_and_says_so(solve: Solve, tmp_path: Path) -> None:
+    source = tiff(tmp_path / "a.tif")
+    said = solve(source, "-o", tmp_path / "t.tif", *IDENTITY, "--memory", ROOM)
+    found = record(tmp_path / "t.tif")
+    tiles = found["tiles"]
+    assert len(tiles["runs"]) == tiles["rows"] * tiles["columns"] > 1
+    assert found["status"] == "converged"
+    assert found["plan"]["image_shape"] == [140, 130]
+    assert found["config"]["memory"] == int(1.2 * 2**20)
+    seams = tiles["seams"]
+    assert seams["evidence"] == "measured"
+    assert seams["within"] and 0 < seams["rms"] <= seams["largest"] <= seams["limit"] == 1e-3
+    assert seams["largest_in_units"] == pytest.approx(255 * seams["largest"])
+    assert "tiles differ by at most" in said and "measured" in said
+    assert "tiles differ by at most" in found["certificate"]["tiles"]
+    solve(source, "-o", tmp_path / "w.tif", *IDENTITY)
+    tiled, whole = (tifffile.imread(tmp_path / name) for name in ("t.tif", "w.tif"))
+    assert tiled.dtype == whole.dtype == np.uint8
+    assert np.abs(tiled.astype(int) - whole).max() <= 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "a.tif", "t.tif", "t.tif.run.json", "w.tif", "w.tif.run.json",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["u2", "f4"])
+@pytest.mark.parametrize("suffix", [".npy", ".tif"])
+def test_types_and_formats_are_those_of_the_untiled(solve: Solve, tmp_path: Path, dtype: str, suffix: str) -> None:
+    source = tmp_path / "a.npy"
+    np.save(source, image(dtype=dtype))
+    more = ("--iterations", 5)
+    solve(source, "-o", tmp_path / f"t{suffix}", *IDENTITY, *more, "--memory", ROOM)
+    solve(source, "-o", tmp_path / f"w{suffix}", *IDENTITY, *more)
+    load = np.load if suffix == ".npy" else tifffile.imread
+    tiled, whole = load(tmp_path / f"t{suffix}"), load(tmp_path / f"w{suffix}")
+    assert tiled.dtype == whole.dtype and tiled.shape == whole.shape
+    assert np.abs(tiled.astype(float) - whole).max() <= 1e-3 * np.ptp(whole)
+    assert record(tmp_path / f"t{suffix}")["plan"]["range"] == record(tmp_path / f"w{suffix}")["plan"]["range"]
+
+
+def test_memory_that_suffices_changes_nothing(solve: Solve, tmp_path: Path) -> None:
+    source = tiff(tmp_path / "a.tif")
+    solve(source, "-o", tmp_path / "t.tif", *IDENTITY, "--memory", "1GiB")
+    solve(source, "-o", tmp_path / "w.tif", *IDENTITY)
+    found = record(tmp_path / "t.tif")
+    assert "tiles" not in found
+    assert found["result_sha256"] == record(tmp_path / "w.tif")["result_sha256"]
+
+
+def test_the_plan_says_tiles_margin_and_memory(solve: Solve, run, tmp_path: Path) -> None:
+    source = tiff(tmp_path / "a.tif")
+    said = solve(source, *IDENTITY, "--memory", ROOM, "--dry-run")
+    for word in ("tiles of", "margin", "MiB with the program", "The first tile", "would write: nothing"):
+        assert word in said
+    plan = json.loads(run("solve", source, *IDENTITY, "--memory", ROOM, "--dry-run", "--json").out)
+    assert plan["tiles"]["memory_bytes"] <= plan["tiles"]["largest_memory_bytes"] <= 1.2 * 2**20
+    assert plan["certificate"]["holds"] is True
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
+def test_tiles_that_did_not_converge_and_seams_that_stay_are_said(solve: Solve, tmp_path: Path, monkeypatch) -> None:
+    from recon.reconstruction.tiles import plan, seams  # noqa: PLC0415
+
+    monkeypatch.setattr(seams, "SEAM", -1.0)
+    monkeypatch.setattr(plan, "DOUBLINGS", 0)
+    source = tiff(tmp_path / "a.tif")
+    said = solve(source, "-o", tmp_path / "t.tif", *IDENTITY, "--memory", ROOM, "--iterations", 9)
+    assert "tiles ended as out of steps after 9 steps" in said
+    assert "pairs of tiles differ by more than -1 of the range" in said
+    found = record(tmp_path / "t.tif")
+    assert found["status"] == "out of steps"
+    assert found["tiles"]["seams"]["within"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ((*IDENTITY, "--memory", "1kB"), 2, "a smaller tile is all margin"),
+        ((*IDENTITY, "--memory", ROOM, "--figure", "f.png"), 2, "solved in tiles; expected none"),
+        ((*IDENTITY, "--memory", ROOM, "--report", "p.html"), 2, "solved in tiles; expected none"),
+        (("--operator", "identity", "--prior", "model:guided-gray", "--memory", "20MiB"), 2, "whose guide is a first"),
+    ],
+)
+def test_what_tiles_cannot_do_is_refused(solve: Solve, folder: Path, arguments, code: int, said: str) -> None:
+    source = tiff(folder / "a.tif")
+    assert said in solve(source, "-o", "t.tif", *arguments, code=code)
+    assert [path.name for path in folder.iterdir()] == ["a.tif"]
+
+
+def test_a_format_that_is_not_written_in_strips_is_refused(solve: Solve, folder: Path) -> None:
+    source = tiff(folder / "a.tif")
+    assert "written in strips; expected .tif" in solve(source, "-o", "t.png", *IDENTITY, "--memory", ROOM, code=7)
+    assert [path.name for path in folder.iterdir()] == ["a.tif"]
+
+
+def test_a_scan_has_no_tiles(solve: Solve, folder: Path) -> None:
+    Path("scan.toml").write_text(
+        'kind = "parallel"\nangles = { start = 0, stop = 180, count = 20, endpoint = false }\n'
+        "[detector]\npixels = 48\npitch = 1.0\n[volume]\npixels = [32, 32]\npitch = 1.0\n"
+    )
+    np.save("s.npy", np.ones((20, 48), np.float32))
+    said = solve("s.npy", "-o", "t.npy", "--operator", "ct:scan.toml", "--memory", "1kB", code=2)
+    assert "only single images of the operators identity, blur and downsample are solved in tiles" in said
+
+
+def test_a_record_of_tiles_is_not_replayed(solve: Solve, run, tmp_path: Path) -> None:
+    source = tiff(tmp_path / "a.tif")
+    solve(source, "-o", tmp_path / "t.tif", *IDENTITY, "--memory", ROOM, "--iterations", 3)
+    done = run("replay", tmp_path / "t.tif.run.json")
+    assert done.code == 2
+    assert "solved in tiles; expected recon solve" in done.err
+
+
+@pytest.mark.slow
+def test_the_memory_is_as_predicted(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.tile(image((300, 260), "f4") / 255, (2, 2)))
+    asked = ("--operator", "identity", "--noise", "0.05", "--memory", "1000MiB", "--iterations", "2")
+    call = (sys.executable, "-c", "from recon.cli.main import main; main()", "solve", "a.npy", "-o", "t.npy", *asked)
+    subprocess.run(call, cwd=tmp_path, check=True, capture_output=True)
+    found = record(tmp_path / "t.npy")
+    assert found["peak_bytes"] <= found["config"]["memory"]
+    assert found["peak_bytes"] == pytest.approx(found["tiles"]["memory_bytes"], rel=0.2)
