@@ -234,7 +234,8 @@ def write_map(judgement: Judgement, path: Path, overwrite: bool) -> None:
     Raises:
         OutputError: It cannot be written.
     """
-    io.write(io.from_array(judgement.map()), path, overwrite=overwrite)
+    found = judgement.map()
+    io.write(io.from_array(found[0, 0] if len(found) == 1 else found), path, overwrite=overwrite)
 
 
 def pixel_map(windows: Array, places: tuple[list[int], list[int]], window: int, shape: tuple[int, int]) -> Array:

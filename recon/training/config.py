@@ -330,9 +330,8 @@ class ValidationConfig:
 class ArtefactConfig:
     """The artefacts that a Critic is trained to tell from none, and the loss that does it.
 
-    A patch x is compared with itself with an artefact, x'. The loss is, over the windows that it changes by enough,
-    ``s(x) - s(x')``, the Kantorovich-Rubinstein term, and ``weight`` times the hinge terms ``(m - s(x'))_+``, and over
-    all windows ``(m + s(x))_+`` (Serrurier et al. 2021).
+    A patch x is compared with itself with an artefact, x': the loss is ``s(x) - s(x')``, the Kantorovich-Rubinstein
+    term, and ``weight`` times the hinge terms ``(m + s(x))_+ + (m - s(x'))_+`` (Serrurier et al. 2021).
 
     Attributes:
         kinds: ``"streaks"``, ``"rings"``, ``"paste"`` (a rectangle of another image), ``"noise"`` (of the deviations

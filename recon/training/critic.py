@@ -123,18 +123,26 @@ class CriticTrainer(Optimisation):
 
 
 def hkr(network: Critic, clean: Tensor, planted: Tensor, margin: float, weight: float) -> Tensor:
-    """The hinge Kantorovich-Rubinstein loss of each pair (Serrurier et al. 2021), window by window, ``(batch,)``.
+    """The hinge Kantorovich-Rubinstein loss of each pair (Serrurier et al. 2021), ``(batch,)``.
 
-    The scores of a window without and with an artefact differ by no more than the artefact's norm there: only windows
-    are compared whose change can separate them by twice the margin, with as much again to spare.
+    The score of an image is its largest window; the loss is of a mean over windows with the weights
+    ``softmax(scores / (2 margin))``, so that more than one window learns. The scores of a window without and with an
+    artefact differ by no more than the artefact's norm there: of the image with it only those windows count whose
+    change can separate them by twice the margin, with as much again to spare.
     """
     with network.derived_once():
-        without, changed = network.scores(torch.cat([clean, planted])).chunk(2)
-    seen = (network.changes(planted - clean) > _SEPARABLE * margin).to(without)
-    count = seen.sum((1, 2)).clamp(min=1)
-    apart = (seen * (without - changed)).sum((1, 2)) / count
-    missed = (seen * (margin - changed).clamp(min=0)).sum((1, 2)) / count
-    return apart + weight * ((margin + without).clamp(min=0).mean((1, 2)) + missed)
+        without, changed = (each.flatten(1) for each in network.scores(torch.cat([clean, planted])).chunk(2))
+    seen = network.changes(planted - clean).flatten(1) > _SEPARABLE * margin
+    high = _share(without, margin)
+    high_changed = _share(changed.masked_fill(~seen, -math.inf), margin) * seen.any(1, keepdim=True)
+    apart = (high * without).sum(1) - (high_changed * changed).sum(1)
+    missed = (high_changed * (margin - changed).clamp(min=0)).sum(1)
+    return apart + weight * ((high * (margin + without).clamp(min=0)).sum(1) + missed)
+
+
+def _share(scores: Tensor, margin: float) -> Tensor:
+    """The weights of windows, without a graph; none where no window counts."""
+    return (scores.detach() / (2 * margin)).softmax(1).nan_to_num()
 
 
 def planted_as(kind: str, images: tuple[Tensor, Tensor], recipe: Recipe, generator: torch.Generator) -> Tensor:

@@ -219,10 +219,10 @@ class Details(Scaled):
 
 
 class Bands(nn.Module):
-    """Each channel as a sum of bands of amplitude: ``z = c_1 + (c_2 - c_1) + ... + (z - c_k)``, c_i = z clipped at t_i.
+    """The modulus of each channel as a sum of bands: ``|z| = (r_0 - r_1) + ... + r_k`` with ``r_i = max(|z| - t_i, 0)``.
 
-    Nonexpansive, with the bands as channels: each is monotone in z, so that their changes have one sign and add up to
-    that of z, and the root of a sum of squares is at most the sum.
+    Nonexpansive, with the bands as channels: each is monotone in |z|, so that their changes have one sign and add up to
+    that of |z|, and the root of a sum of squares is at most the sum.
     """
 
     def __init__(self, features: int, bands: int) -> None:
@@ -232,13 +232,12 @@ class Bands(nn.Module):
         self.log_steps = drawn(shape, lambda: first.log()[:, None].expand(shape).clone())
 
     def forward(self, z: Tensor) -> Tensor:
-        below, parts = torch.zeros_like(z), []
-        for threshold in self.log_steps.exp().cumsum(0):
-            bound = threshold.view(-1, 1, 1)
-            clipped = torch.maximum(torch.minimum(z, bound), -bound)
-            parts.append(clipped - below)
-            below = clipped
-        return torch.cat([*parts, z - below], 1)
+        above, parts = z.abs(), []
+        for step in self.log_steps.exp():
+            beyond = (above - step.view(-1, 1, 1)).relu()
+            parts.append(above - beyond)
+            above = beyond
+        return torch.cat([*parts, above], 1)
 
 
 class Direction(Derived):
