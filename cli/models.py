@@ -8,7 +8,7 @@ from . import terminal
 from .common import talk_options
 
 if TYPE_CHECKING:
-    from recon.catalogue import Model
+    from recon.catalogue import CriticModel, Model
 
 
 @click.command("models")
@@ -18,16 +18,19 @@ def command(as_json: bool) -> None:
     """List the packaged networks: the Lipschitz constant of Q = 2J - Id, the range of noise, and the PSNR of denoising.
 
     The noise is the standard deviation on a scale of 0 to 255. Use one as --prior model:NAME; recon certify prior
-    model:NAME shows what it guarantees.
+    model:NAME shows what it guarantees. Critics, which --alarm takes, are listed below.
     """
-    from recon.catalogue import models
+    from recon.catalogue import critics, models
 
-    found = models()
+    found, judges = models(), critics()
     if as_json:
-        terminal.result_json([model.to_json() for model in found])
+        terminal.result_json([each.to_json() for each in (*found, *judges)])
         return
     header = ["name", "images", "Lip(Q)", "noise on 255", "PSNR in dB", "kB"]
     terminal.result(terminal.table(header, [_row(model) for model in found]))
+    if judges:
+        head = ["critic", "images", "Lip(score)", "false alarms", "AUROC", "kB"]
+        terminal.result("\n" + terminal.table(head, [_judge(each) for each in judges]))
 
 
 def _row(model: "Model") -> list[str]:
@@ -41,6 +44,18 @@ def _row(model: "Model") -> list[str]:
         noise,
         _figures(model),
         f"{model.bytes / 1000:.0f}",
+    ]
+
+
+def _judge(critic: "CriticModel") -> list[str]:
+    auroc = ", ".join(f"{kind} {value:.2f}" for kind, value in critic.auroc.items())
+    return [
+        critic.name,
+        critic.units or {1: "grey", 3: "colour"}.get(critic.channels, str(critic.channels)),
+        f"{critic.lipschitz:.4g} {critic.evidence}",
+        f"{100 * critic.false_alarms:.3g} % {critic.false_alarms_evidence}",
+        auroc,
+        f"{critic.bytes / 1000:.0f}",
     ]
 
 

@@ -15,6 +15,8 @@ from .common import NUMBER, WHOLE_NUMBER, config_option, talk_options
 
 if TYPE_CHECKING:
     from recon.io import Derivation
+    from recon.reconstruction.alarm import Alarm
+    from recon.reconstruction.plan import Plan
     from recon.reconstruction.run import Run, Target
     from recon.specs.solve_config import SolveConfig
 
@@ -23,6 +25,8 @@ _NOT_OF_THE_CONFIGURATION = (
     "config_file",
     "figure",
     "report",
+    "alarm",
+    "alarm_map",
     "overwrite",
     "keep_interrupted",
     "dry_run",
@@ -175,6 +179,20 @@ def options_beside_prior(command: Command) -> Command:
     metavar="PAGE.html",
     help="Write a page: before and after, residual, convergence, what was changed, certificate; see recon report.",
 )
+@click.option(
+    "--alarm",
+    metavar="[NAME|FOLDER]",
+    is_flag=False,
+    flag_value="auto",
+    help="Judge the result by a critic: a packaged one by its NAME, a FOLDER of recon train, or auto, the packaged one "
+    "for such images.",
+)
+@click.option(
+    "--alarm-map",
+    type=click.Path(path_type=Path),
+    metavar="FILE.npy",
+    help="With --alarm: write the score over each pixel, less the threshold (NPY or TIFF).",
+)
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs (never an input).")
 @click.option("--keep-interrupted", is_flag=True, help="On Ctrl-C, write the last image.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and the certificate, and do not run.")
@@ -207,6 +225,8 @@ def command(inputs: tuple[str, ...], **given: Any) -> None:
     options = {key: value for key, value in given.items() if key not in _NOT_OF_THE_CONFIGURATION}
     values = {**options, "range": given["value_range"]}
     given["secret"] = _secret(given)
+    if given["alarm_map"] is not None and given["alarm"] is None:
+        raise click.UsageError("--alarm-map without --alarm; expected both, because the map is that of its critic.")
     if given["report"] is not None:
         from .report import check
 
@@ -222,6 +242,8 @@ def command(inputs: tuple[str, ...], **given: Any) -> None:
     if alone:
         _solve_alone(Path(inputs[0]), config, given)
         return
+    if given["alarm"] is not None:
+        raise click.UsageError("--alarm with several inputs; expected one input, whose result it judges.")
     from . import batch
 
     batch.solve(inputs, config, given, _solve_alone)
@@ -289,7 +311,7 @@ def _from_sidecar(measurement: Path, values: dict[str, Any]) -> dict[str, Any]:
 def _target(output: Path, given: dict[str, Any], derivation: "Derivation | None" = None) -> "Target":
     from recon.reconstruction.run import Target
 
-    return Target(output, given["figure"], given["overwrite"], derivation)
+    return Target(output, given["figure"], given["overwrite"], derivation, given["alarm_map"])
 
 
 def _solve_one(file: Path, output: Path, config: "SolveConfig", given: dict[str, Any]) -> "Run":
@@ -313,6 +335,7 @@ def _solve_one(file: Path, output: Path, config: "SolveConfig", given: dict[str,
     target = _target(output, given, derivation)
     check_target(target, files_of(plan, file), plan.problem.template)
     check_format(plan, output)
+    alarm = _alarm(plan, given)
     terminal.detail(f"{called}: {plan.method.name}, {plan.problem.prior.spec}, on {plan.problem.device}")
     progress = terminal.ProgressLine(output.name)
     try:
@@ -321,12 +344,24 @@ def _solve_one(file: Path, output: Path, config: "SolveConfig", given: dict[str,
         progress.close()
     if result.status is Status.INTERRUPTED and not given["keep_interrupted"]:
         raise KeyboardInterrupt(f"after {result.steps} steps; nothing was written")
-    run = write_run(result, file, target, terminal.say)
+    run = write_run(result, file, target, terminal.say, alarm=alarm)
     if (line := shortfall(result)) is not None:
         terminal.say(f"{output}: {line}")
     if result.status is Status.INTERRUPTED:
         raise KeyboardInterrupt(f"after {result.steps} steps; the last iterate is in {output}")
     return run
+
+
+def _alarm(plan: "Plan", given: dict[str, Any]) -> "Alarm | None":
+    """Return the critic that is to judge the result, if one is: what it cannot judge is refused before the run."""
+    if given["alarm"] is None:
+        return None
+    from recon.reconstruction.alarm import check_size, find_alarm
+
+    template = plan.problem.template
+    alarm = find_alarm(given["alarm"], template.units, template.pixels.shape[1])
+    check_size(alarm, plan.problem.image_shape)
+    return alarm
 
 
 def _report(run: "Run", as_json: bool) -> None:
@@ -349,6 +384,8 @@ def _report(run: "Run", as_json: bool) -> None:
         terminal.result(f"distance to the matched solution, on the 0..1 scale: {bound}")
     for error in result.backward_errors:
         terminal.result(f"backward error, on the 0..1 scale: {error}")
+    for line in run.judgement.lines if run.judgement is not None else ():
+        terminal.result(line)
 
 
 def _show_plan(file: Path, output: Path | None, config: "SolveConfig", given: dict[str, Any]) -> None:
@@ -362,7 +399,8 @@ def _show_plan(file: Path, output: Path | None, config: "SolveConfig", given: di
     if output is not None and output.parent.is_dir():
         check_target(_target(output, given), (file,))
     plan = make_plan(config, read_image(file, config, terminal.say, found), terminal.say)
-    files = (output, output and record_path(output), given["figure"], given["report"])
+    _alarm(plan, given)
+    files = (output, output and record_path(output), given["figure"], given["report"], given["alarm_map"])
     writes = [str(path) for path in files if path]
     if given["as_json"]:
         certificate = plan.method.certificate.to_json()

@@ -17,6 +17,7 @@ from .common import WHOLE_NUMBER, talk_options
 if TYPE_CHECKING:
     from recon.evidence import Constant
     from recon.training import Now, Outcome
+    from recon.training.critic import CriticResult
     from recon.training.validation import ValidationResult
 
 TERMINATED = 143
@@ -53,7 +54,8 @@ TERMINATED = 143
 @click.option("--json", "as_json", is_flag=True, help="Print the card of the network as JSON.")
 @talk_options
 def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **given: Any) -> None:
-    """Train a denoiser that is a resolvent. DIR receives the network, its card, the log, figures and a checkpoint.
+    """Train a denoiser that is a resolvent, or a critic for --alarm. DIR receives the network, its card, the log,
+    figures and a checkpoint.
 
     --resume continues a run that was interrupted or killed, with the same result. Images are files, folders or
     patterns such as 'scans/**/*.png'.
@@ -86,7 +88,7 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
             if new:
                 _remove_if_empty(output)
     _require_end(outcome, output, received)
-    if given["search"]:
+    if given["search"] and wanted.network.family != "Critic":  # of which all is proved
         _search(output)
     _report(outcome, output, given["as_json"], wanted.solves)
 
@@ -123,6 +125,8 @@ def _progress(now: "Now") -> str:
     parts = [f"step {step.number} of {now.steps}", f"loss {step.loss:.3g}"]
     if now.psnr == now.psnr:
         parts.append(f"{now.psnr:.2f} dB")
+    if now.auroc == now.auroc:
+        parts.append(f"AUROC {now.auroc:.3f}")
     if step.constraint == step.constraint:
         parts.append(f"||Q'|| {step.constraint:.3f}")
     minutes, seconds = divmod(round(now.seconds_left), 60)
@@ -178,6 +182,8 @@ def _search(output: Path) -> None:
 
 
 def _report(outcome: "Outcome", output: Path, as_json: bool, solves: bool) -> None:
+    from recon.training.validation import ValidationResult
+
     if as_json:
         import json
 
@@ -185,6 +191,9 @@ def _report(outcome: "Outcome", output: Path, as_json: bool, solves: bool) -> No
         return
     terminal.result(f"{output}: {outcome.step} steps, {outcome.seconds:.1f} s")
     if outcome.look is None:
+        return
+    if not isinstance(outcome.look, ValidationResult):
+        _report_critic(outcome.look)
         return
     rows = [[f"{each.noise:.4g}", _decibels(each.noisy), _decibels(each.psnr)] for each in outcome.look.figures]
     heads = ["noise", "PSNR in", "PSNR"]
@@ -202,6 +211,16 @@ def _report(outcome: "Outcome", output: Path, as_json: bool, solves: bool) -> No
         )
     elif known.evidence is Evidence.ASSUMED:
         terminal.result(f"recon certify prior {output} searches for violations, and keeps in {output} what it finds.")
+
+
+def _report_critic(look: "CriticResult") -> None:
+    rows = [[each.kind, f"{each.auroc:.3f}", f"{100 * each.found:.0f} %"] for each in look.kinds]
+    terminal.result(terminal.table(["artefact", "AUROC", "found"], rows))
+    terminal.result(
+        f"threshold {look.threshold:.4f}: of images like the {len(look.clean)} for validation at most "
+        f"{100 * look.expected_false_alarms:.3g} % are expected to be false alarms"
+    )
+    terminal.result(f"Lip(score) <= {look.lipschitz}")
 
 
 def _known(output: Path, seen: "ValidationResult") -> "Constant":

@@ -1,6 +1,7 @@
 """The packaged networks and their cards, without loading any weights."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -79,10 +80,124 @@ class Model:
         }
 
 
+CRITIC = "Critic"
+"""The family of the networks that judge images instead of denoising them."""
+
+
+@final
+@dataclass(frozen=True)
+class CriticModel:
+    """The content of a critic's card.
+
+    Attributes:
+        name: Of its folder.
+        title: In a few words.
+        channels: 1 for grey, 3 for colour.
+        units: Of the images that it judges: ``"HU"``, or empty.
+        lipschitz: The Lipschitz constant of its score.
+        evidence: Of that.
+        threshold: Above which a score is an alarm.
+        false_alarms: The share of alarms among test images without artefacts, or what is expected of it.
+        false_alarms_evidence: Measured or assumed.
+        false_alarms_how: On what.
+        auroc: By the kind of artefact.
+        bytes: Of everything in the folder.
+    """
+
+    name: str
+    title: str
+    channels: int
+    units: str
+    lipschitz: float
+    evidence: str
+    threshold: float
+    false_alarms: float
+    false_alarms_evidence: str
+    false_alarms_how: str
+    auroc: Mapping[str, float]
+    bytes: int
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as plain values."""
+        return {
+            "name": self.name,
+            "kind": "critic",
+            "title": self.title,
+            "channels": self.channels,
+            "units": self.units,
+            "lipschitz": self.lipschitz,
+            "evidence": self.evidence,
+            "threshold": self.threshold,
+            "false_alarms": {
+                "value": self.false_alarms,
+                "evidence": self.false_alarms_evidence,
+                "how": self.false_alarms_how,
+            },
+            "auroc": dict(self.auroc),
+            "bytes": self.bytes,
+        }
+
+
 def folders() -> dict[str, Path]:
-    """The folders of the packaged networks by name."""
+    """The folders of the packaged denoisers by name."""
+    return {name: folder for name, folder in _packaged().items() if _family(folder) != CRITIC}
+
+
+def critic_folders() -> dict[str, Path]:
+    """The folders of the packaged critics by name."""
+    return {name: folder for name, folder in _packaged().items() if _family(folder) == CRITIC}
+
+
+def critics() -> list[CriticModel]:
+    """Return what is known of every packaged critic.
+
+    Raises:
+        InputError: A card is missing, or none.
+    """
+    return [read_critic(folder) for folder in critic_folders().values()]
+
+
+def read_critic(folder: Path) -> CriticModel:
+    """The card of a critic in a folder.
+
+    Raises:
+        InputError: There is none, or it does not say what a card of a critic says.
+    """
+    card = read_card(folder)
+    try:
+        known, alarm = card["lipschitz"], card["alarm"]
+        rate = alarm.get("false_alarms") or alarm["expected_false_alarms"]
+        numbers = [float(each) for each in (known["value"], alarm["threshold"], rate["value"])]
+        if not all(map(math.isfinite, numbers)) or not numbers[0] > 0 or not 0 <= numbers[2] <= 1:
+            raise ValueError("a number is out of range")
+        return CriticModel(
+            name=folder.name,
+            title=str(card["about"]["title"]),
+            channels=int(card["channels"]),
+            units=str(alarm["units"]),
+            lipschitz=numbers[0],
+            evidence=str(known["evidence"]),
+            threshold=numbers[1],
+            false_alarms=numbers[2],
+            false_alarms_evidence=str(rate["evidence"]),
+            false_alarms_how=str(rate["how"]),
+            auroc={str(each["artefact"]): float(each["auroc"]) for each in card.get("tests") or card["figures"]},
+            bytes=sum(file.stat().st_size for file in folder.iterdir() if file.is_file()),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{folder / CARD}: it does not say what the card of a critic says ({type(error).__name__}: {error}); "
+            'expected one that recon train wrote with family = "Critic".'
+        ) from error
+
+
+def _packaged() -> dict[str, Path]:
     root = Path(str(resources.files("recon.models")))
     return {folder.name: folder for folder in sorted(root.iterdir()) if (folder / DESCRIPTION).is_file()}
+
+
+def _family(folder: Path) -> object:
+    return read_toml(folder / DESCRIPTION, "network", InputError).get("family")
 
 
 def models() -> list[Model]:

@@ -19,6 +19,7 @@ from recon.evidence import finite_or_none
 from recon.io import Image
 from recon.io.files import suffix_of
 from recon.operators.slices import each_slice
+from recon.reconstruction.alarm import MAP_SUFFIXES, Alarm, Judgement, judge_image, write_map
 from recon.reconstruction.ct_input import as_frames, as_items, read_scan
 from recon.reconstruction.file_names import SUFFIXES
 from recon.reconstruction.guiding import GuideFigures, guide_figures
@@ -161,12 +162,14 @@ class Target:
         figure: The figure, or ``None``.
         overwrite: Whether existing files may be replaced.
         derivation: What a derived DICOM image says of the run, and what its UIDs follow from.
+        alarm_map: The score of a critic over each pixel, or ``None``.
     """
 
     output: Path
     figure: Path | None = None
     overwrite: bool = False
     derivation: io.Derivation | None = None
+    alarm_map: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -178,12 +181,14 @@ class Run:
         paths: The files of the result.
         record: The run record.
         document: What the record says.
+        judgement: Of the result by a critic; ``None`` where none was asked for.
     """
 
     result: Result
     paths: tuple[Path, ...]
     record: Path
     document: dict[str, object]
+    judgement: Judgement | None = None
 
 
 def read_image(path: Path, config: SolveConfig, say: Notify, found: Image | None = None) -> Image:
@@ -337,6 +342,13 @@ def check_target(target: Target, inputs: tuple[Path, ...], image: Image | None =
     if target.figure is not None and target.figure.suffix.lower() not in FIGURE_SUFFIXES:
         raise OutputError(f"{target.figure}: no format of a figure; expected {', '.join(FIGURE_SUFFIXES)}.")
     held = [io.check_output(path, overwrite=target.overwrite, inputs=inputs) for path in paths]
+    if target.alarm_map is not None:
+        if target.alarm_map.suffix.lower() not in MAP_SUFFIXES:
+            raise OutputError(f"{target.alarm_map}: no format of a map; expected {', '.join(MAP_SUFFIXES)}.")
+        place = io.check_output(target.alarm_map, overwrite=target.overwrite, inputs=inputs)
+        if place in held:
+            raise OutputError(f"{target.alarm_map}: the map and the result have one name; expected two.")
+        held.append(place)
     if target.figure is None:
         return
     if io.check_output(target.figure, overwrite=target.overwrite, inputs=inputs) in held:
@@ -386,6 +398,7 @@ def write_run(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
     stamp: Mapping[str, object] | None = None,
     image: Image | None = None,
     volume: Mapping[str, object] | None = None,
+    alarm: Alarm | None = None,
 ) -> Run:
     """Write a result, its record and its figure.
 
@@ -397,6 +410,7 @@ def write_run(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
         stamp: What the record says of the batch that the run is part of, as ``batch``.
         image: What is written in place of the whole result: a slice of it.
         volume: What the record says of the volume that it is a slice of, as ``volume``.
+        alarm: The critic that judges the result.
 
     Raises:
         GuaranteeError: The run diverged; nothing is written.
@@ -410,6 +424,7 @@ def write_run(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
     held = files_of(result.plan, measurement if isinstance(measurement, Path) else measurement.path)
     check_target(target, held, image or result.plan.problem.template)
     inputs = input_files(result.plan, measurement)
+    judgement = None if alarm is None else judge_image(alarm, result.image)
     image = writable(image or result.image, target.output)
     written = io.write(image, target.output, overwrite=target.overwrite, inputs=held, derivation=target.derivation)
     if written.clipped:
@@ -425,10 +440,14 @@ def write_run(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
         document["batch"] = dict(stamp)
     if volume is not None:
         document["volume"] = dict(volume)
+    if judgement is not None:
+        document["alarm"] = judgement.to_json()
+        if target.alarm_map is not None:
+            write_map(judgement, target.alarm_map, target.overwrite)
     write_record(record, document, target.overwrite)
     if target.figure is not None:
         write_figure(result, target.figure, target.overwrite)
-    return Run(result, written.paths, record, document)
+    return Run(result, written.paths, record, document, judgement)
 
 
 def files_of(plan: Plan, measurement: Path) -> tuple[Path, ...]:

@@ -20,6 +20,7 @@ from recon.io import Image
 from recon.io.atomic import is_store
 from recon.reconstruction.record import SUFFIX
 from recon.reconstruction.replay import recorded_config
+from recon.reconstruction.report_alarm import alarm_facts, alarm_layer, alarm_remarks
 from recon.reconstruction.report_layers import FoundFiles, file_hash, frame_of, layers_of
 from recon.reconstruction.report_maps import (
     MapFile,
@@ -149,10 +150,14 @@ def slices_of(
     slices = []
     for at, name in enumerate(found.names):
         shown = [*layers[at], *maps[at]]
+        after = next((each for each in shown if each.name == "after" and each.values is not None), None)
+        if after is not None and after.values is not None:
+            judged = alarm_layer(document, at, after.values.shape[1:], after.aspect)
+            shown = shown if judged is None else [*shown, judged]
         change = _change(shown, config, found.frames[at])
         window = None if found.frames[at] is None else _window(found.frames[at])  # type: ignore[arg-type]
-        remarks = (*remarks_of(document), *(said if at == 0 or count == 1 else ()))
-        facts = (("run record", record.name), *found.facts)
+        remarks = (*alarm_remarks(document, at), *remarks_of(document), *(said if at == 0 or count == 1 else ()))
+        facts = (("run record", record.name), *alarm_facts(document, at), *found.facts)
         missing = tuple(found.missing) if at == 0 else ()
         figures = tuple(each for each in map(figures_of, maps[at]) if each is not None)
         slices.append(Slice(name, tuple(shown), document, window, change, remarks, at, facts, missing, figures))

@@ -15,12 +15,13 @@ from recon.training.config import (
 from recon.training.data import Patches, read_patches, read_validation
 from recon.training.equilibrium import Restoration, restoration
 from recon.training.group import Group
+from recon.training.optimisation import Step
 from recon.training.own import Own
 from recon.training.parallel import train_together
 from recon.training.penalty import excess, steepest
 from recon.training.run import Images, Listeners, Now, Outcome, prepare, train, train_on
 from recon.training.tensorboard import tensorboard
-from recon.training.trainer import Step, Trainer
+from recon.training.trainer import Trainer
 
 __all__ = [
     "DataConfig",

@@ -15,7 +15,8 @@ from typing import Any, final
 from recon._suggest import suggestion
 from recon._toml import parse_toml, read_fields, read_toml, write_value
 from recon.errors import ReconError, UsageError
-from recon.priors.networks import Config, ConvexRidgeConfig, DnCNNConfig, GuidedRidgeConfig, architecture
+from recon.priors.networks import Config, ConvexRidgeConfig, CriticConfig, DnCNNConfig, GuidedRidgeConfig, architecture
+from recon.training.artefacts import KINDS
 
 SCALES = ("file", "robust", "attenuation")
 MODES = ("denoise", "equilibrium")
@@ -326,6 +327,42 @@ class ValidationConfig:
 
 @final
 @dataclass(frozen=True)
+class ArtefactConfig:
+    """The artefacts that a Critic is trained to tell from none, and the loss that does it.
+
+    A patch x is compared with itself with an artefact, x': the loss is ``s(x) - s(x')``, the Kantorovich-Rubinstein
+    term, and ``weight`` times the hinge terms ``(m + s(x))_+ + (m - s(x'))_+`` (Serrurier et al. 2021).
+
+    Attributes:
+        kinds: ``"streaks"``, ``"rings"``, ``"paste"`` (a rectangle of another image), ``"noise"`` (of the deviations
+            ``training.noise``) and ``"blur"``, equally often.
+        strength: The least and the most of an amplitude on the scale of the images; its logarithm is uniform. Of a
+            patch of another image, the least change, in the root mean square.
+        margin: m, on the scale of the Euclidean norm of the images.
+        weight: Of the hinge terms.
+    """
+
+    kinds: tuple[str, ...] = ("streaks", "rings", "paste", "noise")
+    strength: tuple[float, float] = (0.012, 0.06)
+    margin: float = 0.03
+    weight: float = 10.0
+
+    def check(self) -> None:
+        """See :meth:`DataConfig.check`."""
+        for kind in self.kinds:
+            _one_of("artefacts.kinds", kind, KINDS)
+        low, high = self.strength
+        if not self.kinds or len(set(self.kinds)) < len(self.kinds):
+            raise UsageError(f"artefacts.kinds = {list(self.kinds)!r}; expected at least one, and each once.")
+        if not (0 < low <= high and self.margin > 0 and self.weight >= 0):
+            raise UsageError(
+                f"artefacts.strength = {list(self.strength)!r}, margin = {self.margin!r}, weight = {self.weight!r}; "
+                "expected positive amplitudes, the lower one first, a positive margin and a weight of at least 0."
+            )
+
+
+@final
+@dataclass(frozen=True)
 class AboutConfig:
     """A description of the network for its card; it has no effect on the training.
 
@@ -357,6 +394,7 @@ class Recipe:
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     equilibrium: EquilibriumConfig = field(default_factory=EquilibriumConfig)
     guide: GuideConfig = field(default_factory=GuideConfig)
+    artefacts: ArtefactConfig = field(default_factory=ArtefactConfig)
     about: AboutConfig = field(default_factory=AboutConfig)
 
     def __post_init__(self) -> None:
@@ -364,7 +402,15 @@ class Recipe:
         self.network.check()
         if self.training.noise == (0.0, 0.0):
             object.__setattr__(self, "training", replace(self.training, noise=self.network.noise_range))
-        for part in (self.data, self.training, self.penalty, self.validation, self.equilibrium, self.guide):
+        for part in (
+            self.data,
+            self.training,
+            self.penalty,
+            self.validation,
+            self.equilibrium,
+            self.guide,
+            self.artefacts,
+        ):
             part.check()
         free = isinstance(self.network, DnCNNConfig)
         if self.penalty.weight > 0 and not free:
@@ -395,6 +441,33 @@ class Recipe:
             )
         self._check_mode()
         self._check_guide()
+        self._check_critic()
+
+    def _check_critic(self) -> None:
+        network, training = self.network, self.training
+        if not isinstance(network, CriticConfig):
+            if self.artefacts != ArtefactConfig():
+                raise UsageError(
+                    f'the table [artefacts] with a {network.family} network; expected family = "Critic", because no '
+                    "other is shown artefacts."
+                )
+            return
+        usual = (training.mode, training.loss, training.teacher, training.balance) == ("denoise", "mse", "", 0)
+        if not usual or self.penalty != PenaltyConfig() or self.validation.noise:
+            raise UsageError(
+                "training.mode, loss, teacher or balance, validation.noise or the table [penalty] with a Critic; "
+                "expected none of them, because it denoises nothing: [artefacts] has its loss."
+            )
+        if (self.data.scale, self.data.range, self.data.clip) != ("file", (0.0, 0.0), False):
+            raise UsageError(
+                "data.scale, data.range or data.clip with a Critic; expected none of them, because an alarm judges "
+                "images on the scale of their files: whole ranges of integers, or -1024 to 3071 HU."
+            )
+        if min(self.data.patch, self.validation.crop) < network.least_side:
+            raise UsageError(
+                f"data.patch = {self.data.patch}, validation.crop = {self.validation.crop}; expected at least "
+                f"{network.least_side}, a window of the critic with the pixels that it depends on."
+            )
 
     def _check_guide(self) -> None:
         guided, training = isinstance(self.network, GuidedRidgeConfig), self.training
@@ -445,6 +518,7 @@ _PARTS: dict[str, type] = {
     "training": TrainingConfig,
     "equilibrium": EquilibriumConfig,
     "guide": GuideConfig,
+    "artefacts": ArtefactConfig,
     "penalty": PenaltyConfig,
     "validation": ValidationConfig,
     "about": AboutConfig,

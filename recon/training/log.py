@@ -32,6 +32,7 @@ class Row:
         metric: The user's own, of the validation images.
         orthogonality: The sum of L_orth over the convolutions: of each step where it is penalised, else when the
             validation images are looked at.
+        auroc: Of a critic on the validation images, the mean over the kinds of artefacts.
     """
 
     step: int
@@ -44,6 +45,7 @@ class Row:
     restored: float = math.nan
     metric: float = math.nan
     orthogonality: float = math.nan
+    auroc: float = math.nan
 
 
 _COLUMNS = tuple(item.name for item in fields(Row))

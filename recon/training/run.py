@@ -22,17 +22,22 @@ from recon._version import __version__
 from recon.certificates import orthogonality
 from recon.errors import GuaranteeError, InputError, OutputError, UsageError
 from recon.io import replacing
-from recon.priors.networks import load, save
+from recon.priors.networks import CriticConfig, load, load_critic, save
 from recon.report import image_sheet, training_curve
 from recon.training.checkpoint import NAME, Progress, load_checkpoint, load_progress, owned, save_checkpoint
 from recon.training.config import WITHOUT_CLEAN, Recipe, difference, parse_recipe, to_json, to_toml
+from recon.training.critic import CriticResult, CriticTrainer, judge
 from recon.training.data import Notify, Source, read_patches, read_validation
 from recon.training.equilibrium import tightened
 from recon.training.group import ALONE, Group
 from recon.training.log import Log, Row
+from recon.training.optimisation import Step
 from recon.training.own import NOTHING_OWN, Dataset, DatasetPatches, Own, validation_images
-from recon.training.trainer import Step, Trainer, as_kept
+from recon.training.trainer import Trainer, as_kept
 from recon.training.validation import ValidationResult, validate
+
+Look = ValidationResult | CriticResult
+"""A look at the validation images."""
 
 CONFIG, CARD = "config.toml", "card.json"
 _NORM = "||Q'|| of batches; dots: validation"
@@ -51,6 +56,7 @@ class Now:
         psnr: Of the validation images when they were last looked at, in dB; NaN before.
         metric: The user's own metric then; NaN without one.
         seconds_left: An estimate.
+        auroc: Of a critic, then, the mean over the kinds of artefacts; NaN of a denoiser.
     """
 
     step: Step
@@ -58,6 +64,7 @@ class Now:
     psnr: float
     seconds_left: float
     metric: float = math.nan
+    auroc: float = math.nan
 
 
 @final
@@ -75,7 +82,7 @@ class Outcome:
 
     step: int
     steps: int
-    look: ValidationResult | None
+    look: Look | None
     seconds: float
     stopped_early: bool = False
 
@@ -175,6 +182,11 @@ def train(  # noqa: PLR0913, PLR0917  what, from what, where to, and who hears o
     patches = read_patches(images.training, data, channels, training.seed, say, frames)
     count, crop = recipe.validation.images, recipe.validation.crop
     shown = read_validation(images.validation, data, channels, count, crop, say, patches.units)
+    if isinstance(recipe.network, CriticConfig):
+        least = recipe.network.least_side
+        if min(side for image in shown for side in image.shape[-2:]) < least:
+            raise InputError(f"a validation image is too small; expected at least {least} pixels along each axis.")
+        return _go(_CriticRun(recipe, patches, shown, folder, CriticTrainer(recipe, patches, device, group), listeners))
     return _go(_Run(recipe, patches, shown, folder, Trainer(recipe, patches, device, group), listeners))
 
 
@@ -218,6 +230,8 @@ def train_on(  # noqa: PLR0913  what, from what, where to, and who hears of it
             f"an operator of one's own with training.mode = {recipe.training.mode!r}; expected 'equilibrium', in which "
             "the loss compares reconstructions."
         )
+    if isinstance(recipe.network, CriticConfig):
+        raise UsageError("train_on: a Critic learns from files alone; expected a denoiser, or recon train.")
     place, channels = Path(folder), recipe.network.channels
     wanted = prepare(place, recipe, resume)
     patches = DatasetPatches(training, recipe.data.patch, channels, recipe.data.augment)
@@ -226,10 +240,10 @@ def train_on(  # noqa: PLR0913  what, from what, where to, and who hears of it
     return _go(_Run(wanted, patches, shown, place, trainer, listeners))
 
 
-def _go(run: "_Run") -> Outcome:
+def _go(run: "_Loop") -> Outcome:
     start, folder = run.recipe.training.start, run.folder
     if start and not (folder / NAME).exists():
-        run.trainer.begin_with(load(start))
+        run.begin_with(start)
     if not run.group.first:
         return run.go()
     with owned(folder):
@@ -238,8 +252,8 @@ def _go(run: "_Run") -> Outcome:
         return run.go()
 
 
-class _Run:
-    """The loop, and the files that it writes."""
+class _Loop:
+    """The loop, and the files that it writes; what is trained says how it is judged and what is known of it."""
 
     def __init__(  # noqa: PLR0913, PLR0917  internal: the parts of one loop
         self,
@@ -247,18 +261,40 @@ class _Run:
         patches: Source,
         shown: list[Tensor],
         folder: Path,
-        trainer: Trainer,
+        trainer: Trainer | CriticTrainer,
         listeners: Listeners,
     ) -> None:
         self.recipe, self.patches, self.shown, self.folder = recipe, patches, shown, folder
-        self.trainer, self.listeners, self.group = trainer, listeners, trainer.group
+        self.trainer: Trainer | CriticTrainer = trainer
+        self.listeners, self.group = listeners, trainer.group
         self.fingerprint = patches.fingerprint()
-        self.seconds, self.psnr, self.metric = 0.0, math.nan, math.nan
-        self.best: ValidationResult | None = None
-        if trainer.restoration is not None:
-            for image in shown:  # a kernel that is larger than an image is refused now, not at the first look
-                trainer.restoration.at((image.shape[-2], image.shape[-1]))
+        self.seconds, self.psnr, self.metric, self.auroc = 0.0, math.nan, math.nan, math.nan
+        self.best: Look | None = None
         self.log: Log | None = None
+
+    def begin_with(self, start: str) -> None:
+        """Take the weights of another network over."""
+        raise NotImplementedError
+
+    def _look(self) -> Look | None:
+        """Judge the network on the validation images."""
+        raise NotImplementedError
+
+    def _seen(self, row: Row, seen: Look) -> Row:
+        """The row of a step at whose end there was a look."""
+        raise NotImplementedError
+
+    def _judgements(self) -> list[float]:
+        """What each look said, the larger the better."""
+        raise NotImplementedError
+
+    def _curves(self, rows: Sequence[Row]) -> dict[str, list[tuple[int, float]]]:
+        """The curves of the figure besides the loss."""
+        raise NotImplementedError
+
+    def _known(self, seen: Look) -> dict[str, object]:
+        """What a card says of the network beyond what it says of every one."""
+        raise NotImplementedError
 
     def go(self) -> Outcome:
         """Begin, or go on, until the end or until somebody says stop."""
@@ -272,7 +308,7 @@ class _Run:
         steps, every = self.recipe.training.steps, self.recipe.validation.every
         self._save()
         began, saved, before, first = time.monotonic(), time.monotonic(), self.seconds, self.trainer.step
-        seen: ValidationResult | None = None
+        seen: Look | None = None
         while self.trainer.step < steps:
             step = self._advance()
             self.seconds = before + time.monotonic() - began
@@ -280,7 +316,7 @@ class _Run:
             seen = self._look() if looks else None
             self._record(step, seen)
             left = (time.monotonic() - began) / (step.number - first) * (steps - step.number)
-            self.listeners.watch(Now(step, steps, self.psnr, left, self.metric))
+            self.listeners.watch(Now(step, steps, self.psnr, left, self.metric, self.auroc))
             early = self.group.any(seen is not None and self._is_done())
             stop = self.group.any(self.listeners.stopping()) or early
             late = self.group.any(self.group.first and time.monotonic() - saved > SAVE_SECONDS)
@@ -295,7 +331,7 @@ class _Run:
                 break
         return Outcome(self.trainer.step, steps, seen, self.seconds)
 
-    def _is_best(self, seen: ValidationResult) -> bool:
+    def _is_best(self, seen: Look) -> bool:
         """Return whether the network is to be kept: always, but where the training waits for a better one."""
         if not self.recipe.validation.patience or not _since_best(self._judgements()):
             self.best = seen
@@ -306,15 +342,6 @@ class _Run:
         """Return whether the validation has not improved for as long as the recipe waits."""
         patience = self.recipe.validation.patience
         return bool(patience) and _since_best(self._judgements()) >= patience
-
-    def _judgements(self) -> list[float]:
-        """Return what each look said, by the user's metric, the reconstructions, or the denoised images."""
-        if self.log is None:
-            return []
-        looks = [row for row in self.log.rows if math.isfinite(row.lipschitz)]
-        if self.trainer.own.metric is not None:
-            return [row.metric for row in looks]
-        return [row.restored if self.recipe.solves else row.psnr for row in looks]
 
     def _restore(self) -> None:
         if not (self.folder / NAME).exists():
@@ -345,30 +372,11 @@ class _Run:
                 kept = f"the weights of step {self.trainer.step} are kept"
             raise GuaranteeError(f"{self.folder}: the training stopped, and {kept}: {error}") from error
 
-    def _look(self) -> ValidationResult | None:
-        if not self.group.first:
-            return None
-        network, problem = as_kept(self.trainer.average), self.trainer.restoration
-        if problem is not None:
-            tightened(network, problem.config)
-        clean = self.recipe.training.loss not in WITHOUT_CLEAN
-        metric = self.trainer.own.metric
-        return validate(network, self.shown, self.recipe.levels, clean, self.recipe.training.seed, problem, metric)
-
-    def _record(self, step: Step, seen: ValidationResult | None) -> None:
+    def _record(self, step: Step, seen: Look | None) -> None:
         if self.log is None:
             return
-        if seen is not None:
-            self.psnr, self.metric = seen.psnr, seen.metric
         row = Row(step.number, step.loss, step.rate, step.constraint, self.seconds, orthogonality=step.orthogonality)
-        if seen is not None:
-            row = replace(
-                row, psnr=seen.psnr, lipschitz=seen.lipschitz.value, restored=seen.restored, metric=seen.metric
-            )
-            chain = orthogonality(self.trainer.average)
-            if chain is not None and not self.recipe.penalty.orthogonality:
-                row = replace(row, orthogonality=chain.value)
-        self.log.add(row)
+        self.log.add(row if seen is None else self._seen(row, seen))
 
     def _save(self) -> None:
         state = self.trainer.state()
@@ -377,7 +385,7 @@ class _Run:
             progress = Progress(self.trainer.step, self.seconds, self.fingerprint, to_toml(self.recipe))
             save_checkpoint(self.folder, state, progress)
 
-    def _publish(self, seen: ValidationResult) -> None:
+    def _publish(self, seen: Look) -> None:
         """The network as it is now, what is known of it, and the figures."""
         (self.folder / CARD).unlink(missing_ok=True)  # whatever happens, a card is never beside other weights
         sha256 = save(self.trainer.average, self.folder, overwrite=True)
@@ -386,33 +394,19 @@ class _Run:
             temporary.write_text(text + "\n", encoding="utf-8")
         assert self.log is not None  # noqa: S101  only the process that writes publishes
         rows = self.log.rows
-        curves = {"loss of a batch": [(row.step, row.loss) for row in rows]}
-        if self.recipe.training.loss not in WITHOUT_CLEAN:
-            curves["validation, PSNR in dB"] = [(row.step, row.psnr) for row in rows]
-        if self.recipe.solves:
-            curves["reconstruction, PSNR in dB"] = [(row.step, row.restored) for row in rows]
-        if self.recipe.penalty.orthogonality:
-            curves["L_orth"] = [(row.step, row.orthogonality) for row in rows]
-        if self.recipe.penalty.weight:
-            curves[_NORM] = [(row.step, row.constraint) for row in rows]
+        curves = {"loss of a batch": [(row.step, row.loss) for row in rows], **self._curves(rows)}
         training_curve(curves, self.folder / "curve.png", {_NORM: [(row.step, row.lipschitz) for row in rows]})
         image_sheet(seen.sheet, self.folder / "validation.png")
 
-    def _card(self, seen: ValidationResult) -> dict[str, object]:
-        network, known, chain = self.recipe.network, seen.claim, orthogonality(self.trainer.average)
+    def _card(self, seen: Look) -> dict[str, object]:
+        network = self.recipe.network
         return {
             "about": asdict(self.recipe.about),
             "family": network.family,
             "channels": network.channels,
             "noise_range": list(self.recipe.training.noise),
             "parameters": sum(parameter.numel() for parameter in self.trainer.network.parameters()),
-            "lipschitz_Q": {"value": known.value, "evidence": str(known.evidence), "how": known.how},
-            **({} if chain is None else {"orthogonality": {"value": chain.value, "how": chain.how}}),
-            "figures": [
-                {"noise": each.noise, "psnr": _number(each.psnr), "psnr_noisy": _number(each.noisy)}
-                | ({"psnr_restored": _number(each.restored)} if self.recipe.solves else {})
-                for each in seen.figures
-            ],
+            **self._known(seen),
             "data": {
                 "images": self.patches.count,
                 "pixels": self.patches.pixels,
@@ -428,6 +422,109 @@ class _Run:
             "recipe": to_json(self.recipe),
             "versions": {"recon": __version__, "torch": torch.__version__, "python": platform.python_version()},
         }
+
+
+class _Run(_Loop):
+    """The loop of a denoiser."""
+
+    trainer: Trainer
+
+    def __init__(  # noqa: PLR0913, PLR0917  internal: the parts of one loop
+        self,
+        recipe: Recipe,
+        patches: Source,
+        shown: list[Tensor],
+        folder: Path,
+        trainer: Trainer,
+        listeners: Listeners,
+    ) -> None:
+        super().__init__(recipe, patches, shown, folder, trainer, listeners)
+        if trainer.restoration is not None:
+            for image in shown:  # a kernel that is larger than an image is refused now, not at the first look
+                trainer.restoration.at((image.shape[-2], image.shape[-1]))
+
+    def begin_with(self, start: str) -> None:
+        self.trainer.begin_with(load(start))
+
+    def _judgements(self) -> list[float]:
+        """Return what each look said, by the user's metric, the reconstructions, or the denoised images."""
+        if self.log is None:
+            return []
+        looks = [row for row in self.log.rows if math.isfinite(row.lipschitz)]
+        if self.trainer.own.metric is not None:
+            return [row.metric for row in looks]
+        return [row.restored if self.recipe.solves else row.psnr for row in looks]
+
+    def _look(self) -> ValidationResult | None:
+        if not self.group.first:
+            return None
+        network, problem = as_kept(self.trainer.average), self.trainer.restoration
+        if problem is not None:
+            tightened(network, problem.config)
+        clean = self.recipe.training.loss not in WITHOUT_CLEAN
+        metric = self.trainer.own.metric
+        return validate(network, self.shown, self.recipe.levels, clean, self.recipe.training.seed, problem, metric)
+
+    def _seen(self, row: Row, seen: Look) -> Row:
+        assert isinstance(seen, ValidationResult)  # noqa: S101  what _look gives
+        self.psnr, self.metric = seen.psnr, seen.metric
+        row = replace(row, psnr=seen.psnr, lipschitz=seen.lipschitz.value, restored=seen.restored, metric=seen.metric)
+        chain = orthogonality(self.trainer.average)
+        if chain is not None and not self.recipe.penalty.orthogonality:
+            row = replace(row, orthogonality=chain.value)
+        return row
+
+    def _curves(self, rows: Sequence[Row]) -> dict[str, list[tuple[int, float]]]:
+        curves = {}
+        if self.recipe.training.loss not in WITHOUT_CLEAN:
+            curves["validation, PSNR in dB"] = [(row.step, row.psnr) for row in rows]
+        if self.recipe.solves:
+            curves["reconstruction, PSNR in dB"] = [(row.step, row.restored) for row in rows]
+        if self.recipe.penalty.orthogonality:
+            curves["L_orth"] = [(row.step, row.orthogonality) for row in rows]
+        if self.recipe.penalty.weight:
+            curves[_NORM] = [(row.step, row.constraint) for row in rows]
+        return curves
+
+    def _known(self, seen: Look) -> dict[str, object]:
+        assert isinstance(seen, ValidationResult)  # noqa: S101  what _look gives
+        known, chain = seen.claim, orthogonality(self.trainer.average)
+        return {
+            "lipschitz_Q": {"value": known.value, "evidence": str(known.evidence), "how": known.how},
+            **({} if chain is None else {"orthogonality": {"value": chain.value, "how": chain.how}}),
+            "figures": [
+                {"noise": each.noise, "psnr": _number(each.psnr), "psnr_noisy": _number(each.noisy)}
+                | ({"psnr_restored": _number(each.restored)} if self.recipe.solves else {})
+                for each in seen.figures
+            ],
+        }
+
+
+class _CriticRun(_Loop):
+    """The loop of a critic."""
+
+    trainer: CriticTrainer
+
+    def begin_with(self, start: str) -> None:
+        self.trainer.begin_with(load_critic(start))
+
+    def _look(self) -> CriticResult | None:
+        return judge(self.trainer.average, self.shown, self.recipe) if self.group.first else None
+
+    def _seen(self, row: Row, seen: Look) -> Row:
+        assert isinstance(seen, CriticResult)  # noqa: S101  what _look gives
+        self.auroc = seen.auroc
+        return replace(row, lipschitz=seen.lipschitz.value, auroc=seen.auroc)
+
+    def _judgements(self) -> list[float]:
+        return [] if self.log is None else [row.auroc for row in self.log.rows if math.isfinite(row.lipschitz)]
+
+    def _curves(self, rows: Sequence[Row]) -> dict[str, list[tuple[int, float]]]:
+        return {"validation, AUROC": [(row.step, row.auroc) for row in rows]}
+
+    def _known(self, seen: Look) -> dict[str, object]:
+        assert isinstance(seen, CriticResult)  # noqa: S101  what _look gives
+        return seen.to_json(self.patches.units)
 
 
 def _since_best(judgements: Sequence[float]) -> int:

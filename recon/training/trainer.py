@@ -2,11 +2,9 @@
 
 import contextlib
 import copy
-import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
-from typing import final
+from dataclasses import asdict, replace
 
 import torch
 from torch import Tensor
@@ -20,6 +18,7 @@ from recon.training.equilibrium import Restoration, restoration, tightened
 from recon.training.group import ALONE, Group
 from recon.training.guides import guided_groups, inherits, with_guides
 from recon.training.losses import Sample, fidelity, sample
+from recon.training.optimisation import Optimisation, Step, under
 from recon.training.own import NOTHING_OWN, Own
 from recon.training.penalty import AdversarialPoint, between, excess, residual_of_orthogonality, steepest, without_data
 from recon.training.teacher import Teacher
@@ -38,30 +37,8 @@ _SEEN = 1e-3
 """The bound of the error of J(y) relative to ||y|| while images are looked at: an eighth of a grey level at most."""
 
 
-@final
-@dataclass(frozen=True)
-class Step:
-    """The figures of one step.
-
-    Attributes:
-        number: Steps done, this one included.
-        loss: Of the batch, without the penalty.
-        constraint: The largest ||Q'|| found on the batch; NaN where none was looked for.
-        rate: The learning rate.
-        orthogonality: The sum of L_orth before the step; NaN where it is not penalised.
-    """
-
-    number: int
-    loss: float
-    constraint: float
-    rate: float
-    orthogonality: float = math.nan
-
-
-class Trainer:
+class Trainer(Optimisation):
     """A network in training.
-
-    The random numbers of a step follow from the seed and the number of the step, so that a state needs no generator.
 
     Args:
         recipe: What to do.
@@ -70,6 +47,9 @@ class Trainer:
         group: The processes that share the work.
         own: The user's own loss and operator.
     """
+
+    network: Network
+    average: Network
 
     def __init__(
         self,
@@ -120,28 +100,12 @@ class Trainer:
         constraint = self._penalise(data, denoised, begin)
         orthogonality = self._orthogonalise()
         loss = sum(self.group.gather(float(values.detach().sum()) / config.batch))
-        gradients = self._gradients()
-        self.group.sum_(gradients)
-        size = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients))
-        if not (math.isfinite(loss) and math.isfinite(size)):
-            what = "loss" if not math.isfinite(loss) else "gradient"
-            raise GuaranteeError(
-                f"the {what} is {loss if what == 'loss' else size} at step {self.step + 1}; expected finite numbers: "
-                f"training.learning_rate = {config.learning_rate:g} may be too large, or the images are not about "
-                "[0, 1]."
-            )
-        if config.clip and size > config.clip:
-            for gradient in gradients:
-                gradient.mul_(config.clip / size)
-        rate = self._update()
+        rate = self._descend(loss)
         return Step(self.step, loss, constraint, rate, orthogonality)
 
     def state(self) -> dict[str, Tensor]:
         """Everything that decides the next step, by name; to be called by every process of the group."""
-        found = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        found |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            found |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
+        found = self._optimizer_state()
         if self.directions.numel():
             begin, end = self.group.share(len(self.directions))
             mine = torch.zeros_like(self.directions)
@@ -189,20 +153,12 @@ class Trainer:
             InputError: It is not one of this recipe.
         """
         try:
-            self.step = int(state["step"])
-            self.network.load_state_dict(_under("network.", state))
-            self.average.load_state_dict(_under("average.", state))
-            moments: dict[int, dict[str, Tensor]] = {}
-            for name, tensor in _under("optimizer.", state).items():
-                index, _, kind = name.partition(".")
-                moments.setdefault(int(index), {})[kind] = tensor
-            whole = self.optimizer.state_dict()
-            self.optimizer.load_state_dict({**whole, "state": moments})
+            self._restore_optimizer(state)
             if self.directions.numel():
                 self.directions.copy_(state["directions"])
             if "quarry.x" in state:
                 self.quarry = AdversarialPoint(
-                    **{name: part.to(self.device) for name, part in _under("quarry.", state).items()}
+                    **{name: part.to(self.device) for name, part in under("quarry.", state).items()}
                 )
             if self.restoration is not None and not torch.equal(state["kernel"], self.restoration.fingerprint()):
                 named = self.recipe.equilibrium.kernel or self.recipe.equilibrium.operator
@@ -220,11 +176,6 @@ class Trainer:
                 f"the state of the training is not one of a {self.recipe.network.family} network as configured "
                 f"({type(error).__name__}); expected the checkpoint of the same configuration."
             ) from error
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether all weights are numbers."""
-        return all(bool(parameter.isfinite().all()) for parameter in self.network.parameters())
 
     def _batch(self, begin: int, end: int) -> Sample:
         """This process's part of the batch; with an echo, that of the steps before seen another way."""
@@ -325,43 +276,6 @@ class Trainer:
         level = torch.where(is_wild & (end < 1 / 3), low, torch.where(is_wild & (end > 2 / 3), high, level))
         return between(points, images, torch.where(is_wild, (2 * share).clamp(max=1), 0.0)), level
 
-    def _update(self) -> float:
-        config = self.recipe.training
-        rate = config.learning_rate * schedule(config, self.step)
-        for part in self.optimizer.param_groups:
-            part["lr"] = rate * part["share"]
-        self.optimizer.step()
-        self.step += 1
-        decay = min(config.ema, self.step / (9 + self.step))
-        with torch.no_grad():
-            for kept, current in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                kept.lerp_(current, 1 - decay)
-        return rate
-
-    def _gradients(self) -> list[Tensor]:
-        for parameter in self.network.parameters():
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        return [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
-
-    def _seed(self, purpose: str, step: int | None = None) -> int:
-        text = f"{self.recipe.training.seed} {self.step if step is None else step} {purpose}"
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
-
-    def _generator(self, purpose: str, step: int | None = None) -> torch.Generator:
-        return torch.Generator().manual_seed(self._seed(purpose, step))
-
-
-def schedule(config: TrainingConfig, step: int) -> float:
-    """The learning rate of a step, from 0, relative to the highest."""
-    rise = min(1.0, (step + 1) / (config.warmup + 1))
-    share = step / config.steps
-    if config.schedule == "cosine":
-        return rise * (config.final + (1 - config.final) * (1 + math.cos(math.pi * min(share, 1.0))) / 2)
-    if config.schedule == "step":
-        return rise * (1.0 if share < 0.5 else 0.1 if share < 0.75 else 0.01)
-    return rise
-
 
 def penalty_weight(config: PenaltyConfig, step: int) -> float:
     """The weight of the penalty at a step."""
@@ -381,7 +295,3 @@ def _inner(config: TrainingConfig) -> InnerSolver:
     accuracy = config.inner_accuracy
     solver = InnerSolver(accuracy=accuracy, adjoint_accuracy=min(_ADJOINT * accuracy, 0.5))
     return replace(solver, steps=config.inner_steps or None)
-
-
-def _under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}

@@ -4,17 +4,20 @@
 - :class:`LipschitzNetwork`: nonexpansive layers; proved, whatever the weights.
 - :class:`ConvexRidge`: the prox of a learned convex potential; proved, and the gradient of an energy.
 - :class:`GuidedRidge`: the same with a mask that a first reconstruction decides; proved once that guide is given.
+
+Beside them, no resolvent: :class:`Critic`, a 1-Lipschitz score of images.
 """
 
 from recon.priors.networks.architectures.convex_ridge import ConvexRidge, ConvexRidgeConfig
+from recon.priors.networks.architectures.critic import Critic, CriticConfig
 from recon.priors.networks.architectures.dncnn import DnCNN, DnCNNConfig
 from recon.priors.networks.architectures.guided_ridge import GuidedRidge, GuidedRidgeConfig
 from recon.priors.networks.architectures.lipschitz_network import LipschitzConfig, LipschitzNetwork
-from recon.priors.networks.architectures.network import Config, Derivative, Network
+from recon.priors.networks.architectures.network import Config, Derivative, Model, Network
 from recon.priors.networks.architectures.ridge_prox import InnerSolver
 from recon.priors.networks.files.card import Claim, claim_of, measured_on_card
 from recon.priors.networks.files.safetensors import read_safetensors, write_safetensors
-from recon.priors.networks.files.store import architecture, load, make, save
+from recon.priors.networks.files.store import architecture, load, load_critic, make, make_critic, save
 from recon.priors.networks.guided import guided_prior
 from recon.priors.networks.half_precision import PRECISIONS, rounding_error
 from recon.priors.networks.layers.activations import (
@@ -36,6 +39,8 @@ __all__ = [
     "Config",
     "ConvexRidge",
     "ConvexRidgeConfig",
+    "Critic",
+    "CriticConfig",
     "Derivative",
     "DnCNN",
     "DnCNNConfig",
@@ -45,6 +50,7 @@ __all__ = [
     "InnerSolver",
     "LipschitzConfig",
     "LipschitzNetwork",
+    "Model",
     "Network",
     "VectorActivation",
     "activation",
@@ -53,7 +59,9 @@ __all__ = [
     "guided_prior",
     "learned_prior",
     "load",
+    "load_critic",
     "make",
+    "make_critic",
     "measured_on_card",
     "read_safetensors",
     "resolvent",

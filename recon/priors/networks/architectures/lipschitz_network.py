@@ -158,7 +158,7 @@ class LipschitzNetwork(Network):
         """
         config, side = self.config, self.config.ends
         lift, lower = torch.zeros_like(self.lift.kernel), torch.zeros_like(self.lower.kernel)
-        basis = _cosines(side).to(lift) / side
+        basis = cosines(side).to(lift) / side
         for index in range(config.channels):
             channels = slice(index, index + config.channels * side**2, config.channels)
             lift[channels, index] = basis
@@ -245,7 +245,7 @@ def _layer(config: LipschitzConfig) -> Layer:
     return OrthogonalLayer(features, padding, act)
 
 
-def _cosines(side: int) -> Tensor:
+def cosines(side: int) -> Tensor:
     """The orthonormal basis of cosines of side x side patches, ``(side^2, side, side)``, the constant one first."""
     place = torch.arange(side, dtype=torch.float64)
     rows = torch.cos(math.pi * (place + 0.5) * place[:, None] / side)

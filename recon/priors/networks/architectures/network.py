@@ -65,10 +65,42 @@ class Derivative:
     transpose: Map
 
 
-class Network(nn.Module, ABC):
-    """A resolvent J = (Id + Q)/2; subclasses say what Q is, and what is known of its Lipschitz constant."""
+class Model(nn.Module, ABC):
+    """A network of an architecture that can be stored, and frozen to be evaluated."""
 
     config: Config
+
+    def frozen(self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Self:
+        """A copy to be evaluated: its weights are derived in double precision, once, and then rounded to ``dtype``.
+
+        The kernels are laid out as :func:`_layout` says, and the features take that over.
+        """
+        twin = copy.deepcopy(self).to(device="cpu", dtype=torch.float64).eval().requires_grad_(False)
+        for module in twin.modules():
+            if isinstance(module, Derived):
+                module.freeze()
+        twin = twin.to(device=device, dtype=dtype)
+        layout = _layout(dtype, torch.device(device))
+        for tensor in (*twin.parameters(), *twin.buffers()):
+            if tensor.ndim == 4:  # torch refuses that layout for a stack of kernels
+                tensor.data = tensor.data.contiguous(memory_format=layout)
+        return twin
+
+    @contextmanager
+    def derived_once(self) -> Iterator[None]:
+        """Within, layers derive what they apply a single time, with its graph: for many evaluations in one step."""
+        layers = [module for module in self.modules() if isinstance(module, Derived)]
+        try:
+            for layer in layers:
+                layer.held = layer.derived()
+            yield
+        finally:
+            for layer in layers:
+                layer.held = ()
+
+
+class Network(Model):
+    """A resolvent J = (Id + Q)/2; subclasses say what Q is, and what is known of its Lipschitz constant."""
 
     @property
     def conditioned(self) -> bool:
@@ -117,34 +149,6 @@ class Network(nn.Module, ABC):
         With their graph to the weights; none where the network is not such a chain.
         """
         return []
-
-    def frozen(self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Self:
-        """A copy to be evaluated: its weights are derived in double precision, once, and then rounded to ``dtype``.
-
-        The kernels are laid out as :func:`_layout` says, and the features take that over.
-        """
-        twin = copy.deepcopy(self).to(device="cpu", dtype=torch.float64).eval().requires_grad_(False)
-        for module in twin.modules():
-            if isinstance(module, Derived):
-                module.freeze()
-        twin = twin.to(device=device, dtype=dtype)
-        layout = _layout(dtype, torch.device(device))
-        for tensor in (*twin.parameters(), *twin.buffers()):
-            if tensor.ndim == 4:  # torch refuses that layout for a stack of kernels
-                tensor.data = tensor.data.contiguous(memory_format=layout)
-        return twin
-
-    @contextmanager
-    def derived_once(self) -> Iterator[None]:
-        """Within, layers derive what they apply a single time, with its graph: for many evaluations in one step."""
-        layers = [module for module in self.modules() if isinstance(module, Derived)]
-        try:
-            for layer in layers:
-                layer.held = layer.derived()
-            yield
-        finally:
-            for layer in layers:
-                layer.held = ()
 
     def check_input(self, x: Tensor, noise_level: NoiseLevel) -> None:
         """Refuse what the network cannot take.

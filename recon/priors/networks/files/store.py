@@ -7,7 +7,9 @@ checked before a network is made.
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,11 +18,14 @@ from recon._suggest import suggestion
 from recon._toml import read_fields, read_toml, write_value
 from recon.errors import InputError, ReconError, UsageError
 from recon.priors.networks.architectures.convex_ridge import ConvexRidge, ConvexRidgeConfig
+from recon.priors.networks.architectures.critic import Critic, CriticConfig
 from recon.priors.networks.architectures.dncnn import DnCNN, DnCNNConfig
 from recon.priors.networks.architectures.guided_ridge import GuidedRidge, GuidedRidgeConfig
 from recon.priors.networks.architectures.lipschitz_network import LipschitzConfig, LipschitzNetwork
-from recon.priors.networks.architectures.network import LATER, Config, Network
+from recon.priors.networks.architectures.network import LATER, Config, Model, Network
 from recon.priors.networks.files.safetensors import decode, encode, read_bytes
+
+_Built = TypeVar("_Built", bound=Model)
 
 DESCRIPTION = "network.toml"
 WEIGHTS = "weights.safetensors"
@@ -35,6 +40,7 @@ _CONFIGS: dict[str, type[Config]] = {
     "Lipschitz": LipschitzConfig,
     "ConvexRidge": ConvexRidgeConfig,
     "GuidedRidge": GuidedRidgeConfig,
+    "Critic": CriticConfig,
 }
 
 
@@ -42,8 +48,10 @@ def make(config: Config) -> Network:
     """The network of an architecture, with the weights that training starts from.
 
     Raises:
-        UsageError: The architecture is not valid.
+        UsageError: The architecture is not valid, or that of a critic, which is no resolvent.
     """
+    if isinstance(config, CriticConfig):
+        raise UsageError("make: a Critic judges images; expected the architecture of a denoiser: make_critic makes it.")
     if isinstance(config, DnCNNConfig):
         return DnCNN(config)
     if isinstance(config, LipschitzConfig):
@@ -55,7 +63,18 @@ def make(config: Config) -> Network:
     raise UsageError(f"make: {type(config).__name__} is no architecture of this package; {suggestion('', _CONFIGS)}.")
 
 
-def save(network: Network, folder: str | Path, *, overwrite: bool = False) -> str:
+def make_critic(config: Config) -> Critic:
+    """The critic of an architecture, with the weights that training starts from.
+
+    Raises:
+        UsageError: The architecture is not valid, or that of a denoiser.
+    """
+    if not isinstance(config, CriticConfig):
+        raise UsageError(f"make_critic: a {config.family} network is a denoiser; expected a Critic.")
+    return Critic(config)
+
+
+def save(network: Model, folder: str | Path, *, overwrite: bool = False) -> str:
     """Write a network to a folder, which is made if it is missing.
 
     Args:
@@ -89,9 +108,35 @@ def load(folder: str | Path) -> Network:
 
     Raises:
         InputError: A file is missing, too large or damaged, the weights or the architecture are not those that were
-            written, or do not belong to each other, or the weights hold NaN or infinity.
+            written, or do not belong to each other, the weights hold NaN or infinity, or it is a critic.
     """
     path = Path(folder)
+    config, tensors = _read(path)
+    if isinstance(config, CriticConfig):
+        raise InputError(
+            f"{path}: the network is a critic, which judges images; expected a denoiser (--alarm takes it)."
+        )
+    return with_weights(config, tensors, str(path / WEIGHTS))
+
+
+def load_critic(folder: str | Path) -> Critic:
+    """The critic in a folder, in evaluation mode.
+
+    Raises:
+        InputError: As of :func:`load`; or it is a denoiser.
+    """
+    path = Path(folder)
+    config, tensors = _read(path)
+    if not isinstance(config, CriticConfig):
+        raise InputError(
+            f"{path}: the network is a {config.family}, a denoiser; expected a critic, as recon train makes one with "
+            'family = "Critic".'
+        )
+    return _filled(make_critic, config, tensors, str(path / WEIGHTS))
+
+
+def _read(path: Path) -> tuple[Config, dict[str, Tensor]]:
+    """The architecture and the weights in a folder, which belong to each other."""
     table = read_toml(path / DESCRIPTION, "network", InputError)
     config = read_config(table, str(path / DESCRIPTION))
     content = read_bytes(path / WEIGHTS)
@@ -102,8 +147,7 @@ def load(folder: str | Path) -> Network:
             f"{str(table['sha256'])[:16]}.., as {DESCRIPTION} says: one of them was changed or cut off, or is of "
             "another network."
         )
-    tensors = decode(content, str(path / WEIGHTS))
-    return with_weights(config, tensors, str(path / WEIGHTS))
+    return config, decode(content, str(path / WEIGHTS))
 
 
 def fingerprint(family: str, stated: object, weights: bytes) -> str:
@@ -118,9 +162,13 @@ def with_weights(config: Config, tensors: dict[str, Tensor], origin: str) -> Net
     Raises:
         InputError: The architecture is not valid, or the weights are not of it.
     """
+    return _filled(make, config, tensors, origin)
+
+
+def _filled(build: Callable[[Config], _Built], config: Config, tensors: dict[str, Tensor], origin: str) -> _Built:
     try:
         with torch.device("meta"):  # sizes only: nothing is allocated before they are compared
-            wanted = make(config).state_dict()
+            wanted = build(config).state_dict()
     except UsageError as error:
         raise InputError(f"{origin}: the architecture is not valid: {error}") from error
     for name in sorted(wanted.keys() ^ tensors.keys()):
@@ -134,7 +182,7 @@ def with_weights(config: Config, tensors: dict[str, Tensor], origin: str) -> Net
             )
         if not bool(tensor.isfinite().all()):
             raise InputError(f"{origin}: the tensor {name!r} holds NaN or infinity; expected finite weights.")
-    network = make(config)
+    network = build(config)
     network.load_state_dict(tensors)
     return network.eval()
 

@@ -1,0 +1,260 @@
+"""Critics: 1-Lipschitz scores of images, window by window, by construction."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recon.errors import UsageError
+from recon.evidence import Constant, Proved
+from recon.operators.convolution_norms import ROUNDING, peak_norm
+from recon.priors.networks.architectures.lipschitz_network import cosines
+from recon.priors.networks.architectures.network import Config, Derived, Model, drawn
+from recon.priors.networks.layers.convolution import check_padding
+from recon.priors.networks.layers.nonexpansive import MARGIN, Layer, MaxMin, OrthogonalConvolution, Scaled
+
+_TINY = 1e-12
+_FIRST_BANDS = [0.004, 0.008, 0.028, 0.08]
+"""Of a filtered image on [0, 1]: the width of each band when training begins."""
+_SMOOTHING = 1e-6
+"""Of the norm of a window, so that its derivative exists at zero."""
+
+
+@dataclass(frozen=True)
+class CriticConfig(Config):
+    """A critic ``s(x) = max over windows of h(norms of the features of the window)``.
+
+    The features are ``split(layer_m(... layer_1(lift(x))))``: filters without a mean, orthogonal convolutions, and a
+    split of each channel into bands of amplitude. The norms are those of each channel over a window; h is a chain of
+    orthogonal matrices, with biases and sorts of pairs, and a vector of norm 1.
+
+    Attributes:
+        fold: Pixels along each axis that become channels of one, which loses nothing: features are that much coarser.
+        features: Channels before the split; a bank of cosines has ``channels ((fold ends)^2 - 1)``.
+        depth: Orthogonal convolutions after the lift.
+        size: Height and width of their kernels, odd, in folded pixels.
+        ends: Height and width of the kernels that lift the image, odd, in folded pixels.
+        bands: Thresholds of amplitude, which make one channel more bands than that.
+        head: Orthogonal matrices in h.
+        window: Height and width of a window of features, in pixels.
+        stride: Pixels from one window to the next.
+    """
+
+    noise_range: tuple[float, float] = (0.01, 0.05)
+    fold: int = 2
+    features: int = 36
+    depth: int = 0
+    size: int = 3
+    ends: int = 3
+    bands: int = 4
+    head: int = 3
+    window: int = 32
+    stride: int = 16
+
+    @property
+    def reach(self) -> int:
+        """How many pixels away a feature can depend on the image."""
+        return self.fold * (self.ends // 2 + self.depth * (self.size // 2))
+
+    @property
+    def least_side(self) -> int:
+        """Height and width of the smallest image: a window, and what its features depend on."""
+        return self.window + 2 * self.reach
+
+    def check(self) -> None:
+        """See :meth:`Config.check`."""
+        super().check()
+        check_padding(self.padding, ("zero",))
+        if self.size % 2 == 0 or self.ends % 2 == 0 or not (1 <= self.size <= 31 and 1 <= self.ends <= 31):
+            raise UsageError(
+                f"Critic: size={self.size!r}, ends={self.ends!r}; expected odd numbers of 1 to 31, the heights and "
+                "widths of kernels with a middle."
+            )
+        if not (min(self.depth, self.head, self.bands) >= 0 and self.features >= 2 and self.features % 2 == 0):
+            raise UsageError(
+                f"Critic: features={self.features!r}, depth={self.depth!r}, bands={self.bands!r}, head={self.head!r}; "
+                "expected an even number of features, and no negative number."
+            )
+        if not 1 <= self.fold <= 8:
+            raise UsageError(f"Critic: fold={self.fold!r}; expected 1 to 8 pixels.")
+        if not self.fold <= self.stride <= self.window or self.stride % self.fold or self.window % self.fold:
+            raise UsageError(
+                f"Critic: window={self.window!r}, stride={self.stride!r}; expected multiples of fold={self.fold!r}, "
+                "and a stride of at most the window, because no pixel may lie between two windows."
+            )
+
+
+class Critic(Model):
+    """A score of images that is 1-Lipschitz for the Euclidean norm of their pixels: larger for artefacts.
+
+    *Theorem*. ``|s(x) - s(y)| <= ||x - y||``. *Proof*: the lift, the layers and the split are nonexpansive; what a
+    window keeps of the features is a projection; the norms of its channels differ by at most the norms of the
+    differences, whose squares add up to at most that of the features; orthogonal matrices keep norms, and sorts of
+    pairs are nonexpansive; the inner product with a vector of norm 1 is 1-Lipschitz, and so is the maximum of
+    1-Lipschitz functions.
+
+    Features near the border, which would depend on zeros outside of the image, belong to no window.
+    """
+
+    config: CriticConfig
+
+    def __init__(self, config: CriticConfig = CriticConfig()) -> None:
+        super().__init__()
+        config.check()
+        self.config = config
+        features, padding = config.features, config.padding
+        self.lift = Details(config.channels * config.fold**2, features, padding, config.ends)
+        self.layers = nn.ModuleList(
+            OrthogonalConvolution(features, padding, MaxMin(), config.size) for _ in range(config.depth)
+        )
+        self.split = Bands(features, config.bands)
+        norms = features * (config.bands + 1)
+        self.head = nn.ModuleList(OrthogonalConvolution(norms, padding, MaxMin(), 1) for _ in range(config.head))
+        self.out = Direction(norms)
+        if not self.lift.kernel.is_meta and features >= config.channels * ((config.fold * config.ends) ** 2 - 1):
+            self._begin_with_cosines()
+
+    @torch.no_grad()
+    def _begin_with_cosines(self) -> None:
+        """Lift by the orthonormal cosine transform of patches, over ``ends``: an isometry but for the means."""
+        config, fold = self.config, self.config.fold
+        basis = functional.pixel_unshuffle(cosines(fold * config.ends)[1:, None], fold).to(self.lift.kernel)
+        lift = torch.zeros_like(self.lift.kernel)
+        for index in range(config.channels):
+            place = slice(index, index + config.channels * len(basis), config.channels)
+            lift[place, index * fold**2 : (index + 1) * fold**2] = basis / config.ends
+        self.lift.kernel.copy_(lift)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The score of each image, ``(batch,)``: the largest of its windows."""
+        return self.scores(x).amax((1, 2))
+
+    def scores(self, x: Tensor) -> Tensor:
+        """The score of each window, ``(batch, rows, columns)``.
+
+        Args:
+            x: ``(batch, channels, height, width)`` on the scale that the critic was made for.
+
+        Raises:
+            UsageError: The images have other channels, or are smaller than a window with what it depends on.
+        """
+        self.check_input(x)
+        z = self.lift(self._folded(x.to(self.lift.kernel.dtype)))
+        for layer in self.layers:
+            z = layer(z)
+        z = self._norms(self.split(self._inside(z)))
+        for layer in self.head:
+            z = layer(z)
+        found: Tensor = self.out(z)
+        return found
+
+    def places(self, height: int, width: int) -> tuple[list[int], list[int]]:
+        """The first row, and the first column, of the pixels under each window of an image."""
+        config = self.config
+
+        def starts(side: int) -> list[int]:
+            inside = side - side % config.fold - 2 * config.reach
+            count = 1 + -(-(inside - config.window) // config.stride)
+            return [config.reach + index * config.stride for index in range(count)]
+
+        return starts(height), starts(width)
+
+    def changes(self, difference: Tensor) -> Tensor:
+        """The norm of a difference of images under each window, ``(batch, rows, columns)``."""
+        found: Tensor = torch.linalg.vector_norm(self._norms(self._inside(self._folded(difference))), dim=1)
+        return found
+
+    def lipschitz(self) -> Constant:
+        """The product of the bounds of the layers, in double precision, rounded upwards: of every image of any size."""
+        twin = self.frozen()
+        layers = [twin.lift, *twin.layers, *twin.head, twin.out]
+        value = math.prod(layer.bound() for layer in layers if isinstance(layer, Layer | Direction)) * ROUNDING
+        return Proved(
+            value,
+            f"the product of the bounds of {len(layers)} layers; norms over windows, and the maximum over windows, are "
+            "1-Lipschitz",
+        )
+
+    def check_input(self, x: Tensor) -> None:
+        """Refuse what the critic cannot take; see :meth:`scores`."""
+        config = self.config
+        if x.ndim != 4 or x.shape[1] != config.channels or not x.is_floating_point():
+            raise UsageError(
+                f"Critic: the image has shape {tuple(x.shape)} and type {x.dtype}; expected (batch, {config.channels}, "
+                "height, width) of real numbers, as the critic was made for."
+            )
+        if min(x.shape[-2:]) < config.least_side:
+            raise UsageError(
+                f"Critic: the image has {x.shape[-2]} x {x.shape[-1]} pixels; expected at least {config.least_side} "
+                f"along each axis, because a window of {config.window} sees {config.reach} pixels around it."
+            )
+
+    def _folded(self, x: Tensor) -> Tensor:
+        """Squares of pixels as channels of one; what is left over at the end is cut off."""
+        fold = self.config.fold
+        height, width = (side - side % fold for side in x.shape[-2:])
+        return functional.pixel_unshuffle(x[..., :height, :width], fold)
+
+    def _inside(self, z: Tensor) -> Tensor:
+        """Features that depend on no zeros around the image."""
+        margin = self.config.reach // self.config.fold
+        return z[..., margin : z.shape[-2] - margin, margin : z.shape[-1] - margin]
+
+    def _norms(self, z: Tensor) -> Tensor:
+        """The norm of each channel over each window, ``(batch, features, rows, columns)``; the last ones may be cut."""
+        window, stride = self.config.window // self.config.fold, self.config.stride // self.config.fold
+        below, right = (-(side - window) % stride for side in z.shape[-2:])
+        squares = functional.pad(z.square(), (0, right, 0, below))
+        return (functional.avg_pool2d(squares, window, stride) * window**2 + _SMOOTHING**2).sqrt()
+
+
+class Details(Scaled):
+    """A convolution by filters without a mean, divided by a sound bound of its norm."""
+
+    def derive(self) -> tuple[Tensor, ...]:
+        kernel = self.kernel - self.kernel.mean((1, 2, 3), keepdim=True)
+        return (kernel * ((1 - MARGIN) / peak_norm(kernel).clamp(min=_TINY)),)
+
+
+class Bands(nn.Module):
+    """The modulus of channels as a sum of bands: ``|z| = (r_0 - r_1) + ... + r_k`` with ``r_i = max(|z| - t_i, 0)``.
+
+    Nonexpansive, with the bands as channels: each is monotone in |z|, so that their changes have one sign and add up to
+    that of |z|, and the root of a sum of squares is at most the sum.
+    """
+
+    def __init__(self, features: int, bands: int) -> None:
+        super().__init__()
+        shape = (bands, features)
+        first = torch.tensor(_FIRST_BANDS[:bands] + [_FIRST_BANDS[-1]] * (bands - len(_FIRST_BANDS)))
+        self.log_steps = drawn(shape, lambda: first.log()[:, None].expand(shape).clone())
+
+    def forward(self, z: Tensor) -> Tensor:
+        above, parts = z.abs(), []
+        for step in self.log_steps.exp():
+            beyond = (above - step.view(-1, 1, 1)).relu()
+            parts.append(above - beyond)
+            above = beyond
+        return torch.cat([*parts, above], 1)
+
+
+class Direction(Derived):
+    """The inner product of the channels with a vector of norm 1, and a bias."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.weight = drawn((features,), lambda: torch.randn(features))
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def derive(self) -> tuple[Tensor, ...]:
+        return (self.weight * ((1 - MARGIN) / torch.linalg.vector_norm(self.weight).clamp(min=_TINY)),)
+
+    def forward(self, z: Tensor) -> Tensor:
+        (weight,) = self.derived()
+        return torch.einsum("bfhw,f->bhw", z, weight) + self.bias
+
+    def bound(self) -> float:
+        """The norm of what is applied."""
+        return float(torch.linalg.vector_norm(self.derived()[0].double())) * ROUNDING

@@ -1,0 +1,113 @@
+"""recon solve --alarm: the verdict, its record, its map, and what is refused before anything is written."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from critic_cases import CRITIC, write_blobs
+from PIL import Image
+
+from recon import catalogue
+from recon.training import Images, parse_recipe, prepare, train
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A critic of a few steps, for grey 8-bit images, with these."""
+    root = tmp_path_factory.mktemp("critic")
+    training, validation = write_blobs(root / "training", 2), write_blobs(root / "validation", 3, first=50)
+    recipe = parse_recipe(CRITIC, "recipe")
+    recipe = replace(recipe, training=replace(recipe.training, steps=2))
+    files = Images(sorted(training.iterdir()), sorted(validation.iterdir()))
+    train(prepare(root / "critic", recipe, False), files, root / "critic", torch.device("cpu"))
+    return root
+
+
+@pytest.fixture
+def critic(trained: Path, folder: Path) -> Path:
+    shutil.copytree(trained, folder, dirs_exist_ok=True)
+    return folder / "critic"
+
+
+def test_training_says_what_was_told_apart_and_what_is_proved(run, critic) -> None:
+    Path("critic.toml").write_text(CRITIC)
+    options = ("--config", "critic.toml", "--data", "training", "--validation", "validation", "-o", "new")
+    outcome = run("train", *options, "--steps", 1, "--device", "cpu")
+    assert outcome.code == 0, outcome.err
+    assert "streaks" in outcome.out
+    assert "25 % are expected to be false alarms" in outcome.out
+    assert "(proved: the product of the bounds of 3 layers" in outcome.out
+
+
+SOLVE = ("solve", "training/000.png", "--operator", "identity", "--prior", "none", "--method", "forward_backward")
+
+
+def threshold(critic: Path, value: float) -> None:
+    card = json.loads((critic / "card.json").read_text())
+    card["alarm"]["threshold"] = value
+    (critic / "card.json").write_text(json.dumps(card))
+
+
+@pytest.mark.parametrize(("limit", "verdict"), [(-100.0, True), (100.0, False)])
+def test_a_result_is_judged_and_the_record_says_how(run, critic, limit, verdict) -> None:
+    threshold(critic, limit)
+    outcome = run(*SOLVE, "-o", "out.npy", "--alarm", "critic", "--alarm-map", "map.npy")
+    assert outcome.code == 0, outcome.err
+    assert ("alarm: ALARM" if verdict else "alarm: no alarm") in outcome.out
+    assert "(proved)" in outcome.out
+    assert "false alarms: 25 % (assumed: " in outcome.out
+    alarm = json.loads(Path("out.npy.run.json").read_text())["alarm"]
+    assert alarm["alarm"] is verdict
+    assert alarm["lipschitz"]["evidence"] == "proved"
+    assert alarm["radius"] == pytest.approx(abs(alarm["score"] - limit) * 255, rel=1e-4)
+    assert alarm["sha256"] == catalogue.identity_of(critic)
+    seen = np.load("map.npy")
+    assert seen.shape == np.load("out.npy").shape
+    assert float(seen.max()) == pytest.approx(alarm["score"] - limit, abs=1e-3)
+    page = run("report", "out.npy.run.json", "-o", "page.html")
+    assert page.code == 0, page.err
+    text = Path("page.html").read_text()
+    assert "certified radius" in text
+    assert ("The critic gave alarm" in text) == verdict
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--alarm", "nothing"), 2, "--alarm nothing: no such critic"),
+        (("--alarm", "training/000.png"), 2, "it is a file"),
+        (("--alarm", "training"), 3, "network.toml"),
+        (("--alarm-map", "map.npy"), 2, "--alarm-map without --alarm"),
+        (("--alarm", "critic", "--alarm-map", "map.png"), 7, "no format of a map"),
+        (("--alarm", "critic", "--alarm-map", "out.npy"), 7, "the map and the result have one name"),
+    ],
+)
+def test_what_is_no_alarm_is_refused_and_nothing_is_written(run, critic, arguments, code, message) -> None:
+    outcome = run(*SOLVE, "-o", "out.npy", *arguments)
+    assert outcome.code == code, outcome.err
+    assert message in outcome.err
+    assert not list(Path().glob("out.npy*"))
+    assert not list(Path().glob("map*"))
+
+
+def test_images_of_another_size_or_unit_are_refused_before_the_run(run, critic, bundled_data) -> None:
+    Image.fromarray(np.full((14, 60), 90, np.uint8)).save("thin.png")
+    thin = run("solve", "thin.png", *SOLVE[2:], "-o", "out.npy", "--alarm", "critic")
+    assert (thin.code, "14 x 60 pixels; expected at least 20" in thin.err) == (2, True), thin.err
+    colour = np.zeros((40, 40, 3), np.uint8)
+    Image.fromarray(colour).save("colour.png")
+    three = run("solve", "colour.png", *SOLVE[2:], "-o", "out.npy", "--alarm", "critic")
+    assert (three.code, "3 channels in no units; expected 1" in three.err) == (2, True), three.err
+    slice_ = run("solve", bundled_data / "ct" / "tcga_60-2715.dcm", *SOLVE[2:], "-o", "out.npy", "--alarm", "critic")
+    assert (slice_.code, "1 channels in HU; expected 1 in no units" in slice_.err) == (2, True), slice_.err
+    assert not list(Path().glob("out.npy*"))
+
+
+def test_several_inputs_are_refused(run, critic) -> None:
+    outcome = run("solve", "training", *SOLVE[2:], "-o", "many", "--alarm", "critic")
+    assert (outcome.code, "--alarm with several inputs" in outcome.err) == (2, True)
+    assert not Path("many").exists()

@@ -1,0 +1,127 @@
+"""Training of a critic: what it learns, that it goes on to the bit, and the recipes that are refused."""
+
+import csv
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from critic_cases import CRITIC, write_blobs
+
+from recon.errors import InputError, UsageError
+from recon.priors.networks import load_critic
+from recon.training import Images, Listeners, parse_recipe, prepare, train
+from recon.training.artefacts import KINDS, plant
+from recon.training.checkpoint import load_checkpoint
+from recon.training.critic import auroc, judge, threshold_of
+from recon.training.data import read_validation
+
+
+@pytest.fixture
+def images(tmp_path):
+    training, validation = write_blobs(tmp_path / "training", 4), write_blobs(tmp_path / "validation", 9, first=50)
+    return Images(sorted(training.iterdir()), sorted(validation.iterdir()))
+
+
+def run(folder, images, steps, resume=False, **listeners):
+    recipe = parse_recipe(CRITIC, "recipe")
+    recipe = replace(recipe, training=replace(recipe.training, steps=steps))
+    wanted = prepare(folder, recipe, resume)
+    return train(wanted, images, folder, torch.device("cpu"), Listeners(**listeners))
+
+
+@pytest.mark.slow
+def test_a_trained_critic_finds_planted_artefacts_on_images_that_it_never_saw(tmp_path, images):
+    outcome = run(tmp_path / "run", images, 60)
+    card = json.loads((tmp_path / "run" / "card.json").read_text())
+    rows = list(csv.DictReader((tmp_path / "run" / "log.csv").read_text().splitlines()))
+    assert [row["step"] for row in rows if row["auroc"]] == ["30", "60"]
+    assert float(rows[-1]["auroc"]) == pytest.approx(outcome.look.auroc)
+    assert (card["lipschitz"]["evidence"], card["alarm"]["units"]) == ("proved", "")
+    others = write_blobs(tmp_path / "others", 12, first=100)
+    recipe = parse_recipe(CRITIC, "recipe")
+    shown = read_validation(sorted(others.iterdir()), recipe.data, 1, 12, 48, print)
+    critic = load_critic(tmp_path / "run")
+    found = judge(critic, shown, recipe, card["alarm"]["threshold"])
+    assert all(each.auroc > 0.95 for each in found.kinds), found.kinds
+    assert sum(score > found.threshold for score in found.clean) <= 4
+    untrained = judge(type(critic)(critic.config), shown, recipe)
+    assert untrained.auroc < found.auroc
+
+
+@pytest.mark.slow
+def test_a_training_that_was_interrupted_goes_on_to_the_bit(tmp_path, images):
+    stops = iter([False] * 4 + [True])
+    first = run(tmp_path / "half", images, 9, stopping=lambda: next(stops))
+    assert first.step == 5
+    run(tmp_path / "half", images, 9, resume=True)
+    run(tmp_path / "whole", images, 9)
+    one, two = (load_checkpoint(tmp_path / name)[0] for name in ("half", "whole"))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_artefact_changes_the_image_reproducibly_and_leaves_its_sources(kind):
+    image, other = torch.rand(2, 1, 60, 70, generator=torch.Generator().manual_seed(1))
+    before = image.clone(), other.clone()
+    one, two = (plant(kind, image, other, (0.1, 0.2), torch.Generator().manual_seed(4)) for _ in range(2))
+    assert torch.equal(one, two)
+    assert torch.equal(image, before[0])
+    assert torch.equal(other, before[1])
+    assert float((one - image).abs().max()) > 0
+    assert float(one.min()) >= 0
+    assert not torch.equal(one, plant(kind, image, other, (0.1, 0.2), torch.Generator().manual_seed(5)))
+
+
+def test_no_artefact_gives_itself_away_by_values_below_the_least():
+    air = torch.zeros(1, 64, 64)
+    for kind in ("streaks", "rings", "noise"):
+        assert float(plant(kind, air, air, (0.5, 0.5), torch.Generator().manual_seed(0)).min()) == 0
+
+
+def test_auroc_and_thresholds_of_known_scores():
+    assert auroc([0.0, 1.0], [2.0, 3.0]) == 1
+    assert auroc([0.0, 1.0], [1.0, 1.0]) == 0.75
+    assert auroc([1.0], [0.0]) == 0
+    assert threshold_of([3.0, 1.0, 2.0]) == (3.0, 0.25)
+    many = [float(each) for each in range(99)]
+    assert threshold_of(many) == (89.0, 0.1)
+
+
+def test_no_more_false_alarms_are_expected_than_is_said():
+    generator = torch.Generator().manual_seed(0)
+    draws = torch.randn(4000, 20, generator=generator).tolist()
+    share = sum(scores[-1] > threshold_of(scores[:-1])[0] for scores in draws) / len(draws)
+    assert share <= threshold_of(draws[0][:-1])[1] + 3 * math.sqrt(0.09 / len(draws))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("[artefacts]", "[penalty]\nweight = 0.1\n[artefacts]"), "nonexpansive by construction"),
+        (('kinds = ["streaks", "rings"]', 'kinds = ["scratches"]'), "'scratches' is unknown"),
+        (("strength = [0.1, 0.3]", "strength = [0.3, 0.1]"), "the lower one first"),
+        (("patch = 40", "patch = 12"), "expected at least 20, a window of the critic"),
+        (("patch = 40", 'patch = 40\nscale = "robust"'), "on the scale of their files"),
+        (("batch = 6", 'batch = 6\nloss = "sure"\nnoise = 0.1'), "it denoises nothing"),
+        (
+            (
+                'family = "Critic"\nfeatures = 36\nbands = 1\nhead = 1\nwindow = 16\nstride = 8',
+                'family = "DnCNN"\nnoise_range = [0.1, 0.1]',
+            ),
+            "no other is shown artefacts",
+        ),
+    ],
+)  # fmt: skip
+def test_recipes_that_make_no_sense_are_refused(change, message):
+    with pytest.raises(UsageError, match=message):
+        parse_recipe(CRITIC.replace(*change), "recipe")
+
+
+def test_an_image_smaller_than_a_window_is_refused_before_the_first_step(tmp_path, images):
+    small = write_blobs(tmp_path / "small", 2, first=80, side=18)
+    with pytest.raises(InputError, match="a validation image is too small; expected at least 20"):
+        run(tmp_path / "run", Images(images.training, sorted(small.iterdir())), 2)
+    assert not (tmp_path / "run" / "config.toml").exists()
