@@ -11,7 +11,8 @@ CRITIC = """
 family = "Critic"
 features = 36
 bands = 1
-head = 1
+heads = 4
+pieces = 2
 window = 16
 stride = 8
 [data]

@@ -14,7 +14,7 @@ from recon.errors import InputError
 from recon.evidence import Evidence, Measured
 from recon.operators import Blur, LeastSquares, gaussian_psf
 from recon.operators.spectral import Effort
-from recon.priors.networks import GuidedRidge, guided_prior, load, resolvent
+from recon.priors.networks import GuidedRidge, guided_prior, load, load_critic, resolvent
 from recon.solvers import forward_backward
 from recon.training import read_recipe
 
@@ -28,9 +28,42 @@ def test_there_are_models_and_the_proved_ones_among_them():
     }  # fmt: skip
 
 
+CRITICS = sorted(catalogue.critic_folders())
+
+
+@pytest.mark.parametrize("name", CRITICS)
+def test_the_card_of_a_critic_says_what_it_is(name):
+    folder = catalogue.critic_folders()[name]
+    card, critic = catalogue.read_critic(folder), load_critic(folder)
+    known = critic.lipschitz()
+    assert (card.lipschitz, card.evidence, known.evidence) == (known.value, "proved", Evidence.PROVED)
+    assert known.value <= 1
+    assert critic.config == read_recipe(folder / "config.toml").network
+    assert (card.false_alarms_evidence, card.channels) == ("measured", critic.config.channels)
+    assert set(card.auroc) == set(read_recipe(folder / "config.toml").artefacts.kinds)
+    assert card.bytes < 1e6
+    assert json.loads((folder / "certificate.json").read_text())["subject"] == f"model:{name}"
+    assert all(catalogue.read_card(folder)["about"][key] for key in ("title", "data", "licence", "limits"))
+    generator, steep = torch.Generator().manual_seed(0), []
+    for scale in (1e-4, 0.01, 0.3):
+        x = (scale * torch.randn(40, card.channels, 60, 60, generator=generator)).requires_grad_()
+        steep.append(torch.autograd.grad(critic(x).sum(), x)[0].flatten(1).norm(dim=1))
+    assert float(torch.cat(steep).max()) <= 1 + 1e-4
+
+
+@pytest.mark.parametrize(
+    "content", ['{"sha256": "ab"}', '{"sha256": "ab", "lipschitz": {"value": 0}, "alarm": {"threshold": 1}}']
+)
+def test_the_card_of_a_critic_that_is_none_is_named(tmp_path, content):
+    (tmp_path / "card.json").write_text(content)
+    (tmp_path / "network.toml").write_text('sha256 = "ab"')
+    with pytest.raises(InputError, match="does not say what the card of a critic says"):
+        catalogue.read_critic(tmp_path)
+
+
 def test_a_folder_with_a_recipe_and_no_weights_is_no_model():
     root = catalogue.folders()[NAMES[0]].parent
-    recipes = {file.parent.name for file in root.glob("*/config.toml")} - set(NAMES)
+    recipes = {file.parent.name for file in root.glob("*/config.toml")} - set(NAMES) - set(CRITICS)
     assert {"mmo-gray", "mmo-color"} <= recipes
     for name in recipes:
         read_recipe(root / name / "config.toml")

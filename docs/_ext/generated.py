@@ -17,7 +17,7 @@ import recon.certificates
 from recon._windows import WINDOWS
 from recon.methods.catalogue import ENTRIES
 from recon.methods.entry import MethodEntry, PriorUse, Requirement
-from recon.priors.networks import ConvexRidgeConfig, DnCNNConfig, GuidedRidgeConfig, LipschitzConfig
+from recon.priors.networks import ConvexRidgeConfig, CriticConfig, DnCNNConfig, GuidedRidgeConfig, LipschitzConfig
 from recon.specs.solve_config import BUDGET, SolveConfig
 from recon.training import config as training
 
@@ -144,8 +144,10 @@ def configuration_table() -> str:
 
 def recipe_tables() -> str:
     """The tables of a training configuration."""
-    sections = [("network", each) for each in (ConvexRidgeConfig, GuidedRidgeConfig, LipschitzConfig, DnCNNConfig)]
-    parts = ("data", "training", "equilibrium", "guide", "penalty", "validation", "about")
+    sections = [
+        ("network", each) for each in (ConvexRidgeConfig, GuidedRidgeConfig, LipschitzConfig, DnCNNConfig, CriticConfig)
+    ]
+    parts = ("data", "training", "equilibrium", "guide", "artefacts", "penalty", "validation", "about")
     kinds = {field.name: field.type for field in dataclasses.fields(training.Recipe)}
     sections += [(part, kinds[part]) for part in parts]
     text = []

@@ -40,7 +40,7 @@ def test_training_says_what_was_told_apart_and_what_is_proved(run, critic) -> No
     assert outcome.code == 0, outcome.err
     assert "streaks" in outcome.out
     assert "25 % are expected to be false alarms" in outcome.out
-    assert "(proved: the product of the bounds of 3 layers" in outcome.out
+    assert "(proved: the product of the bounds of 2 layers" in outcome.out
 
 
 SOLVE = ("solve", "training/000.png", "--operator", "identity", "--prior", "none", "--method", "forward_backward")

@@ -106,13 +106,8 @@ def test_no_more_false_alarms_are_expected_than_is_said():
         (("patch = 40", "patch = 12"), "expected at least 20, a window of the critic"),
         (("patch = 40", 'patch = 40\nscale = "robust"'), "on the scale of their files"),
         (("batch = 6", 'batch = 6\nloss = "sure"\nnoise = 0.1'), "it denoises nothing"),
-        (
-            (
-                'family = "Critic"\nfeatures = 36\nbands = 1\nhead = 1\nwindow = 16\nstride = 8',
-                'family = "DnCNN"\nnoise_range = [0.1, 0.1]',
-            ),
-            "no other is shown artefacts",
-        ),
+        ((CRITIC.partition("[data]")[0], '[network]\nfamily = "DnCNN"\nnoise_range = [0.1, 0.1]\n'),
+         "no other is shown artefacts"),
     ],
 )  # fmt: skip
 def test_recipes_that_make_no_sense_are_refused(change, message):

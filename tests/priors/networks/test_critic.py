@@ -7,12 +7,14 @@ from recon.errors import InputError, UsageError
 from recon.evidence import Evidence
 from recon.priors.networks import Critic, CriticConfig, DnCNNConfig, load, load_critic, make, make_critic, save
 
-SMALL = CriticConfig(features=8, ends=3, bands=2, head=2, window=8, stride=4)
+SMALL = CriticConfig(features=8, ends=3, bands=2, heads=3, pieces=2, window=8, stride=4)
 CASES = {
     "small": SMALL,
-    "deep": CriticConfig(features=6, depth=2, bands=1, head=1, window=8, stride=8),
-    "unfolded-colour": CriticConfig(channels=3, fold=1, features=8, ends=5, bands=0, head=0, window=6, stride=3),
-    "cosines": CriticConfig(features=36, bands=4, head=1, window=16, stride=8),
+    "deep": CriticConfig(features=6, depth=2, bands=1, heads=1, pieces=2, window=8, stride=8),
+    "unfolded-colour": CriticConfig(
+        channels=3, fold=1, features=8, ends=5, bands=0, heads=2, pieces=1, window=6, stride=3
+    ),
+    "cosines": CriticConfig(features=36, bands=4, window=16, stride=8),
 }
 
 
@@ -121,7 +123,7 @@ def test_images_that_it_cannot_judge_are_refused():
     ("changed", "message"),
     [
         ({"stride": 12}, "no pixel may lie between"), ({"window": 7}, "multiples of fold"),
-        ({"features": 5}, "an even"),
+        ({"features": 5}, "an even"), ({"heads": 0}, "a head and a piece"),
         ({"ends": 2}, "odd numbers"), ({"padding": "reflect"}, "not covered by any bound"), ({"fold": 0}, "1 to 8"),
     ],
 )  # fmt: skip

@@ -27,8 +27,8 @@ class CriticConfig(Config):
     """A critic ``s(x) = max over windows of h(norms of the features of the window)``.
 
     The features are ``split(layer_m(... layer_1(lift(x))))``: filters without a mean, orthogonal convolutions, and a
-    split of each channel into bands of amplitude. The norms are those of each channel over a window; h is a chain of
-    orthogonal matrices, with biases and sorts of pairs, and a vector of norm 1.
+    split of each channel into bands of amplitude. The norms are those of each channel over a window; h is a maximum
+    over heads of a minimum over pieces of affine functions whose gradients have norm 1.
 
     Attributes:
         fold: Pixels along each axis that become channels of one, which loses nothing: features are that much coarser.
@@ -37,7 +37,8 @@ class CriticConfig(Config):
         size: Height and width of their kernels, odd, in folded pixels.
         ends: Height and width of the kernels that lift the image, odd, in folded pixels.
         bands: Thresholds of amplitude, which make one channel more bands than that.
-        head: Orthogonal matrices in h.
+        heads: Maxima in h: each may stand for another kind of artefact.
+        pieces: Minima of each: all of what it asks for must be there.
         window: Height and width of a window of features, in pixels.
         stride: Pixels from one window to the next.
     """
@@ -49,7 +50,8 @@ class CriticConfig(Config):
     size: int = 3
     ends: int = 3
     bands: int = 4
-    head: int = 3
+    heads: int = 16
+    pieces: int = 8
     window: int = 32
     stride: int = 16
 
@@ -72,10 +74,12 @@ class CriticConfig(Config):
                 f"Critic: size={self.size!r}, ends={self.ends!r}; expected odd numbers of 1 to 31, the heights and "
                 "widths of kernels with a middle."
             )
-        if not (min(self.depth, self.head, self.bands) >= 0 and self.features >= 2 and self.features % 2 == 0):
+        positive = min(self.heads, self.pieces) >= 1 and min(self.depth, self.bands) >= 0
+        if not (positive and self.features >= 2 and self.features % 2 == 0):
             raise UsageError(
-                f"Critic: features={self.features!r}, depth={self.depth!r}, bands={self.bands!r}, head={self.head!r}; "
-                "expected an even number of features, and no negative number."
+                f"Critic: features={self.features!r}, depth={self.depth!r}, bands={self.bands!r}, heads="
+                f"{self.heads!r}, pieces={self.pieces!r}; expected an even number of features, a head and a piece, and "
+                "nothing negative."
             )
         if not 1 <= self.fold <= 8:
             raise UsageError(f"Critic: fold={self.fold!r}; expected 1 to 8 pixels.")
@@ -91,9 +95,8 @@ class Critic(Model):
 
     *Theorem*. ``|s(x) - s(y)| <= ||x - y||``. *Proof*: the lift, the layers and the split are nonexpansive; what a
     window keeps of the features is a projection; the norms of its channels differ by at most the norms of the
-    differences, whose squares add up to at most that of the features; orthogonal matrices keep norms, and sorts of
-    pairs are nonexpansive; the inner product with a vector of norm 1 is 1-Lipschitz, and so is the maximum of
-    1-Lipschitz functions.
+    differences, whose squares add up to at most that of the features; the inner product with a vector of norm 1 is
+    1-Lipschitz, and so are minima and maxima of 1-Lipschitz functions.
 
     Features near the border, which would depend on zeros outside of the image, belong to no window.
     """
@@ -110,9 +113,7 @@ class Critic(Model):
             OrthogonalConvolution(features, padding, MaxMin(), config.size) for _ in range(config.depth)
         )
         self.split = Bands(features, config.bands)
-        norms = features * (config.bands + 1)
-        self.head = nn.ModuleList(OrthogonalConvolution(norms, padding, MaxMin(), 1) for _ in range(config.head))
-        self.out = Direction(norms)
+        self.out = Pieces(features * (config.bands + 1), config.heads, config.pieces)
         if not self.lift.kernel.is_meta and features >= config.channels * ((config.fold * config.ends) ** 2 - 1):
             self._begin_with_cosines()
 
@@ -144,10 +145,7 @@ class Critic(Model):
         z = self.lift(self._folded(x.to(self.lift.kernel.dtype)))
         for layer in self.layers:
             z = layer(z)
-        z = self._norms(self.split(self._inside(z)))
-        for layer in self.head:
-            z = layer(z)
-        found: Tensor = self.out(z)
+        found: Tensor = self.out(self._norms(self.split(self._inside(z))))
         return found
 
     def places(self, height: int, width: int) -> tuple[list[int], list[int]]:
@@ -169,8 +167,8 @@ class Critic(Model):
     def lipschitz(self) -> Constant:
         """The product of the bounds of the layers, in double precision, rounded upwards: of every image of any size."""
         twin = self.frozen()
-        layers = [twin.lift, *twin.layers, *twin.head, twin.out]
-        value = math.prod(layer.bound() for layer in layers if isinstance(layer, Layer | Direction)) * ROUNDING
+        layers = [twin.lift, *twin.layers, twin.out]
+        value = math.prod(layer.bound() for layer in layers if isinstance(layer, Layer | Pieces)) * ROUNDING
         return Proved(
             value,
             f"the product of the bounds of {len(layers)} layers; norms over windows, and the maximum over windows, are "
@@ -219,7 +217,7 @@ class Details(Scaled):
 
 
 class Bands(nn.Module):
-    """The modulus of channels as a sum of bands: ``|z| = (r_0 - r_1) + ... + r_k`` with ``r_i = max(|z| - t_i, 0)``.
+    """The modulus of each channel as a sum of bands: ``(r_0 - r_1) + ... + r_k`` with ``r_i = max(|z| - t_i, 0)``.
 
     Nonexpansive, with the bands as channels: each is monotone in |z|, so that their changes have one sign and add up to
     that of |z|, and the root of a sum of squares is at most the sum.
@@ -240,21 +238,24 @@ class Bands(nn.Module):
         return torch.cat([*parts, above], 1)
 
 
-class Direction(Derived):
-    """The inner product of the channels with a vector of norm 1, and a bias."""
+class Pieces(Derived):
+    """``max_k min_l <w_kl, z> + b_kl`` of the channels z, with ``||w_kl|| = 1``."""
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, heads: int, pieces: int) -> None:
         super().__init__()
-        self.weight = drawn((features,), lambda: torch.randn(features))
-        self.bias = nn.Parameter(torch.zeros(1))
+        self.heads = heads
+        self.weight = drawn((heads * pieces, features), lambda: torch.randn(heads * pieces, features))
+        self.bias = nn.Parameter(torch.zeros(heads * pieces))
 
     def derive(self) -> tuple[Tensor, ...]:
-        return (self.weight * ((1 - MARGIN) / torch.linalg.vector_norm(self.weight).clamp(min=_TINY)),)
+        norms = torch.linalg.vector_norm(self.weight, dim=1, keepdim=True)
+        return (self.weight * ((1 - MARGIN) / norms.clamp(min=_TINY)),)
 
     def forward(self, z: Tensor) -> Tensor:
         (weight,) = self.derived()
-        return torch.einsum("bfhw,f->bhw", z, weight) + self.bias
+        values = functional.conv2d(z, weight[..., None, None], self.bias)
+        return torch.unflatten(values, 1, (self.heads, -1)).amin(2).amax(1)
 
     def bound(self) -> float:
-        """The norm of what is applied."""
-        return float(torch.linalg.vector_norm(self.derived()[0].double())) * ROUNDING
+        """The largest norm of a gradient of what is applied."""
+        return float(torch.linalg.vector_norm(self.derived()[0].double(), dim=1).max()) * ROUNDING
