@@ -22,6 +22,9 @@ _SLOW = 0.9
 _FORCING = 1e-2
 """The accuracy of the systems of Newton's method, each of which takes as much of what is left."""
 
+_PLAIN, _OF_ERROR = 25, 1e-5
+"""Steps without a preconditioner that correct a solution, and what may be left of its error."""
+
 _EXHAUSTED = 1e-5
 """Of a vector, relative, that lies in a space."""
 
@@ -134,7 +137,7 @@ class Derivative:
             transposed: Whether N^T is wanted.
         """
         if self.equation.symmetric:
-            return self._by_gradients(force, accuracy, max_steps)
+            return self._corrected(force, self._by_gradients(force, accuracy, max_steps))
         s = self.equation.stepsize
         if transposed:
             found = _by_residuals(self._transposed_system, force, accuracy, max_steps)
@@ -163,7 +166,19 @@ class Derivative:
         back = self._resolve(v, transposed=True)
         return v - back + self.equation.stepsize * self._stiffness(back, transposed=True)
 
-    def _by_gradients(self, force: Tensor, accuracy: float, max_steps: int) -> Solved:
+    def _corrected(self, force: Tensor, found: Solved) -> Solved:
+        """The solutions after some steps without the circulant matrix.
+
+        Where some pixels are not measured that matrix is far from the inverse there: what is left of them is small,
+        and their error is not. Of conjugate gradients without it a few steps find such an error.
+        """
+        if not self._selects:
+            return found
+        rest = force - self._stiffness(found.x)
+        more = self._by_gradients(rest, _OF_ERROR, _PLAIN, plain=True)
+        return Solved(found.x + more.x, found.left, found.steps + more.steps)
+
+    def _by_gradients(self, force: Tensor, accuracy: float, max_steps: int, plain: bool = False) -> Solved:
         s = self.equation.stepsize
         projects = self._projects
         rest = s * force
@@ -176,7 +191,7 @@ class Derivative:
         taken = 0
         for taken in range(max_steps + 1):
             kept = self._resolve(rest)
-            if self._selects:
+            if self._selects and not plain:
                 kept = self._resolve(self._precondition(kept))
             product = _inner(rest, kept)
             first = product if taken == 0 else first

@@ -6,7 +6,6 @@ package. The factors come from :func:`recon.certificates.risk_control.interval_f
 
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,9 @@ _NOISE_APART = 1e-4
 
 _SOLVER = ("stepsize", "shift", "iterations", "tolerance", "window")
 """Keys of a configuration on which the solution depends."""
+
+_MOST = 1e300
+"""That a number of a calibration is."""
 
 _LARGEST = 1 << 20
 """Bytes of a calibration file."""
@@ -111,9 +113,14 @@ def calibrated(
         rule: What it is bound to.
 
     Raises:
-        ConsistencyError: There are too few images for the level.
+        ConsistencyError: There are too few images for the level, or no finite factor is enough.
     """
     factors = Factors(interval_factor(pixels, level), interval_factor(regions, level), calibrated=True)
+    if not (factors.pixel <= _MOST and factors.region <= _MOST):
+        raise ConsistencyError(
+            "The standard deviation is 0 where the reconstruction of calibration images is wrong, so no finite factor "
+            "makes intervals of it; expected another method of uncertainty, or another prior."
+        )
     return Calibration(level, factors, len(pixels), rule)
 
 
@@ -191,7 +198,7 @@ def read_calibration(path: Path) -> Calibration:
         raise InputError(f"{path}: the file is no calibration; expected a file that recon calibrate wrote.")
     numbers = [document.get(key) for key in ("level", "pixel_factor", "region_factor", "images")]
     rule = document.get("rule")
-    sound = all(isinstance(n, int | float) and math.isfinite(n) and n >= 0 for n in numbers)
+    sound = all(isinstance(n, int | float) and 0 <= n <= _MOST for n in numbers)
     if not sound or not isinstance(rule, dict) or not 0 < document["level"] < 1:
         raise InputError(f"{path}: the calibration is damaged; expected a file that recon calibrate wrote.")
     level, pixel, region, images = (float(number) for number in numbers if number is not None)

@@ -203,3 +203,20 @@ def test_the_arms_of_blocks_of_a_circular_blur_are_exact(blocks: str) -> None:
     for arm in star.arms:
         assert arm.certified.value <= 1.05 * arm.local.value
         assert arm.certified.evidence is Evidence.PROVED
+
+
+@pytest.mark.parametrize("weight", [1e-4, 1e-3, 1e-2, 0.1])
+def test_the_local_arms_where_pixels_are_missing_are_those_of_the_closed_form(tmp_path, weight: float) -> None:
+    """A measured pixel moves by 1 / (1 + w) and a missing one does not, however near the problem is to singular."""
+    seen = torch.rand(16, 16, generator=torch.Generator().manual_seed(0)) < 0.5
+    np.save(tmp_path / "mask.npy", seen.numpy())
+    y = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(1)) * seen
+    config = SolveConfig(
+        parse_spec(f"inpaint:mask={tmp_path}/mask.npy", "operator"), parse_spec(f"tikhonov:weight={weight}", "prior"),
+        noise=Noise(0.02),
+    )  # fmt: skip
+    plan = make_plan(config, from_array(y.numpy(), value_range=ValueRange(0.0, 1.0)), lambda line: None)
+    star = sensitivity(plan, find_groups(parse_groups("blocks:8x8"), plan), 0)
+    assert_law(star)
+    for arm in star.arms:
+        assert arm.local.value == pytest.approx(1 / (1 + weight), rel=2 * ACCURACY)

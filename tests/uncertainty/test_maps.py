@@ -236,6 +236,27 @@ def test_a_calibration_is_bound_to_its_rule(tmp_path: Path) -> None:
         read.check(rule, 0.8, "cal.json")
 
 
+@pytest.mark.parametrize("ratio", [math.inf, math.nan])
+def test_no_calibration_has_a_factor_that_is_no_number(ratio: float) -> None:
+    ratios = [torch.full((4,), ratio) for _ in range(9)]
+    with pytest.raises(ConsistencyError, match="no finite factor"):
+        calibrated(ratios, [torch.ones(1)] * 9, 0.9, {})
+
+
+@pytest.mark.parametrize("key", ["level", "pixel_factor", "region_factor", "images"])
+@pytest.mark.parametrize("value", ["-1", "1e400", "NaN", "null", '"x"', "[]", "1" + 400 * "0"])
+def test_a_calibration_with_a_number_that_is_none_is_refused(key: str, value: str, tmp_path: Path) -> None:
+    made = calibrated([torch.rand(30)] * 9, [torch.rand(4)] * 9, 0.9, {})
+    path = tmp_path / "cal.json"
+    write_calibration(path, made, overwrite=False)
+    lines = path.read_text().splitlines()
+    at = next(at for at, line in enumerate(lines) if f'"{key}"' in line)
+    lines[at] = f'  "{key}": {value},'
+    path.write_text("\n".join(lines))
+    with pytest.raises(InputError, match="damaged"):
+        read_calibration(path)
+
+
 def test_a_calibration_is_bound_to_the_callable_of_the_users_file(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
         "class Scaled:\n"
