@@ -124,7 +124,7 @@ def prior(  # noqa: PLR0913, PLR0917  one for each option
     if output is not None:
         from recon.reconstruction.sensitivity_output import check_figures
 
-        check_figures([output], images, overwrite)
+        check_figures([output], images, overwrite, maps=False)
     given: dict[str, Any] = {"noise": noise, "images": images_of(images), "side": side, "seed": seed, "quick": quick}
     if grouping is not None:
         _of_groups(parsed, grouping, given, output, overwrite, as_json)

@@ -32,9 +32,9 @@ _MOST_ROWS, _SHOWN = 100, 20
 @click.option(
     "--worst",
     type=click.Path(path_type=Path),
-    metavar="FILE.png",
+    metavar="FILE.png|MAP.tif",
     help="Draw the change of the image that the group with the longest local arm can cause with a change of the size "
-    "of the noise.",
+    "of the noise; with .tif, .npy or, for DICOM, .dcm that change as numbers in the units of the image.",
 )
 @problem_options
 @click.option("--range", "value_range", metavar="LO:HI", help="Grey values, in the file's units, that become 0 and 1.")
@@ -65,7 +65,7 @@ def command(measurement: str, **given: Any) -> None:
     from recon.reconstruction.plan import make_plan
     from recon.reconstruction.run import files_of, read_image
     from recon.reconstruction.sensitivity import find_groups, sensitivity
-    from recon.reconstruction.sensitivity_output import check_figures, draw_star, draw_worst
+    from recon.reconstruction.sensitivity_output import check_figures, draw_star, draw_worst, is_map, write_worst
 
     figures = tuple(path for path in (given["output"], given["worst"]) if path is not None)
     check_figures(figures, (file,), given["overwrite"])
@@ -82,7 +82,9 @@ def command(measurement: str, **given: Any) -> None:
         line.close()
     if given["output"] is not None:
         draw_star(star, given["output"], given["overwrite"])
-    if given["worst"] is not None:
+    if is_map(given["worst"]):
+        write_worst(star, given["worst"], (file, *files_of(plan, file)), given["overwrite"])
+    elif given["worst"] is not None:
         draw_worst(star, given["worst"], given["overwrite"])
     _report(star, given["as_json"])
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from recon.io.atomic import check_output, replacing
 from recon.io.decoded import MAX_PIXELS
 from recon.io.dicom.derivation import Derivation
+from recon.io.dicom.parametric_map import HIGH, LOW, STANDARD_DEVIATION, WORST_CHANGE, Quantity
 from recon.io.dicom.position import differing_places, display_window, positions_along_normal
 from recon.io.dicom.writer import new_series_uid
-from recon.io.files import Written, check_kind, check_units, decode, output_paths, read, write
+from recon.io.files import Written, check_kind, check_units, decode, output_paths, read, write, write_map
 from recon.io.image import Array, Grid, Image, Slices, Source, ValueRange, from_array
 from recon.io.projections.counts import line_integrals
 from recon.io.projections.files import Projections, check_projections, read_projections
@@ -21,12 +22,17 @@ if TYPE_CHECKING:
     from recon.io.tensors import to_tensor, with_tensor
 
 __all__ = [
+    "HIGH",
+    "LOW",
     "MAX_PIXELS",
+    "STANDARD_DEVIATION",
+    "WORST_CHANGE",
     "Array",
     "Derivation",
     "Grid",
     "Image",
     "Projections",
+    "Quantity",
     "Slices",
     "Source",
     "ValueRange",
@@ -50,6 +56,7 @@ __all__ = [
     "to_tensor",
     "with_tensor",
     "write",
+    "write_map",
 ]
 
 

@@ -13,6 +13,7 @@ from recon.io.content import LONGEST_MARK, content, damage, foreign, kind_of, op
 from recon.io.decoded import MAX_PIXELS, Decoded, RefusedError, check_finite
 from recon.io.dicom import new_series, reader, writer
 from recon.io.dicom.derivation import Derivation
+from recon.io.dicom.parametric_map import Quantity, parametric_map
 from recon.io.formats import nifti, npy, raster, tiff, zarr_store
 from recon.io.image import Array, Image, ValueRange, default_range
 
@@ -183,6 +184,52 @@ def write(  # noqa: PLR0913  each is an independent choice of the caller
         except RefusedError as refusal:
             raise OutputError(f"{printable(name)}: {refusal}") from None
     return Written(paths, image.clipped + clipped, notes)
+
+
+def write_map(  # noqa: PLR0913  each is an independent choice of the caller
+    image: Image,
+    path: str | Path,
+    quantity: Quantity,
+    *,
+    overwrite: bool = False,
+    inputs: Iterable[str | Path] = (),
+    derivation: Derivation | None = None,
+) -> Written:
+    """Write a map of floating-point numbers that belongs to an image, such as its standard deviation.
+
+    TIFF, NPY, NIfTI and Zarr hold it as :func:`write` does. DICOM is one Parametric Map with the numbers themselves,
+    beside the DICOM image that the map belongs to (:mod:`recon.io.dicom.parametric_map`).
+
+    Args:
+        image: The map, in units, with the source of the image that it belongs to.
+        path: The file to make.
+        quantity: What the map is of.
+        overwrite: Whether existing files may be replaced.
+        inputs: Files that are never replaced.
+        derivation: As of :func:`write`.
+
+    Raises:
+        OutputError: It cannot be written there, or not in that format, in one sentence.
+    """
+    name = Path(path)
+    kind = _SUFFIXES.get(suffix_of(name))
+    if kind in ("png", "jpeg"):
+        raise OutputError(
+            f"{printable(name)}: the suffix {name.suffix!r} is no format of maps; expected TIFF, NPY, NIfTI, Zarr or "
+            "DICOM, which hold floating-point numbers."
+        )
+    if kind != "dicom":
+        return write(image, name, overwrite=overwrite, inputs=inputs)
+    held = tuple(inputs)
+    check_output(name, overwrite=overwrite, inputs=held)
+    with silence():
+        try:
+            data = parametric_map(image, quantity, derivation)
+        except RefusedError as refusal:
+            raise OutputError(f"{printable(name)}: {refusal}") from None
+        with replacing(name, overwrite=overwrite, inputs=held) as temporary:
+            temporary.write_bytes(data)
+    return Written((name,), 0, ())
 
 
 def output_paths(image: Image, path: str | Path) -> tuple[Path, ...]:

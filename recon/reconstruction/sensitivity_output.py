@@ -1,6 +1,7 @@
 """Figures of a Lipschitz star."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,24 @@ from recon.io.image import Array
 from recon.reconstruction.sensitivity import Arm, Star
 from recon.report import FIGURE_SUFFIXES, StarFigure, WorstFigure, star_figure, worst_figure
 
+MAP_SUFFIXES = (".tif", ".tiff", ".npy", ".dcm", ".dicom")
+"""Of a map of floating-point numbers in the units of the result."""
 
-def check_figures(paths: Sequence[Path], inputs: tuple[Path, ...], overwrite: bool) -> None:
-    """See that figures may be written, before any work is done.
+
+def is_map(path: Path | None) -> bool:
+    """Return whether a path names a map of numbers, and no figure."""
+    return path is not None and path.suffix.lower() in MAP_SUFFIXES
+
+
+def check_figures(paths: Sequence[Path], inputs: tuple[Path, ...], overwrite: bool, maps: bool = True) -> None:
+    """See that figures and maps may be written, before any work is done.
 
     Raises:
         OutputError: One exists, is an input, has no suffix of a figure, or is named twice.
     """
     held = []
     for path in paths:
-        if path.suffix.lower() not in FIGURE_SUFFIXES:
+        if path.suffix.lower() not in FIGURE_SUFFIXES and not (maps and is_map(path)):
             raise OutputError(f"{path}: no format of a figure; expected {', '.join(FIGURE_SUFFIXES)}.")
         held.append(io.check_output(path, overwrite=overwrite, inputs=inputs))
     if len(set(held)) < len(held):
@@ -59,6 +68,22 @@ def draw_star(star: Star, path: Path, overwrite: bool) -> None:
         limits,
     )
     star_figure(path, figure, overwrite=overwrite)
+
+
+def write_worst(star: Star, path: Path, inputs: Sequence[Path], overwrite: bool) -> None:
+    """Write the change of the image that the group with the longest local arm can cause, as a map in its units.
+
+    Raises:
+        OutputError: The file cannot be written, or the image is complex.
+    """
+    template, change = star.result.plan.problem.template, star.worst.image
+    if change.is_complex():
+        raise OutputError(f"{path}: the change of a complex image is no map of real numbers; expected a figure.")
+    known = template.value_range
+    pixels = (change.detach().cpu().double().numpy() * known.width).astype(np.float32)[None]
+    image = io.with_tensor(replace(template, padding=None), change[None], floating=True)
+    image = replace(image, pixels=pixels, value_range=io.ValueRange(0.0, known.width, known.units))
+    io.write_map(image, path, io.WORST_CHANGE, overwrite=overwrite, inputs=inputs)
 
 
 def draw_worst(star: Star, path: Path, overwrite: bool) -> None:

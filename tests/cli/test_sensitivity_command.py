@@ -82,3 +82,15 @@ def test_of_a_scan_and_of_lines(run, folder: Path) -> None:
     assert run("simulate", "x.npy", "-o", "k.npy", "--operator", "mri:mask=mask.npy", "--noise", "0.001").code == 0
     lines = json.loads(run("sensitivity", "k.npy", *options, "lines").out)["groups"]
     assert [group["position"] for group in lines] == [[-8.0], [-4.0], [0.0], [4.0]]
+
+
+def test_the_worst_change_as_a_map(run, photo: Path, folder: Path) -> None:
+    outcome = run("sensitivity", photo, *BLUR, "--groups", "blocks:20x16", "--json", "--worst", "w.npy")
+    assert outcome.code == 0, outcome.err
+    change, document = np.load(folder / "w.npy").squeeze(), json.loads(outcome.out)
+    assert change.shape == (40, 32)
+    assert np.abs(change).max() == pytest.approx(document["worst"]["largest"] * 255, rel=1e-4)
+    refused = run("sensitivity", photo, *BLUR, "--groups", "blocks:20x16", "--worst", "w.dcm")
+    assert refused.code == 7
+    assert "no DICOM has no patient" in refused.err
+    assert not (folder / "w.dcm").exists()
