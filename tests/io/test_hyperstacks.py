@@ -92,6 +92,50 @@ def test_what_imagej_says_of_a_stack_is_kept(tmp_path: Path) -> None:
             assert [opened.pages[0].tags[tag].value for tag in ("XResolution", "YResolution")] == [(2, 1), (4, 1)]
 
 
+LUTS = [np.stack([np.arange(256) * (k == channel) for k in range(3)]).astype(np.uint8) for channel in range(3)]
+DISPLAY = {
+    "Ranges": (3.0, 90.0, 5.0, 200.0, 0.0, 40.0, 1.0, 2.0),
+    "LUTs": [*LUTS, np.stack([np.arange(256)] * 3).astype(np.uint8)],
+    "Overlays": [b"Iout" + bytes(60), b"Iout" + bytes(range(60))],
+    "ROI": b"Iout" + bytes(60),
+    "Info": "first line\nBitsPerPixel = 12",
+    "unit": "\\u00B5m",
+    "spacing": 0.29,
+    "finterval": 0.75,
+    "tunit": "sec",
+    "fps": 1.25,
+    "loop": False,
+    "cf": 0,
+    "c0": -32.5,
+    "c1": 0.25,
+    "vunit": "intensity",
+    "xorigin": 3.5,
+    "zorigin": 1.0,
+    "Labels": [f"c:{number % 4 + 1}/4 t:{number}" for number in range(24)],
+}
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_a_round_trip_of_an_imagej_hyperstack_loses_nothing(tmp_path: Path, dtype: str) -> None:
+    pixels = coded("TZCYX", dtype)
+    tifffile.imwrite(
+        tmp_path / "a.tif", pixels, imagej=True, metadata={"axes": "TZCYX", "mode": "composite", **DISPLAY},
+        resolution=(1 / 0.3, 1 / 0.7),
+    )  # fmt: skip
+    write(back(read(tmp_path / "a.tif")), tmp_path / "b.tif")
+    described = []
+    for name in "ab":
+        with tifffile.TiffFile(tmp_path / f"{name}.tif") as opened:
+            metadata = dict(opened.imagej_metadata)
+            assert metadata.keys() >= DISPLAY.keys()
+            for channel, lut in zip(DISPLAY["LUTs"], metadata.pop("LUTs"), strict=True):
+                np.testing.assert_array_equal(channel, lut)
+            tags = opened.pages[0].tags
+            resolution = [tags[tag].value for tag in ("XResolution", "YResolution", "ResolutionUnit")]
+            described.append((metadata, opened.pages[0].description, resolution, opened.series[0].axes))
+    assert described[0] == described[1]
+
+
 @pytest.mark.parametrize(
     "axes", ["".join(order) for size in (0, 1, 2, 3) for order in itertools.permutations("TZC", size)]
 )
