@@ -11,7 +11,8 @@ from training_cases import FREE, RIDGE, patches, recipe, same, scene
 from recon.errors import InputError, UsageError
 from recon.priors.networks import LipschitzConfig
 from recon.training import Trainer
-from recon.training.trainer import as_kept, schedule
+from recon.training.optimisation import schedule
+from recon.training.trainer import as_kept
 from recon.training.validation import validate
 
 NETWORKS = [FREE, RIDGE, LipschitzConfig(features=4, depth=2)]
