@@ -27,7 +27,7 @@ SIDE = 112
 def _no_program(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is that of tiles alone."""
     monkeypatch.setattr(tiles_plan, "PROGRAM", 0)
-    monkeypatch.setattr(tiles_plan, "_held", lambda image, shape: 0)
+    monkeypatch.setattr(tiles_plan, "_held", lambda image: 0)
     monkeypatch.setattr(tiles_plan, "MARGIN", 12)
 
 
