@@ -125,7 +125,8 @@ def test_tiles_that_did_not_converge_and_seams_that_stay_are_said(solve: Solve, 
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ((*IDENTITY, "--memory", "1kB"), 2, "a smaller tile is all margin"),
+        ((*IDENTITY, "--memory", "1kB"), 2, "the program and the result take"),
+        ((*IDENTITY, "--memory", "60kB"), 2, "a smaller tile is all margin"),
         ((*IDENTITY, "--memory", ROOM, "--figure", "f.png"), 2, "solved in tiles; expected none"),
         ((*IDENTITY, "--memory", ROOM, "--report", "p.html"), 2, "solved in tiles; expected none"),
         (("--operator", "identity", "--prior", "model:guided-gray", "--memory", "20MiB"), 2, "whose guide is a first"),

@@ -27,7 +27,7 @@ SIDE = 112
 def _no_program(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is that of tiles alone."""
     monkeypatch.setattr(tiles_plan, "PROGRAM", 0)
-    monkeypatch.setattr(tiles_plan, "_held", lambda image, shape: 0)
+    monkeypatch.setattr(tiles_plan, "_held", lambda image: 0)
     monkeypatch.setattr(tiles_plan, "MARGIN", 12)
 
 
@@ -170,7 +170,7 @@ def test_a_large_seam_is_solved_again_with_twice_the_margin(monkeypatch: pytest.
 
 def test_memory_without_room_for_a_tile_is_refused() -> None:
     with pytest.raises(UsageError, match="a smaller tile is all margin"):
-        plan_tiles(config(memory=1000), measured(), lambda line: None)
+        plan_tiles(config(memory=100_000), measured(), lambda line: None)
 
 
 def test_noise_and_prior_are_those_of_the_whole_image() -> None:

@@ -39,6 +39,9 @@ _LEAST_CORE = 16
 _STRIP_BYTES = 32 * 2**20
 """Strips of the input and of the result, and what a tile takes beside its solver."""
 
+_SEEN = 0.85
+"""Of the estimate of the memory of filters' responses, what was seen: 0.73 to 0.88 for tiles of 256 to 768 pixels."""
+
 _COPIES = 4
 """Of an input that has to be read as a whole: its file, its pixels and what a decoder takes."""
 
@@ -57,7 +60,7 @@ class TilePlan:
         offset: How many pixels a result has more than its measurement along each side, in all.
         doublings: How often a margin may be doubled within the memory.
         pixel_bytes: What a pixel of a tile takes while it is solved, of all frames.
-        held: Bytes that are held beside the program and a tile.
+        held: Bytes that are held beside the program and a tile, or the result.
         first: The plan of the first tile.
         read: What reads the prior: it keeps the network.
         pairs: The operator as examined, by the shape of a tile.
@@ -88,7 +91,8 @@ class TilePlan:
     def memory_bytes(self, doubled: int = 0) -> int:
         """About how much memory the run takes, the program itself included, with margins doubled so often."""
         windows = self.division.windows((0, 0), self.margin * 2**doubled)
-        return int(PROGRAM + self.held + self.pixel_bytes * windows[0][1] * windows[1][1])
+        tile = self.pixel_bytes * windows[0][1] * windows[1][1]
+        return int(PROGRAM + self.held + max(tile, _result_bytes(self.image, self.division.shape)))
 
     def plan_of(self, tile: tuple[int, int], margin: int) -> Plan:
         """The plan of one tile, from its part of the measurement."""
@@ -194,7 +198,10 @@ def plan_tiles(config: SolveConfig, image: Image, say: Notify) -> TilePlan | Non
     shape = (image.height * unit + more[0], image.width * unit + more[1])
     if PROGRAM + pixel_bytes * math.prod(shape) <= config.memory:
         return None
-    held = _held(image, shape)
+    held = _held(image)
+    split = seen.problem.prior.prior.split
+    pixel_bytes *= _SEEN if split is not None and split.local else 1
+    _require_result(config.memory, held + _result_bytes(image, shape))
     division, doublings = _divided(config.memory, pixel_bytes, held, shape, operator, unit)
     inner = _inner(config, seen)
     pairs: dict[tuple[int, ...], OperatorPair] = {}
@@ -206,10 +213,23 @@ def plan_tiles(config: SolveConfig, image: Image, say: Notify) -> TilePlan | Non
     return TilePlan(config, inner, image, division, more, doublings, pixel_bytes, held, first, read, pairs)
 
 
-def _held(image: Image, shape: tuple[int, int]) -> int:
-    """Bytes beside the program and a tile: strips, and what is not read or written in strips."""
-    result = image.frames * image.channels * math.prod(shape) * image.pixels.dtype.itemsize
-    return (0 if is_mapped(image.pixels) else _COPIES * image.pixels.nbytes) + _STRIP_BYTES + result
+def _require_result(memory: int, needed: int) -> None:
+    """Refuse an image whose result alone does not fit."""
+    if PROGRAM + needed > memory:
+        raise UsageError(
+            f"memory is {memory / 2**30:.3g} GiB, and the program and the result take about "
+            f"{(PROGRAM + needed) / 2**30:.3g}; expected more, because the result is copied to its file as a whole."
+        )
+
+
+def _held(image: Image) -> int:
+    """Bytes beside the program and a tile, or the result: strips, and an input that is not read in strips."""
+    return (0 if is_mapped(image.pixels) else _COPIES * image.pixels.nbytes) + _STRIP_BYTES
+
+
+def _result_bytes(image: Image, shape: tuple[int, int]) -> int:
+    """The map of the result, which is in memory as a whole when it is copied to the output, after the last tile."""
+    return image.frames * image.channels * math.prod(shape) * image.pixels.dtype.itemsize
 
 
 def _inner(config: SolveConfig, seen: Plan) -> SolveConfig:
