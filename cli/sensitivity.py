@@ -65,12 +65,21 @@ def command(measurement: str, **given: Any) -> None:
     from recon.reconstruction.plan import make_plan
     from recon.reconstruction.run import files_of, read_image
     from recon.reconstruction.sensitivity import find_groups, sensitivity
-    from recon.reconstruction.sensitivity_output import check_figures, draw_star, draw_worst, is_map, write_worst
+    from recon.reconstruction.sensitivity_output import (
+        check_figures,
+        check_map,
+        draw_star,
+        draw_worst,
+        is_map,
+        write_worst,
+    )
 
     figures = tuple(path for path in (given["output"], given["worst"]) if path is not None)
     check_figures(figures, (file,), given["overwrite"])
     plan = make_plan(config, read_image(file, config, terminal.say, found), terminal.say)
     check_figures(figures, files_of(plan, file), given["overwrite"])
+    if is_map(given["worst"]):
+        check_map(given["worst"], plan.problem.template)
     groups = find_groups(spec, plan)
     line = terminal.ProgressLine(f"{len(groups.members)} groups")
     try:

@@ -120,7 +120,8 @@ def _of_chain(network: LipschitzNetwork, region: Region, side: int) -> Constant:
     else:
         inner = math.prod(layer.bound() for layer in twin.layers if isinstance(layer, Layer))
     rest = inner * twin.lower.bound() * config.contraction * ROUNDING
-    return product_bound(first, Proved(rest, f"the bounds of the other {config.depth + 1} layers; {first.how}"))
+    how = f"{first.how}, times the bounds of the other {config.depth + 1} layers"
+    return replace(product_bound(first, Proved(rest, how)), how=how)
 
 
 def _of_branch(network: DnCNN, region: Region, side: int) -> list[Constant]:

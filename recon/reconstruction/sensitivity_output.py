@@ -9,7 +9,7 @@ from torch import Tensor
 
 from recon import io
 from recon.errors import OutputError
-from recon.io.image import Array
+from recon.io.image import Array, Image
 from recon.reconstruction.sensitivity import Arm, Star
 from recon.report import FIGURE_SUFFIXES, StarFigure, WorstFigure, star_figure, worst_figure
 
@@ -68,6 +68,18 @@ def draw_star(star: Star, path: Path, overwrite: bool) -> None:
         limits,
     )
     star_figure(path, figure, overwrite=overwrite)
+
+
+def check_map(path: Path, image: Image) -> None:
+    """See that a map of an image can be written in the format of a path, before any work is done.
+
+    Raises:
+        OutputError: The path is of DICOM, and the image is not.
+    """
+    if path.suffix.lower() in (".dcm", ".dicom") and image.source.format != "dicom":
+        raise OutputError(
+            f"{path}: a map of an input that is no DICOM has no patient and no place; expected .tif or .npy."
+        )
 
 
 def write_worst(star: Star, path: Path, inputs: Sequence[Path], overwrite: bool) -> None:
