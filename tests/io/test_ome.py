@@ -178,6 +178,16 @@ def test_a_missing_chunk_is_refused(tmp_path: Path, version: str) -> None:
     refused(path, "1 of its 8 chunks are missing")
 
 
+def test_millions_of_chunks_that_are_not_there_are_refused_without_a_look_for_each(tmp_path: Path) -> None:
+    path = ome_zarr(tmp_path / "many.zarr")
+    told = path / "s0" / ".zarray"
+    document = json.loads(told.read_text())
+    document |= {"shape": [1, 1, 1, 2**14, 2**13], "chunks": [1, 1, 1, 1, 1]}
+    told.write_text(json.dumps(document))
+    (path / ".zattrs").write_text(json.dumps({**json.loads((path / ".zattrs").read_text()), "omero": {}}))
+    refused(path, "chunks are missing")
+
+
 def test_a_chunk_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     path = ome_zarr(tmp_path / "a.zarr")
     chunk = next(child for child in sorted((path / "s0").rglob("*")) if child.is_file() and child.name[0].isdigit())
