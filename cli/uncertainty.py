@@ -94,7 +94,8 @@ def command(measurement: Path, **given: Any) -> None:
 
     Chains sample the density whose mode is the solution of recon solve; they are run until split R-hat is at most 1.05
     and the effective sample size at least 100. Chains that do not get there have the status "not mixed": the maps are
-    written with it, and the exit code is 5. The record is MEAN.tif.run.json.
+    written with it, and the exit code is 5. The record is MEAN.tif.run.json. Maps are TIFF or NPY, and of DICOM images
+    also DICOM (.dcm): Parametric Maps.
 
     For example: recon uncertainty blurred.tif -o mean.tif --std std.tif --operator blur:psf=kernel.npy --noise 0.01
     """
@@ -133,6 +134,7 @@ def command(measurement: Path, **given: Any) -> None:
     settings = with_method(plans, settings)
     check_settings(plans, settings)
     outputs.check(files_of(plans[0], measurement))
+    outputs.check_source(plans[0].problem.template)
     if of_folder:
         calibration = _calibrated(where, plans, priors, settings, level or 0.9)
     if calibration is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from recon.io.atomic import check_output, replacing
 from recon.io.decoded import MAX_PIXELS
 from recon.io.dicom.derivation import Derivation
-from recon.io.dicom.parametric_map import HIGH, LOW, STANDARD_DEVIATION, WORST_CHANGE, Quantity
+from recon.io.dicom.parametric_map import HIGH, LOW, MEAN, STANDARD_DEVIATION, WORST_CHANGE, Quantity
 from recon.io.dicom.position import differing_places, display_window, positions_along_normal
 from recon.io.dicom.writer import new_series_uid
 from recon.io.files import Written, check_kind, check_units, decode, output_paths, read, write, write_map
@@ -25,6 +25,7 @@ __all__ = [
     "HIGH",
     "LOW",
     "MAX_PIXELS",
+    "MEAN",
     "STANDARD_DEVIATION",
     "WORST_CHANGE",
     "Array",

@@ -7,10 +7,11 @@ from pathlib import Path
 from recon import io
 from recon.errors import OutputError, UsageError
 from recon.reconstruction.record import record_path
+from recon.reconstruction.sensitivity_output import check_map
 from recon.report import FIGURE_SUFFIXES
 
-SUFFIXES = (".tif", ".tiff", ".npy")
-"""Of maps, which are floating-point numbers in the units of the result."""
+SUFFIXES = (".tif", ".tiff", ".npy", ".dcm", ".dicom")
+"""Of maps, which are floating-point numbers in the units of the result; in DICOM Parametric Maps."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,15 @@ class Outputs:
         if len(set(held)) < len(held):
             twice = next(path for path, place in zip(paths, held, strict=True) if held.count(place) > 1)
             raise OutputError(f"{twice}: two outputs have this name; expected a name for each.")
+
+    def check_source(self, template: io.Image) -> None:
+        """See that the maps of an image can be written in their formats, before any work is done.
+
+        Raises:
+            OutputError: One is of DICOM, and the image is not.
+        """
+        for path in self.maps:
+            check_map(path, template)
 
 
 def parse_interval(text: str) -> tuple[Path, Path]:

@@ -37,15 +37,16 @@ def write_maps(  # noqa: PLR0913, PLR0917  what there is to write
     inputs = files_of(plan, measurement)
     outputs.check(inputs)
     half = None if calibration is None else calibration.factors.pixel * widths(maps.std)
-    images = {outputs.mean: _located(plan, maps.mean)}
+    images = {outputs.mean: (_located(plan, maps.mean), io.MEAN)}
     if outputs.std is not None:
-        images[outputs.std] = _spread(plan, maps.std)
+        images[outputs.std] = _spread(plan, maps.std), io.STANDARD_DEVIATION
     if outputs.interval is not None and half is not None:
         low, high = outputs.interval
-        images |= {low: _located(plan, maps.mean - half), high: _located(plan, maps.mean + half)}
+        images[low] = _located(plan, maps.mean - half), io.LOW
+        images[high] = _located(plan, maps.mean + half), io.HIGH
     written: list[Path] = []
-    for path, image in images.items():
-        done = io.write(image, path, overwrite=outputs.overwrite, inputs=inputs)
+    for path, (image, quantity) in images.items():
+        done = io.write_map(image, path, quantity, overwrite=outputs.overwrite, inputs=inputs)
         for note in done.notes:
             say(f"{path}: {note}")
         written += done.paths

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import heaps
 import numpy as np
+import pydicom
 import pytest
 import tifffile
 from PIL import Image
@@ -83,6 +85,41 @@ def test_calibrated_intervals_cover_images_of_the_kind(run, noisy, clean) -> Non
     assert all(image.keys() == keys for image in found["images"])
     table = run("evaluate", "--data", clean / "00.png", *FAST, "--uncertainty")
     assert "no coverage is claimed" in table.out
+
+
+def test_maps_of_dicom_are_parametric_maps(run, folder) -> None:
+    heaps.save(heaps.slices(heaps.ct(), range(1)), folder / "in")
+    (path,) = (folder / "in").iterdir()
+    options = ("--operator", "identity", "--prior", "tikhonov:weight=0.2", "--noise", "12HU", "--samples", "2")
+    done = run("uncertainty", path, "-o", "mean.dcm", "--std", "std.dcm", *options)
+    assert done.code == 0, done.err
+    again = run("uncertainty", path, "-o", "mean.npy", "--std", "std.npy", *options)
+    assert again.code == 0, again.err
+    source = pydicom.dcmread(path)
+    for name, label in (("mean", "MEAN"), ("std", "STD")):
+        made = pydicom.dcmread(f"{name}.dcm")
+        assert made.SOPClassUID == "1.2.840.10008.5.1.4.1.1.30"
+        assert label in made.ImageType or label in str(made)
+        assert made.StudyInstanceUID == source.StudyInstanceUID
+        assert made.SeriesInstanceUID != source.SeriesInstanceUID
+        assert np.allclose(np.squeeze(made.pixel_array), np.squeeze(np.load(f"{name}.npy")), atol=1e-3)
+
+
+def test_maps_of_what_is_no_dicom_are_no_dicom(run, noisy) -> None:
+    done = run("uncertainty", noisy, "-o", "mean.dcm", *FAST)
+    assert done.code == 7
+    assert "no DICOM" in done.err
+    assert not Path("mean.dcm").exists()
+
+
+def test_a_page_of_maps_says_what_they_are(run, noisy) -> None:
+    assert run("uncertainty", noisy, "-o", "mean.tif", "--std", "std.tif", *FAST).code == 0
+    assert run("report", "mean.tif.run.json", "-o", "page.html").code == 0
+    page = Path("page.html").read_text()
+    assert "mean and standard deviation: done" in page
+    assert "no coverage is claimed" in page
+    assert "recon replay" not in page
+    assert "convergence proved" not in page
 
 
 def test_a_folder_calibrates_in_one_go(run, noisy, clean) -> None:

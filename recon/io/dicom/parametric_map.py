@@ -51,6 +51,7 @@ class Quantity:
 
 
 STANDARD_DEVIATION = Quantity("STD", "Standard deviation of each pixel", ("386136009", "SCT", "Standard Deviation"))
+MEAN = Quantity("MEAN", "Mean of each pixel", ("373098007", "SCT", "Mean"))
 LOW = Quantity("LOW", "Lower end of the interval of each pixel")
 HIGH = Quantity("HIGH", "Upper end of the interval of each pixel")
 WORST_CHANGE = Quantity("WORST", "Largest change by the weakest group")

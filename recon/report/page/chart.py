@@ -72,7 +72,7 @@ def chart(runs: Sequence[Curves], tolerance: float | None, title: str) -> Markup
     """One drawing of the curves of all runs, on a logarithmic axis; curves of run n are of the class ``run-n``."""
     every = [point for run in runs for point in run.residuals + run.distances]
     if not every:
-        return tag("p", "Nothing was iterated.")
+        return tag("p", "The record has no steps of an iteration.")
     last = max([1.0, *(step for step, _ in every)])
     values = [value for _, value in every] + ([tolerance] if tolerance else [])
     low = math.floor(math.log10(min(values)))

@@ -47,12 +47,20 @@ def badges(records: Sequence[Mapping[str, object]]) -> list[tuple[str, str]]:
     """Pairs of a kind (good, bad, doubt) and a few words, for the head of the page."""
     found: dict[tuple[str, str], int] = {}
     for record in records:
-        for pair in (_status(record), _verdict(record)):
+        for pair in _of_maps(record) if is_of_uncertainty(record) else (_status(record), _verdict(record)):
             found[pair] = found.get(pair, 0) + 1
     many = len(records) > 1
     return [
         (kind, f"{text}, {count} of {len(records)} runs" if many else text) for (kind, text), count in found.items()
     ]
+
+
+def _of_maps(record: Mapping[str, object]) -> list[tuple[str, str]]:
+    """The status of maps of uncertainty, and what is known of their intervals."""
+    status = plain(record.get("status"), 40)
+    known = mapping(record.get("calibration"))
+    calibrated = ("good", "coverage proved on average") if known else ("doubt", "no coverage is claimed")
+    return [("bad" if status == "not mixed" else "good", f"mean and standard deviation: {status}"), calibrated]
 
 
 def _status(record: Mapping[str, object]) -> tuple[str, str]:
@@ -80,8 +88,10 @@ def ending(record: Mapping[str, object]) -> str:
     status, steps = plain(record.get("status"), 40), number(record.get("steps"))
     distance = mapping(record.get("distance"))
     relative = number(distance.get("relative"))
-    taken = f"{general(steps, 7)} step{'s' * (steps != 1)}"
-    text = f"The run ended as “{status}” after {taken}. {plain(record.get('sentence'))}"
+    taken = "" if steps is None else f" after {general(steps, 7)} step{'s' * (steps != 1)}"
+    text = f"The run ended as “{status}”{taken}. {plain(record.get('sentence'))}"
+    if is_of_uncertainty(record):
+        return f"{text} The certificate is about the solution from which the maps were made."
     if relative is None or not listed(record.get("history")):
         return text
     kind = distance.get("evidence")
@@ -199,8 +209,15 @@ def _noise_in_units(record: Mapping[str, object]) -> str:
     )
 
 
+def is_of_uncertainty(record: Mapping[str, object]) -> bool:
+    """Whether a record is one of ``recon uncertainty``, whose result is a mean."""
+    return record.get("command") == "uncertainty"
+
+
 def replay_lines(records: Sequence[Mapping[str, object]], facts: Sequence[Sequence[tuple[str, str]]]) -> list[Markup]:
     """The line that does a run again; of several, that of the middle one."""
+    if is_of_uncertainty(records[len(records) // 2]):
+        return [tag("p", "recon uncertainty with the parameters above, and the recorded seed, makes the same maps.")]
     known = dict(facts[len(facts) // 2])
     name = known.get("run record", "OUT.run.json")
     entry = mapping(next(iter(listed(records[len(records) // 2].get("inputs"))), None))
