@@ -33,10 +33,32 @@ def write_maps(  # noqa: PLR0913, PLR0917  what there is to write
     Raises:
         OutputError: Something cannot be written.
     """
-    plan, maps = quantified.result.plan, quantified.maps
+    plan = quantified.result.plan
     inputs = files_of(plan, measurement)
     outputs.check(inputs)
-    half = None if calibration is None else calibration.factors.pixel * widths(maps.std)
+    half = None if calibration is None else calibration.factors.pixel * widths(quantified.maps.std)
+    written: list[Path] = []
+    try:
+        for path, (image, quantity) in _images(quantified, half, outputs).items():
+            done = io.write_map(image, path, quantity, overwrite=outputs.overwrite, inputs=inputs)
+            written += done.paths
+            for note in done.notes:
+                say(f"{path}: {note}")
+        if outputs.figure is not None:
+            _draw(quantified, settings, half, outputs.figure, outputs.overwrite)
+            written.append(outputs.figure)
+        document = _document(quantified, plans, settings, calibration, measurement, outputs, written, seconds)
+        write_record(record_path(outputs.mean), document, outputs.overwrite)
+    except BaseException:
+        for path in written:  # maps without the others and the record would look whole
+            path.unlink(missing_ok=True)
+        raise
+    return document
+
+
+def _images(quantified: Quantified, half: Tensor | None, outputs: Outputs) -> dict[Path, tuple[Image, io.Quantity]]:
+    """The maps by their files, and what each is of."""
+    plan, maps = quantified.result.plan, quantified.maps
     images = {outputs.mean: (_located(plan, maps.mean), io.MEAN)}
     if outputs.std is not None:
         images[outputs.std] = _spread(plan, maps.std), io.STANDARD_DEVIATION
@@ -44,16 +66,16 @@ def write_maps(  # noqa: PLR0913, PLR0917  what there is to write
         low, high = outputs.interval
         images[low] = _located(plan, maps.mean - half), io.LOW
         images[high] = _located(plan, maps.mean + half), io.HIGH
-    written: list[Path] = []
-    for path, (image, quantity) in images.items():
-        done = io.write_map(image, path, quantity, overwrite=outputs.overwrite, inputs=inputs)
-        for note in done.notes:
-            say(f"{path}: {note}")
-        written += done.paths
-    if outputs.figure is not None:
-        _draw(quantified, settings, half, outputs.figure, outputs.overwrite)
+    return images
+
+
+def _document(  # noqa: PLR0913, PLR0917  what a record is made of
+    quantified: Quantified, plans: Sequence[Plan], settings: Settings, calibration: Calibration | None,
+    measurement: Path, outputs: Outputs, written: Sequence[Path], seconds: float,
+) -> dict[str, object]:  # fmt: skip
+    plan, maps = quantified.result.plan, quantified.maps
     folder = outputs.mean.parent
-    document: dict[str, object] = {
+    return {
         "command": COMMAND,
         "status": maps.status,
         "sentence": maps.sentence,
@@ -78,12 +100,14 @@ def write_maps(  # noqa: PLR0913, PLR0917  what there is to write
         "plan": plan.to_json(),
         "versions": versions(),
         "inputs": [entry.to_json(folder) for entry in input_files(plan, measurement)],
-        "outputs": [{"path": path.name, "sha256": input_file("output", path).sha256} for path in written],
+        "outputs": [
+            {"path": path.name, "sha256": input_file("output", path).sha256}
+            for path in written
+            if path != outputs.figure
+        ],
         "mean_sha256": pixel_hash(maps.mean),
         "std_sha256": pixel_hash(maps.std),
     }
-    write_record(record_path(outputs.mean), document, outputs.overwrite)
-    return document
 
 
 def _of_calibration(calibration: Calibration) -> dict[str, object]:

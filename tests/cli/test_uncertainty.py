@@ -10,6 +10,8 @@ import pytest
 import tifffile
 from PIL import Image
 
+from recon.errors import OutputError
+
 FAST = ("--operator", "identity", "--prior", "tikhonov:weight=0.2", "--noise", "0.05", "--samples", "4")
 KEYS = {
     "command", "status", "sentence", "method", "settings", "seed", "details", "units", "solution", "calibration",
@@ -103,6 +105,36 @@ def test_maps_of_dicom_are_parametric_maps(run, folder) -> None:
         assert made.StudyInstanceUID == source.StudyInstanceUID
         assert made.SeriesInstanceUID != source.SeriesInstanceUID
         assert np.allclose(np.squeeze(made.pixel_array), np.squeeze(np.load(f"{name}.npy")), atol=1e-3)
+
+
+@pytest.mark.parametrize("failing", ["std.tif", "maps.png", "mean.tif.run.json"])
+def test_maps_of_which_one_cannot_be_written_are_not_there(run, noisy, monkeypatch, failing) -> None:
+    from recon.uncertainty import writing  # noqa: PLC0415
+
+    def broken(place: str):
+        original = getattr(writing, place)
+
+        def write(*args: object, **more: object) -> object:
+            if any(str(each).endswith(failing) for each in args):
+                raise OutputError(f"{failing}: the output could not be written (no space left on device).")
+            return original(*args, **more)
+
+        return write
+
+    for place in ("write_record", "_draw"):
+        monkeypatch.setattr(writing, place, broken(place))
+    original = writing.io.write_map
+
+    def write_map(image, path, *args: object, **more: object):
+        if path.name == failing:
+            raise OutputError(f"{failing}: the output could not be written (no space left on device).")
+        return original(image, path, *args, **more)
+
+    monkeypatch.setattr(writing.io, "write_map", write_map)
+    before = set(Path().iterdir())
+    done = run("uncertainty", noisy, "-o", "mean.tif", "--std", "std.tif", "--figure", "maps.png", *FAST)
+    assert done.code == 7
+    assert set(Path().iterdir()) == before
 
 
 def test_maps_of_what_is_no_dicom_are_no_dicom(run, noisy) -> None:
