@@ -8,6 +8,7 @@ PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
 WORDS = {
     "cli": "parse, call, print",
+    "napari": "the plugin",
     "evaluation": "simulate, evaluate, calibrate, tune, package",
     "batch": "folders and series: many runs",
     "front": "recon.reconstruct and its operators",

@@ -1,9 +1,12 @@
 """The chain in memory: what is chosen, what is refused, and that it is right."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -411,3 +414,11 @@ def test_a_method_without_a_prior_stops_early_unless_steps_are_stated(tmp_path: 
         stated = solve_image(replace(chosen, iterations=200), scan)
         assert stated.status is not Status.STOPPED_EARLY
         assert stated.steps == 200 or stated.status in (Status.CONVERGED, Status.STALLED)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells it of a program alone")
+def test_the_peak_of_memory_is_that_of_the_run_and_not_of_what_started_it() -> None:
+    ballast = np.ones(2**26)  # 512 MiB
+    code = "from recon.reconstruction.record import peak_bytes; print(peak_bytes())"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert 10**6 < int(found.stdout) < ballast.nbytes

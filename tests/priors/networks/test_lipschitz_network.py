@@ -8,7 +8,7 @@ from network_cases import LEVELS
 
 from recon.errors import UsageError
 from recon.priors.networks import LipschitzConfig, make
-from recon.priors.networks.architectures.lipschitz_network import _cosines
+from recon.priors.networks.architectures.lipschitz_network import cosines
 
 COSINES = LipschitzConfig(
     layers="orthogonal_convolution", features=26, depth=3, ends=5, activation="spline", padding="circular",
@@ -23,7 +23,7 @@ def scene(side: int = 32) -> torch.Tensor:
 
 
 def test_the_cosines_are_an_orthonormal_basis_that_begins_with_the_constant() -> None:
-    basis = _cosines(5).flatten(1)
+    basis = cosines(5).flatten(1)
     assert torch.allclose(basis @ basis.T, torch.eye(25).double(), atol=1e-12)
     assert torch.allclose(basis[0], torch.full((25,), 0.2).double())
 
