@@ -22,21 +22,21 @@ def images_needed(level: float) -> int:
 def interval_factor(ratios: Sequence[Tensor], level: float) -> float:
     """The least factor of the width at which intervals are known to cover a share of the pixels.
 
-    *Theorem* (Angelopoulos, Bates, Fisch, Lei, Schuster 2024, "Conformal risk control"). Let images i = 1..n+1 be
+    Theorem (Angelopoulos, Bates, Fisch, Lei, Schuster 2024, "Conformal risk control"). Let images i = 1..n+1 be
     exchangeable, and let the interval of pixel p be ``c_p +- f w_p``, with centre c and half-width w > 0 computed from
     the measurement of that image alone, by a rule fixed beforehand. The loss ``L_i(f)``, the share of the pixels of
     image i outside of their intervals, lies in [0, 1], falls as f grows and is continuous from the right. Let f be
-    the least number with ``n/(n+1) mean_i L_i(f) + 1/(n+1) <= a`` over the images 1..n. Then E L_{n+1}(f) <= a.
+    the least number with ``n/(n+1) mean_i L_i(f) + 1/(n+1) <= a`` over the images 1..n. Then ``E L_{n+1}(f) <= a``.
 
-    *Proof.* Let f' be the least with ``(1/(n+1)) sum of all n+1 losses <= a``. As L_{n+1} <= 1, f satisfies this too,
-    so f' <= f and L_{n+1}(f) <= L_{n+1}(f'). f' is a symmetric function of all n+1 images, so given the set of them
-    each is as likely to be the last: ``E L_{n+1}(f')`` is the mean of all the losses at f', which is at most a.
+    Proof. Let g be the least factor with ``(1/(n+1)) sum of all n+1 losses <= a``. As ``L_{n+1} <= 1``, f satisfies this
+    too, so ``g <= f`` and ``L_{n+1}(f) <= L_{n+1}(g)``. The factor g is a symmetric function of all n+1 images, so given
+    the set of them each is as likely to be the last: ``E L_{n+1}(g)`` is the mean of all the losses at g, at most a.
 
     Nothing is said of a single image, or of a single pixel or edge: the share is an expectation over images of the
     user's own kind, those of the calibration included.
 
     Args:
-        ratios: For each calibration image, |truth - c| / w of each of its pixels (or regions).
+        ratios: For each calibration image, ``|truth - c| / w`` of each of its pixels (or regions).
         level: 1 - a.
 
     Raises:

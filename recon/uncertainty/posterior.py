@@ -41,7 +41,7 @@ Watch = Callable[[int, int, Mixing | None], None]
 
 
 def posterior(result: Result, settings: Settings, watch: Watch | None = None) -> Maps:
-    """Sample the density of a problem at a temperature, from its mode; see :data:`recon.uncertainty.maps.TEMPERATURE`.
+    """Sample the density of a problem at a temperature, from its mode; see ``Settings.temperature``.
 
     Args:
         result: The solution.

@@ -1,13 +1,13 @@
 """The density that a plan's problem describes: ``exp(-U)``, ``U(x) = (||A x - y||^2 / 2 + g(x)) / noise^2``.
 
 Its mode is the solution of the plan. The noise is the temperature, so a penalty whose weight was matched to the noise
-keeps the weight that the solution has. The gradient of g is
+keeps the weight that the solution has.
 
-* that of a penalty that has one, as a learned potential: with a proved Lipschitz constant;
-* of another proximity operator that of its Moreau envelope, ``(x - prox_tg(x)) / t`` with t = 1 / ||A||^2: the density
-  is the Moreau-smoothed one (Durmus, Moulines, Pereyra 2018);
-* of a single resolvent J with step s, ``(x - J(x)) / s`` (PnP-ULA, Laumont et al. 2022). It is a gradient only if J' is
-  symmetric: what is not known to be a proximity operator is measured, and refused where it is not symmetric.
+A penalty that has a gradient, as a learned potential, has it with a proved Lipschitz constant. Of another proximity
+operator the gradient is that of its Moreau envelope, ``(x - prox_tg(x)) / t`` with ``t = 1 / ||A||^2``: the density is the
+Moreau-smoothed one (Durmus, Moulines, Pereyra 2018). Of a single resolvent J with step s it is ``(x - J(x)) / s``
+(PnP-ULA, Laumont et al. 2022), which is a gradient only if the derivative of J is symmetric: what is not known to be a
+proximity operator is measured, and refused where it is not symmetric.
 
 Bounds of the image become a wall ``dist(x, C)^2 / (2 t)``, for a chain with them sharp would stand still.
 """
