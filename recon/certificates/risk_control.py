@@ -28,9 +28,10 @@ def interval_factor(ratios: Sequence[Tensor], level: float) -> float:
     image i outside of their intervals, lies in [0, 1], falls as f grows and is continuous from the right. Let f be
     the least number with ``n/(n+1) mean_i L_i(f) + 1/(n+1) <= a`` over the images 1..n. Then ``E L_{n+1}(f) <= a``.
 
-    Proof. Let g be the least factor with ``(1/(n+1)) sum of all n+1 losses <= a``. As ``L_{n+1} <= 1``, f satisfies this
-    too, so ``g <= f`` and ``L_{n+1}(f) <= L_{n+1}(g)``. The factor g is a symmetric function of all n+1 images, so given
-    the set of them each is as likely to be the last: ``E L_{n+1}(g)`` is the mean of all the losses at g, at most a.
+    Proof. Let g be the least factor with ``(1/(n+1)) sum of all n+1 losses <= a``. As ``L_{n+1} <= 1``, f satisfies
+    this too, so ``g <= f`` and ``L_{n+1}(f) <= L_{n+1}(g)``. The factor g is a symmetric function of all n+1 images, so
+    given the set of them each is as likely to be the last: ``E L_{n+1}(g)`` is the mean of all the losses at g, at most
+    a.
 
     Nothing is said of a single image, or of a single pixel or edge: the share is an expectation over images of the
     user's own kind, those of the calibration included.

@@ -4,8 +4,8 @@ Its mode is the solution of the plan. The noise is the temperature, so a penalty
 keeps the weight that the solution has.
 
 A penalty that has a gradient, as a learned potential, has it with a proved Lipschitz constant. Of another proximity
-operator the gradient is that of its Moreau envelope, ``(x - prox_tg(x)) / t`` with ``t = 1 / ||A||^2``: the density is the
-Moreau-smoothed one (Durmus, Moulines, Pereyra 2018). Of a single resolvent J with step s it is ``(x - J(x)) / s``
+operator the gradient is that of its Moreau envelope, ``(x - prox_tg(x)) / t`` with ``t = 1 / ||A||^2``: the density is
+the Moreau-smoothed one (Durmus, Moulines, Pereyra 2018). Of a single resolvent J with step s it is ``(x - J(x)) / s``
 (PnP-ULA, Laumont et al. 2022), which is a gradient only if the derivative of J is symmetric: what is not known to be a
 proximity operator is measured, and refused where it is not symmetric.
 
