@@ -169,6 +169,6 @@ def test_the_memory_is_as_predicted(tmp_path: Path) -> None:
     call = (sys.executable, "-c", "from recon.cli.main import main; main()", "solve", "a.npy", "-o", "t.npy", *asked)
     subprocess.run(call, cwd=tmp_path, check=True, capture_output=True)
     found = record(tmp_path / "t.npy")
-    # pages of the program's libraries that lie in the file cache count as resident, and differ by 0.25 GB with its state
+    # pages of libraries in the file cache count as resident, and differ by 0.25 GB with the state of that cache
     assert found["peak_bytes"] <= 1.2 * found["config"]["memory"]
     assert found["peak_bytes"] == pytest.approx(found["tiles"]["memory_bytes"], rel=0.25)
