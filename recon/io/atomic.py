@@ -68,18 +68,13 @@ def replacing(path: str | Path, *, overwrite: bool = False, inputs: Iterable[str
     suffix = suffix if suffix.startswith(".") else target.suffix
     temporary = target.with_name(f".recon-{secrets.token_hex(8)}{suffix}")
     try:
-        # created by hand, not by tempfile, so that the user's umask decides who may read the output
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        yield temporary
-        _flush(temporary)
-        _rename(temporary, target, overwrite)
-        _flush(target.parent)
-    except FileExistsError as error:
-        raise OutputError(f"{path}: the file exists; expected a new name, or an explicit overwrite.") from error
-    except OSError as error:
-        raise OutputError(
-            f"{path}: the output could not be written ({_reason(error)}); nothing was left behind."
-        ) from error
+        with _as_output_error(path):
+            # created by hand, not by tempfile, so that the user's umask decides who may read the output
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            yield temporary
+            _flush(temporary)
+            _rename(temporary, target, overwrite)
+            _flush(target.parent)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -100,25 +95,33 @@ def replacing_folder(path: str | Path, *, overwrite: bool = False, inputs: Itera
     temporary = target.with_name(f".recon-{secrets.token_hex(8)}{STORE}")
     old = target.with_name(f".recon-{secrets.token_hex(8)}{STORE}")
     try:
-        temporary.mkdir()
-        yield temporary
-        if target.exists():
-            if not overwrite:
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-            target.rename(old)
-        temporary.rename(target)
-        _flush(target.parent)
+        with _as_output_error(path):
+            temporary.mkdir()
+            yield temporary
+            if target.exists():
+                if not overwrite:
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+                target.rename(old)
+            temporary.rename(target)
+            _flush(target.parent)
+    finally:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        for left in (temporary, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _as_output_error(path: str | Path) -> Iterator[None]:
+    """Raise an ``OSError`` of the block as an :class:`OutputError` of ``path``."""
+    try:
+        yield
     except FileExistsError as error:
         raise OutputError(f"{path}: the file exists; expected a new name, or an explicit overwrite.") from error
     except OSError as error:
         raise OutputError(
             f"{path}: the output could not be written ({_reason(error)}); nothing was left behind."
         ) from error
-    finally:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        for left in (temporary, old):
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def remove_abandoned(folder: Path) -> int:

@@ -39,7 +39,6 @@ def by_planes(u: Array, z: Array, step: Any, relaxation: Any, tables: Array, out
         out: What is written.
     """
     batch, channels, height, width = u.shape
-    one = u.dtype.type(1)
     for task in numba.prange(batch * channels):
         n, c = task // channels, task % channels
         starts, intercepts, slopes = tables[c, 0], tables[c, 1], tables[c, 2]
@@ -57,7 +56,7 @@ def by_planes(u: Array, z: Array, step: Any, relaxation: Any, tables: Array, out
                     beyond += np.int32(is_beyond)
                 if beyond == 0:
                     break
-            _finish(u[n, c, i], w, found, relaxation * one, out[n, c, i])
+            _finish(u[n, c, i], w, found, relaxation, out[n, c, i])
 
 
 @_compiled
@@ -65,7 +64,6 @@ def by_pixels(u: Array, z: Array, step: Any, relaxation: Any, tables: Array, out
     """The same for arrays ``(batch, height, width, channels)`` that lie in this order."""
     batch, height, width, channels = u.shape
     starts, intercepts, slopes = _by_piece(tables)
-    one = u.dtype.type(1)
     for task in numba.prange(batch * height):
         n, i = task // height, task % height
         w, size, found = np.empty(channels, u.dtype), np.empty(channels, u.dtype), np.empty(channels, u.dtype)
@@ -84,7 +82,7 @@ def by_pixels(u: Array, z: Array, step: Any, relaxation: Any, tables: Array, out
                     break
             for c in range(channels):
                 found[c] = intercepts[piece[c], c] + slopes[piece[c], c] * size[c]
-            _finish(u[n, i, j], w, found, relaxation * one, out[n, i, j])
+            _finish(u[n, i, j], w, found, relaxation, out[n, i, j])
 
 
 @_compiled
@@ -108,7 +106,6 @@ def masked_by_planes(
         out: What is written.
     """
     batch, channels, height, width = u.shape
-    one = u.dtype.type(1)
     for task in numba.prange(batch * channels):
         n, c = task // channels, task % channels
         weights = mask[n if mask.shape[0] > 1 else 0, c]
@@ -132,7 +129,7 @@ def masked_by_planes(
                     break
             for j in range(width):
                 v[j] = weight * weights[i, j] * (intercept[j] + slope[j] * v[j]) / (1 + a[j] * slope[j])
-            _finish(u[n, c, i], w, v, relaxation * one, out[n, c, i])
+            _finish(u[n, c, i], w, v, relaxation, out[n, c, i])
 
 
 @_compiled
@@ -143,7 +140,6 @@ def masked_by_pixels(
     batch, height, width, channels = u.shape
     knots, values, slopes = _by_piece(tables)
     intercepts = values - slopes * knots
-    one = u.dtype.type(1)
     for task in numba.prange(batch * height):
         n, i = task // height, task % height
         weights = mask[n if mask.shape[0] > 1 else 0, i]
@@ -164,7 +160,7 @@ def masked_by_pixels(
             for c in range(channels):
                 b, s = intercepts[piece[c], c], slopes[piece[c], c]
                 v[c] = weight * weights[j, c] * (b + s * v[c]) / (1 + a[c] * s)
-            _finish(u[n, i, j], w, v, relaxation * one, out[n, i, j])
+            _finish(u[n, i, j], w, v, relaxation, out[n, i, j])
 
 
 @_inlined
