@@ -46,7 +46,7 @@ IDENTITY_BALANCE = 0.4
 
 PRIMAL_DUAL_RELAXATION = 1.8
 """Of Condat-Vu with the resolvent of the data. Where the penalty has a constant slope the dual variable goes to and fro
-by a factor of one less than this: with 1.9 denoising takes three times the steps.
+by a factor of one less than this: with 1.9 denoising takes about twice the steps.
 """
 
 SPLIT_BALANCE, SMOOTH_SPLIT_BALANCE = 0.0033, 4.0

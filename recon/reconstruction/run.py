@@ -347,7 +347,10 @@ def check_target(target: Target, inputs: tuple[Path, ...], image: Image | None =
             raise OutputError(f"{target.alarm_map}: no format of a map; expected {', '.join(MAP_SUFFIXES)}.")
         place = io.check_output(target.alarm_map, overwrite=target.overwrite, inputs=inputs)
         if place in held:
-            raise OutputError(f"{target.alarm_map}: the map and the result have one name; expected two.")
+            raise OutputError(
+                f"{target.alarm_map}: the map and the result have one name; expected two, because one would replace "
+                "the other."
+            )
         held.append(place)
     if target.figure is None:
         return

@@ -53,7 +53,10 @@ FLOOR, OWN_FLOOR = 4.0, 64.0
 The second of methods with a residual of their own, whose small linear systems amplify it.
 """
 
-ESTIMATE = "d s / (1 - s), d the move since 0.71 of the steps, s the slowest of its last three decreases"
+ESTIMATE = (
+    "d s / (1 - s) and half of the last step; d the move, since 0.71 of the steps, of the middle of two images, s the "
+    "slowest of its last three decreases"
+)
 _NONE = "the moves of the image over growing numbers of steps have not shrunk three times in a row"
 _UNKNOWN = "the run ended before it could be estimated"
 
@@ -183,10 +186,11 @@ class ItemMonitor:
 
         Args:
             step: The number of steps taken.
-            move: How far the image is from that of the estimate before; as numbers of steps are whole, it is taken as
-                the same pace over exactly the ratio sqrt(2).
-            last: How far the last step moved it, of which half is a lower bound of the larger of the two distances
-                before and after: a cycle of which the estimates meet one phase is none that converges.
+            move: How far the middle of the last two images is from that of the estimate before: what goes to and fro
+                between two steps is no move. As numbers of steps are whole, it is taken as the same pace over exactly
+                the ratio sqrt(2).
+            last: How far the last step moved the image, of which half is the distance to that middle: it is added. A
+                cycle of which the estimates meet one phase is none that converges.
             size: Its norm.
         """
         self._floor = (OWN_FLOOR if self.criteria.own_residual else FLOOR) * self.criteria.unit * size

@@ -325,7 +325,7 @@ class _Monitor:
         return [number for number in running if not math.isfinite(lengths[number] + sizes[number])]
 
     def _estimate(self, step: int, algorithm: Algorithm[S], before: S, after: S, running: list[int]) -> None:
-        middle = torch.lerp(before.x, after.x, 0.5)
+        middle = torch.lerp(before.x, after.x, 0.5)  # an over-relaxed image goes to and fro around its limit
         moves, sizes = _changes_and_sizes((self._seen,), (middle,))
         lasts = _norms_of((after.x - before.x,))
         self._seen = middle
