@@ -299,6 +299,23 @@ def test_guided(load: Load, capsys, tmp_path: Path) -> None:
     assert [line.partition(":")[0] for line in lines] == ["denoising, 25 on 255", "deblurring, noise 0.02"]
 
 
+@pytest.mark.slow
+def test_interval_coverage(load: Load, capsys, tmp_path: Path) -> None:
+    small = load("interval_coverage", SIDE=32, MOST=(10, 2))
+    random = np.random.default_rng(0)
+    for name in ("known", "other"):
+        (tmp_path / name).mkdir()
+        for number in range(5):
+            pixels = random.integers(0, 255, (40, 40), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{number}.png")
+    small.main(
+        ["--photographs", str(tmp_path / "known"), str(tmp_path / "other"), "--samples", "4"], standalone_mode=False
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["deblurring, noise 0.02", "half of the pixels"]
+    assert all("10 calibrate, 2 tested; pixels " in line for line in lines)
+
+
 def test_stepsizes(load: Load, capsys, tmp_path: Path) -> None:
     small = load("stepsizes", PROBLEMS={"identity": (0.05,)}, FACTORS=(1.0, 2.0), RELAXATIONS=(1.8,), LIMIT=60, MOST=40)
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40), np.uint8)).save(tmp_path / "a.png")
