@@ -1,8 +1,9 @@
 """The Lipschitz star: arms of groups of measurements, and the change that the weakest can cause."""
 
+import contextlib
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -90,11 +91,7 @@ def star_figure(path: str | Path, star: StarFigure, *, overwrite: bool = False) 
     Raises:
         OutputError: The file cannot be written.
     """
-    require_figure_suffix(path)
-    import matplotlib as mpl  # noqa: PLC0415 - only who draws pays for it
-
-    with mpl.rc_context(STYLE):
-        figure = _figure(star.title, star.caption)
+    with _drawing(path, star.title, star.caption, overwrite) as figure:
         grid = figure.add_gridspec(1, 3, width_ratios=(1.15, 1.25, 1.0))
         _draw_star(cast("PolarAxes", figure.add_subplot(grid[0], projection="polar")), star)
         middle = figure.add_subplot(grid[1])
@@ -103,7 +100,6 @@ def star_figure(path: str | Path, star: StarFigure, *, overwrite: bool = False) 
         else:
             _draw_map(middle, star)
         _draw_image(figure.add_subplot(grid[2]), star.image, star.limits, star.names[1])
-        _save(figure, path, overwrite)
 
 
 def worst_figure(path: str | Path, worst: WorstFigure, *, overwrite: bool = False) -> None:
@@ -117,11 +113,7 @@ def worst_figure(path: str | Path, worst: WorstFigure, *, overwrite: bool = Fals
     Raises:
         OutputError: The file cannot be written.
     """
-    require_figure_suffix(path)
-    import matplotlib as mpl  # noqa: PLC0415 - only who draws pays for it
-
-    with mpl.rc_context(STYLE):
-        figure = _figure(worst.title, worst.caption)
+    with _drawing(path, worst.title, worst.caption, overwrite) as figure:
         left, middle, right = figure.subplots(1, 3, width_ratios=(1.0, 1.0, 1.0))
         _draw_image(left, worst.image, worst.limits, "reconstruction")
         _draw_change(middle, worst.change, "change of the image", worst.units)
@@ -133,24 +125,25 @@ def worst_figure(path: str | Path, worst: WorstFigure, *, overwrite: bool = Fals
             right.set_title("change of the measurement", loc="left", pad=4)
         else:
             _draw_change(right, worst.measured, "change of the measurement", "")
-        _save(figure, path, overwrite)
 
 
-def _figure(title: str, caption: str) -> "Figure":
+@contextlib.contextmanager
+def _drawing(path: str | Path, title: str, caption: str, overwrite: bool) -> Iterator["Figure"]:
+    """Yield a figure that is written to a file when the block ends well."""
+    require_figure_suffix(path)
+    import matplotlib as mpl  # noqa: PLC0415 - only who draws pays for it
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    figure = Figure(figsize=_SIZE, dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK, parse_math=False)
-    text = "\n".join(textwrap.wrap(caption, 150))
-    figure.supxlabel(text, x=0.01, ha="left", fontsize=8.5, color=GREY, parse_math=False)
-    return figure
-
-
-def _save(figure: "Figure", path: str | Path, overwrite: bool) -> None:
-    with replacing(path, overwrite=overwrite) as temporary:
-        figure.savefig(temporary, dpi=figure.dpi, metadata={} if temporary.suffix == ".pdf" else None)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=_SIZE, dpi=DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK, parse_math=False)
+        text = "\n".join(textwrap.wrap(caption, 150))
+        figure.supxlabel(text, x=0.01, ha="left", fontsize=8.5, color=GREY, parse_math=False)
+        yield figure
+        with replacing(path, overwrite=overwrite) as temporary:
+            figure.savefig(temporary, dpi=figure.dpi, metadata={} if temporary.suffix == ".pdf" else None)
 
 
 def _draw_star(axes: "PolarAxes", star: StarFigure) -> None:
