@@ -44,6 +44,8 @@ def solve(
     from recon.batch.plan import folder_of, look_into, request
     from recon.specs.input_checks import look_at_operator
 
+    from .series_file import one_series, solve_series
+
     output = None if given["output"] is None else Path(given["output"])
     allowed = Allowed(given["allow_localisers"], given["allow_derived"], given["allow_unordered"])
     contents = look_into(inputs, output, config, allowed).under(given["secret"])
@@ -51,6 +53,11 @@ def solve(
     if single is not None:
         _say_contents(contents, given["show_paths"])
         alone(single, config, given)
+        return
+    series = one_series(contents, output)
+    if series is not None and output is not None:
+        _say_contents(contents, given["show_paths"])
+        solve_series(series, output, config, given)
         return
     if given["figure"] is not None and contents.count != 1:
         raise click.UsageError(

@@ -1,7 +1,7 @@
 """The command ``recon solve``: from a measurement to an image, with a certificate."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,9 +14,10 @@ from . import terminal
 from .common import NUMBER, WHOLE_NUMBER, config_option, talk_options
 
 if TYPE_CHECKING:
-    from recon.io import Derivation
+    from recon.io import Derivation, Image
     from recon.reconstruction.alarm import Alarm
     from recon.reconstruction.plan import Plan
+    from recon.reconstruction.record import InputFile
     from recon.reconstruction.run import Run, Target
     from recon.specs.solve_config import SolveConfig
 
@@ -216,7 +217,8 @@ def command(inputs: tuple[str, ...], **given: Any) -> None:
     """Reconstruct INPUT (files, folders, zip archives, DICOMDIRs or globs) and write OUT with its record OUT.run.json.
 
     Of several inputs, OUT is a folder: a folder for each DICOM series, solved with one strength; other files as they
-    were named. What is no input is set aside and said. Run again, and only what is not done is done.
+    were named. What is no input is set aside and said. Run again, and only what is not done is done. A single DICOM
+    series becomes one file where OUT is named like NIfTI, TIFF, OME-TIFF, Zarr or NPY.
 
     For example: recon solve blurred.png -o sharp.png --operator blur:psf=kernel.npy --noise 0.01
     """
@@ -286,7 +288,7 @@ def _solve_alone(file: Path, config: "SolveConfig", given: dict[str, Any]) -> No
             from .report import of_run
 
             of_run(run.record, (file,), given)
-        _report(run, given["as_json"])
+        report_run(run, given["as_json"])
 
 
 def stated_or_simulated(measurement: Path, config_file: Path | None, values: dict[str, Any]) -> dict[str, Any]:
@@ -320,20 +322,44 @@ def _solve_one(file: Path, output: Path, config: "SolveConfig", given: dict[str,
     called = str(file) if given["show_paths"] else "the input"
     terminal.detail(f"{called}: reading")
     found = read_first(file, config)  # before torch loads, so that what cannot be read is refused at once
+    from recon.reconstruction.run import check_target, read_image
+
+    check_target(_target(output, given), (file,))
+    image = read_image(file, config, terminal.say, found)
+    return solve_read(image, file, output, config, given)
+
+
+def solve_read(  # noqa: PLR0913, PLR0917  what is solved, where it comes from and goes to
+    image: "Image",
+    inputs: "Path | Sequence[InputFile]",
+    output: Path,
+    config: "SolveConfig",
+    given: dict[str, Any],
+    volume: "dict[str, object] | None" = None,
+) -> "Run":
+    """Solve an image that has been read, and write the result.
+
+    Args:
+        image: The measurement.
+        inputs: The file that it was read from, or its slices.
+        output: The image to write.
+        config: The configuration.
+        given: The options of the command line.
+        volume: What the record says of a volume of several files.
+    """
     from recon.batch.run import derivation_of
     from recon.batch.strength import resolved
     from recon.reconstruction.plan import make_plan
-    from recon.reconstruction.run import check_format, check_target, execute, files_of, read_image, write_run
+    from recon.reconstruction.run import check_format, check_target, execute, files_of, write_run
     from recon.reconstruction.shortfall import shortfall
     from recon.solvers import Status
 
-    target = _target(output, given)
-    check_target(target, (file,))
-    image = read_image(file, config, terminal.say, found)
+    called = str(inputs) if given["show_paths"] and isinstance(inputs, Path) else "the input"
+    files = (inputs,) if isinstance(inputs, Path) else tuple(entry.path for entry in inputs)
     plan = make_plan(config, image, terminal.say)
     derivation = replace(derivation_of(resolved(config, plan.problem)), secret=given["secret"])
     target = _target(output, given, derivation)
-    check_target(target, files_of(plan, file), plan.problem.template)
+    check_target(target, files_of(plan, *files), plan.problem.template)
     check_format(plan, output)
     alarm = _alarm(plan, given)
     terminal.detail(f"{called}: {plan.method.name}, {plan.problem.prior.spec}, on {plan.problem.device}")
@@ -344,7 +370,7 @@ def _solve_one(file: Path, output: Path, config: "SolveConfig", given: dict[str,
         progress.close()
     if result.status is Status.INTERRUPTED and not given["keep_interrupted"]:
         raise KeyboardInterrupt(f"after {result.steps} steps; nothing was written")
-    run = write_run(result, file, target, terminal.say, alarm=alarm)
+    run = write_run(result, inputs, target, terminal.say, volume=volume, alarm=alarm)
     if (line := shortfall(result)) is not None:
         terminal.say(f"{output}: {line}")
     if result.status is Status.INTERRUPTED:
@@ -364,7 +390,8 @@ def _alarm(plan: "Plan", given: dict[str, Any]) -> "Alarm | None":
     return alarm
 
 
-def _report(run: "Run", as_json: bool) -> None:
+def report_run(run: "Run", as_json: bool) -> None:
+    """Print what became of a run."""
     if as_json:
         terminal.result_json(run.document)
         return
@@ -389,16 +416,22 @@ def _report(run: "Run", as_json: bool) -> None:
 
 
 def _show_plan(file: Path, output: Path | None, config: "SolveConfig", given: dict[str, Any]) -> None:
-    from recon.reconstruction.record import record_path
     from recon.specs.input_checks import read_first
 
     found = read_first(file, config)  # before torch loads
-    from recon.reconstruction.plan import make_plan
     from recon.reconstruction.run import check_target, read_image
 
     if output is not None and output.parent.is_dir():
         check_target(_target(output, given), (file,))
-    plan = make_plan(config, read_image(file, config, terminal.say, found), terminal.say)
+    show_plan_of(read_image(file, config, terminal.say, found), output, config, given)
+
+
+def show_plan_of(image: "Image", output: Path | None, config: "SolveConfig", given: dict[str, Any]) -> None:
+    """Print the plan for an image that has been read, and what would be written."""
+    from recon.reconstruction.plan import make_plan
+    from recon.reconstruction.record import record_path
+
+    plan = make_plan(config, image, terminal.say)
     _alarm(plan, given)
     files = (output, output and record_path(output), given["figure"], given["report"], given["alarm_map"])
     writes = [str(path) for path in files if path]

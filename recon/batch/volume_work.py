@@ -4,24 +4,22 @@ Each slice has a record of its own, so that a batch which was interrupted while 
 The volume is then solved again, which gives the same slices, and only those that are missing are written.
 """
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from recon import io
 from recon.batch.series import Series
-from recon.batch.source import sha256
+from recon.batch.source import Source, sha256
 from recon.batch.task import Outcome, Task
 from recon.batch.work import failed
 from recon.errors import ConsistencyError, InputError
-from recon.io import Image, Slices
+from recon.io import Image
 from recon.reconstruction.plan import Plan, make_plan
 from recon.reconstruction.record import InputFile
 from recon.reconstruction.run import ProgressCallback, Target, check_format, check_target, execute, say_notes, write_run
 from recon.reconstruction.shortfall import shortfall
+from recon.reconstruction.slice_stack import stacked
 from recon.solvers import Status
 
 
@@ -80,49 +78,32 @@ def plan_of_series(tasks: Sequence[Task], series: Series, say: Callable[[str], N
 def _planned(
     tasks: Sequence[Task], series: Series, say: Callable[[str], None]
 ) -> tuple[Plan, list[Image], list[InputFile]]:
-    read = [_read(task, say) for task in tasks]
+    read = [read_slice(task.source, task.sha256, task.label, task.config.range, say) for task in tasks]
     images = [image for image, _ in read]
-    plan = make_plan(tasks[0].config, _stacked(images, series), say)
+    plan = make_plan(tasks[0].config, stacked(images, series.pitch, series.folder), say)
     check_format(replace(plan, problem=replace(plan.problem, template=images[0])), tasks[0].output)
     return plan, images, [entry for _, entry in read]
 
 
-def _read(task: Task, say: Callable[[str], None]) -> tuple[Image, InputFile]:
-    data = task.source.content()
-    if sha256(data) != task.sha256:
+def read_slice(
+    source: Source, digest: str, label: str, value_range: tuple[float, float] | None, say: Callable[[str], None]
+) -> tuple[Image, InputFile]:
+    """One slice of a series, and what a record says of its file.
+
+    Raises:
+        InputError: It cannot be read, or has changed.
+        ConsistencyError: It has several frames or channels.
+    """
+    data = source.content()
+    if sha256(data) != digest:
         raise InputError(
-            f"{task.label}: the input has changed since the batch began; expected files that stay as they are."
+            f"{label}: the input has changed since it was looked at; expected files that stay as they are."
         )
-    image = io.decode(data, Path(task.label), value_range=task.config.range)
+    image = io.decode(data, Path(label), value_range=value_range)
     if image.frames != 1 or image.channels != 1:
         raise ConsistencyError(
-            f"{task.label}: it has {image.frames} frames of {image.channels} channel(s); expected one of each, because "
+            f"{label}: it has {image.frames} frames of {image.channels} channel(s); expected one of each, because "
             "it is a slice of a volume."
         )
-    say_notes(image, task.label, say)
-    return image, InputFile("measurement", task.source.path, task.sha256, len(data), True)
-
-
-def _stacked(images: Sequence[Image], series: Series) -> Image:
-    """The slices as one image of frames."""
-    first = images[0]
-    for number, image in enumerate(images, 1):
-        if (image.height, image.width, image.units) != (first.height, first.width, first.units):
-            raise ConsistencyError(
-                f"{series.folder}: slice {number} has {image.height} x {image.width} pixels in "
-                f"{image.units or 'no units'}, the first {first.height} x {first.width} in "
-                f"{first.units or 'no units'}; expected the same, because they are slices of one volume."
-            )
-    padding = None
-    if any(image.padding is not None for image in images):
-        none = functools.partial(np.zeros, first.pixels.shape, np.bool_)
-        padding = np.concatenate([none() if image.padding is None else image.padding for image in images])
-    ranges = {(image.value_range.low, image.value_range.high) for image in images}
-    pixels = np.concatenate([image.pixels for image in images])
-    value_range = first.value_range
-    if len(ranges) > 1:
-        value_range = io.ValueRange(min(low for low, _ in ranges), max(high for _, high in ranges), first.units)
-    return replace(
-        first, pixels=pixels, padding=padding, value_range=value_range, grid=None, alpha=None, notes=(),
-        slices=None if series.pitch is None else Slices(series.pitch),
-    )  # fmt: skip
+    say_notes(image, label, say)
+    return image, InputFile("measurement", source.path, digest, len(data), True)

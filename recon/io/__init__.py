@@ -16,7 +16,7 @@ from recon.io.files import Written, check_kind, check_units, decode, output_path
 from recon.io.image import Array, Grid, Image, Slices, Source, ValueRange, from_array
 from recon.io.projections.counts import line_integrals
 from recon.io.projections.files import Projections, check_projections, read_projections
-from recon.io.volume import read_volume
+from recon.io.volume import nifti_header_of, read_volume
 
 if TYPE_CHECKING:
     from recon.io.tensors import to_tensor, with_tensor
@@ -48,6 +48,7 @@ __all__ = [
     "from_array",
     "line_integrals",
     "new_series_uid",
+    "nifti_header_of",
     "output_paths",
     "positions_along_normal",
     "read",

@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from recon.errors import ConsistencyError
-from recon.io.decoded import MAX_PIXELS
+from recon.errors import ConsistencyError, OutputError
+from recon.io.decoded import MAX_PIXELS, RefusedError
+from recon.io.dicom.affine import patient_affine
 from recon.io.dicom.frames import functional_group
 from recon.io.files import read
+from recon.io.formats.nifti import NiftiStack, new_stack
 from recon.io.image import Array, Image, Slices
 
 _UNEVEN = 0.01
@@ -65,6 +67,40 @@ def read_volume(paths: Sequence[Path], max_pixels: int = MAX_PIXELS) -> Image:
         source=replace(images[0].source, layout="FHW", header=None),
         slices=Slices(pitch),
     )
+
+
+def nifti_header_of(slices: Sequence[Image], image: Image) -> NiftiStack:
+    """The header of a NIfTI file of parallel DICOM slices at one distance.
+
+    Args:
+        slices: With the headers that say where they are, in their order.
+        image: All of them: the values that are written.
+
+    Raises:
+        OutputError: They do not say where they are, or NIfTI cannot be written.
+    """
+    first, last = _place(slices[0], 0), _place(slices[-1], 0)
+    if first is None or last is None or image.spacing is None:
+        raise OutputError(
+            "The slices of the series do not say where they are; expected TIFF or NPY, because a NIfTI file states "
+            "where its voxels lie."
+        )
+    affine = patient_affine(first[1], first[0], last[0], image.spacing, len(slices))
+    try:
+        return new_stack(affine, image.frames, (image.height, image.width), _stored_type(image), image.grid)
+    except RefusedError as refusal:
+        raise OutputError(f"The volume cannot be written as NIfTI: {refusal}") from None
+
+
+def _stored_type(image: Image) -> str:
+    """The smallest type that holds the stored integers of an image, or its own floating-point type."""
+    grid = image.grid
+    if grid is None:
+        return str(image.pixels.dtype)
+    return next(
+        name for name in ("uint8", "int16", "uint16", "int32", "float64")
+        if name == "float64" or (np.iinfo(name).min <= grid.low and grid.high <= np.iinfo(name).max)
+    )  # fmt: skip
 
 
 def _require_same(first: Image, image: Image, number: int) -> None:

@@ -12,6 +12,9 @@ from recon.io.files import KNOWN, suffix_of
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".nii", ".nii.gz", ".zarr", ".dcm", ".dicom")
 """What is taken from a folder; a file that is named is read whatever it is called."""
 
+STACK_SUFFIXES = (".nii", ".nii.gz", ".tif", ".tiff", ".npy", ".zarr")
+"""Of formats that hold a stack in one file."""
+
 _LOSSLESS = {".jpg": ".png", ".jpeg": ".png"}
 _DICOM = (".dcm", ".dicom", "")
 

@@ -14,7 +14,7 @@ import importlib.metadata
 import json
 import platform
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -191,6 +191,24 @@ def find_input(entry: Mapping[str, object], record: Path, places: Iterable[Path]
         f"{record}: the {entry.get('role')} {why}, and no file with its SHA-256 was found; "
         "expected it, or the folder it lies in, after the record's name: recon replay RUN.json INPUT."
     )
+
+
+def find_slices(entries: Sequence[Mapping[str, object]], record: Path, places: Iterable[Path]) -> list[Path]:
+    """The files that the entries of the slices of a series stand for, which a record keeps by their hashes only.
+
+    Raises:
+        InputError: One was not found.
+    """
+    sizes = {entry.get("bytes") for entry in entries}
+    known = {_hash(path)[0]: path for path in _files(places) if path.stat().st_size in sizes}
+    found = [known.get(str(entry.get("sha256"))) for entry in entries]
+    missing = found.count(None)
+    if missing:
+        raise InputError(
+            f"{record}: {missing} of the {len(found)} slices of the series were not found by their SHA-256; expected "
+            "the folder they lie in, after the record's name: recon replay RUN.json FOLDER."
+        )
+    return [path for path in found if path is not None]
 
 
 def _files(places: Iterable[Path]) -> Iterable[Path]:

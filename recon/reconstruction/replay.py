@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from recon import io
 from recon.catalogue import folders
 from recon.device import Notify
 from recon.errors import InputError, UsageError
+from recon.io import Image
 from recon.reconstruction.output_check import OutputFile, check_outputs
-from recon.reconstruction.record import find_input, read_record, versions
+from recon.reconstruction.record import find_input, find_slices, read_record, versions
 from recon.reconstruction.run import ProgressCallback, Result, pixel_hash, read_image, solve_image, writable
+from recon.reconstruction.slice_stack import as_one_file
 from recon.solvers import Status
 from recon.specs.solve_config import SolveConfig, config_from
 
@@ -61,7 +64,8 @@ def replay(record: Path, places: Sequence[Path], say: Notify, watch: ProgressCal
             "are replayed: the seed in it gives the same maps again."
         )
     config = recorded_config(document, record)
-    if "volume" in document:
+    volume = document.get("volume")
+    if isinstance(volume, dict) and "slice" in volume:
         raise UsageError(
             f"{record}: the run record is of a slice of a volume, and names that slice alone; expected recon solve "
             "with the whole series again, because all slices were solved together."
@@ -75,11 +79,19 @@ def replay(record: Path, places: Sequence[Path], say: Notify, watch: ProgressCal
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise InputError(f"{record}: the run record names no input.")
     looked = [*places, record.parent, Path(), *folders().values()]
-    measurement, *others = (find_input(entry, record, looked) for entry in entries)
-    for entry, found in zip(entries[1:], others, strict=True):
+    measured = [entry for entry in entries if entry.get("role") == "measurement"]
+    for entry in entries:
         if entry.get("role") == "guide":
-            config = replace(config, guide=str(found))  # a record does not name one in DICOM
-    result = solve_image(config, read_image(measurement, config, say), say, watch)
+            config = replace(config, guide=str(find_input(entry, record, looked)))  # not named where it is DICOM
+        elif entry not in measured:
+            find_input(entry, record, looked)
+    if len(measured) > 1:
+        paths = find_slices(measured, record, looked)
+        image, measurement = _series(paths, volume, document, config, record), paths[0].parent
+    else:
+        measurement = find_input(entries[0], record, looked)
+        image = read_image(measurement, config, say)
+    result = solve_image(config, image, say, watch)
     recorded = document.get("versions")
     old = recorded if isinstance(recorded, dict) else {}
     changed = tuple(f"{name} {old.get(name)} -> {new}" for name, new in versions().items() if old.get(name) != new)
@@ -87,6 +99,18 @@ def replay(record: Path, places: Sequence[Path], say: Notify, watch: ProgressCal
     ended = result.status not in (Status.INTERRUPTED, Status.DIVERGED, Status.NOT_FINITE)
     outputs = check_outputs(document, record.parent, functools.partial(writable, result.image)) if ended else ()
     return Replay(result, measurement, same, changed, outputs)
+
+
+def _series(
+    paths: Sequence[Path], volume: object, document: dict[str, object], config: SolveConfig, record: Path
+) -> Image:
+    """The slices of a series as one image, as ``recon solve`` made it of them."""
+    pitch = volume.get("pitch") if isinstance(volume, dict) else None
+    outputs = document.get("outputs")
+    first = outputs[0] if isinstance(outputs, list) and outputs else None
+    name = Path(str(first.get("path")) if isinstance(first, dict) else "volume.npy")
+    images = [io.read(path, value_range=config.range) for path in paths]
+    return as_one_file(images, float(pitch) if isinstance(pitch, int | float) else None, record.name, name)
 
 
 def recorded_config(document: dict[str, object], record: Path) -> SolveConfig:

@@ -395,7 +395,7 @@ def _check_nifti(image: Image, shape: tuple[int, ...], output: Path) -> None:
 
 def write_run(  # noqa: PLR0913, PLR0917  each is an independent choice of the caller
     result: Result,
-    measurement: Path | InputFile,
+    measurement: Path | InputFile | Sequence[InputFile],
     target: Target,
     say: Notify,
     stamp: Mapping[str, object] | None = None,
@@ -407,12 +407,12 @@ def write_run(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
 
     Args:
         result: The run.
-        measurement: Its input, with its hash where that is known.
+        measurement: Its input, with its hash where that is known; or the files of its slices.
         target: Where it is written.
         say: Where remarks go, a line each.
         stamp: What the record says of the batch that the run is part of, as ``batch``.
         image: What is written in place of the whole result: a slice of it.
-        volume: What the record says of the volume that it is a slice of, as ``volume``.
+        volume: What the record says of the volume that it is, or is a slice of, as ``volume``.
         alarm: The critic that judges the result.
 
     Raises:
@@ -424,7 +424,7 @@ def write_run(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
             f"{result.plan.method.name} on {result.plan.problem.family.spec} ended as {result.status.value} after "
             f"{result.steps} steps; nothing was written. {result.status.sentence}"
         )
-    held = files_of(result.plan, measurement if isinstance(measurement, Path) else measurement.path)
+    held = files_of(result.plan, *_paths(measurement))
     check_target(target, held, image or result.plan.problem.template)
     inputs = input_files(result.plan, measurement)
     judgement = None if alarm is None else judge_image(alarm, result.image)
@@ -453,17 +453,24 @@ def write_run(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
     return Run(result, written.paths, record, document, judgement)
 
 
-def files_of(plan: Plan, measurement: Path) -> tuple[Path, ...]:
+def files_of(plan: Plan, *measured: Path) -> tuple[Path, ...]:
     """The files that a run depends on."""
-    return (measurement, *(path for _, path in _model_files(plan)))
+    return (*measured, *(path for _, path in _model_files(plan)))
 
 
-def input_files(plan: Plan, measurement: Path | InputFile) -> tuple[InputFile, ...]:
+def _paths(measurement: Path | InputFile | Sequence[InputFile]) -> list[Path]:
+    if isinstance(measurement, Path):
+        return [measurement]
+    return [entry.path for entry in ([measurement] if isinstance(measurement, InputFile) else measurement)]
+
+
+def input_files(plan: Plan, measurement: Path | InputFile | Sequence[InputFile]) -> tuple[InputFile, ...]:
     """The files that a run depends on, with their hashes."""
     if isinstance(measurement, Path):
         measurement = input_file("measurement", measurement, private=plan.problem.image.source.format == "dicom")
+    measured = (measurement,) if isinstance(measurement, InputFile) else tuple(measurement)
     others = (input_file(role, path, role == "guide" and is_dicom(path)) for role, path in _model_files(plan))
-    return (measurement, *others)
+    return (*measured, *others)
 
 
 def _model_files(plan: Plan) -> list[tuple[str, Path]]:

@@ -31,6 +31,7 @@ from recon.reconstruction.report_maps import (
     uncertainty_beside,
 )
 from recon.reconstruction.run import read_image
+from recon.reconstruction.slice_stack import stacked
 from recon.report.page import Layer, Slice
 from recon.report.page.markup import listed, mapping, number, plain
 from recon.report.page.measures import Change, measure
@@ -255,13 +256,17 @@ def _find_before(
 ) -> None:
     """Look for the measurement, and say why there is none."""
     entry = mapping(next(iter(listed(document.get("inputs"))), None))
+    several = [each for each in map(mapping, listed(document.get("inputs"))) if each.get("role") == "measurement"]
     hidden = not isinstance(entry.get("path"), str)
     fields = [Path(name) for name in (config.flat, config.dark) if isinstance(name, str)]
     if not {file_hash(path) for path in fields} <= found.hashes:
         found.remarks.append("The measurement is not shown: its flat or dark field is not that of the run.")
         return
+    path: Path | None = None
     try:
-        if config.operator.name == "ct":
+        if len(several) > 1:
+            found.before = _series(record, several, config, options)
+        elif config.operator.name == "ct":
             path = options.inputs.path_of(entry, record)
             found.before = None if path is None else read_image(path, config, lambda line: None)
         elif (path := options.inputs.path_of(entry, record)) is not None and is_store(path):
@@ -286,6 +291,19 @@ def _find_before(
         )
     elif options.show_paths and path is not None:
         found.facts.append(("measurement", str(path)))
+
+
+def _series(
+    record: Path, entries: Sequence[Mapping[str, object]], config: SolveConfig, options: ReportOptions
+) -> Image | None:
+    """The slices of a series as one image, where all of them were found."""
+    images = []
+    for entry in entries:
+        content = options.inputs.content_of(entry, record)
+        if content is None:
+            return None
+        images.append(io.decode(content[0], Path("slice"), value_range=config.range))
+    return stacked(images, None, record.name)
 
 
 def _change(layers: Sequence[Layer], config: SolveConfig | None, after: Image | None) -> Change | None:

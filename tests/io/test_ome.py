@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image, ImageSequence
 
 from recon.errors import InputError, OutputError
 from recon.io import read, to_tensor, with_tensor, write
@@ -262,3 +263,18 @@ def test_a_missing_package_is_named_with_what_installs_it(tmp_path: Path, monkey
     path = ome_zarr(tmp_path / "a.zarr")
     monkeypatch.setitem(__import__("sys").modules, "zarr", None)
     refused(path, r"needs the package zarr, which is not installed: pip install 'recon-imaging\[zarr\]'")
+
+
+def test_other_readers_see_the_pixels_and_the_metadata_of_ome_tiff(tmp_path: Path) -> None:
+    """ome-types validates the metadata against the schema; Pillow reads the pages without tifffile."""
+    ome_types = pytest.importorskip("ome_types")
+    write(read(ome_tiff(tmp_path / "a.ome.tif")), tmp_path / "b.ome.tif")
+    with Image.open(tmp_path / "b.ome.tif") as pages:
+        found = np.stack([np.array(page) for page in ImageSequence.Iterator(pages)])
+    np.testing.assert_array_equal(found.reshape(SHAPE), pixels())
+    with tifffile.TiffFile(tmp_path / "b.ome.tif") as opened:
+        described = ome_types.from_xml(opened.ome_metadata or "", validate=True).images[0].pixels
+    assert [described.size_t, described.size_c, described.size_z] == [2, 2, 3]
+    assert (described.physical_size_x, described.physical_size_z) == (0.5, 2.0)
+    assert described.physical_size_z_unit.value == "µm"
+    assert [channel.name for channel in described.channels] == ["dapi", "gfp"]

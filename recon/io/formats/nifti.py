@@ -31,6 +31,10 @@ _APART = 0.1
 _UNLIKE = 0.01
 """How much the sides of a voxel may differ by two affines of different spaces."""
 
+_LONGEST_AXIS = 2**15 - 1
+_FIRST_VOXEL = 352
+"""After a NIfTI-1 header of 348 bytes and the four that say that no extension follows."""
+
 _KINDS = "iuf"
 _SPARE = 1 << 16
 _LARGEST_RATIO = 1100
@@ -103,6 +107,39 @@ def encode_nifti(path: Path, stack: NiftiStack, pixels: Array, grid: Grid | None
     voxels = np.ascontiguousarray(stored.astype(dtype)).tobytes()
     content = stack.prefix + voxels
     path.write_bytes(gzip.compress(content, 6, mtime=0) if packed else content)
+
+
+def new_stack(affine: Array, slices: int, sides: tuple[int, int], dtype: str, grid: Grid | None = None) -> NiftiStack:
+    """The header of a new NIfTI-1 file, with nothing in it but sizes, orientation, units and scaling.
+
+    Args:
+        affine: Shape (4, 4), from (column, row, slice) to millimetres in RAS.
+        slices: How many there are.
+        sides: (height, width).
+        dtype: Of the voxels.
+        grid: How stored integers become values; ``None``: they are the values.
+
+    Raises:
+        RefusedError: nibabel is not installed, or the volume is too large for NIfTI-1.
+    """
+    nibabel = _nibabel("writing")
+    shape = (sides[1], sides[0], slices)
+    if max(shape) > _LONGEST_AXIS:
+        raise RefusedError(
+            f"a side of {max(shape)} voxels does not fit into NIfTI-1; expected {_LONGEST_AXIS} at most."
+        )
+    header = nibabel.Nifti1Header(endianness="<")
+    header.set_data_shape(shape)
+    header.set_data_dtype(np.dtype(dtype))
+    header.set_xyzt_units("mm")
+    header.set_sform(affine, code="scanner")
+    header.set_qform(affine, code="scanner", strip_shears=True)
+    header["vox_offset"] = _FIRST_VOXEL
+    header["magic"] = b"n+1"
+    if grid is not None and not grid.is_plain:
+        header["scl_slope"], header["scl_inter"] = grid.slope[0], grid.intercept[0]
+    prefix = bytes(header.binaryblock) + bytes(_FIRST_VOXEL - len(header.binaryblock))
+    return NiftiStack("Z", (slices,), sides, prefix, np.dtype(dtype).newbyteorder("<").str)
 
 
 def _nibabel(what: str) -> Any:
