@@ -41,7 +41,13 @@ _SETTINGS = (
     ),
 )
 _RULE = (
-    click.option("--prior", "priors", multiple=True, metavar="SPEC", help=f"{PRIOR_HELP} Repeatable: of an ensemble."),
+    click.option(
+        "--prior",
+        "priors",
+        multiple=True,
+        metavar="SPEC",
+        help=f"{PRIOR_HELP} Repeatable: of an ensemble; a BatchEnsemble network stands for its members.",
+    ),
     click.option("--method", "uncertainty_method", metavar="NAME", help=UNCERTAINTY_HELP),
     click.option("--solver", metavar="NAME", help="Method of the solution, as --method of recon solve."),
     options_beside_prior,
@@ -130,7 +136,7 @@ def command(measurement: Path, **given: Any) -> None:
     from recon.uncertainty.quantify import check_settings, plans_of, quantify, with_method
     from recon.uncertainty.writing import write_maps
 
-    plans = plans_of(config, priors, read_image(measurement, config, terminal.say, found), terminal.say)
+    plans = plans_of(config, priors, read_image(measurement, config, terminal.say, found), terminal.once())
     settings = with_method(plans, settings)
     check_settings(plans, settings)
     outputs.check(files_of(plans[0], measurement))
@@ -154,12 +160,15 @@ def command(measurement: Path, **given: Any) -> None:
 
 def rule(given: dict[str, Any]) -> "tuple[SolveConfig, tuple[Spec, ...], Settings]":
     """The configuration, the priors of an ensemble, and how uncertainty is had."""
+    from recon.specs.ensembles import members_of
     from recon.specs.grammar import parse_spec
     from recon.specs.solve_config import SolveConfig, read_config
 
     names = SolveConfig.__dataclass_fields__
     values = {key: value for key, value in given.items() if key in names and key != "range"}
     priors = tuple(parse_spec(text, "prior") for text in given["priors"])
+    if len(priors) == 1 and given["uncertainty_method"] in (None, "ensemble"):
+        priors = members_of(priors[0]) or priors
     values |= {"range": given["value_range"], "method": given["solver"]}
     values["prior"] = given["priors"][0] if len(priors) == 1 else None
     config = read_config(given["config_file"], values)

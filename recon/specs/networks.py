@@ -28,6 +28,7 @@ from recon.methods.regularisation_weights import (
 from recon.priors import GuidedPrior, Prior, box, weighted_prior
 from recon.priors.networks import (
     PRECISIONS,
+    BatchEnsemble,
     Claim,
     GuidedRidge,
     Network,
@@ -190,10 +191,10 @@ def read_model(spec: Spec, setting: PriorContext) -> Model:
             other channels.
         InputError: The folder holds no network, or a damaged one.
     """
-    known = ("sigma", "weight", "low", "high", "precision", "guided_weight")
+    known = ("sigma", "weight", "low", "high", "precision", "guided_weight", "member")
     options.expect_keys(spec, known, value="NAME" if spec.name == "model" else "FOLDER")
     folder = _folder(spec)
-    network = load(folder)
+    network = _member(spec, load(folder))
     wanted = network.config.channels
     if setting.channels is not None and setting.channels != wanted:
         kinds = {1: "grey", 3: "colour"}
@@ -208,7 +209,8 @@ def read_model(spec: Spec, setting: PriorContext) -> Model:
     sigma = rounded(sigma)  # so that the record's text gives the very same level
     use = adaptation_of(network, sigma)
     told = use.level if network.conditioned else None
-    claim = None if network.lipschitz_Q(told).evidence is Evidence.PROVED else claim_of(folder)
+    without_claim = network.lipschitz_Q(told).evidence is Evidence.PROVED or "member" in spec.options
+    claim = None if without_claim else claim_of(folder)
     measured = None if claim is None else claim.on(setting.image_shape)
     guided = None
     if isinstance(network, GuidedRidge):
@@ -240,6 +242,17 @@ def read_model(spec: Spec, setting: PriorContext) -> Model:
     return Model(
         chosen, prior, network, told, files, precise, remarks, use.share, stepsize, claim, identity_of(folder), guided
     )  # fmt: skip
+
+
+def _member(spec: Spec, network: Network) -> Network:
+    """The network, or the member of it that the specification names."""
+    if "member" not in spec.options:
+        return network
+    if not isinstance(network, BatchEnsemble):
+        raise UsageError(
+            f"{spec}: member with a {network.config.family} network; expected a BatchEnsemble, as others have none."
+        )
+    return network.member(options.integer(spec, "member", low=1, high=network.config.members))
 
 
 def _guided(guided: GuidedPrior, spec: Spec, network: Network) -> GuidedPrior:

@@ -15,7 +15,15 @@ from typing import Any, final
 from recon._suggest import suggestion
 from recon._toml import parse_toml, read_fields, read_toml, write_value
 from recon.errors import ReconError, UsageError
-from recon.priors.networks import Config, ConvexRidgeConfig, CriticConfig, DnCNNConfig, GuidedRidgeConfig, architecture
+from recon.priors.networks import (
+    BatchEnsembleConfig,
+    Config,
+    ConvexRidgeConfig,
+    CriticConfig,
+    DnCNNConfig,
+    GuidedRidgeConfig,
+    architecture,
+)
 from recon.training.artefacts import KINDS
 
 SCALES = ("file", "robust", "attenuation")
@@ -423,6 +431,12 @@ class Recipe:
             raise UsageError(
                 f"penalty.orthogonality = {self.penalty.orthogonality!r} for a ConvexRidge network; expected 0, as "
                 "it is no chain of convolutions: its filters are those of a potential."
+            )
+        members = self.network.members if isinstance(self.network, BatchEnsembleConfig) else 1
+        if self.training.batch < members:
+            raise UsageError(
+                f"training.batch = {self.training.batch} for {members} members; expected at least as many patches, "
+                "because in a step each member sees patches of its own."
             )
         if self.training.precision == "bfloat16" and not free:
             raise UsageError(

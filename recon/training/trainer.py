@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recon._toml import write_value
 from recon.errors import GuaranteeError, InputError, UsageError
-from recon.priors.networks import ConvexRidge, GuidedRidge, InnerSolver, Network, make
+from recon.priors.networks import BatchEnsemble, ConvexRidge, GuidedRidge, InnerSolver, Network, make
 from recon.training.config import PenaltyConfig, Recipe, TrainingConfig
 from recon.training.data import Source
 from recon.training.equilibrium import Restoration, restoration, tightened
@@ -198,9 +198,15 @@ class Trainer(Optimisation):
         """As :func:`fidelity`, with the gradient left in the parameters."""
         config = self.recipe.training
         shares = (data.level / config.noise[1]) ** -config.balance
+        network = self.network
+        if isinstance(network, BatchEnsemble):
+            network.draw(self._generator("latent"))
         with self._together():
-            values, denoised = fidelity(self.network, data, config, self.restoration, self.own.loss)
-            ((shares * values).sum() / config.batch).backward()  # type: ignore[no-untyped-call]
+            values, denoised = fidelity(network, data, config, self.restoration, self.own.loss)
+            loss = (shares * values).sum() / config.batch
+            if isinstance(network, BatchEnsemble):
+                loss = loss + len(values) / config.batch * network.prior_loss()
+            loss.backward()  # type: ignore[no-untyped-call]
         return values, denoised
 
     @contextlib.contextmanager

@@ -8,15 +8,34 @@ import numpy as np
 import pydicom
 import pytest
 import tifffile
+import torch
 from PIL import Image
 
 from recon.errors import OutputError
+from recon.priors.networks import BatchEnsemble, BatchEnsembleConfig, save
 
 FAST = ("--operator", "identity", "--prior", "tikhonov:weight=0.2", "--noise", "0.05", "--samples", "4")
 KEYS = {
     "command", "status", "sentence", "method", "settings", "seed", "details", "units", "solution", "calibration",
     "guide", "seconds", "ended", "certificate", "config", "priors", "plan", "versions", "inputs", "outputs", "schema",
 }  # fmt: skip
+
+
+def test_a_network_with_members_stands_for_them(run, noisy) -> None:
+    network = BatchEnsemble(BatchEnsembleConfig(members=3, features=4, depth=3))
+    torch.nn.init.normal_(network.kernels[-1], std=0.05)
+    save(network, "net")
+    fast = ("--operator", "identity", "--noise", "0.05", "--iterations", "3")
+    done = run("uncertainty", noisy, "-o", "mean.tif", "--std", "std.tif", *fast, "--prior", "net", "--json")
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    assert document["method"] == "ensemble"
+    assert [name.split(",")[1] for name in document["priors"]] == ["member=1", "member=2", "member=3"]
+    assert tifffile.imread("std.tif").max() > 0
+    Path("member.toml").write_text('name = "folder"\nvalue = "net"\nmember = 4\n')
+    done = run("solve", noisy, "-o", "a.tif", *fast, "--prior", "member.toml")
+    assert done.code == 2
+    assert "member" in done.err
 
 
 @pytest.fixture

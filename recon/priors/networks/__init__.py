@@ -4,10 +4,12 @@
 - :class:`LipschitzNetwork`: nonexpansive layers; proved, whatever the weights.
 - :class:`ConvexRidge`: the prox of a learned convex potential; proved, and the gradient of an energy.
 - :class:`GuidedRidge`: the same with a mask that a first reconstruction decides; proved once that guide is given.
+- :class:`BatchEnsemble`: several DnCNNs that share their kernels, for the spread of their results; assumed.
 
 Beside them, no resolvent: :class:`Critic`, a 1-Lipschitz score of images.
 """
 
+from recon.priors.networks.architectures.batch_ensemble import BatchEnsemble, BatchEnsembleConfig
 from recon.priors.networks.architectures.convex_ridge import ConvexRidge, ConvexRidgeConfig
 from recon.priors.networks.architectures.critic import Critic, CriticConfig
 from recon.priors.networks.architectures.dncnn import DnCNN, DnCNNConfig
@@ -35,6 +37,8 @@ __all__ = [
     "PRECISIONS",
     "VECTOR_ACTIVATIONS",
     "Activation",
+    "BatchEnsemble",
+    "BatchEnsembleConfig",
     "Claim",
     "Config",
     "ConvexRidge",

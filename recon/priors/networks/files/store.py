@@ -17,6 +17,7 @@ from torch import Tensor
 from recon._suggest import suggestion
 from recon._toml import read_fields, read_toml, write_value
 from recon.errors import InputError, ReconError, UsageError
+from recon.priors.networks.architectures.batch_ensemble import BatchEnsemble, BatchEnsembleConfig
 from recon.priors.networks.architectures.convex_ridge import ConvexRidge, ConvexRidgeConfig
 from recon.priors.networks.architectures.critic import Critic, CriticConfig
 from recon.priors.networks.architectures.dncnn import DnCNN, DnCNNConfig
@@ -40,6 +41,7 @@ _CONFIGS: dict[str, type[Config]] = {
     "Lipschitz": LipschitzConfig,
     "ConvexRidge": ConvexRidgeConfig,
     "GuidedRidge": GuidedRidgeConfig,
+    "BatchEnsemble": BatchEnsembleConfig,
     "Critic": CriticConfig,
 }
 
@@ -54,6 +56,8 @@ def make(config: Config) -> Network:
         raise UsageError("make: a Critic judges images; expected the architecture of a denoiser: make_critic makes it.")
     if isinstance(config, DnCNNConfig):
         return DnCNN(config)
+    if isinstance(config, BatchEnsembleConfig):
+        return BatchEnsemble(config)
     if isinstance(config, LipschitzConfig):
         return LipschitzNetwork(config)
     if isinstance(config, GuidedRidgeConfig):
