@@ -48,7 +48,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 OPERATOR_HELP = (
     "The forward operator: identity, blur:psf=FILE, blur:gaussian=1.6, blur:motion=15,angle=30, blur:defocus=3, "
     "blur:box=5 (boundary=circular|valid), inpaint:mask=FILE, downsample:factor=2, mri:mask=FILE, "
-    "ct:GEOMETRY.toml, python:FILE.py:CALLABLE, or a TOML file."
+    "ct:GEOMETRY.toml, matrix:MATRIX.npy, factors:OPERATOR.npz (of recon factorize), python:FILE.py:CALLABLE, or a "
+    "TOML file."
 )
 PRIOR_HELP = (
     "model:NAME (recon models lists them), a FOLDER of recon train, none, box, tikhonov:weight=W, l1:weight=W, "

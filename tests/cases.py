@@ -7,12 +7,16 @@ from functools import cache
 import torch
 
 from recon.operators import (
+    Blocks,
     Blur,
     CartesianMRI,
     Downsampling,
+    Entries,
+    Factorised,
     Identity,
     Inpainting,
     Matrix,
+    Permutation,
     Space,
     box_psf,
     compose,
@@ -197,6 +201,32 @@ def cone_scan() -> Geometry:
     )
 
 
+def random_matrix(rows: int, columns: int, seed: int = 5) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(rows, columns, generator=generator, dtype=torch.complex128)
+
+
+def random_blocks(is_complex: bool) -> tuple[Blocks | Permutation, ...]:
+    """Factors of a butterfly of 12 = 2 x 3 x 2 between two permutations."""
+    generator = torch.Generator().manual_seed(6)
+    kind = torch.complex128 if is_complex else torch.float64
+    shapes = ((1, 6, 2, 2), (2, 2, 3, 3), (6, 1, 2, 2))
+    blocks = [Blocks(torch.randn(shape, generator=generator, dtype=kind)) for shape in shapes]
+    orders = [Permutation(torch.randperm(12, generator=generator)) for _ in range(2)]
+    return (orders[0], *blocks, orders[1])
+
+
+def random_entries() -> tuple[Entries, Entries]:
+    generator = torch.Generator().manual_seed(7)
+
+    def entries(rows: int, columns: int) -> Entries:
+        picked = torch.randperm(rows * columns, generator=generator)[: rows * columns // 3]
+        values = torch.randn(len(picked), generator=generator, dtype=torch.float64)
+        return Entries((rows, columns), picked // columns, picked % columns, values)
+
+    return entries(6, 5), entries(5, 8)
+
+
 OPERATORS = [
     OperatorCase("identity", lambda: Identity((6, 7))),
     OperatorCase("blur-gaussian", lambda: Blur(gaussian_psf(0.6), (8, 9))),
@@ -214,6 +244,11 @@ OPERATORS = [
     OperatorCase("tomography-weighted", lambda: weighted(Tomography(scan("parallel")))),
     OperatorCase("tomography-cone", lambda: Tomography(cone_scan())),
     OperatorCase("matrix", lambda: Matrix(random_psf(7, 12) - 0.01, Space((3, 4)), Space((7,)))),
+    OperatorCase("matrix-complex", lambda: Matrix(random_matrix(7, 12), Space((3, 4), True), Space((7,), True))),
+    OperatorCase("factors-blocks", lambda: Factorised(random_blocks(False), Space((3, 4)), Space((2, 6)))),
+    OperatorCase("factors-complex", lambda: Factorised(random_blocks(True), Space((3, 4), True), Space((2, 6), True))),
+    OperatorCase("factors-padded", lambda: Factorised(random_blocks(False), Space((5, 2)), Space((11,)))),
+    OperatorCase("factors-entries", lambda: Factorised(random_entries(), Space((2, 4)), Space((6,)))),
     OperatorCase("downsampling-1", lambda: Downsampling((6, 7), 1)),
     OperatorCase("downsampling-2", lambda: Downsampling((12, 8), 2)),
     OperatorCase("downsampling-3", lambda: Downsampling((12, 15), 3)),

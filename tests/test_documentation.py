@@ -18,6 +18,7 @@ from recon.report import _style
 from recon.specs.grammar import parse_spec
 from recon.specs.operators import _READERS, read_operator
 from recon.specs.priors import _KINDS, read_prior
+from recon.specs.surrogates import MATRICES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DOCS = REPOSITORY / "docs"
@@ -35,7 +36,8 @@ def rows(section: str) -> dict[str, str]:
 
 def keys_of(read, name: str) -> set[str]:
     """The options that the refusal of an unknown one lists."""
-    value = {"ct": "x.toml", "python": "x.py:f", "model": "proved-gray", "folder": "x", "deepinv": "DnCNN"}.get(name)
+    value = {"ct": "x.toml", "python": "x.py:f", "model": "proved-gray", "folder": "x", "deepinv": "DnCNN",
+             "matrix": "x.npy", "factors": "x.npz"}.get(name)  # fmt: skip
     text = f"{name}:{value},nothing=1" if value else f"{name}:nothing=1"
     with pytest.raises(ReconError) as refusal:
         read(parse_spec(text))
@@ -58,7 +60,7 @@ def test_the_options_of_a_prior_are_listed(name):
 def test_no_name_is_missing_or_made_up():
     assert set(rows("Operators")) == set(_READERS)
     assert set(rows("Priors")) == set(_KINDS)
-    assert set(rows("Surrogates")) == {*SURROGATES, "python"}
+    assert set(rows("Surrogates")) == {*SURROGATES, *MATRICES, "python"}
 
 
 @pytest.mark.parametrize("name", SURROGATES)

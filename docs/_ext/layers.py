@@ -21,6 +21,7 @@ WORDS = {
     "solvers": "algorithms, and the one loop that runs them",
     "certificates": "one function for each theorem",
     "priors": "resolvents, networks",
+    "factorization": "dense matrices to factors",
     "operators": "A, its adjoint, its constants",
     "io": "files to pixels with units, and back",
     "catalogue": "the packaged networks",

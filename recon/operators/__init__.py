@@ -16,6 +16,7 @@ from recon.operators.composition import (
 )
 from recon.operators.deepinv_bridge import to_deepinv
 from recon.operators.downsampling import Downsampling
+from recon.operators.factorised import Blocks, Entries, Factorised, Permutation
 from recon.operators.identity import Identity
 from recon.operators.inpainting import Inpainting
 from recon.operators.least_squares import DataResolvent, LeastSquares
@@ -30,6 +31,7 @@ from recon.operators.tomography import AlongAxis, Detector, Geometry, Tomography
 
 __all__ = [
     "AlongAxis",
+    "Blocks",
     "Blur",
     "Buffer",
     "CartesianMRI",
@@ -39,6 +41,8 @@ __all__ = [
     "DataResolvent",
     "Detector",
     "Downsampling",
+    "Entries",
+    "Factorised",
     "Geometry",
     "HasNonnegativeEntries",
     "Identity",
@@ -48,6 +52,7 @@ __all__ = [
     "Matrix",
     "Mismatch",
     "OperatorProperties",
+    "Permutation",
     "PreconditionedLeastSquares",
     "Scaled",
     "ScaledWithResolvent",

@@ -151,6 +151,20 @@ class HasSymbolError(Protocol):
 
 
 @runtime_checkable
+class HasDenseForm(Protocol):
+    """An operator of which the matrix is stored, or a product of stored ones."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers measured and unknowns."""
+        ...
+
+    def dense_form(self) -> tuple[Tensor, float]:
+        """The matrix in double precision, real or complex, and a bound of its rounding in the operator norm."""
+        ...
+
+
+@runtime_checkable
 class HasNonnegativeEntries(Protocol):
     """An operator that can say that its matrix has no negative entry, as that of a projector has none."""
 

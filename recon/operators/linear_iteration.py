@@ -7,8 +7,14 @@ from recon.errors import UsageError
 from recon.evidence import Constant, Evidence, Fact, Measured, Proved
 from recon.operators import dense
 from recon.operators.base import HasSymbol
-from recon.operators.matrix import Matrix
-from recon.operators.mismatch import BY_SYMBOLS, eigenvalues_of, least_inverse, map_matrix, symbol_error
+from recon.operators.mismatch import (
+    BY_SYMBOLS,
+    eigenvalues_of,
+    least_inverse,
+    map_matrix,
+    matrices_of,
+    symbol_error,
+)
 from recon.types import LinearOperator
 
 _NEARLY = 4.0
@@ -43,8 +49,9 @@ def linear_iteration_of(operator: LinearOperator, surrogate: LinearOperator, *, 
     """
     if isinstance(operator, HasSymbol) and isinstance(surrogate, HasSymbol):
         return _circulant(operator, surrogate, shift)
-    if isinstance(operator, Matrix) and isinstance(surrogate, Matrix):
-        (B, rounding), back = map_matrix(operator, surrogate, shift), surrogate.entries.double().T
+    pair = matrices_of(operator, surrogate)
+    if pair is not None:
+        (B, rounding), back = map_matrix(pair, shift), pair.back.T
         return LinearIteration(
             dense.linear_iteration_limit(B, rounding), dense.linear_iteration_solvable(B, back, rounding), shift
         )

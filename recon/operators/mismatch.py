@@ -17,7 +17,7 @@ from recon.evidence import Constant, Measured, Proved, derive
 from recon.operators import dense
 from recon.operators.adjoint import adjoint_gap, exact_adjoint, example_of, transpose
 from recon.operators.base import HasSymbol, HasSymbolError
-from recon.operators.matrix import Matrix
+from recon.operators.matrix import real_form
 from recon.operators.nonnegative import nonnegative_pair, proved_norm_bound
 from recon.operators.rounding import EPS, fft_error, rounded_up
 from recon.operators.spectral import Effort, extreme, map_norm
@@ -73,8 +73,9 @@ def mismatch_of(
     """
     if isinstance(operator, HasSymbol) and isinstance(surrogate, HasSymbol):
         return _circulant(operator, surrogate, shift)
-    if isinstance(operator, Matrix) and isinstance(surrogate, Matrix):
-        return _dense(operator, surrogate, shift)
+    pair = matrices_of(operator, surrogate)
+    if pair is not None:
+        return _dense(pair, shift)
     back = surrogate.A_adjoint if isinstance(surrogate, LinearOperator) else surrogate
     norm: Constant | None = None
     if isinstance(surrogate, LinearOperator) and nonnegative_pair(operator, surrogate) and shift >= 0:
@@ -101,8 +102,9 @@ def residual_norm(  # noqa: PLR0913  the pair, the step, and how hard to look
         rounding = abs(stepsize) * radii + 8 * EPS * (1 + abs(stepsize) * eigenvalues.abs())
         largest = ((1 - stepsize * eigenvalues).abs() + rounding).max()
         return Proved(float(largest), f"||Id - s B|| {BY_SYMBOLS}")
-    if isinstance(operator, Matrix) and isinstance(surrogate, Matrix):
-        B, rounding = map_matrix(operator, surrogate, shift)
+    pair = matrices_of(operator, surrogate)
+    if pair is not None:
+        B, rounding = map_matrix(pair, shift)
         step = torch.eye(len(B), dtype=B.dtype, device=B.device) - stepsize * B
         return dense.largest_singular_value(step, dense.slack(step) + abs(stepsize) * rounding)
     back = surrogate.A_adjoint if isinstance(surrogate, LinearOperator) else surrogate
@@ -114,12 +116,33 @@ def residual_norm(  # noqa: PLR0913  the pair, the step, and how hard to look
     )  # fmt: skip
 
 
-def map_matrix(operator: Matrix, surrogate: Matrix, shift: float = 0.0) -> tuple[Tensor, float]:
+@dataclass(frozen=True, eq=False)
+class MatrixPair:
+    """The matrices of A and of the operator whose adjoint K is, on real vectors, and what their rounding may be."""
+
+    forward: Tensor
+    back: Tensor
+    forward_error: float
+    back_error: float
+
+
+def matrices_of(operator: object, surrogate: object) -> MatrixPair | None:
+    """The matrices of a pair of which both are stored or products of stored factors, of one shape; else ``None``."""
+    forward = real_form(operator)
+    back = None if forward is None else real_form(surrogate)
+    if forward is None or back is None or forward[0].shape != back[0].shape:
+        return None
+    return MatrixPair(forward[0], back[0], forward[1], back[1])
+
+
+def map_matrix(pair: MatrixPair, shift: float = 0.0) -> tuple[Tensor, float]:
     """B = K A + shift Id, where K is the transpose of the surrogate's matrix, and what its rounding may be."""
-    A, K = operator.entries.double(), surrogate.entries.double().T
+    A, K = pair.forward, pair.back.T
     B = K @ A
-    norm = float(torch.linalg.matrix_norm(A, 2) * torch.linalg.matrix_norm(K, 2)) + abs(shift)
-    return B + shift * torch.eye(len(B), dtype=B.dtype, device=B.device), dense.rounding_of(max(A.shape), norm)
+    size, other = float(torch.linalg.matrix_norm(A, 2)), float(torch.linalg.matrix_norm(K, 2))
+    stored = size * pair.back_error + other * pair.forward_error + pair.back_error * pair.forward_error
+    rounding = dense.rounding_of(max(A.shape), size * other + abs(shift)) + rounded_up(stored)
+    return B + shift * torch.eye(len(B), dtype=B.dtype, device=B.device), rounding
 
 
 def shift_for(pair: Mismatch, margin: float = 1e-3) -> float:
@@ -207,12 +230,13 @@ def least_inverse(eigenvalues: Tensor, radii: Tensor) -> Tensor:
     return least
 
 
-def _dense(operator: Matrix, surrogate: Matrix, shift: float) -> Mismatch:
-    B, rounding = map_matrix(operator, surrogate, shift)
-    size = float(torch.linalg.matrix_norm(operator.entries.double(), 2))
-    size = max(size - dense.rounding_of(max(operator.entries.shape), size), 0.0)
-    apart = surrogate.entries.double() - operator.entries.double()
-    gap = dense.largest_singular_value(apart, dense.slack(apart) + dense.rounding_of(1, size))
+def _dense(pair: MatrixPair, shift: float) -> Mismatch:
+    B, rounding = map_matrix(pair, shift)
+    size = float(torch.linalg.matrix_norm(pair.forward, 2))
+    size = max(size - dense.rounding_of(max(pair.forward.shape), size) - pair.forward_error, 0.0)
+    apart = pair.back - pair.forward
+    off = dense.slack(apart) + dense.rounding_of(1, size) + pair.forward_error + pair.back_error
+    gap = dense.largest_singular_value(apart, off)
     return Mismatch(
         adjoint_gap=derive(lambda value: rounded_up(value / size) if size else value, gap, how=gap.how),
         norm=dense.largest_singular_value(B, rounding),

@@ -28,7 +28,7 @@ from recon.specs.configured_prior import ConfiguredPrior, PriorContext
 from recon.specs.grammar import Spec
 from recon.specs.operators import Shape, read_operator
 from recon.specs.priors import read_prior, require_complex
-from recon.specs.surrogates import read_surrogate
+from recon.specs.surrogates import fitted, read_surrogate
 from recon.types import LinearOperator
 
 DEFAULT_SHAPE = (256, 256)
@@ -202,7 +202,9 @@ def certify_operator(  # noqa: PLR0913  each is an independent choice of the cal
 
 
 def _surrogate(spec: Spec, operator: LinearOperator, size: Shape, say: Notify) -> LinearOperator:
-    return read_surrogate(spec, operator) if isinstance(operator, Tomography) else read_operator(spec, say).on(size)
+    if isinstance(operator, Tomography):
+        return read_surrogate(spec, operator)
+    return fitted(read_operator(spec, say).on(size), operator)
 
 
 def _operator_constants(pair: OperatorPair) -> dict[str, Constant]:

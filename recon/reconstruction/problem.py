@@ -33,7 +33,7 @@ from recon.specs.grammar import Spec
 from recon.specs.operators import OperatorFactory, Shape, read_operator
 from recon.specs.priors import has_weight, is_single, needs_noise, read_prior, require_complex
 from recon.specs.solve_config import Noise, SolveConfig
-from recon.specs.surrogates import read_surrogate
+from recon.specs.surrogates import fitted, read_surrogate
 from recon.types import LinearOperator, Map
 
 DEFAULT_PRIOR = Spec("tv")
@@ -208,7 +208,7 @@ def build_problem(  # noqa: PLR0913, PLR0917  each is an independent choice of t
     surrogate_family = given.surrogate
     if surrogate_family is None and config.surrogate is not None:
         surrogate_family = read_operator(config.surrogate, say)
-    surrogate = None if surrogate_family is None else surrogate_family.on(shape)
+    surrogate = None if surrogate_family is None else fitted(surrogate_family.on(shape), operator)
     given_complex = image.pixels.dtype.kind == "c"
     if given_complex and given.prior is None:
         require_complex(config.prior, family.spec)

@@ -1,6 +1,7 @@
-"""Figures of a solve, of a scan, of a training and of a Lipschitz star."""
+"""Figures of a solve, of a scan, of a training, of a Lipschitz star and of factors."""
 
 from recon.report._style import FIGURE_SUFFIXES
+from recon.report.factors_figure import FactorPicture, factors_figure
 from recon.report.figure import solve_figure
 from recon.report.geometry_drawing import draw_geometry
 from recon.report.run_figure import RunFigure
@@ -10,10 +11,12 @@ from recon.report.volume_figure import volume_figure
 
 __all__ = [
     "FIGURE_SUFFIXES",
+    "FactorPicture",
     "RunFigure",
     "StarFigure",
     "WorstFigure",
     "draw_geometry",
+    "factors_figure",
     "image_sheet",
     "solve_figure",
     "star_figure",

@@ -12,6 +12,7 @@ from recon import io
 from recon._toml import read_toml
 from recon.errors import InputError, ReconError, UsageError
 from recon.io import Image
+from recon.io.arrays import read_arrays, read_matrix
 from recon.io.mapped import map_image
 from recon.specs import options
 from recon.specs.grammar import Spec
@@ -20,6 +21,9 @@ from recon.specs.solve_config import FILE_KEYS, SolveConfig
 
 _PLANES: dict[str, Callable[[Path], object]] = {"psf": lambda path: read_plane(path, "PSF"), "mask": read_mask}
 """How the file of an operator's option is read, for each option that names one."""
+
+_ARRAYS: dict[str, Callable[[Path], object]] = {"matrix": read_matrix, "factors": read_arrays}
+"""How the file is read that is the bare value of an operator."""
 
 _LARGE = 2**24
 """Bytes from which a file is looked at, and not read, where it would have to be read again."""
@@ -73,6 +77,8 @@ def look_at_operator(spec: Spec) -> None:
     with contextlib.suppress(UsageError):  # the operator's reader says what is wrong with a specification
         if spec.name == "ct" and spec.value:
             read_toml(spec.path(spec.value), "geometry", InputError)
+        if spec.name in _ARRAYS and spec.value:
+            _ARRAYS[spec.name](spec.path(spec.value))
         for key in FILE_KEYS.get(spec.name, ()):
             if key in spec.options:
                 _PLANES[key](options.file(spec, key))

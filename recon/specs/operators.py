@@ -18,10 +18,13 @@ from recon._suggest import unknown_name
 from recon._values import Made, remembered
 from recon.device import Notify
 from recon.errors import ConsistencyError, InputError, UsageError
+from recon.factorization import read_factors
+from recon.io.arrays import read_matrix
 from recon.operators.tomography import Geometry, Tomography, geometry_warnings, read_geometry
 from recon.specs import options
 from recon.specs.grammar import Spec
 from recon.specs.kspace_mask import off_centre_warning
+from recon.specs.matrices import matrix_shapes
 from recon.specs.planes import read_mask, read_plane
 from recon.specs.user_code import guarded_operator, load_callable, made_operator
 from recon.types import LinearOperator
@@ -264,6 +267,42 @@ def _ct(spec: Spec, say: Notify) -> OperatorFactory:
     return OperatorFactory(spec, on, lambda measured: only, (path,), only_shape=only, geometry=geometry)
 
 
+def _matrix(spec: Spec, say: Notify) -> OperatorFactory:
+    options.expect_keys(spec, ("measured",), value="MATRIX.npy")
+    path = spec.path(spec.value or "")
+    array = read_matrix(path)
+    kept = array if array.dtype.kind in "fc" and array.dtype.itemsize > 2 else array.astype(np.float64)
+    return matrix_factory(spec, operators.from_matrix(torch.from_numpy(kept)), (path,))
+
+
+def _factors(spec: Spec, say: Notify) -> OperatorFactory:
+    options.expect_keys(spec, ("measured",), value="OPERATOR.npz")
+    path = spec.path(spec.value or "")
+    operator, _ = read_factors(path)
+    return matrix_factory(spec, operator, (path,))
+
+
+@remembered
+def matrix_factory(
+    spec: Spec, operator: operators.Matrix | operators.Factorised, files: tuple[Path, ...] = ()
+) -> OperatorFactory:
+    """The operators of a matrix on images of every shape of as many pixels as it has columns.
+
+    Args:
+        spec: Where it comes from.
+        operator: Of the matrix, on vectors.
+        files: The files that were read for it.
+    """
+    shapes = matrix_shapes(spec, *operator.shape)
+
+    def on(shape: Shape) -> LinearOperator:
+        return operator.between(shape, shapes.measured(shape))
+
+    return OperatorFactory(
+        spec, on, shapes.image, files, is_complex=operator.domain.is_complex, only_shape=shapes.square
+    )
+
+
 def _words(shape: Shape) -> str:
     return " x ".join(map(str, shape))
 
@@ -276,4 +315,6 @@ _READERS: dict[str, Callable[[Spec, Notify], OperatorFactory]] = {
     "mri": _mri,
     "python": _python,
     "ct": _ct,
+    "matrix": _matrix,
+    "factors": _factors,
 }

@@ -26,7 +26,7 @@ BUDGET = 1000
 FILE_KEYS = {"blur": ("psf",), "inpaint": ("mask",), "mri": ("mask",)}
 """The options that name files, for each operator: they are looked at first, and a record names them from its folder."""
 
-FILE_VALUES = ("python", "ct", "folder")
+FILE_VALUES = ("python", "ct", "folder", "matrix", "factors")
 """The names whose bare value is a file (``python``: the part before the last colon)."""
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")

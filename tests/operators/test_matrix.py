@@ -130,7 +130,7 @@ def test_an_eigenvalue_on_the_wrong_side_leaves_no_step():
     [
         (lambda: from_matrix(torch.ones(3)), "two dimensions"),
         (lambda: from_matrix(torch.full((2, 2), torch.nan)), "finite"),
-        (lambda: from_matrix(torch.ones(2, 2, dtype=torch.complex64)), "complex64"),
+        (lambda: Matrix(torch.ones(2, 2, dtype=torch.complex64), Space((2,)), Space((2,))), "complex64"),
         (lambda: Matrix(torch.ones(2, 3), Space((2, 2)), Space((2,))), "2 x 3"),
         (lambda: to_matrix(Blur(box_psf(3), (80, 80))), "6400"),
         (lambda: to_matrix(CartesianMRI(torch.ones(4, 4, dtype=torch.bool)), torch.ones(1, 1, 4, 4) * 1j), "complex"),

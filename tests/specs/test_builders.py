@@ -272,11 +272,10 @@ def test_memory_that_runs_out_in_a_users_own_prior_stays_what_it_is(tmp_path: Pa
         prior_from_spec(parse_spec(f"python:{file}:make")).resolvent(1.0)(torch.ones(1, 1, 8, 6))
 
 
-NAMES = st.sampled_from(
-    ["identity", "blur", "inpaint", "downsample", "mri", "ct", "python", "tv", "box", "wavelet", "l1"]
-)
+NAMES = st.sampled_from(["identity", "blur", "inpaint", "downsample", "mri", "ct", "matrix", "factors", "python", "tv",
+                         "box", "wavelet", "l1"])  # fmt: skip
 KEYS = st.sampled_from(["psf", "gaussian", "motion", "angle", "defocus", "box", "boundary", "mask", "factor", "weight",
-                        "low", "high", "levels", "shifts", "wavelet", "isotropic"])  # fmt: skip
+                        "low", "high", "levels", "shifts", "wavelet", "isotropic", "measured"])  # fmt: skip
 VALUES = st.sampled_from(
     ["1", "-1", "0", "2.5", "1e9", "nan", "inf", "x", "valid", "true", "haar", "/", "\n", "'", "9" * 30]
 )

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from recon.cli.solve import OPERATOR_HELP
 
 from recon.errors import InputError
+from recon.factorization import factorise, write_factors
 from recon.specs.grammar import Spec, parse_spec
 from recon.specs.input_checks import look_at_operator
 from recon.specs.operators import _READERS, read_operator
@@ -29,6 +31,8 @@ SAMPLES = {
     "downsample": "downsample:factor=2",
     "mri": "mri:mask=mask.npy",
     "ct": "ct:scan.toml",
+    "matrix": "matrix:matrix.npy",
+    "factors": "factors:factors.npz",
     "python": "python:own.py:make",
 }
 """A specification for each name, with all the files that it may take."""
@@ -41,6 +45,8 @@ def samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     np.save(folder / "kernel.npy", np.ones((2, 3)))
     np.save(folder / "mask.npy", np.eye(8, 6))
+    np.save(folder / "matrix.npy", np.ones((3, 4)))
+    write_factors(folder / "factors.npz", factorise(torch.ones(8, 8)), overwrite=False)
     (folder / "scan.toml").write_text(SCAN)
     (folder / "own.py").write_text(OWN)
     monkeypatch.chdir(folder)
