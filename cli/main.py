@@ -12,7 +12,7 @@ from .failures import exit_code_of, terminate
 from .threads import sleep_while_waiting
 
 COMMANDS = (
-    "solve", "simulate", "train", "certify", "evaluate", "sensitivity", "uncertainty", "calibrate", "factorize",
+    "solve", "simulate", "train", "compress", "certify", "evaluate", "sensitivity", "uncertainty", "calibrate", "factorize",
     "models", "replay", "report", "completion",
 )  # fmt: skip
 

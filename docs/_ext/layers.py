@@ -10,6 +10,7 @@ WORDS = {
     "cli": "parse, call, print",
     "napari": "the plugin",
     "evaluation": "simulate, evaluate, calibrate, tune, package",
+    "compression": "smaller networks",
     "batch": "folders and series: many runs",
     "front": "recon.reconstruct and its operators",
     "uncertainty": "how far a result may be from the truth",

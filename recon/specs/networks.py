@@ -193,7 +193,7 @@ def read_model(spec: Spec, setting: PriorContext) -> Model:
     """
     known = ("sigma", "weight", "low", "high", "precision", "guided_weight", "member")
     options.expect_keys(spec, known, value="NAME" if spec.name == "model" else "FOLDER")
-    folder = _folder(spec)
+    folder = network_folder(spec)
     network = _member(spec, load(folder))
     wanted = network.config.channels
     if setting.channels is not None and setting.channels != wanted:
@@ -316,7 +316,12 @@ def _stepsize(setting: PriorContext, network: Network) -> float | None:
     return free_stepsize(_usual(network, setting.noise), setting.noise, setting.unit_noise)
 
 
-def _folder(spec: Spec) -> Path:
+def network_folder(spec: Spec) -> Path:
+    """The folder that ``model:NAME`` or a folder names.
+
+    Raises:
+        UsageError: There is no such model.
+    """
     if spec.name == "folder":
         return spec.path(spec.value or "")
     known = folders()

@@ -12,7 +12,7 @@ from recon import __version__
 from recon.reconstruction import plan
 
 COMMANDS = (
-    "solve", "simulate", "train", "certify", "evaluate", "sensitivity", "uncertainty", "calibrate", "factorize",
+    "solve", "simulate", "train", "compress", "certify", "evaluate", "sensitivity", "uncertainty", "calibrate", "factorize",
     "models", "replay", "report", "completion",
 )  # fmt: skip
 SCRIPT = Path(sys.executable).with_name("recon")

@@ -94,11 +94,16 @@ class Filters(Derived):
             for before, after in zip(inputs, widths, strict=True)
         )
 
-    def derive(self) -> tuple[Tensor, ...]:
+    def composed(self) -> Tensor:
+        """The kernel of the composition, before it is divided by its norm."""
         first, *others = self.kernels
-        composed = first - first.mean((2, 3), keepdim=True)
+        composed: Tensor = first - first.mean((2, 3), keepdim=True)
         for kernel in others:
             composed = _compose(composed, kernel)
+        return composed
+
+    def derive(self) -> tuple[Tensor, ...]:
+        composed = self.composed()
         return (composed * ((1 - MARGIN) / peak_norm(composed, GRID).clamp(min=torch.finfo(composed.dtype).tiny)),)
 
 

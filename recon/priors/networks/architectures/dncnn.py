@@ -128,8 +128,16 @@ class DnCNN(Network):
             return noise.to(z)
         return (z - share * seen) / 2 + share * noise.to(z)
 
+    def layer_input(self, x: Tensor, noise_level: NoiseLevel = None) -> Tensor:
+        """What the first layer is given for images: these or their details, with the noise level as a channel."""
+        self.check_input(x, noise_level)
+        return self._told(self._seen(self._details(x)) + _GREY if self.config.coarse else x, noise_level)
+
+    def _told(self, x: Tensor, noise_level: NoiseLevel) -> Tensor:
+        return torch.cat([x, noise_map(x, noise_level)], 1) if self.conditioned else x
+
     def _layers(self, x: Tensor, noise_level: NoiseLevel) -> Tensor:
-        z = torch.cat([x, noise_map(x, noise_level)], 1) if self.conditioned else x
+        z = self._told(x, noise_level)
         hidden = [Stage(partial(self._layer, kernel, bias), 1) for kernel, bias in self._hidden()]
         last = Stage(lambda z: convolve(z, self.kernels[-1], self.biases[-1], self.config.padding), 1)
         z = z.to(self.kernels[0].dtype)  # a copy in half precision has its layers in it, and no more
@@ -232,7 +240,7 @@ class DnCNN(Network):
 
     @torch.no_grad()
     def _masks(self, x: Tensor, noise_level: NoiseLevel) -> list[Tensor]:
-        z, masks = torch.cat([x, noise_map(x, noise_level)], 1) if self.conditioned else x, []
+        z, masks = self._told(x, noise_level), []
         for kernel, bias in self._hidden():
             z = convolve(z, packed(kernel), bias, self.config.padding)
             masks.append(torch.where(z > 0, 1.0, self.config.slope).to(z))

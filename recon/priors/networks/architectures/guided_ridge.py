@@ -80,7 +80,7 @@ class GuidedRidge(ConvexRidge):
         """
         self.check_input(guide, noise_level)
         ridge = self.ridge(noise_level)
-        return replace(ridge, mask=self.mask(ridge.lengths(guide), self._place(noise_level)))
+        return replace(ridge, mask=self.mask(ridge.lengths(guide), self.place(noise_level)))
 
     def forward(self, x: Tensor, noise_level: NoiseLevel = None, guide: Tensor | None = None) -> Tensor:
         """The prox of R_m, ``(batch, channels, height, width)``.
@@ -127,7 +127,7 @@ class GuidedRidge(ConvexRidge):
         """``2 J(x) - x``, the guide from x; what is known of Q is meant with the guide held."""
         return super().Q(x, noise_level)
 
-    def _place(self, noise_level: NoiseLevel) -> Tensor:
+    def place(self, noise_level: NoiseLevel) -> Tensor:
         """The place of the noise level in the range, from 0 to 1, in the logarithm."""
         low, high = self.config.noise_range
         if not self.conditioned:

@@ -64,9 +64,9 @@ class Ridge:
         """``grad R(x)``, at the size of x."""
         rows = STRIP // max(1, len(x) * len(self.kernel) * x.shape[-1])
         if self.padding != "circular" and not (torch.is_grad_enabled() or x.is_cuda) and rows < x.shape[-2]:
-            return self.weight * by_strips(x, self.kernel, self.padding, max(rows, LEAST_ROWS), self._influence)
+            return self.weight * by_strips(x, self.kernel, self.padding, max(rows, LEAST_ROWS), self.influence)
         responses = analyse(x, self.kernel, self.padding)
-        return self.weight * synthesise(self._influence(0, responses), self.kernel, self.padding, _size(x))
+        return self.weight * synthesise(self.influence(0, responses), self.kernel, self.padding, _size(x))
 
     def value(self, x: Tensor) -> Tensor:
         """R of each batch item, shape ``(batch,)``."""
@@ -107,8 +107,8 @@ class Ridge:
 
         return apply
 
-    def _influence(self, top: int, responses: Tensor) -> Tensor:
-        """f(z) of the rows of responses from ``top`` on."""
+    def influence(self, top: int, responses: Tensor) -> Tensor:
+        """f(z) of the rows of responses from ``top`` on, ``(batch, filters, rows, width')``: a proximity operator."""
         mask = None if self.mask is None else self.mask[..., top : top + responses.shape[-2], :]
         if self.group == 1:
             slopes = self.profile.influence(responses / self.scale)

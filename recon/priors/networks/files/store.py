@@ -24,6 +24,7 @@ from recon.priors.networks.architectures.dncnn import DnCNN, DnCNNConfig
 from recon.priors.networks.architectures.guided_ridge import GuidedRidge, GuidedRidgeConfig
 from recon.priors.networks.architectures.lipschitz_network import LipschitzConfig, LipschitzNetwork
 from recon.priors.networks.architectures.network import LATER, Config, Model, Network
+from recon.priors.networks.files.packed import pack, unpack
 from recon.priors.networks.files.safetensors import decode, encode, read_bytes
 
 _Built = TypeVar("_Built", bound=Model)
@@ -78,13 +79,14 @@ def make_critic(config: Config) -> Critic:
     return Critic(config)
 
 
-def save(network: Model, folder: str | Path, *, overwrite: bool = False) -> str:
+def save(network: Model, folder: str | Path, *, overwrite: bool = False, packed: bool = False) -> str:
     """Write a network to a folder, which is made if it is missing.
 
     Args:
         network: The network; what is kept is its parameters and its architecture.
         folder: The folder.
         overwrite: Whether a network that is there may be replaced.
+        packed: Whether tensors with many zeros are stored as :mod:`.packed` has it; versions before 0.7.0 refuse them.
 
     Returns:
         The sha256 of the weights with the architecture, which a card states that is of this network.
@@ -98,7 +100,8 @@ def save(network: Model, folder: str | Path, *, overwrite: bool = False) -> str:
     target.mkdir(parents=True, exist_ok=True)
     for name in (WEIGHTS, DESCRIPTION):
         check_output(target / name, overwrite=overwrite)
-    weights = encode(network.state_dict())
+    state = network.state_dict()
+    weights = encode(pack(state) if packed else state)
     with replacing(target / WEIGHTS, overwrite=overwrite) as temporary:
         temporary.write_bytes(weights)
     description = describe(network.config, weights)
@@ -175,6 +178,7 @@ def _filled(build: Callable[[Config], _Built], config: Config, tensors: dict[str
             wanted = build(config).state_dict()
     except UsageError as error:
         raise InputError(f"{origin}: the architecture is not valid: {error}") from error
+    tensors = unpack(tensors, {name: tensor.shape for name, tensor in wanted.items()}, origin)
     for name in sorted(wanted.keys() ^ tensors.keys()):
         side = "is missing" if name in wanted else "belongs to another architecture"
         raise InputError(f"{origin}: the tensor {name!r} {side}; expected the weights of a {config.family} network.")

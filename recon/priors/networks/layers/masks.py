@@ -147,11 +147,18 @@ class Mask(nn.Module):
         """
         if not responses.numel():
             return torch.ones_like(responses)  # of images without pixels, or smaller than the filters
-        seen = torch.log1p(responses)
+        seen = self.seen(responses)
         logarithm = self.after(self.law(self.before(seen)))
         if self.corrector is not None:
-            place = level.to(seen).view(-1, 1, 1, 1).expand(len(seen), 1, *seen.shape[-2:])
-            logarithm = logarithm + self.corrector(torch.cat([seen, place], 1))
+            logarithm = logarithm + self.corrector(self.told(seen, level))
         low, high = self.bounds
         mask: Tensor = logarithm.clamp(math.log(low), math.log(high)).exp()
         return mask.clamp(low, high)  # exp rounds
+
+    def seen(self, responses: Tensor) -> Tensor:
+        """``log(1 + t)``, of which everything is made."""
+        return torch.log1p(responses)
+
+    def told(self, seen: Tensor, level: Tensor) -> Tensor:
+        """What the corrector is given: that, with the place of the noise level as one more channel."""
+        return torch.cat([seen, level.to(seen).view(-1, 1, 1, 1).expand(len(seen), 1, *seen.shape[-2:])], 1)
