@@ -12,8 +12,8 @@ from .failures import exit_code_of, terminate
 from .threads import sleep_while_waiting
 
 COMMANDS = (
-    "solve", "simulate", "train", "compress", "certify", "evaluate", "sensitivity", "uncertainty", "calibrate", "factorize",
-    "models", "replay", "report", "completion",
+    "solve", "simulate", "train", "compress", "certify", "evaluate", "sensitivity", "uncertainty", "calibrate",
+    "factorize", "models", "replay", "report", "completion",
 )  # fmt: skip
 
 EPILOG = """Exit codes: 0 done, also when the steps ran out (a remark says so); 1 a fault of recon; 2 usage; 3 input

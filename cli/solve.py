@@ -406,7 +406,9 @@ def report_run(run: "Run", as_json: bool) -> None:
     terminal.result(str(result.plan.method.certificate))
     if result.guide is not None:
         terminal.result(f"guide: {result.guide}")
-    if not result.plan.method.closed_form:
+    for polish in result.polishing:
+        terminal.result(f"data residual, on the 0..1 scale: {polish}")
+    if not result.plan.method.closed_form and result.plan.method.steps is None:
         terminal.result(f"distance to the limit: {result.distance}")
     for bound in result.bounds:
         terminal.result(f"distance to the matched solution, on the 0..1 scale: {bound}")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from recon.evidence import Constant
     from recon.training import Now, Outcome
     from recon.training.critic import CriticResult
+    from recon.training.unrolled import UnrolledResult
     from recon.training.validation import ValidationResult
 
 TERMINATED = 143
@@ -88,7 +89,7 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
             if new:
                 _remove_if_empty(output)
     _require_end(outcome, output, received)
-    if given["search"] and wanted.network.family != "Critic":  # of which all is proved
+    if given["search"] and wanted.network.family not in ("Critic", "Unrolled"):  # all is proved, or nothing known
         _search(output)
     _report(outcome, output, given["as_json"], wanted.solves)
 
@@ -192,6 +193,11 @@ def _report(outcome: "Outcome", output: Path, as_json: bool, solves: bool) -> No
     terminal.result(f"{output}: {outcome.step} steps, {outcome.seconds:.1f} s")
     if outcome.look is None:
         return
+    from recon.training.unrolled import UnrolledResult
+
+    if isinstance(outcome.look, UnrolledResult):
+        _report_unrolled(outcome.look, output)
+        return
     if not isinstance(outcome.look, ValidationResult):
         _report_critic(outcome.look)
         return
@@ -221,6 +227,18 @@ def _report_critic(look: "CriticResult") -> None:
         f"{100 * look.expected_false_alarms:.3g} % are expected to be false alarms"
     )
     terminal.result(f"Lip(score) <= {look.lipschitz}")
+
+
+def _report_unrolled(look: "UnrolledResult", output: Path) -> None:
+    rows = [
+        [f"{each.noise:.4g}", _decibels(each.start), _decibels(each.psnr), f"{each.residual:.3g}"]
+        for each in look.figures
+    ]
+    terminal.result(terminal.table(["noise", "PSNR start", "PSNR", "residual / noise"], rows))
+    terminal.result(
+        f"No guarantee comes with an unrolled reconstruction; recon solve --method unrolled:folder={output} states "
+        "the residual of each result."
+    )
 
 
 def _known(output: Path, seen: "ValidationResult") -> "Constant":

@@ -179,6 +179,12 @@ def test_training_step(load: Load, monkeypatch, capsys) -> None:
     assert penalised["memory_mb"].keys() == {"ours", "plain", "limit"}
 
 
+def test_momentum(load: Load, monkeypatch, capsys) -> None:
+    small = load("momentum", LAYERS=8, FEATURES=4, SIDE=16, ROUNDS=1)
+    (case,) = compared(small, monkeypatch, capsys).values()
+    assert case["kept_bytes"]["momentum"] < case["kept_bytes"]["checkpoint"] < case["kept_bytes"]["plain"]
+
+
 @pytest.mark.slow
 def test_the_memory_of_a_training_step(load: Load) -> None:
     assert load("training_step").memory_mb(0.0) > 0

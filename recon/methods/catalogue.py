@@ -80,6 +80,17 @@ _ENTRIES = (
         volume_copies=(26, 36),
     ),
     MethodEntry(
+        "unrolled",
+        "a few learned steps of forward-backward or primal-dual, by recon train: unrolled:folder=DIR; no guarantee",
+        "unrolled:build",
+        prior=PriorUse.POLISHING,
+        bounds=True,
+        closed_form=True,
+        options=frozenset({"folder"}),
+        weighted_rays=False,
+        copies=80,
+    ),
+    MethodEntry(
         "sirt",
         "simultaneous iterative reconstruction: gradient steps, weighted by row and column sums",
         "sirt:build",

@@ -15,7 +15,7 @@ from recon.methods.chambolle_pock import fits
 from recon.methods.entry import MethodEntry, Requirement
 from recon.methods.mismatched import mismatched_data
 from recon.methods.operator_pair import OperatorPair
-from recon.methods.setting import Method, MethodSetting
+from recon.methods.setting import LearnedSetting, Method, MethodSetting
 from recon.operators import LeastSquares
 from recon.operators.base import HasDataResolvent
 from recon.operators.data_split import HasDataSplit
@@ -41,6 +41,7 @@ def choose_method(  # noqa: PLR0913, PLR0917  the problem, and what a user may s
     matched: float | None = None,
     window: str | None = None,
     warm: bool = False,
+    learned: LearnedSetting | None = None,
 ) -> Method:
     """The method that was asked for, or the one that follows from the operator and the prior.
 
@@ -63,6 +64,7 @@ def choose_method(  # noqa: PLR0913, PLR0917  the problem, and what a user may s
         matched: The step size of Douglas-Rachford that the level of a single resolvent is matched to.
         window: Of filtered back-projection; ``None``: the smoothest.
         warm: Whether the first image is near the solution.
+        learned: What a method of learned steps is told.
 
     Raises:
         UsageError: The method does not fit the operator or the prior.
@@ -75,7 +77,7 @@ def choose_method(  # noqa: PLR0913, PLR0917  the problem, and what a user may s
             f"method is {entry.name!r}, and the prior {prior.name!r} has bounds; expected {able}, or "
             "no low= and high=, because the others cannot keep an image within bounds."
         )
-    method = entry.build(MethodSetting(pair, prior, stepsize, weight, noise, matched, window, warm))
+    method = entry.build(MethodSetting(pair, prior, stepsize, weight, noise, matched, window, warm, learned))
     if not (entry.takes_prior and method.solves_sum):
         return method
     monotone = pair.properties.gram_min if pair.mismatch is None else pair.mismatch.symmetric_part_min

@@ -35,6 +35,7 @@ class PriorUse(StrEnum):
 
     ANY = "any"
     BOX = "a box, or none"
+    POLISHING = "any, for one step after it"
     NONE = "none"
 
 

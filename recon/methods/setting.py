@@ -1,7 +1,9 @@
 """The setting that a method is built from, and the method: an algorithm with its steps and its certificate."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -12,6 +14,64 @@ from recon.methods.operator_pair import OperatorPair
 from recon.priors import Prior
 from recon.solvers.driver import TOLERANCE
 from recon.solvers.theorem import certified
+from recon.types import LinearOperator
+
+
+@dataclass(frozen=True)
+class LearnedSetting:
+    """What a method of learned steps is told of the run.
+
+    Attributes:
+        folder: Where the network is; ``None``: not stated.
+        steps: How many are to be done; ``None``: as many as were trained.
+        on: The operator for each image size.
+        scale: The grey values that become 0 and 1, with their units: ``"-1000:3071 HU"``.
+        prior: Of a polishing step, in words.
+    """
+
+    folder: str | None
+    steps: int | None
+    on: Callable[[tuple[int, ...]], LinearOperator]
+    scale: str
+    prior: str = "none"
+
+
+@dataclass(frozen=True)
+class Polish:
+    """What is computed of an image that no theorem speaks of, on the 0..1 scale.
+
+    Attributes:
+        residual: The root mean square of A x - y.
+        noise: The standard deviation of the noise; NaN where it is not known.
+        distance: How far one step of forward-backward with a prior moves the image, over its norm.
+        stepsize: Of that step.
+        prior: Of that step, in words.
+    """
+
+    residual: float
+    noise: float
+    distance: float
+    stepsize: float
+    prior: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        known = math.isfinite(self.noise)
+        return {
+            "residual": self.residual,
+            "residual_over_noise": self.residual / self.noise if known and self.noise else None,
+            "distance": self.distance,
+            "stepsize": self.stepsize,
+            "prior": self.prior,
+        }
+
+    def __str__(self) -> str:
+        over = f", {self.residual / self.noise:.3g} times the noise" if self.noise > 0 else ""
+        of = "of gradient descent on the data" if self.prior == "none" else f"of forward-backward with {self.prior}"
+        return (
+            f"root mean square {self.residual:.3g}{over}; one polishing step {of} moves the image by "
+            f"{self.distance:.2g} of its norm"
+        )
 
 
 @dataclass(frozen=True)
@@ -30,6 +90,7 @@ class MethodSetting:
         window: Of filtered back-projection; ``None``: the smoothest.
         warm: Whether the first image is near the solution, as a guide is: a dual variable then begins where it belongs
             to that image.
+        learned: What a method of learned steps is told; ``None``: the caller has none.
     """
 
     pair: OperatorPair
@@ -40,6 +101,7 @@ class MethodSetting:
     matched: float | None = None
     window: str | None = None
     warm: bool = False
+    learned: LearnedSetting | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +130,8 @@ class Method:
         steps: How many it takes, whatever the tolerance, as methods of learned steps and samplers do; ``None``: as many
             as lead to the limit.
         direct: What solves the problem in place of the driver's loop; ``None``: nothing.
+        polish: From measurement and images to what is computed of each image that no theorem speaks of; else ``None``.
+        files: The files that the method was read from.
     """
 
     name: str
@@ -87,6 +151,8 @@ class Method:
     solves_sum: bool = True
     steps: int | None = None
     direct: Callable[[Tensor, solvers.DirectRun], solvers.Solution] | None = None
+    polish: Callable[[Tensor, Tensor], tuple[Polish, ...]] | None = None
+    files: tuple[Path, ...] = ()
 
     def algorithm(self, measurement: Tensor) -> solvers.Algorithm[Any]:
         """The algorithm for a measurement, (batch, channels, ...), with the certificate of this method.

@@ -16,7 +16,7 @@ from recon.methods.catalogue import ENTRIES
 from recon.methods.choice import choose_method, dual_size
 from recon.methods.operator_pair import OperatorPair, analyse_operator
 from recon.methods.remedies import remedy
-from recon.methods.setting import Method
+from recon.methods.setting import LearnedSetting, Method
 from recon.operators.data_split import HasDataSplit
 from recon.priors import Prior, Resolvent
 from recon.reconstruction.guiding import GIVEN, guided_method, read_guide
@@ -288,7 +288,7 @@ def _method(problem: Problem, pair: OperatorPair, hardest: Measured | None, say:
     method = choose_method(
         pair, prior, config.method, config.stepsize,
         weight=problem.relative_weight, noise=problem.noise, like=problem.images, matched=problem.prior.stepsize,
-        window=config.window, warm=warm,
+        window=config.window, warm=warm, learned=_learned(problem),
     ).remarked(problem.prior.remarks)  # fmt: skip
     if not rounding:
         return method
@@ -298,6 +298,13 @@ def _method(problem: Problem, pair: OperatorPair, hardest: Measured | None, say:
             f"{rounding:.2g} of the image, and may never be reached; expected at least that, or precision=float32"
         )
     return replace(method, tolerance=max(method.tolerance, rounding), rounding=rounding)
+
+
+def _learned(problem: Problem) -> LearnedSetting:
+    """What a method of learned steps is told of a problem."""
+    config, shown = problem.config, problem.template.value_range
+    scale = f"{shown.low:.6g}:{shown.high:.6g} {shown.units}".strip()
+    return LearnedSetting(config.method_folder, config.iterations, problem.family.on, scale, str(problem.prior.spec))
 
 
 def starting_image(problem: Problem, pair: OperatorPair) -> Tensor:

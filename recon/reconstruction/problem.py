@@ -430,6 +430,8 @@ def _prior_spec(config: SolveConfig, default: Spec) -> Spec:
     """The prior that was asked for; none for a method that takes none, or a box for the one that can project."""
     if config.takes_prior or config.entry is None:
         return config.prior or default
+    if config.entry.prior is PriorUse.POLISHING:
+        return config.prior or Spec("none")
     if config.entry.prior is PriorUse.BOX and config.prior is not None and config.prior.name == "box":
         return config.prior
     if config.prior is not None and config.prior.name != "none":

@@ -18,6 +18,7 @@ from recon.errors import GuaranteeError, OutputError
 from recon.evidence import finite_or_none
 from recon.io import Image
 from recon.io.files import suffix_of
+from recon.methods.setting import Polish
 from recon.operators.slices import each_slice
 from recon.reconstruction.alarm import MAP_SUFFIXES, Alarm, Judgement, judge_image, write_map
 from recon.reconstruction.ct_input import as_frames, as_items, read_scan
@@ -105,6 +106,12 @@ class Result:
         return () if backward is None else backward(self.plan.problem.measurement, self.solution.x)
 
     @cached_property
+    def polishing(self) -> tuple[Polish, ...]:
+        """What is computed of each frame that no theorem speaks of; none where one does."""
+        polish = self.plan.method.polish
+        return () if polish is None else polish(self.plan.problem.measurement, self.solution.x)
+
+    @cached_property
     def distances(self) -> tuple[Distance, ...]:
         """How far each frame is from the limit of its run: as estimated, or as proved where that is nearer."""
         measured = self.solution.distance
@@ -123,7 +130,8 @@ class Result:
         """How the residual compares with the noise; none of a closed form, which takes no account of noise."""
         if self.plan.method.closed_form:
             return None
-        return check_residual(self.plan.problem, self.solution.x, self.status is Status.CONVERGED)
+        ended = self.status in (Status.CONVERGED, Status.COMPLETED)
+        return check_residual(self.plan.problem, self.solution.x, ended)
 
     @cached_property
     def guide(self) -> GuideFigures | None:
@@ -477,6 +485,7 @@ def _model_files(plan: Plan) -> list[tuple[str, Path]]:
     problem = plan.problem
     families = [("operator", problem.family.files), ("prior", problem.prior.files)]
     families += [(role, (Path(name),)) for role, name in _fields(problem.config).items() if isinstance(name, str)]
+    families.append(("method", plan.method.files))
     if problem.surrogate_family is not None:
         families.append(("surrogate", problem.surrogate_family.files))
     return [(role, path) for role, paths in families for path in paths]
@@ -512,6 +521,7 @@ def _document(
         "certificate": plan.method.certificate.to_json(),
         "error_bounds": [bound.to_json() for bound in result.bounds],
         "backward_errors": [error.to_json() for error in result.backward_errors],
+        "polishing": [polish.to_json() for polish in result.polishing],
         "guide": None if result.guide is None else result.guide.to_json(),
         "first": None if result.first is None else _first(result.first),
         "residual_check": None if result.residual_check is None else result.residual_check.to_json(),

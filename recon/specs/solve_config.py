@@ -85,6 +85,8 @@ class SolveConfig:
         slice_distance: The distance of two slices in pixels of a slice; ``None``: as the file has it.
         memory: Bytes beyond which a volume is kept in a file, and an image solved in tiles; ``None``: as many as it
             takes.
+        method_folder: The folder of the network of a method that has one, which ``method`` may state as
+            ``NAME:folder=DIR``.
     """
 
     operator: Spec
@@ -111,9 +113,11 @@ class SolveConfig:
     volume: bool = False
     slice_distance: float | None = None
     memory: int | None = None
+    method_folder: str | None = None
 
     def __post_init__(self) -> None:
         self._take_guide()
+        self._take_method()
         if self.method is not None and self.method not in ENTRIES:
             raise unknown_name(self.method, ENTRIES, "method")
         self._check_projections()
@@ -160,6 +164,28 @@ class SolveConfig:
         object.__setattr__(self, "guide", named)
         object.__setattr__(self, "prior", dataclasses.replace(self.prior, options=options))
 
+    def _take_method(self) -> None:
+        """Take a method's options apart from its name."""
+        stated: object = self.method
+        if isinstance(stated, str) and ":" in stated:
+            stated = parse_spec(stated, "method")
+        if isinstance(stated, Spec):
+            others = [*([] if stated.value is None else [stated.value]), *stated.options.keys() - {"folder"}]
+            if others:
+                raise UsageError(f"method {stated}: {others[0]!r} is unknown; expected NAME, or NAME:folder=DIR.")
+            object.__setattr__(self, "method", stated.name)
+            if "folder" in stated.options:
+                object.__setattr__(self, "method_folder", str(stated.path(stated.options["folder"])))
+        if self.method_folder is None or (self.entry is not None and "folder" in self.entry.options):
+            return
+        if self.method is not None and self.method not in ENTRIES:
+            raise unknown_name(self.method, ENTRIES, "method")
+        able = " or ".join(each.name for each in ENTRIES.values() if "folder" in each.options)
+        raise UsageError(
+            f"method_folder is {self.method_folder!r} with {self._stated_method}; expected {able}, because no other "
+            "method has a network of its own."
+        )
+
     @property
     def budget(self) -> int:
         """The largest number of steps."""
@@ -199,13 +225,13 @@ class SolveConfig:
             )
         if self.tolerance is not None and entry and entry.closed_form:
             raise UsageError(
-                f"tolerance is {self.tolerance!r} with {self._stated_method}; expected none, as it is a closed form."
+                f"tolerance is {self.tolerance!r} with {self._stated_method}; expected none, as it goes to no limit."
             )
 
     @property
     def entry(self) -> MethodEntry | None:
         """The method's entry; ``None`` where the method follows from operator and prior."""
-        return None if self.method is None else ENTRIES[self.method]
+        return None if self.method is None else ENTRIES.get(self.method)
 
     @property
     def takes_prior(self) -> bool:
@@ -266,7 +292,7 @@ def to_json(config: SolveConfig, folder: Path | None = None) -> dict[str, object
             value = str(value)
         elif isinstance(value, tuple):
             value = list(value)
-        elif field.name in ("flat", "dark", "guide") and isinstance(value, str) and folder is not None:
+        elif field.name in ("flat", "dark", "guide", "method_folder") and isinstance(value, str) and folder is not None:
             value = portable(Path(value), folder)
         values[field.name] = value
     return values
@@ -298,6 +324,7 @@ def with_names(config: SolveConfig, of_spec: Callable[[Spec], Spec], of_file: Ca
         flat=of_file(Path(config.flat)) if isinstance(config.flat, str) else config.flat,
         dark=of_file(Path(config.dark)) if isinstance(config.dark, str) else config.dark,
         guide=None if config.guide is None else of_file(Path(config.guide)),
+        method_folder=None if config.method_folder is None else of_file(Path(config.method_folder)),
     )
 
 
@@ -408,7 +435,9 @@ def _convert(key: str, value: object, folder: str) -> object:  # noqa: PLR0911  
         return _number(key, value)
     if key in ("flat", "dark"):
         return _field(key, value, folder)
-    if key == "guide":
+    if key == "method" and isinstance(value, str) and ":" in value:
+        return parse_spec(value, key, folder)
+    if key in ("guide", "method_folder"):
         return _file(key, value, folder)
     kind = _KINDS[key]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):

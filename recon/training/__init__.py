@@ -1,5 +1,6 @@
 """Training of denoisers that are resolvents, from folders of images to a folder with a network."""
 
+from recon.priors.networks.layers.momentum import MomentumForm, momentum_form
 from recon.training.checkpoint import load_checkpoint, save_checkpoint
 from recon.training.config import (
     DataConfig,
@@ -29,6 +30,7 @@ __all__ = [
     "Group",
     "Images",
     "Listeners",
+    "MomentumForm",
     "Now",
     "Outcome",
     "Own",
@@ -42,6 +44,7 @@ __all__ = [
     "ValidationConfig",
     "excess",
     "load_checkpoint",
+    "momentum_form",
     "parse_recipe",
     "prepare",
     "read_patches",

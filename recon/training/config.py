@@ -25,9 +25,10 @@ from recon.priors.networks import (
     architecture,
 )
 from recon.training.artefacts import KINDS
+from recon.training.unrolled_config import UnrolledTrainingConfig, check_unrolled, with_steps_of
 
 SCALES = ("file", "robust", "attenuation")
-MODES = ("denoise", "equilibrium")
+MODES = ("denoise", "equilibrium", "unrolled")
 LOSSES = ("mse", "l1", "sure", "r2r", "noise2noise")
 WITHOUT_CLEAN = ("sure", "r2r", "noise2noise")
 SCHEDULES = ("cosine", "step", "constant")
@@ -97,7 +98,8 @@ class TrainingConfig:
     Attributes:
         mode: ``"denoise"``, or ``"equilibrium"``: the loss compares the reconstruction from a blurred and noisy
             measurement with the clean patch, as :class:`EquilibriumConfig` says; ``noise`` is then that of the
-            measurement.
+            measurement. ``"unrolled"``: likewise, with the operator and the few learned steps of
+            :class:`recon.training.unrolled_config.UnrolledTrainingConfig`.
         start: A folder with a network of the same architecture, whose weights the training begins with.
         teacher: ``model:NAME`` or a folder: a network whose outputs are compared with in place of the clean patches.
         echo: Steps that one batch serves, each time flipped or turned another way, where a teacher takes longer over it
@@ -403,10 +405,12 @@ class Recipe:
     equilibrium: EquilibriumConfig = field(default_factory=EquilibriumConfig)
     guide: GuideConfig = field(default_factory=GuideConfig)
     artefacts: ArtefactConfig = field(default_factory=ArtefactConfig)
+    unrolled: UnrolledTrainingConfig = field(default_factory=UnrolledTrainingConfig)
     about: AboutConfig = field(default_factory=AboutConfig)
 
     def __post_init__(self) -> None:
         """Fill in the noise level from the network, and refuse what does not go together."""
+        object.__setattr__(self, "network", with_steps_of(self.unrolled, self.network))
         self.network.check()
         if self.training.noise == (0.0, 0.0):
             object.__setattr__(self, "training", replace(self.training, noise=self.network.noise_range))
@@ -420,6 +424,7 @@ class Recipe:
             self.artefacts,
         ):
             part.check()
+        check_unrolled(self)
         free = isinstance(self.network, DnCNNConfig)
         if self.penalty.weight > 0 and not free:
             raise UsageError(
@@ -511,14 +516,19 @@ class Recipe:
             )
         if not solved and self.equilibrium != EquilibriumConfig():
             raise UsageError(
-                "the table [equilibrium] with training.mode = 'denoise'; expected mode = 'equilibrium', because "
-                "nothing is reconstructed otherwise."
+                f"the table [equilibrium] with training.mode = {training.mode!r}; expected mode = 'equilibrium', "
+                "because nothing is solved otherwise."
             )
 
     @property
     def solves(self) -> bool:
         """Whether the training differentiates through the converged solver."""
         return self.training.mode == "equilibrium"
+
+    @property
+    def unrolls(self) -> bool:
+        """Whether a reconstruction in a few learned steps is trained."""
+        return self.training.mode == "unrolled"
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -533,6 +543,7 @@ _PARTS: dict[str, type] = {
     "equilibrium": EquilibriumConfig,
     "guide": GuideConfig,
     "artefacts": ArtefactConfig,
+    "unrolled": UnrolledTrainingConfig,
     "penalty": PenaltyConfig,
     "validation": ValidationConfig,
     "about": AboutConfig,

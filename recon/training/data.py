@@ -142,7 +142,7 @@ def read_patches(  # noqa: PLR0913, PLR0917  what to read, how, and how much of 
     order = torch.randperm(len(files), generator=torch.Generator().manual_seed(seed)).tolist()
     kept: list[Pixels] = []
     room, small = config.memory_mb * 2**20, 0
-    reader = _Reader(config, channels, frames)
+    reader = FileReader(config, channels, frames)
     for count, index in enumerate(order):
         for image in reader.read(files[index]):
             if min(image.shape[2:]) < config.patch:
@@ -184,7 +184,7 @@ def read_validation(  # noqa: PLR0913, PLR0917  what to read, how, and how much 
     Raises:
         InputError: Files cannot be read, or do not go together, each named; or there is none.
     """
-    reader, found = _Reader(config, channels, 1, units), []
+    reader, found = FileReader(config, channels, 1, units), []
     for file in files:
         for image in reader.read(file):
             top, left = ((size - min(size, crop)) // 2 for size in image.shape[2:])
@@ -197,8 +197,15 @@ def read_validation(  # noqa: PLR0913, PLR0917  what to read, how, and how much 
     return found[:count]
 
 
-class _Reader:
-    """Reads one file after the other, and remembers which could not be, and what they are in."""
+class FileReader:
+    """Reads one file after the other, and remembers which could not be, and what they are in.
+
+    Args:
+        config: The scale.
+        channels: Those of the network.
+        frames: How many a file must have at least: with more than one, all of a file are kept together.
+        units: What the values must be in; empty: whatever the first are in.
+    """
 
     def __init__(self, config: DataConfig, channels: int, frames: int, units: str = "") -> None:
         self.config, self.channels, self.frames = config, channels, frames

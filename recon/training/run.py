@@ -22,21 +22,23 @@ from recon._version import __version__
 from recon.certificates import orthogonality
 from recon.errors import GuaranteeError, InputError, OutputError, UsageError
 from recon.io import replacing
-from recon.priors.networks import CriticConfig, load, load_critic, save
+from recon.priors.networks import CriticConfig, load, load_critic, load_unrolled, save
 from recon.report import image_sheet, training_curve
 from recon.training.checkpoint import NAME, Progress, load_checkpoint, load_progress, owned, save_checkpoint
 from recon.training.config import WITHOUT_CLEAN, Recipe, difference, parse_recipe, to_json, to_toml
 from recon.training.critic import CriticResult, CriticTrainer, judge
-from recon.training.data import Notify, Source, read_patches, read_validation
+from recon.training.data import Notify, Pixels, Source, read_patches, read_validation
 from recon.training.equilibrium import tightened
 from recon.training.group import ALONE, Group
 from recon.training.log import Log, Row
 from recon.training.optimisation import Step
 from recon.training.own import NOTHING_OWN, Dataset, DatasetPatches, Own, validation_images
 from recon.training.trainer import Trainer, as_kept
+from recon.training.unrolled import UnrolledResult, UnrolledTrainer, described, measuring, try_out
 from recon.training.validation import ValidationResult, validate
+from recon.training.volumes import block_of, read_volumes
 
-Look = ValidationResult | CriticResult
+Look = ValidationResult | CriticResult | UnrolledResult
 """A look at the validation images."""
 
 CONFIG, CARD = "config.toml", "card.json"
@@ -176,6 +178,8 @@ def train(  # noqa: PLR0913, PLR0917  what, from what, where to, and who hears o
         GuaranteeError: The loss is not finite any more; the state before that is kept.
     """
     data, training = recipe.data, recipe.training
+    if recipe.unrolls:
+        return _go(_unrolled_run(recipe, images, folder, device, listeners, group))
     frames = 2 if training.loss == "noise2noise" else 1
     say = listeners.say if group.first else lambda line: None
     channels = recipe.network.channels
@@ -230,14 +234,43 @@ def train_on(  # noqa: PLR0913  what, from what, where to, and who hears of it
             f"an operator of one's own with training.mode = {recipe.training.mode!r}; expected 'equilibrium', in which "
             "the loss compares reconstructions."
         )
-    if isinstance(recipe.network, CriticConfig):
-        raise UsageError("train_on: a Critic learns from files alone; expected a denoiser, or recon train.")
+    if isinstance(recipe.network, CriticConfig) or recipe.unrolls:
+        what = "an unrolled network" if recipe.unrolls else "a Critic"
+        raise UsageError(f"train_on: {what} learns from files alone; expected a denoiser, or recon train.")
     place, channels = Path(folder), recipe.network.channels
     wanted = prepare(place, recipe, resume)
     patches = DatasetPatches(training, recipe.data.patch, channels, recipe.data.augment)
     shown = validation_images(validation, channels, recipe.validation.images, recipe.validation.crop)
     trainer = Trainer(wanted, patches, device, own=own)
     return _go(_Run(wanted, patches, shown, place, trainer, listeners))
+
+
+def _unrolled_run(  # noqa: PLR0913, PLR0917  as train
+    recipe: Recipe, images: Images, folder: Path, device: torch.device, listeners: Listeners, group: Group
+) -> "_UnrolledRun":
+    """The run of an unrolled network, whose images, or volumes, have the size that its operator takes."""
+    say = listeners.say if group.first else lambda line: None
+    by, data, training = measuring(recipe), recipe.data, recipe.training
+    patches: Source
+    if len(by.shape) == 3:
+        shape = (by.shape[0], by.shape[1], by.shape[2])
+        patches = read_volumes(images.training, data, shape, data.augment, say)
+        held = read_volumes(images.validation, data, shape, False, say, patches.units)
+        shown = [_middle(volume, shape) for volume in held.volumes[: recipe.validation.images]]
+    else:
+        channels, side = recipe.network.channels, data.patch
+        patches = read_patches(images.training, data, channels, training.seed, say)
+        count = recipe.validation.images
+        shown = read_validation(images.validation, data, channels, count, side, say, patches.units)
+        if min(length for image in shown for length in image.shape[-2:]) < side:
+            raise InputError(f"a validation image is too small; expected at least {side} x {side} pixels, data.patch.")
+    return _UnrolledRun(recipe, patches, shown, folder, UnrolledTrainer(recipe, patches, device, group), listeners)
+
+
+def _middle(volume: Pixels, shape: tuple[int, int, int]) -> Tensor:
+    """The middle block of a volume, (1, 1, slices, height, width)."""
+    sides = (volume.shape[0], *volume.shape[2:])
+    return block_of(volume, [(have - want) // 2 for have, want in zip(sides, shape, strict=True)], shape)[None]
 
 
 def _go(run: "_Loop") -> Outcome:
@@ -261,11 +294,11 @@ class _Loop:
         patches: Source,
         shown: list[Tensor],
         folder: Path,
-        trainer: Trainer | CriticTrainer,
+        trainer: Trainer | CriticTrainer | UnrolledTrainer,
         listeners: Listeners,
     ) -> None:
         self.recipe, self.patches, self.shown, self.folder = recipe, patches, shown, folder
-        self.trainer: Trainer | CriticTrainer = trainer
+        self.trainer: Trainer | CriticTrainer | UnrolledTrainer = trainer
         self.listeners, self.group = listeners, trainer.group
         self.fingerprint = patches.fingerprint()
         self.seconds, self.psnr, self.metric, self.auroc = 0.0, math.nan, math.nan, math.nan
@@ -525,6 +558,36 @@ class _CriticRun(_Loop):
     def _known(self, seen: Look) -> dict[str, object]:
         assert isinstance(seen, CriticResult)  # noqa: S101  what _look gives
         return seen.to_json(self.patches.units)
+
+
+class _UnrolledRun(_Loop):
+    """The loop of an unrolled reconstruction."""
+
+    trainer: UnrolledTrainer
+
+    def begin_with(self, start: str) -> None:
+        self.trainer.begin_with(load_unrolled(start))
+
+    def _look(self) -> UnrolledResult | None:
+        if not self.group.first:
+            return None
+        trainer = self.trainer
+        return try_out(trainer.average, self.shown, self.recipe, trainer.measuring)
+
+    def _seen(self, row: Row, seen: Look) -> Row:
+        assert isinstance(seen, UnrolledResult)  # noqa: S101  what _look gives
+        self.psnr = seen.psnr
+        return replace(row, psnr=seen.psnr)
+
+    def _judgements(self) -> list[float]:
+        return [] if self.log is None else [row.psnr for row in self.log.rows if math.isfinite(row.psnr)]
+
+    def _curves(self, rows: Sequence[Row]) -> dict[str, list[tuple[int, float]]]:
+        return {"validation, PSNR in dB": [(row.step, row.psnr) for row in rows]}
+
+    def _known(self, seen: Look) -> dict[str, object]:
+        assert isinstance(seen, UnrolledResult)  # noqa: S101  what _look gives
+        return described(self.trainer, seen)
 
 
 def _since_best(judgements: Sequence[float]) -> int:

@@ -12,8 +12,8 @@ from recon import __version__
 from recon.reconstruction import plan
 
 COMMANDS = (
-    "solve", "simulate", "train", "compress", "certify", "evaluate", "sensitivity", "uncertainty", "calibrate", "factorize",
-    "models", "replay", "report", "completion",
+    "solve", "simulate", "train", "compress", "certify", "evaluate", "sensitivity", "uncertainty", "calibrate",
+    "factorize", "models", "replay", "report", "completion",
 )  # fmt: skip
 SCRIPT = Path(sys.executable).with_name("recon")
 

@@ -6,7 +6,8 @@
 - :class:`GuidedRidge`: the same with a mask that a first reconstruction decides; proved once that guide is given.
 - :class:`BatchEnsemble`: several DnCNNs that share their kernels, for the spread of their results; assumed.
 
-Beside them, no resolvent: :class:`Critic`, a 1-Lipschitz score of images.
+Beside them, no resolvents: :class:`Critic`, a 1-Lipschitz score of images, and :class:`Unrolled`, a reconstruction in a
+few learned steps, of which nothing is known.
 """
 
 from recon.priors.networks.architectures.batch_ensemble import BatchEnsemble, BatchEnsembleConfig
@@ -17,9 +18,19 @@ from recon.priors.networks.architectures.guided_ridge import GuidedRidge, Guided
 from recon.priors.networks.architectures.lipschitz_network import LipschitzConfig, LipschitzNetwork
 from recon.priors.networks.architectures.network import Config, Derivative, Model, Network
 from recon.priors.networks.architectures.ridge_prox import InnerSolver
+from recon.priors.networks.architectures.unrolled import Unrolled, UnrolledConfig
 from recon.priors.networks.files.card import Claim, claim_of, measured_on_card
 from recon.priors.networks.files.safetensors import read_safetensors, write_safetensors
-from recon.priors.networks.files.store import architecture, load, load_critic, make, make_critic, save
+from recon.priors.networks.files.store import (
+    architecture,
+    load,
+    load_critic,
+    load_unrolled,
+    make,
+    make_critic,
+    make_unrolled,
+    save,
+)
 from recon.priors.networks.guided import guided_prior
 from recon.priors.networks.half_precision import PRECISIONS, rounding_error
 from recon.priors.networks.layers.activations import (
@@ -56,6 +67,8 @@ __all__ = [
     "LipschitzNetwork",
     "Model",
     "Network",
+    "Unrolled",
+    "UnrolledConfig",
     "VectorActivation",
     "activation",
     "architecture",
@@ -64,8 +77,10 @@ __all__ = [
     "learned_prior",
     "load",
     "load_critic",
+    "load_unrolled",
     "make",
     "make_critic",
+    "make_unrolled",
     "measured_on_card",
     "read_safetensors",
     "resolvent",

@@ -24,6 +24,7 @@ from recon.priors.networks.architectures.dncnn import DnCNN, DnCNNConfig
 from recon.priors.networks.architectures.guided_ridge import GuidedRidge, GuidedRidgeConfig
 from recon.priors.networks.architectures.lipschitz_network import LipschitzConfig, LipschitzNetwork
 from recon.priors.networks.architectures.network import LATER, Config, Model, Network
+from recon.priors.networks.architectures.unrolled import Unrolled, UnrolledConfig
 from recon.priors.networks.files.packed import pack, unpack
 from recon.priors.networks.files.safetensors import decode, encode, read_bytes
 
@@ -44,6 +45,7 @@ _CONFIGS: dict[str, type[Config]] = {
     "GuidedRidge": GuidedRidgeConfig,
     "BatchEnsemble": BatchEnsembleConfig,
     "Critic": CriticConfig,
+    "Unrolled": UnrolledConfig,
 }
 
 
@@ -55,6 +57,11 @@ def make(config: Config) -> Network:
     """
     if isinstance(config, CriticConfig):
         raise UsageError("make: a Critic judges images; expected the architecture of a denoiser: make_critic makes it.")
+    if isinstance(config, UnrolledConfig):
+        raise UsageError(
+            "make: an Unrolled network reconstructs from measurements; expected the architecture of a denoiser: "
+            "make_unrolled makes it."
+        )
     if isinstance(config, DnCNNConfig):
         return DnCNN(config)
     if isinstance(config, BatchEnsembleConfig):
@@ -77,6 +84,17 @@ def make_critic(config: Config) -> Critic:
     if not isinstance(config, CriticConfig):
         raise UsageError(f"make_critic: a {config.family} network is a denoiser; expected a Critic.")
     return Critic(config)
+
+
+def make_unrolled(config: Config) -> Unrolled:
+    """The unrolled reconstruction of an architecture, with the weights that training starts from.
+
+    Raises:
+        UsageError: The architecture is not valid, or another one.
+    """
+    if not isinstance(config, UnrolledConfig):
+        raise UsageError(f"make_unrolled: a {config.family} network is another one; expected Unrolled.")
+    return Unrolled(config)
 
 
 def save(network: Model, folder: str | Path, *, overwrite: bool = False, packed: bool = False) -> str:
@@ -123,7 +141,28 @@ def load(folder: str | Path) -> Network:
         raise InputError(
             f"{path}: the network is a critic, which judges images; expected a denoiser (--alarm takes it)."
         )
+    if isinstance(config, UnrolledConfig):
+        raise InputError(
+            f"{path}: the network is an unrolled reconstruction, which takes measurements; expected a denoiser "
+            f"(--method unrolled:folder={path} takes it)."
+        )
     return with_weights(config, tensors, str(path / WEIGHTS))
+
+
+def load_unrolled(folder: str | Path) -> Unrolled:
+    """The unrolled reconstruction in a folder, in evaluation mode.
+
+    Raises:
+        InputError: As of :func:`load`; or it is another network.
+    """
+    path = Path(folder)
+    config, tensors = _read(path)
+    if not isinstance(config, UnrolledConfig):
+        raise InputError(
+            f"{path}: the network is a {config.family}; expected an unrolled reconstruction, as recon train makes one "
+            'with mode = "unrolled".'
+        )
+    return _filled(make_unrolled, config, tensors, str(path / WEIGHTS))
 
 
 def load_critic(folder: str | Path) -> Critic:

@@ -1,0 +1,371 @@
+"""Unrolled reconstructions: a few steps of forward-backward or primal-dual, each with a step size and a network.
+
+Of the operator A only ``A`` and ``A_adjoint`` are needed, over ||A|| here, and likewise y. Forward-backward has
+``f_n(x) = D_n(x - s_n A^T (A x - y)) - x``; primal-dual goes from (x, h) to ``h' = (h + r_n (A x - y)) / (1 + r_n)``
+and ``x' = D_n(x - s_n A^T h')``; f_n is the change of both. The steps are put together in momentum form
+(:mod:`recon.priors.networks.layers.momentum`). D_n adds a few convolutions to the image. A rectified convolution with
+a bias is a nonnegative soft thresholding, by a learned threshold for each feature (Papyan, Romano, Elad 2017).
+
+No theorem says that such a map is near the truth, or stable, on any image. It is made for one operator and one noise,
+and knows both: :meth:`Unrolled.distance_of`.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recon.errors import UsageError
+from recon.operators.tomography import Tomography, inverse
+from recon.priors.networks.architectures.network import Config, Model, NoiseLevel, drawn
+from recon.priors.networks.layers.momentum import MomentumForm
+from recon.types import LinearOperator
+
+METHODS = ("forward-backward", "primal-dual")
+PROBES = 256
+"""Numbers that tell an operator from others: signed sums over all that it measures of one image."""
+
+SAME = 1e-3
+"""The largest relative distance of what one operator measures of that image, in any precision and on any device."""
+
+_LARGEST_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class UnrolledConfig(Config):
+    """An unrolled reconstruction.
+
+    Attributes:
+        features: Channels between the convolutions of a step.
+        depth: Convolutions of a step.
+        size: Height and width of their kernels, odd.
+        shared: Whether all steps have the same weights; else each its own.
+        steps: T.
+        method: One of :data:`METHODS`.
+        momentum: b, of the momentum form; 0: each step is a residual one.
+        dimensions: 2 for images, 3 for volumes.
+        operator: What it was trained for, as it was specified; of no effect.
+        shape: The image's shape then.
+        units: The grey values that became 0 and 1 then, as in ``"-1000:3071 HU"``; empty: nothing is known.
+    """
+
+    features: int = 32
+    depth: int = 3
+    size: int = 3
+    shared: bool = False
+    steps: int = 8
+    method: str = "forward-backward"
+    momentum: float = 0.8
+    dimensions: int = 2
+    operator: str = ""
+    shape: tuple[int, ...] = ()
+    units: str = ""
+
+    def check(self) -> None:
+        """See :meth:`Config.check`."""
+        super().check()
+        if self.padding != "zero":
+            raise UsageError(f"Unrolled: padding={self.padding!r}; expected 'zero'.")
+        if not (1 <= self.features <= 1024 and 1 <= self.depth <= 64 and self.size % 2 and 1 <= self.size <= 31):
+            raise UsageError(
+                f"Unrolled: features={self.features!r}, depth={self.depth!r}, size={self.size!r}; expected 1 to 1024 "
+                "channels, 1 to 64 convolutions, and an odd size of 1 to 31."
+            )
+        if not 1 <= self.steps <= _LARGEST_STEPS:
+            raise UsageError(f"Unrolled: steps={self.steps!r}; expected 1 to {_LARGEST_STEPS}.")
+        if self.method not in METHODS:
+            raise UsageError(f"Unrolled: method={self.method!r}; expected {' or '.join(METHODS)}.")
+        if not 0 <= self.momentum < 1:
+            raise UsageError(f"Unrolled: momentum={self.momentum!r}; expected a number from 0 to below 1.")
+        if self.dimensions not in (2, 3):
+            raise UsageError(f"Unrolled: dimensions={self.dimensions!r}; expected 2 or 3.")
+
+    @property
+    def conditioned(self) -> bool:
+        """Whether it wants to be told the noise level: where it was trained for more than one."""
+        low, high = self.noise_range
+        return low < high
+
+
+@final
+@dataclass(frozen=True)
+class Scaled:
+    """An operator over its norm, with a measurement taken apart from it.
+
+    Attributes:
+        operator: A.
+        norm: ||A||, or a bound of it.
+    """
+
+    operator: LinearOperator
+    norm: float
+
+    def A(self, x: Tensor) -> Tensor:
+        return self._at_home(self.operator.A, x) / self.norm
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        return self._at_home(self.operator.A_adjoint, y) / self.norm
+
+    def start(self, y: Tensor) -> Tensor:
+        """An image from a measurement: filtered back-projection, else the scaled back-projection A^T y."""
+        operator = self.operator
+        if isinstance(operator, Tomography):
+            return self._at_home(inverse(operator.geometry, "hann"), y)
+        small = y / self.norm
+        back = self.A_adjoint(small)
+        seen = self.A(back).flatten(1)
+        share = (seen * small.flatten(1)).sum(1) / seen.square().sum(1).clamp(min=1e-30)
+        return back * share.view(-1, *[1] * (back.ndim - 1))
+
+    def _at_home(self, apply: Any, x: Tensor) -> Tensor:
+        """Apply a map where it runs: that of a cone on the CPU, wherever the network is."""
+        operator = self.operator
+        on_cpu = isinstance(operator, Tomography) and operator.geometry.kind == "cone"
+        found: Tensor = apply(x.cpu()).to(x.device) if on_cpu else apply(x)
+        return found
+
+
+class Unrolled(Model):
+    """A reconstruction from measurements in a fixed number of learned steps.
+
+    Args:
+        config: Its architecture.
+    """
+
+    config: UnrolledConfig
+    probe: Tensor
+    norm: Tensor
+
+    def __init__(self, config: UnrolledConfig) -> None:
+        super().__init__()
+        config.check()
+        self.config = config
+        made = _PrimalDual if config.method == "primal-dual" else _ForwardBackward
+        self.branches = nn.ModuleList(made(config) for _ in range(1 if config.shared else config.steps))
+        self.register_buffer("probe", torch.zeros(PROBES))
+        self.register_buffer("norm", torch.zeros(1))
+        self.memory = "checkpoint"
+        self.held: tuple[MomentumForm, ...] = ()
+
+    @property
+    def conditioned(self) -> bool:
+        """Whether it wants to be told the noise level."""
+        return self.config.conditioned
+
+    @torch.no_grad()
+    def settle(self, operator: LinearOperator, norm: float) -> None:
+        """Take an operator for the one that the network is made for.
+
+        Args:
+            operator: A, on images of ``config.shape``.
+            norm: ||A||, or a bound of it.
+        """
+        self.norm.fill_(norm)
+        self.probe.copy_(probe_of(operator, self.config))
+
+    @torch.no_grad()
+    def distance_of(self, operator: LinearOperator) -> float:
+        """How far what an operator measures of a test image is from what that of the training measured, relatively.
+
+        Infinite where it takes no images of that shape. Above :data:`SAME` it is another operator.
+        """
+        own = self.probe.double().cpu()
+        try:
+            found = probe_of(operator, self.config).double()
+        except (UsageError, RuntimeError, ValueError, TypeError, IndexError):
+            return math.inf
+        return float((found - own).norm() / own.norm().clamp(min=1e-30))
+
+    def forward(
+        self, y: Tensor, operator: LinearOperator, noise_level: NoiseLevel = None, steps: int | None = None
+    ) -> Tensor:
+        """The reconstruction.
+
+        Args:
+            y: Measurements, (batch, channels, ...).
+            operator: That of the training, for images of any size that it takes.
+            noise_level: The standard deviation of the noise, for a network that is conditioned on it.
+            steps: How many steps are done; ``None``: as many as were trained.
+
+        Raises:
+            UsageError: The measurements are not real, of other channels, or steps are asked for that do not exist.
+        """
+        unrolled = self.unroll(y, operator, noise_level, steps)
+        form = MomentumForm(self._chosen(steps), self.config.momentum, memory=self.memory)
+        self.held = (form,)  # whose error a training may look at
+        return unrolled.image(form(unrolled.start, *unrolled.context))
+
+    def unroll(
+        self, y: Tensor, operator: LinearOperator, noise_level: NoiseLevel = None, steps: int | None = None
+    ) -> "Unrolling":
+        """The steps for measurements, one by one; arguments and errors as of :meth:`forward`."""
+        config, scaled = self.config, Scaled(operator, float(self.norm))
+        if not y.is_floating_point() or y.ndim < 3 or y.shape[1] != config.channels:
+            raise UsageError(
+                f"Unrolled: the measurement has shape {tuple(y.shape)} and type {y.dtype}; expected (batch, "
+                f"{config.channels}, ...) of real numbers."
+            )
+        level = self._level(y, noise_level)
+        with torch.no_grad():
+            x = scaled.start(y)
+        small = y / scaled.norm
+        start = x
+        if config.method == "primal-dual":
+            start = torch.cat([x.flatten(1), torch.zeros_like(small).flatten(1)], 1)
+        context = (scaled, small, level, x.shape)
+        return Unrolling(start, x.shape, context, [_Bound(branch, context) for branch in self._chosen(steps)])
+
+    def _chosen(self, steps: int | None) -> list[nn.Module]:
+        count = self.config.steps if steps is None else steps
+        branches = list(self.branches)
+        if len(branches) == 1:
+            return branches * count
+        if not 1 <= count <= len(branches):
+            raise UsageError(
+                f"Unrolled: steps={count} of a network with {len(branches)}; expected at most as many, because each "
+                "has weights of its own and nothing is known of another."
+            )
+        return branches[:count]
+
+    def _level(self, y: Tensor, noise_level: NoiseLevel) -> Tensor:
+        """The noise level over the highest one of the training, (batch,); ones where the network takes none.
+
+        Raises:
+            UsageError: It is missing.
+        """
+        if not self.conditioned:
+            return y.new_ones(len(y))
+        if noise_level is None:
+            raise UsageError("Unrolled: no noise level was given; expected one, because the network depends on it.")
+        level = torch.as_tensor(noise_level, dtype=y.dtype, device=y.device).reshape(-1)
+        return (level / self.config.noise_range[1]).expand(len(y))
+
+
+@final
+@dataclass(frozen=True)
+class _Bound:
+    """A branch with all that it is given but the state."""
+
+    branch: nn.Module
+    context: tuple[Any, ...]
+
+    def __call__(self, state: Tensor) -> Tensor:
+        found: Tensor = self.branch(state, *self.context)
+        return found
+
+
+@final
+@dataclass(frozen=True)
+class Unrolling:
+    """The steps of an unrolled reconstruction for given measurements.
+
+    Attributes:
+        start: The first state.
+        shape: That of the images.
+        context: What each branch is given beside the state.
+        branches: From a state to the change of the velocity.
+    """
+
+    start: Tensor
+    shape: torch.Size
+    context: tuple[Any, ...]
+    branches: list[_Bound]
+
+    def image(self, state: Tensor) -> Tensor:
+        """The image in a state."""
+        if state.shape == self.shape:
+            return state
+        return state[:, : math.prod(self.shape[1:])].view(self.shape)
+
+
+@torch.no_grad()
+def probe_of(operator: LinearOperator, config: UnrolledConfig) -> Tensor:
+    """Numbers that tell an operator from others, (PROBES,): of what it measures of an image of independent pixels.
+
+    Each measured value enters one of them, with a sign.
+    """
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, config.channels, *config.shape, generator=generator, dtype=torch.float64).float()
+    measured = operator.A(image).double().flatten()
+    signs = torch.randint(2, measured.shape, generator=generator).double() * 2 - 1
+    found = torch.zeros(PROBES, dtype=torch.float64)
+    found.index_add_(0, torch.arange(len(measured)) % PROBES, measured * signs)
+    return found.float()
+
+
+class _Convolution(nn.Module):
+    """A convolution over two or three axes, continued by zeros."""
+
+    def __init__(self, channels: tuple[int, int], size: int, dimensions: int, zero: bool = False) -> None:
+        super().__init__()
+        given, made = channels
+        shape = (made, given, *[size] * dimensions)
+        spread = 0.0 if zero else math.sqrt(2 / (given * size**dimensions))
+        self.kernel = drawn(shape, lambda: spread * torch.randn(shape))
+        self.bias = drawn((made,), lambda: torch.zeros(made))
+        self.apply_ = functional.conv2d if dimensions == 2 else functional.conv3d
+        self.reach = size // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.apply_(x, self.kernel, self.bias, padding=self.reach)
+
+
+class _Correction(nn.Module):
+    """D: the image and what convolutions add to it, which see the image, the last change of the data, and the level."""
+
+    def __init__(self, config: UnrolledConfig) -> None:
+        super().__init__()
+        given = 2 * config.channels + config.conditioned
+        widths = [given, *[config.features] * (config.depth - 1), config.channels]
+        pairs = list(itertools.pairwise(widths))
+        self.layers = nn.ModuleList(
+            _Convolution(pair, config.size, config.dimensions, zero=index == len(pairs) - 1)
+            for index, pair in enumerate(pairs)
+        )
+        self.conditioned = config.conditioned
+
+    def forward(self, x: Tensor, change: Tensor, level: Tensor) -> Tensor:
+        parts = [x, change]
+        if self.conditioned:
+            parts.append(level.view(-1, *[1] * (x.ndim - 1)).expand(len(x), 1, *x.shape[2:]))
+        features = torch.cat(parts, 1)
+        for layer in self.layers[:-1]:
+            features = torch.relu(layer(features))
+        found: Tensor = self.layers[-1](features)
+        return x + found
+
+
+class _ForwardBackward(nn.Module):
+    """The branch of a step of forward-backward."""
+
+    def __init__(self, config: UnrolledConfig) -> None:
+        super().__init__()
+        self.log_step = drawn((1,), lambda: torch.zeros(1))
+        self.correction = _Correction(config)
+
+    def forward(self, x: Tensor, scaled: Scaled, y: Tensor, level: Tensor, _shape: torch.Size) -> Tensor:
+        change = scaled.A_adjoint(scaled.A(x) - y)
+        found: Tensor = self.correction(x - self.log_step.exp() * change, change, level)
+        return found - x
+
+
+class _PrimalDual(nn.Module):
+    """The branch of a step of primal-dual, of images and dual variables in one row an item."""
+
+    def __init__(self, config: UnrolledConfig) -> None:
+        super().__init__()
+        self.log_steps = drawn((2,), lambda: torch.zeros(2))
+        self.correction = _Correction(config)
+
+    def forward(self, state: Tensor, scaled: Scaled, y: Tensor, level: Tensor, shape: torch.Size) -> Tensor:
+        pixels = math.prod(shape[1:])
+        x, h = state[:, :pixels].view(shape), state[:, pixels:].view(y.shape)
+        primal, dual = self.log_steps.exp()
+        moved = (h + dual * (scaled.A(x) - y)) / (1 + dual)
+        change = scaled.A_adjoint(moved)
+        found: Tensor = self.correction(x - primal * change, change, level)
+        return torch.cat([(found - x).flatten(1), (moved - h).flatten(1)], 1)
