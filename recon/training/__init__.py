@@ -15,6 +15,7 @@ from recon.training.config import (
 from recon.training.data import Patches, read_patches, read_validation
 from recon.training.equilibrium import Restoration, restoration
 from recon.training.group import Group
+from recon.training.noise_level import noise_stated
 from recon.training.optimisation import Step
 from recon.training.own import Own
 from recon.training.parallel import train_together
@@ -42,6 +43,7 @@ __all__ = [
     "ValidationConfig",
     "excess",
     "load_checkpoint",
+    "noise_stated",
     "parse_recipe",
     "prepare",
     "read_patches",

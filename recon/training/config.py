@@ -20,8 +20,8 @@ from recon.training.artefacts import KINDS
 
 SCALES = ("file", "robust", "attenuation")
 MODES = ("denoise", "equilibrium")
-LOSSES = ("mse", "l1", "sure", "r2r", "noise2noise")
-WITHOUT_CLEAN = ("sure", "r2r", "noise2noise")
+LOSSES = ("mse", "l1", "sure", "r2r", "noise2noise", "splitting")
+WITHOUT_CLEAN = ("sure", "r2r", "noise2noise", "splitting")
 SCHEDULES = ("cosine", "step", "constant")
 PRECISIONS = ("single", "bfloat16")
 
@@ -97,7 +97,9 @@ class TrainingConfig:
         noise: The lowest and the highest standard deviation on the scale of the images; left out, those of the
             network. Levels between are equally likely in their logarithm.
         loss: ``"mse"`` or ``"l1"`` for clean images; for images that are noisy themselves ``"sure"`` and ``"r2r"``,
-            with ``noise`` the level in the files, or ``"noise2noise"`` for files of several frames of one scene.
+            with ``noise`` the level in the files, ``"noise2noise"`` for files of several frames of one scene, or
+            ``"splitting"``: pixels are hidden and compared with what is found from the others, for noise of any level
+            that is independent from pixel to pixel.
         batch: Patches per step.
         steps: Number of steps.
         seed: Seed of all random numbers.
@@ -304,6 +306,8 @@ class ValidationConfig:
     """The validation while the training runs.
 
     Attributes:
+        clean: Whether the images are clean though the loss needs none: noise of the training is added, and there is a
+            PSNR. Else such a training is judged by its loss on them.
         every: Steps between two validations; each also writes the checkpoint, the network, the log and the figures.
         images: Largest number of images, the first of the folder.
         crop: Largest height and width of the part that is taken from their middle.
@@ -317,6 +321,7 @@ class ValidationConfig:
     crop: int = 160
     noise: tuple[float, ...] = ()
     patience: int = 0
+    clean: bool = False
 
     def check(self) -> None:
         """See :meth:`DataConfig.check`."""
@@ -434,11 +439,6 @@ class Recipe:
                 f"training.inner_steps = {self.training.inner_steps} for a {self.network.family} network; expected 0, "
                 "because it has no inner iteration."
             )
-        if self.validation.patience and self.training.loss in WITHOUT_CLEAN:
-            raise UsageError(
-                f"validation.patience = {self.validation.patience} with loss = {self.training.loss!r}; expected 0, "
-                "because without clean images nothing tells a better look from a worse one."
-            )
         self._check_mode()
         self._check_guide()
         self._check_critic()
@@ -505,6 +505,11 @@ class Recipe:
     def solves(self) -> bool:
         """Whether the training differentiates through the converged solver."""
         return self.training.mode == "equilibrium"
+
+    @property
+    def shows_clean(self) -> bool:
+        """Whether the images of the validation are clean ones."""
+        return self.validation.clean or self.training.loss not in WITHOUT_CLEAN
 
     @property
     def levels(self) -> tuple[float, ...]:

@@ -168,9 +168,16 @@ def read_patches(  # noqa: PLR0913, PLR0917  what to read, how, and how much of 
 
 
 def read_validation(  # noqa: PLR0913, PLR0917  what to read, how, and how much of it
-    files: Sequence[Path], config: DataConfig, channels: int, count: int, crop: int, say: Notify, units: str = ""
+    files: Sequence[Path],
+    config: DataConfig,
+    channels: int,
+    count: int,
+    crop: int,
+    say: Notify,
+    units: str = "",
+    frames: int = 1,
 ) -> list[Tensor]:
-    """The middle of the first images, each ``(1, channels, height, width)`` on the [0, 1] scale.
+    """The middle of the first images, each ``(frames, channels, height, width)`` on the [0, 1] scale.
 
     Args:
         files: PNG, JPEG, TIFF, NPY or DICOM.
@@ -180,11 +187,12 @@ def read_validation(  # noqa: PLR0913, PLR0917  what to read, how, and how much 
         crop: Their height and width, at most.
         say: Where remarks go.
         units: Those of the training images; empty: any.
+        frames: How many frames of a scene each image must have, at least; with 1, every frame is an image.
 
     Raises:
         InputError: Files cannot be read, or do not go together, each named; or there is none.
     """
-    reader, found = _Reader(config, channels, 1, units), []
+    reader, found = _Reader(config, channels, frames, units), []
     for file in files:
         for image in reader.read(file):
             top, left = ((size - min(size, crop)) // 2 for size in image.shape[2:])

@@ -33,6 +33,7 @@ class Row:
         orthogonality: The sum of L_orth over the convolutions: of each step where it is penalised, else when the
             validation images are looked at.
         auroc: Of a critic on the validation images, the mean over the kinds of artefacts.
+        held_out: The loss on validation images that are not clean.
     """
 
     step: int
@@ -46,6 +47,7 @@ class Row:
     metric: float = math.nan
     orthogonality: float = math.nan
     auroc: float = math.nan
+    held_out: float = math.nan
 
 
 _COLUMNS = tuple(item.name for item in fields(Row))

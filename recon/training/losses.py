@@ -7,6 +7,7 @@ from typing import final
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from recon.errors import UsageError
 from recon.priors.networks import Network
@@ -24,6 +25,9 @@ _ALPHA = 0.15
 _TAU = 0.01
 """The length of the step by which SURE takes a derivative, for images on [0, 1], as deepinv has it."""
 
+_PERIOD = 3
+"""Of the lattice of pixels that splitting hides: neighbours of a hidden one are seen."""
+
 
 @final
 @dataclass(frozen=True)
@@ -34,8 +38,9 @@ class Sample:
         noisy: ``(batch, channels, height, width)``.
         target: Of the same shape: clean, or noisy independently of the first, or the first itself.
         level: The standard deviation of the noise of each patch, ``(batch,)``.
-        draws: Normal numbers for the loss to use, of the shape of the patches, or nothing, ``(batch, 0)``. They are
-            drawn for the whole batch, so that a loss does not depend on which process has which patch.
+        draws: Normal numbers for the loss to use, of the shape of the patches; of ``"splitting"`` 1 where a pixel is
+            hidden and else 0; or nothing, ``(batch, 0)``. They are drawn for the whole batch, so that a loss does not
+            depend on which process has which patch.
         guide: Of the shape of the noisy patches, for a network that takes one; or nothing, ``(batch, 0)``.
     """
 
@@ -88,6 +93,8 @@ def sample(
     image = frames[0]
     if config.loss in ("sure", "r2r"):
         return Sample(image, image, level, torch.randn(image.shape, generator=generator), nothing)
+    if config.loss == "splitting":
+        return Sample(image, image, level, hidden_pixels(image, generator), nothing)
     measured = image if restoration is None else restoration.operator.A(image)
     noise = torch.randn(measured.shape, generator=generator)
     return Sample(measured + level.view(-1, 1, 1, 1) * noise, image, level, nothing, nothing)
@@ -105,7 +112,7 @@ def fidelity(
     SURE is the Monte Carlo estimate of the mean squared error (Ramani, Blu, Unser 2008), ``"r2r"`` the
     recorrupted-to-recorrupted loss (Pang et al. 2021), which makes pairs of independent noise out of one image: as
     deepinv has them, with random numbers that are given. For two noisy images of a scene the comparison of one with
-    the other is all there is to do (Lehtinen et al. 2018).
+    the other is all there is to do (Lehtinen et al. 2018). ``"splitting"`` is Noise2Self (Batson and Royer 2019).
 
     Args:
         network: In training.
@@ -120,6 +127,8 @@ def fidelity(
     level = data.level if network.conditioned else None
     if config.loss in ("sure", "r2r"):
         return (_sure if config.loss == "sure" else _recorrupted)(network, data, level, config.noise[0])
+    if config.loss == "splitting":
+        return _split(network, data, level)
     low = config.precision == "bfloat16"
     with torch.autocast(data.noisy.device.type, torch.bfloat16, enabled=low):
         found = _found(network, data, level, restoration)
@@ -155,3 +164,33 @@ def _recorrupted(network: Network, data: Sample, level: Tensor | None, sigma: fl
     other = (data.noisy - (1 - _ALPHA) * noisier) / _ALPHA  # its noise is independent of that of the first
     found: Tensor = network(noisier, level)
     return (found - other).square().mean((1, 2, 3)), found.detach()
+
+
+def hidden_pixels(images: Tensor, generator: torch.Generator) -> Tensor:
+    """One pixel of each square of 3 x 3, at a place of its own in each image: 1 there and 0 elsewhere."""
+    batch, _, height, width = images.shape
+    rows, columns = torch.randint(_PERIOD, (2, batch, 1, 1, 1), generator=generator)
+    down = (torch.arange(height).view(1, 1, -1, 1) + rows) % _PERIOD == 0
+    across = (torch.arange(width).view(1, 1, 1, -1) + columns) % _PERIOD == 0
+    hidden: Tensor = (down & across).to(images.dtype)
+    return hidden.expand(images.shape)
+
+
+def _split(network: Network, data: Sample, level: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The squared error at hidden pixels, which are found from their neighbours' mean and all other pixels.
+
+    deepinv's SplittingLoss leaves zeros at the pixels that it hides; a nonexpansive network moves an image by no more
+    than noise does, and cannot fill holes.
+    """
+    hidden = data.draws
+    found: Tensor = network(torch.lerp(data.noisy, _of_neighbours(data.noisy), hidden), level)
+    error = hidden * (found - data.noisy)
+    return error.square().sum((1, 2, 3)) / hidden.sum((1, 2, 3)), found.detach()
+
+
+def _of_neighbours(images: Tensor) -> Tensor:
+    """The mean of the four neighbours of each pixel; the border is continued by its mirror image."""
+    padded = functional.pad(images, (1, 1, 1, 1), mode="reflect")
+    above, below = padded[..., :-2, 1:-1], padded[..., 2:, 1:-1]
+    mean: Tensor = (above + below + padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]) / 4
+    return mean

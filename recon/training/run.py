@@ -34,7 +34,7 @@ from recon.training.log import Log, Row
 from recon.training.optimisation import Step
 from recon.training.own import NOTHING_OWN, Dataset, DatasetPatches, Own, validation_images
 from recon.training.trainer import Trainer, as_kept
-from recon.training.validation import ValidationResult, validate
+from recon.training.validation import ValidationResult, held_out, validate
 
 Look = ValidationResult | CriticResult
 """A look at the validation images."""
@@ -181,7 +181,9 @@ def train(  # noqa: PLR0913, PLR0917  what, from what, where to, and who hears o
     channels = recipe.network.channels
     patches = read_patches(images.training, data, channels, training.seed, say, frames)
     count, crop = recipe.validation.images, recipe.validation.crop
-    shown = read_validation(images.validation, data, channels, count, crop, say, patches.units)
+    shown = read_validation(
+        images.validation, data, channels, count, crop, say, patches.units, 1 if recipe.shows_clean else frames
+    )
     if isinstance(recipe.network, CriticConfig):
         least = recipe.network.least_side
         if min(side for image in shown for side in image.shape[-2:]) < least:
@@ -235,7 +237,8 @@ def train_on(  # noqa: PLR0913  what, from what, where to, and who hears of it
     place, channels = Path(folder), recipe.network.channels
     wanted = prepare(place, recipe, resume)
     patches = DatasetPatches(training, recipe.data.patch, channels, recipe.data.augment)
-    shown = validation_images(validation, channels, recipe.validation.images, recipe.validation.crop)
+    frames = 2 if recipe.training.loss == "noise2noise" and not recipe.shows_clean else 1
+    shown = validation_images(validation, channels, recipe.validation.images, recipe.validation.crop, frames)
     trainer = Trainer(wanted, patches, device, own=own)
     return _go(_Run(wanted, patches, shown, place, trainer, listeners))
 
@@ -453,6 +456,8 @@ class _Run(_Loop):
         looks = [row for row in self.log.rows if math.isfinite(row.lipschitz)]
         if self.trainer.own.metric is not None:
             return [row.metric for row in looks]
+        if not self.recipe.shows_clean:
+            return [-row.held_out for row in looks]
         return [row.restored if self.recipe.solves else row.psnr for row in looks]
 
     def _look(self) -> ValidationResult | None:
@@ -461,14 +466,15 @@ class _Run(_Loop):
         network, problem = as_kept(self.trainer.average), self.trainer.restoration
         if problem is not None:
             tightened(network, problem.config)
-        clean = self.recipe.training.loss not in WITHOUT_CLEAN
-        metric = self.trainer.own.metric
-        return validate(network, self.shown, self.recipe.levels, clean, self.recipe.training.seed, problem, metric)
+        clean, metric, config = self.recipe.shows_clean, self.trainer.own.metric, self.recipe.training
+        seen = validate(network, self.shown, self.recipe.levels, clean, config.seed, problem, metric)
+        return seen if clean else replace(seen, held_out=held_out(network, self.shown, config, problem))
 
     def _seen(self, row: Row, seen: Look) -> Row:
         assert isinstance(seen, ValidationResult)  # noqa: S101  what _look gives
         self.psnr, self.metric = seen.psnr, seen.metric
         row = replace(row, psnr=seen.psnr, lipschitz=seen.lipschitz.value, restored=seen.restored, metric=seen.metric)
+        row = replace(row, held_out=seen.held_out)
         chain = orthogonality(self.trainer.average)
         if chain is not None and not self.recipe.penalty.orthogonality:
             row = replace(row, orthogonality=chain.value)
@@ -476,8 +482,10 @@ class _Run(_Loop):
 
     def _curves(self, rows: Sequence[Row]) -> dict[str, list[tuple[int, float]]]:
         curves = {}
-        if self.recipe.training.loss not in WITHOUT_CLEAN:
+        if self.recipe.shows_clean:
             curves["validation, PSNR in dB"] = [(row.step, row.psnr) for row in rows]
+        else:
+            curves["loss on validation images"] = [(row.step, row.held_out) for row in rows]
         if self.recipe.solves:
             curves["reconstruction, PSNR in dB"] = [(row.step, row.restored) for row in rows]
         if self.recipe.penalty.orthogonality:
@@ -492,6 +500,7 @@ class _Run(_Loop):
         return {
             "lipschitz_Q": {"value": known.value, "evidence": str(known.evidence), "how": known.how},
             **({} if chain is None else {"orthogonality": {"value": chain.value, "how": chain.how}}),
+            **({} if self.recipe.shows_clean else {"held_out": float(f"{seen.held_out:.6g}")}),
             "figures": [
                 {"noise": each.noise, "psnr": _number(each.psnr), "psnr_noisy": _number(each.noisy)}
                 | ({"psnr_restored": _number(each.restored)} if self.recipe.solves else {})

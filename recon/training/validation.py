@@ -14,7 +14,9 @@ from recon.errors import GuaranteeError
 from recon.evidence import Assumed, Constant, Evidence, Measured
 from recon.operators.spectral import Effort
 from recon.priors.networks import Network
+from recon.training.config import TrainingConfig
 from recon.training.equilibrium import Restoration
+from recon.training.losses import fidelity, sample
 from recon.training.own import Metric
 
 Picture = NDArray[Any]
@@ -60,11 +62,13 @@ class ValidationResult:
         lipschitz: The Lipschitz constant of Q where it is proved, or else the largest ||Q'|| at denoised images, which
             is a short search: see :attr:`claim`.
         sheet: Clean, noisy and denoised pictures with titles, a few rows, whose levels take turns.
+        held_out: The mean loss on images that are not clean; NaN where they are.
     """
 
     figures: tuple[Figures, ...]
     lipschitz: Constant
     sheet: tuple[tuple[tuple[str, Picture], ...], ...]
+    held_out: float = math.nan
 
     @property
     def claim(self) -> Constant:
@@ -115,6 +119,8 @@ def validate(  # noqa: PLR0913, PLR0917  what, at what, and how
     """
     device = next(iter(network.state_dict().values())).device
     found, sheet, points = [], [], []
+    if not clean:
+        images = [image[:1] for image in images]
     for level in levels:
         told = level if network.conditioned else None
         before, after, restored, judged = [], [], [], []
@@ -140,6 +146,26 @@ def validate(  # noqa: PLR0913, PLR0917  what, at what, and how
         means = [sum(each) / len(each) if each else math.nan for each in (after, before, restored, judged)]
         found.append(Figures(level, *means))
     return ValidationResult(tuple(found), _lipschitz(network, points, device), tuple(sheet))
+
+
+@torch.no_grad()
+def held_out(
+    network: Network, images: Sequence[Tensor], config: TrainingConfig, problem: Restoration | None = None
+) -> float:
+    """The mean of a loss that needs no clean images on images that are not, with the same random numbers each time.
+
+    Args:
+        network: In evaluation mode, single precision.
+        images: Each ``(frames, channels, height, width)``, of two frames for ``noise2noise``.
+        config: The loss.
+        problem: What measured them, if they are measurements.
+    """
+    device, values = next(iter(network.state_dict().values())).device, []
+    for index, image in enumerate(images):
+        generator = torch.Generator().manual_seed(config.seed + index)
+        data = sample(image[:2, None], config, generator, problem).to(device)
+        values.append(float(fidelity(network, data, config, problem)[0]))
+    return sum(values) / len(values)
 
 
 def _restored(
