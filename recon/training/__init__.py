@@ -16,6 +16,7 @@ from recon.training.data import Patches, read_patches, read_validation
 from recon.training.equilibrium import Restoration, restoration
 from recon.training.group import Group
 from recon.training.noise_level import noise_stated
+from recon.training.operator_stated import for_measurements
 from recon.training.optimisation import Step
 from recon.training.own import Own
 from recon.training.parallel import train_together
@@ -42,6 +43,7 @@ __all__ = [
     "TrainingConfig",
     "ValidationConfig",
     "excess",
+    "for_measurements",
     "load_checkpoint",
     "noise_stated",
     "parse_recipe",

@@ -221,7 +221,7 @@ class _Reader:
             return []
         try:
             self._check_units(image)
-            chosen = _shrunk(_chosen(image, self.channels, self.config), self.config.shrink)
+            chosen = _shrunk(chosen_channels(image, self.channels, self.config), self.config.shrink)
             pixels = _stored(chosen, image, self.config)
             if len(pixels) < self.frames:
                 raise InputError(f"there is {len(pixels)} frame; expected at least {self.frames} of one scene.")
@@ -250,7 +250,7 @@ class _Reader:
             )
 
 
-def _chosen(image: Image, channels: int, config: DataConfig) -> Pixels:
+def chosen_channels(image: Image, channels: int, config: DataConfig) -> Pixels:
     """The pixels in units, in the channels that the network takes."""
     pixels = image.pixels
     if pixels.dtype.kind == "c":
@@ -285,7 +285,7 @@ def _shrunk(pixels: Pixels, factor: int) -> Pixels:
 
 def _stored(pixels: Pixels, image: Image, config: DataConfig) -> Pixels:
     """The pixels on the [0, 1] scale as the smallest numbers that hold them well."""
-    scale = _scale(pixels, image, config)
+    scale = scale_of(pixels, image, config)
     if pixels.dtype == np.uint8 and (scale.low, scale.high) == (0, 255):
         return pixels
     values = (pixels.astype(np.float64) - scale.low) / scale.width
@@ -300,7 +300,12 @@ def _stored(pixels: Pixels, image: Image, config: DataConfig) -> Pixels:
     return half
 
 
-def _scale(pixels: Pixels, image: Image, config: DataConfig) -> ValueRange:
+def scale_of(pixels: Pixels, image: Image, config: DataConfig) -> ValueRange:
+    """The grey values in the units of a file that become 0 and 1.
+
+    Raises:
+        InputError: They are attenuations, and the file is not in HU.
+    """
     if config.scale == "attenuation":
         if image.units != "HU":
             raise InputError(f"the values are in {image.units or 'no units'}; expected HU, because data.scale is "

@@ -12,6 +12,7 @@ from recon.errors import InputError, UsageError
 from recon.io.noise_estimate import estimate_noise
 from recon.training.config import WITHOUT_CLEAN, Recipe
 from recon.training.data import Notify, Pixels, read_patches, unit
+from recon.training.measurements import read_measurements
 
 ESTIMATE = "estimate"
 """In place of a number: the level that the images tell."""
@@ -82,8 +83,11 @@ def noise_stated(text: str, recipe: Recipe, files: Sequence[Path], say: Notify) 
             f"noise is {text!r} with training.loss = {recipe.training.loss!r}; expected a number, because the images "
             "are clean, and their noise is that of the training."
         )
-    patches = read_patches(files, recipe.data, recipe.network.channels, recipe.training.seed, lambda line: None)
-    found = estimated(patches.images)
+    if recipe.measured:
+        found = estimated([item.numpy() for item in read_measurements(files, recipe, lambda line: None).items])
+    else:
+        patches = read_patches(files, recipe.data, recipe.network.channels, recipe.training.seed, lambda line: None)
+        found = estimated(patches.images)
     say(str(found))
     return with_noise(recipe, found.level)
 

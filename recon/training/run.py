@@ -31,10 +31,11 @@ from recon.training.data import Notify, Source, read_patches, read_validation
 from recon.training.equilibrium import tightened
 from recon.training.group import ALONE, Group
 from recon.training.log import Log, Row
+from recon.training.measurements import held_out_measurements, read_measurements
 from recon.training.optimisation import Step
 from recon.training.own import NOTHING_OWN, Dataset, DatasetPatches, Own, validation_images
 from recon.training.trainer import Trainer, as_kept
-from recon.training.validation import ValidationResult, held_out, validate
+from recon.training.validation import ValidationResult, held_out, look_at_measurements, validate
 
 Look = ValidationResult | CriticResult
 """A look at the validation images."""
@@ -179,11 +180,19 @@ def train(  # noqa: PLR0913, PLR0917  what, from what, where to, and who hears o
     frames = 2 if training.loss == "noise2noise" else 1
     say = listeners.say if group.first else lambda line: None
     channels = recipe.network.channels
-    patches = read_patches(images.training, data, channels, training.seed, say, frames)
+    patches: Source
+    if recipe.measured:
+        patches = read_measurements(images.training, recipe, say)
+    else:
+        patches = read_patches(images.training, data, channels, training.seed, say, frames)
     count, crop = recipe.validation.images, recipe.validation.crop
-    shown = read_validation(
-        images.validation, data, channels, count, crop, say, patches.units, 1 if recipe.shows_clean else frames
-    )
+    if recipe.measured and not recipe.shows_clean:
+        shown = held_out_measurements(images.validation, recipe, patches)
+    else:
+        units = "" if recipe.measured else patches.units
+        shown = read_validation(
+            images.validation, data, channels, count, crop, say, units, 1 if recipe.shows_clean else frames
+        )
     if isinstance(recipe.network, CriticConfig):
         least = recipe.network.least_side
         if min(side for image in shown for side in image.shape[-2:]) < least:
@@ -231,6 +240,11 @@ def train_on(  # noqa: PLR0913  what, from what, where to, and who hears of it
         raise UsageError(
             f"an operator of one's own with training.mode = {recipe.training.mode!r}; expected 'equilibrium', in which "
             "the loss compares reconstructions."
+        )
+    if recipe.measured:
+        raise UsageError(
+            f"train_on: training.loss = {recipe.training.loss!r} with mode = {recipe.training.mode!r} learns from "
+            "files of measurements alone; expected recon train, or recon.training.train."
         )
     if isinstance(recipe.network, CriticConfig):
         raise UsageError("train_on: a Critic learns from files alone; expected a denoiser, or recon train.")
@@ -442,7 +456,7 @@ class _Run(_Loop):
         listeners: Listeners,
     ) -> None:
         super().__init__(recipe, patches, shown, folder, trainer, listeners)
-        if trainer.restoration is not None:
+        if trainer.restoration is not None and recipe.shows_clean:
             for image in shown:  # a kernel that is larger than an image is refused now, not at the first look
                 trainer.restoration.at((image.shape[-2], image.shape[-1]))
 
@@ -464,10 +478,13 @@ class _Run(_Loop):
         if not self.group.first:
             return None
         network, problem = as_kept(self.trainer.average), self.trainer.restoration
-        if problem is not None:
+        if problem is not None and not problem.ways.single:
             tightened(network, problem.config)
         clean, metric, config = self.recipe.shows_clean, self.trainer.own.metric, self.recipe.training
-        seen = validate(network, self.shown, self.recipe.levels, clean, config.seed, problem, metric)
+        if problem is not None and not clean:
+            seen = look_at_measurements(network, self.shown, config.noise[1], problem)
+        else:
+            seen = validate(network, self.shown, self.recipe.levels, clean, config.seed, problem, metric)
         return seen if clean else replace(seen, held_out=held_out(network, self.shown, config, problem))
 
     def _seen(self, row: Row, seen: Look) -> Row:
@@ -486,7 +503,7 @@ class _Run(_Loop):
             curves["validation, PSNR in dB"] = [(row.step, row.psnr) for row in rows]
         else:
             curves["loss on validation images"] = [(row.step, row.held_out) for row in rows]
-        if self.recipe.solves:
+        if self.recipe.solves and self.recipe.shows_clean:
             curves["reconstruction, PSNR in dB"] = [(row.step, row.restored) for row in rows]
         if self.recipe.penalty.orthogonality:
             curves["L_orth"] = [(row.step, row.orthogonality) for row in rows]
@@ -500,7 +517,7 @@ class _Run(_Loop):
         return {
             "lipschitz_Q": {"value": known.value, "evidence": str(known.evidence), "how": known.how},
             **({} if chain is None else {"orthogonality": {"value": chain.value, "how": chain.how}}),
-            **({} if self.recipe.shows_clean else {"held_out": float(f"{seen.held_out:.6g}")}),
+            **({} if self.recipe.shows_clean else {"held_out": _number(seen.held_out, 6)}),
             "figures": [
                 {"noise": each.noise, "psnr": _number(each.psnr), "psnr_noisy": _number(each.noisy)}
                 | ({"psnr_restored": _number(each.restored)} if self.recipe.solves else {})
@@ -548,8 +565,8 @@ def _or_least(value: float) -> float:
     return value if math.isfinite(value) else -math.inf
 
 
-def _number(value: float) -> float | None:
-    return round(value, 4) if math.isfinite(value) else None
+def _number(value: float, digits: int = 4) -> float | None:
+    return round(value, digits) if math.isfinite(value) else None
 
 
 def _with_steps(recipe: Recipe, steps: int | None) -> Recipe:
