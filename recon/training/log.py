@@ -34,6 +34,9 @@ class Row:
             validation images are looked at.
         auroc: Of a critic on the validation images, the mean over the kinds of artefacts.
         held_out: The loss on validation images that are not clean.
+        tail_index: Of the noise of the gradient, at each validation: descriptive, and biased for laws that are not
+            stable; see :func:`recon.training.statistics.tail_index`.
+        effective_rate: The learning rate over the squared norm of weights whose scale has no effect.
     """
 
     step: int
@@ -48,6 +51,8 @@ class Row:
     orthogonality: float = math.nan
     auroc: float = math.nan
     held_out: float = math.nan
+    tail_index: float = math.nan
+    effective_rate: float = math.nan
 
 
 _COLUMNS = tuple(item.name for item in fields(Row))

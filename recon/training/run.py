@@ -2,7 +2,8 @@
 
 The folder holds ``network.toml`` and ``weights.safetensors``, as :func:`recon.priors.networks.load` reads them;
 ``card.json``, what is known of the network; ``config.toml``, the recipe with every value; ``log.csv``, ``curve.png``
-and ``validation.png``; ``checkpoint.json`` and the state that it names.
+and ``validation.png``; ``statistics.png``, where there are descriptive statistics; ``checkpoint.json`` and the state
+that it names.
 """
 
 import json
@@ -34,13 +35,15 @@ from recon.training.log import Log, Row
 from recon.training.measurements import held_out_measurements, read_measurements
 from recon.training.optimisation import Step
 from recon.training.own import NOTHING_OWN, Dataset, DatasetPatches, Own, validation_images
+from recon.training.statistics import effective_rate, gradient_tail_index
 from recon.training.trainer import Trainer, as_kept
 from recon.training.validation import ValidationResult, held_out, look_at_measurements, validate
 
 Look = ValidationResult | CriticResult
 """A look at the validation images."""
 
-CONFIG, CARD = "config.toml", "card.json"
+CONFIG, CARD, STATISTICS = "config.toml", "card.json", "statistics.png"
+NO_STATISTICS = (math.nan, math.nan)
 _NORM = "||Q'|| of batches; dots: validation"
 SAVE_SECONDS = 60.0
 """Between two checkpoints at most: what a hard kill can cost."""
@@ -331,7 +334,7 @@ class _Loop:
             self.seconds = before + time.monotonic() - began
             looks = step.number % every == 0 or step.number == steps
             seen = self._look() if looks else None
-            self._record(step, seen)
+            self._record(step, seen, self._statistics(step) if looks else NO_STATISTICS)
             left = (time.monotonic() - began) / (step.number - first) * (steps - step.number)
             self.listeners.watch(Now(step, steps, self.psnr, left, self.metric, self.auroc))
             early = self.group.any(seen is not None and self._is_done())
@@ -389,10 +392,15 @@ class _Loop:
                 kept = f"the weights of step {self.trainer.step} are kept"
             raise GuaranteeError(f"{self.folder}: the training stopped, and {kept}: {error}") from error
 
-    def _record(self, step: Step, seen: Look | None) -> None:
+    def _statistics(self, step: Step) -> tuple[float, float]:  # noqa: ARG002, RUF100  for those that have some
+        """Return the tail index of the gradient noise and the effective rate; of every process of the group."""
+        return NO_STATISTICS
+
+    def _record(self, step: Step, seen: Look | None, statistics: tuple[float, float]) -> None:
         if self.log is None:
             return
         row = Row(step.number, step.loss, step.rate, step.constraint, self.seconds, orthogonality=step.orthogonality)
+        row = replace(row, tail_index=statistics[0], effective_rate=statistics[1])
         self.log.add(row if seen is None else self._seen(row, seen))
 
     def _save(self) -> None:
@@ -413,7 +421,17 @@ class _Loop:
         rows = self.log.rows
         curves = {"loss of a batch": [(row.step, row.loss) for row in rows], **self._curves(rows)}
         training_curve(curves, self.folder / "curve.png", {_NORM: [(row.step, row.lipschitz) for row in rows]})
+        self._draw_statistics(rows)
         image_sheet(seen.sheet, self.folder / "validation.png")
+
+    def _draw_statistics(self, rows: Sequence[Row]) -> None:
+        curves = {
+            "tail index of gradient noise (descriptive)": [(row.step, row.tail_index) for row in rows],
+            "rate / ||w||² of scale-invariant weights": [(row.step, row.effective_rate) for row in rows],
+        }
+        known = {title: points for title, points in curves.items() if any(math.isfinite(value) for _, value in points)}
+        if known:
+            training_curve(known, self.folder / STATISTICS)
 
     def _card(self, seen: Look) -> dict[str, object]:
         network = self.recipe.network
@@ -486,6 +504,11 @@ class _Run(_Loop):
         else:
             seen = validate(network, self.shown, self.recipe.levels, clean, config.seed, problem, metric)
         return seen if clean else replace(seen, held_out=held_out(network, self.shown, config, problem))
+
+    def _statistics(self, step: Step) -> tuple[float, float]:
+        names, generator = self.trainer.invariant_weights(), torch.Generator().manual_seed(step.number)
+        rate = effective_rate(self.trainer.network, names, step.rate)
+        return gradient_tail_index(self.trainer, generator), rate
 
     def _seen(self, row: Row, seen: Look) -> Row:
         assert isinstance(seen, ValidationResult)  # noqa: S101  what _look gives

@@ -23,6 +23,7 @@ from recon.training.optimisation import Optimisation, Step, under
 from recon.training.own import NOTHING_OWN, Own
 from recon.training.penalty import AdversarialPoint, between, excess, residual_of_orthogonality, steepest, without_data
 from recon.training.sample import Sample
+from recon.training.statistics import scale_invariant
 from recon.training.teacher import Teacher
 
 _ADJOINT = 10.0
@@ -34,6 +35,9 @@ _FREE = {"coarse", "divisor", "clip"}
 
 _FIRST_WEIGHT = 0.01
 """Of the penalty at the beginning of its ramp, relative to the last."""
+
+_TRIED = 16
+"""Height and width of the image on which weights are tried."""
 
 _SEEN = 1e-3
 """The bound of the error of J(y) relative to ||y|| while images are looked at: an eighth of a grey level at most."""
@@ -93,6 +97,7 @@ class Trainer(Optimisation):
             shape = (batch, recipe.network.channels, *sides)
             self.directions = torch.randn(shape, generator=self._generator("directions")).to(self.device)
         self.quarry: AdversarialPoint | None = None
+        self._invariant: list[str] | None = None
 
     def advance(self) -> Step:
         """Do one step.
@@ -201,6 +206,24 @@ class Trainer(Optimisation):
                     data = with_guides(self.network, data, self.recipe, self._generator("guide", first), begin)
             self.held = (first, data)
         return self.held[1].turned(way)
+
+    def upcoming(self, begin: int, end: int) -> Sample:
+        """A part of the batch of the next step, which this step is then spared to draw; of every process of the group.
+
+        Args:
+            begin: The first patch of this process.
+            end: The one after its last.
+        """
+        return self._batch(begin, end)
+
+    def invariant_weights(self) -> list[str]:
+        """The names of weights whose scale the network does not depend on, found once by a trial."""
+        if self._invariant is None:
+            size, level = (1, self.recipe.network.channels, _TRIED, _TRIED), self.recipe.training.noise[1]
+            image = torch.rand(size, generator=torch.Generator().manual_seed(0)).to(self.device)
+            told = level if self.network.conditioned else None
+            self._invariant = scale_invariant(self.network, lambda network: network(image, told))
+        return self._invariant
 
     def _differentiate(self, data: Sample) -> tuple[Tensor, Tensor]:
         """As :func:`fidelity`, with the gradient left in the parameters."""
