@@ -44,6 +44,10 @@ TERMINATED = 143
 )
 @click.option("--resume", is_flag=True, help="Continue the run in the folder.")
 @click.option("--steps", type=WHOLE_NUMBER, metavar="N", help="Number of steps, in place of that of the configuration.")
+@click.option("--operator", metavar="SPEC",
+              help="The data are measurements of this operator, and clean images are not needed.")  # fmt: skip
+@click.option("--noise", metavar="SIGMA|estimate",
+              help="Noise level on the scale of the images, in place of training.noise; or its estimate.")  # fmt: skip
 @click.option(
     "--processes", type=WHOLE_NUMBER, default=1, metavar="N", help="Number of processes that share each batch."
 )
@@ -67,6 +71,9 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
         raise click.UsageError(f"--processes is {given['processes']}; expected at least 1.")
     if given["config_file"] is None and not given["resume"]:
         raise click.UsageError("Missing option '--config'; expected a TOML file, unless --resume goes on with a run.")
+    for option in ("noise", "operator"):
+        if given[option] is not None and given["config_file"] is None:
+            raise click.UsageError(f"--{option} with --resume alone; expected --config too, or what the run says.")
     from recon.reconstruction.file_names import expand_inputs, require_files
     from recon.specs.input_checks import refuse_unreadable
 
@@ -75,10 +82,14 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
     refuse_unreadable(training)  # before torch loads
     refuse_unreadable(validating)
     from recon.device import choose_device
-    from recon.training import Images, prepare, read_recipe
+    from recon.training import Images, for_measurements, noise_stated, prepare, read_recipe
 
     images = Images(training, validating)
     recipe = None if given["config_file"] is None else read_recipe(given["config_file"])
+    if given["operator"] is not None:
+        recipe = for_measurements(recipe, given["operator"])
+    if given["noise"] is not None:
+        recipe = noise_stated(given["noise"], recipe, training, terminal.say)
     device = choose_device(given["device"], terminal.say)
     new = not output.exists()
     wanted = prepare(output, recipe, given["resume"], given["steps"])
@@ -203,11 +214,14 @@ def _report(outcome: "Outcome", output: Path, as_json: bool, solves: bool) -> No
         return
     rows = [[f"{each.noise:.4g}", _decibels(each.noisy), _decibels(each.psnr)] for each in outcome.look.figures]
     heads = ["noise", "PSNR in", "PSNR"]
-    if solves:
+    if solves and math.isnan(outcome.look.held_out):
         heads.append("PSNR restored")
         for row, each in zip(rows, outcome.look.figures, strict=True):
             row.append(f"{each.restored:.2f}" if each.restored == each.restored else "not converged")
-    terminal.result(terminal.table(heads, rows))
+    if math.isnan(outcome.look.held_out):
+        terminal.result(terminal.table(heads, rows))
+    else:
+        terminal.result(f"loss on validation images: {outcome.look.held_out:.4g}")
     known = _known(output, outcome.look)
     terminal.result(f"Lip(Q) {'>=' if known.evidence is Evidence.MEASURED else '<='} {known}")
     if known.value > 1:

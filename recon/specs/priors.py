@@ -22,6 +22,7 @@ from recon.methods.regularisation_weights import (
     wavelet_weight,
 )
 from recon.priors import Prior, Resolvent, ResolventProperties
+from recon.priors.networks.batch_statistics import refuse_batch_statistics
 from recon.priors.total_variation import FLAT
 from recon.specs import options
 from recon.specs.configured_prior import UNKNOWN, ConfiguredPrior, PriorContext
@@ -286,6 +287,9 @@ def _python(spec: Spec, setting: PriorContext) -> ConfiguredPrior:
 
 def _guarded_resolvent(spec: Spec, resolvent: Map) -> Resolvent:
     """The user's map as a resolvent that names itself where it fails; what it says of itself is assumed."""
+    network = resolvent.apply if isinstance(resolvent, Resolvent) else resolvent
+    if isinstance(network, torch.nn.Module):
+        refuse_batch_statistics(network, str(spec))
     known = stated_properties(spec, priors.resolvent_properties(resolvent))
     if isinstance(resolvent, Resolvent):
         return replace(resolvent, apply=guarded_map(spec, resolvent.apply), properties=known)

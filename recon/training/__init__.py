@@ -16,6 +16,8 @@ from recon.training.config import (
 from recon.training.data import Patches, read_patches, read_validation
 from recon.training.equilibrium import Restoration, restoration
 from recon.training.group import Group
+from recon.training.noise_level import noise_stated
+from recon.training.operator_stated import for_measurements
 from recon.training.optimisation import Step
 from recon.training.own import Own
 from recon.training.parallel import train_together
@@ -43,8 +45,10 @@ __all__ = [
     "TrainingConfig",
     "ValidationConfig",
     "excess",
+    "for_measurements",
     "load_checkpoint",
     "momentum_form",
+    "noise_stated",
     "parse_recipe",
     "prepare",
     "read_patches",

@@ -1,8 +1,8 @@
 """The configuration of a training as one frozen value, read from the tables of a TOML file.
 
-``[network]`` names a family and its architecture; ``[data]``, ``[training]``, ``[equilibrium]``, ``[penalty]`` and
-``[validation]`` are the dataclasses below, each with defaults. Nothing that is written there is ignored: an unknown key
-is an error.
+``[network]`` names a family and its architecture; ``[data]``, ``[training]``, ``[equilibrium]``, ``[measurements]``,
+``[penalty]`` and ``[validation]`` are the dataclasses below, each with defaults. Nothing that is written there is
+ignored: an unknown key is an error.
 """
 
 import dataclasses
@@ -28,9 +28,10 @@ from recon.training.artefacts import KINDS
 from recon.training.unrolled_config import UnrolledTrainingConfig, check_unrolled, with_steps_of
 
 SCALES = ("file", "robust", "attenuation")
-MODES = ("denoise", "equilibrium", "unrolled")
-LOSSES = ("mse", "l1", "sure", "r2r", "noise2noise")
-WITHOUT_CLEAN = ("sure", "r2r", "noise2noise")
+MODES = ("denoise", "equilibrium", "single", "unrolled")
+LOSSES = ("mse", "l1", "sure", "r2r", "noise2noise", "splitting")
+WITHOUT_CLEAN = ("sure", "r2r", "noise2noise", "splitting")
+TRANSFORMS = ("", "turns", "shifts", "rotations", "scales")
 SCHEDULES = ("cosine", "step", "constant")
 PRECISIONS = ("single", "bfloat16")
 
@@ -98,7 +99,9 @@ class TrainingConfig:
     Attributes:
         mode: ``"denoise"``, or ``"equilibrium"``: the loss compares the reconstruction from a blurred and noisy
             measurement with the clean patch, as :class:`EquilibriumConfig` says; ``noise`` is then that of the
-            measurement. ``"unrolled"``: likewise, with the operator and the few learned steps of
+            measurement. ``"single"`` compares J of a pseudo-inverse of the measurement instead. With a loss that needs
+            no clean images the data of both are measurements, as :class:`MeasurementsConfig` says. ``"unrolled"``: as
+            ``"equilibrium"``, with the operator and the few learned steps of
             :class:`recon.training.unrolled_config.UnrolledTrainingConfig`.
         start: A folder with a network of the same architecture, whose weights the training begins with.
         teacher: ``model:NAME`` or a folder: a network whose outputs are compared with in place of the clean patches.
@@ -107,7 +110,9 @@ class TrainingConfig:
         noise: The lowest and the highest standard deviation on the scale of the images; left out, those of the
             network. Levels between are equally likely in their logarithm.
         loss: ``"mse"`` or ``"l1"`` for clean images; for images that are noisy themselves ``"sure"`` and ``"r2r"``,
-            with ``noise`` the level in the files, or ``"noise2noise"`` for files of several frames of one scene.
+            with ``noise`` the level in the files, ``"noise2noise"`` for files of several frames of one scene, or
+            ``"splitting"``: pixels are hidden and compared with what is found from the others, for noise of any level
+            that is independent from pixel to pixel.
         batch: Patches per step.
         steps: Number of steps.
         seed: Seed of all random numbers.
@@ -193,12 +198,16 @@ class TrainingConfig:
 class EquilibriumConfig:
     """The reconstruction that ``training.mode = "equilibrium"`` goes through; see :mod:`recon.training.equilibrium`.
 
+    ``"single"`` takes the operator from here, and applies J once to a pseudo-inverse: to filtered back-projection with
+    a Hann window for ``ct``, else to the image of least ``||A x - y||^2 + s^2 ||x||^2``, with s the noise level.
+
     Attributes:
         blur: The standard deviation of a Gaussian kernel in pixels.
         kernel: A file with a kernel instead, which is divided by its sum.
         operator: Any operator of real images instead, as ``--operator`` takes it: ``blur:...``, ``inpaint:...``,
             ``ct:...``, ``python:FILE.py:CALLABLE``. It must take images of ``data.patch`` pixels.
-        stepsize: gamma, below 2/||A||^2 (2 for a kernel without negative entries): the weight of the data beside J.
+        stepsize: gamma, below 2/||A||^2 (2 for a kernel without negative entries): the weight of the data beside J. 0:
+            1/||A||^2.
         accuracy: The norm of ``T(w) - w`` relative to that of the measurement, for each patch.
         adjoint_accuracy: Likewise of the adjoint equation, relative to the gradient that comes in.
         max_steps: The budget of either; a step is one evaluation of J, or one product with its derivative.
@@ -221,11 +230,40 @@ class EquilibriumConfig:
                 f"equilibrium.kernel = {self.kernel!r} and operator = {self.operator!r}; expected one of them, because "
                 "either says what is undone."
             )
-        if not (0 < self.blur <= 100 and self.stepsize > 0):
+        if not (0 < self.blur <= 100 and self.stepsize >= 0):
             raise UsageError(
                 f"equilibrium.blur = {self.blur!r}, stepsize = {self.stepsize!r}; expected positive numbers, the first "
-                "at most 100 pixels."
+                "at most 100 pixels, or a step of 0 for 1/||A||^2."
             )
+
+
+@final
+@dataclass(frozen=True)
+class MeasurementsConfig:
+    """How measurements alone train a network, by a loss that needs no clean images, in mode equilibrium or single.
+
+    The data are then whole measurements of ``equilibrium.operator``, which ``data.patch`` and ``data.augment`` do not
+    cut or turn. ``"splitting"`` compares a reconstruction from a part of each measurement with the rest of it: of a
+    scan every n-th view is left out, of others one of n pixels at random. The residuals of a scan are weighed by the
+    ramp filter, by which their squares become squared errors of the image.
+
+    Attributes:
+        parts: n.
+        equivariance: The weight of the equivariant loss ``||R(A T x + e) - T x||^2`` (Chen, Tachella, Davies 2021), for
+            x = R(y) the reconstruction, T a transformation and e noise: it tells what A does not see, where images
+            that are moved are images as likely.
+        transform: T: ``"turns"``, with reflections, ``"shifts"``, ``"rotations"`` or ``"scales"``. A must not commute
+            with T. Left out: rotations for ``ct``, shifts for ``inpaint``, else scales.
+    """
+
+    parts: int = 4
+    equivariance: float = 0.0
+    transform: str = ""
+
+    def check(self) -> None:
+        """See :meth:`DataConfig.check`."""
+        _at_least("measurements", self, parts=2, equivariance=0)
+        _one_of("measurements.transform", self.transform, TRANSFORMS)
 
 
 @final
@@ -314,6 +352,8 @@ class ValidationConfig:
     """The validation while the training runs.
 
     Attributes:
+        clean: Whether the images are clean though the loss needs none: noise of the training is added, and there is a
+            PSNR. Else such a training is judged by its loss on them.
         every: Steps between two validations; each also writes the checkpoint, the network, the log and the figures.
         images: Largest number of images, the first of the folder.
         crop: Largest height and width of the part that is taken from their middle.
@@ -327,6 +367,7 @@ class ValidationConfig:
     crop: int = 160
     noise: tuple[float, ...] = ()
     patience: int = 0
+    clean: bool = False
 
     def check(self) -> None:
         """See :meth:`DataConfig.check`."""
@@ -403,6 +444,7 @@ class Recipe:
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     equilibrium: EquilibriumConfig = field(default_factory=EquilibriumConfig)
+    measurements: MeasurementsConfig = field(default_factory=MeasurementsConfig)
     guide: GuideConfig = field(default_factory=GuideConfig)
     artefacts: ArtefactConfig = field(default_factory=ArtefactConfig)
     unrolled: UnrolledTrainingConfig = field(default_factory=UnrolledTrainingConfig)
@@ -420,6 +462,7 @@ class Recipe:
             self.penalty,
             self.validation,
             self.equilibrium,
+            self.measurements,
             self.guide,
             self.artefacts,
         ):
@@ -452,11 +495,6 @@ class Recipe:
             raise UsageError(
                 f"training.inner_steps = {self.training.inner_steps} for a {self.network.family} network; expected 0, "
                 "because it has no inner iteration."
-            )
-        if self.validation.patience and self.training.loss in WITHOUT_CLEAN:
-            raise UsageError(
-                f"validation.patience = {self.validation.patience} with loss = {self.training.loss!r}; expected 0, "
-                "because without clean images nothing tells a better look from a worse one."
             )
         self._check_mode()
         self._check_guide()
@@ -504,15 +542,20 @@ class Recipe:
 
     def _check_mode(self) -> None:
         training, solved = self.training, self.solves
-        if solved and training.loss not in ("mse", "l1"):
+        if solved and training.loss in WITHOUT_CLEAN and not self.equilibrium.operator:
             raise UsageError(
-                f"training.loss = {training.loss!r} with mode = 'equilibrium'; expected 'mse' or 'l1', because the "
-                "reconstruction is compared with a clean patch."
+                f"training.loss = {training.loss!r} with mode = {training.mode!r}; expected equilibrium.operator, or "
+                "--operator, because the data are then measurements, and what measured them must be stated."
+            )
+        if not self.measured and self.measurements != MeasurementsConfig():
+            raise UsageError(
+                f"the table [measurements] with training.mode = {training.mode!r} and loss = {training.loss!r}; "
+                f"expected 'equilibrium' or 'single', and one of {', '.join(map(repr, WITHOUT_CLEAN))}."
             )
         if solved and (training.precision != "single" or training.inner_steps):
             raise UsageError(
                 f"training.precision = {training.precision!r}, inner_steps = {training.inner_steps} with mode = "
-                "'equilibrium'; expected 'single' and 0, because a fixed point is solved to an accuracy."
+                f"{training.mode!r}; expected 'single' and 0, because a fixed point is solved to an accuracy."
             )
         if not solved and self.equilibrium != EquilibriumConfig():
             raise UsageError(
@@ -522,8 +565,18 @@ class Recipe:
 
     @property
     def solves(self) -> bool:
-        """Whether the training differentiates through the converged solver."""
-        return self.training.mode == "equilibrium"
+        """Whether the loss is one of reconstructions."""
+        return self.training.mode in ("equilibrium", "single")
+
+    @property
+    def measured(self) -> bool:
+        """Whether the data are measurements."""
+        return self.solves and self.training.loss in WITHOUT_CLEAN
+
+    @property
+    def shows_clean(self) -> bool:
+        """Whether the images of the validation are clean ones."""
+        return self.validation.clean or self.training.loss not in WITHOUT_CLEAN
 
     @property
     def unrolls(self) -> bool:
@@ -541,6 +594,7 @@ _PARTS: dict[str, type] = {
     "data": DataConfig,
     "training": TrainingConfig,
     "equilibrium": EquilibriumConfig,
+    "measurements": MeasurementsConfig,
     "guide": GuideConfig,
     "artefacts": ArtefactConfig,
     "unrolled": UnrolledTrainingConfig,

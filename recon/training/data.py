@@ -168,9 +168,16 @@ def read_patches(  # noqa: PLR0913, PLR0917  what to read, how, and how much of 
 
 
 def read_validation(  # noqa: PLR0913, PLR0917  what to read, how, and how much of it
-    files: Sequence[Path], config: DataConfig, channels: int, count: int, crop: int, say: Notify, units: str = ""
+    files: Sequence[Path],
+    config: DataConfig,
+    channels: int,
+    count: int,
+    crop: int,
+    say: Notify,
+    units: str = "",
+    frames: int = 1,
 ) -> list[Tensor]:
-    """The middle of the first images, each ``(1, channels, height, width)`` on the [0, 1] scale.
+    """The middle of the first images, each ``(frames, channels, height, width)`` on the [0, 1] scale.
 
     Args:
         files: PNG, JPEG, TIFF, NPY or DICOM.
@@ -180,11 +187,12 @@ def read_validation(  # noqa: PLR0913, PLR0917  what to read, how, and how much 
         crop: Their height and width, at most.
         say: Where remarks go.
         units: Those of the training images; empty: any.
+        frames: How many frames of a scene each image must have, at least; with 1, every frame is an image.
 
     Raises:
         InputError: Files cannot be read, or do not go together, each named; or there is none.
     """
-    reader, found = FileReader(config, channels, 1, units), []
+    reader, found = FileReader(config, channels, frames, units), []
     for file in files:
         for image in reader.read(file):
             top, left = ((size - min(size, crop)) // 2 for size in image.shape[2:])
@@ -220,7 +228,7 @@ class FileReader:
             return []
         try:
             self._check_units(image)
-            chosen = _shrunk(_chosen(image, self.channels, self.config), self.config.shrink)
+            chosen = _shrunk(chosen_channels(image, self.channels, self.config), self.config.shrink)
             pixels = _stored(chosen, image, self.config)
             if len(pixels) < self.frames:
                 raise InputError(f"there is {len(pixels)} frame; expected at least {self.frames} of one scene.")
@@ -249,7 +257,7 @@ class FileReader:
             )
 
 
-def _chosen(image: Image, channels: int, config: DataConfig) -> Pixels:
+def chosen_channels(image: Image, channels: int, config: DataConfig) -> Pixels:
     """The pixels in units, in the channels that the network takes."""
     pixels = image.pixels
     if pixels.dtype.kind == "c":
@@ -284,7 +292,7 @@ def _shrunk(pixels: Pixels, factor: int) -> Pixels:
 
 def _stored(pixels: Pixels, image: Image, config: DataConfig) -> Pixels:
     """The pixels on the [0, 1] scale as the smallest numbers that hold them well."""
-    scale = _scale(pixels, image, config)
+    scale = scale_of(pixels, image, config)
     if pixels.dtype == np.uint8 and (scale.low, scale.high) == (0, 255):
         return pixels
     values = (pixels.astype(np.float64) - scale.low) / scale.width
@@ -299,7 +307,12 @@ def _stored(pixels: Pixels, image: Image, config: DataConfig) -> Pixels:
     return half
 
 
-def _scale(pixels: Pixels, image: Image, config: DataConfig) -> ValueRange:
+def scale_of(pixels: Pixels, image: Image, config: DataConfig) -> ValueRange:
+    """The grey values in the units of a file that become 0 and 1.
+
+    Raises:
+        InputError: They are attenuations, and the file is not in HU.
+    """
     if config.scale == "attenuation":
         if image.units != "HU":
             raise InputError(f"the values are in {image.units or 'no units'}; expected HU, because data.scale is "

@@ -23,7 +23,8 @@ from recon.priors.networks import ConvexRidge, Network
 from recon.solvers.fixed_point import fixed_point
 from recon.specs.grammar import parse_spec
 from recon.specs.operators import read_operator
-from recon.training.config import EquilibriumConfig
+from recon.training.config import EquilibriumConfig, MeasurementsConfig
+from recon.training.pseudo_inverse import pseudo_inverse, share_of
 from recon.types import LinearOperator, Map
 
 _INNER = 0.1
@@ -38,6 +39,27 @@ Shape = tuple[int, int]
 
 @final
 @dataclass(frozen=True)
+class Ways:
+    """How measurements are reconstructed and compared.
+
+    Attributes:
+        single: Whether J is applied once, to a pseudo-inverse, rather than solved for its fixed point.
+        damping: Of the pseudo-inverse of an operator that is no scan: what is added to ``A^T A``.
+        measurements: How measurements alone train a network.
+        is_masked: Whether part of the measurement is zero because it was not measured.
+    """
+
+    single: bool = False
+    damping: float = 0.0
+    measurements: MeasurementsConfig = field(default_factory=MeasurementsConfig)
+    is_masked: bool = False
+
+
+PLAIN = Ways()
+
+
+@final
+@dataclass(frozen=True)
 class Restoration:
     """Measurements of images of one size, and their reconstruction.
 
@@ -45,19 +67,33 @@ class Restoration:
         operator: A.
         config: The step size, and how far the iterations go.
         family: From a size to the operator for images of that size; ``None``: the operator is a circular blur.
+        ways: How it reconstructs.
     """
 
     operator: LinearOperator
     config: EquilibriumConfig
     family: Callable[[Shape], LinearOperator] | None = field(default=None, repr=False)
+    ways: Ways = field(default_factory=Ways)
 
     def __post_init__(self) -> None:
         norm = operator_properties(self.operator).norm.value
-        if not self.config.stepsize * norm**2 < 2:
+        if not self.ways.single and not self.stepsize * norm**2 < 2:
             raise UsageError(
                 f"equilibrium.stepsize = {self.config.stepsize:g} for an operator of norm {norm:.4g}; expected less "
                 f"than {2 / norm**2:.4g}, because forward-backward converges below 2/||A||^2 only."
             )
+
+    @property
+    def stepsize(self) -> float:
+        """gamma, as the recipe states it or 1/||A||^2."""
+        return self.config.stepsize or 1 / operator_properties(self.operator).norm.value ** 2
+
+    @property
+    def size(self) -> Shape:
+        """(height, width) of the images."""
+        assert isinstance(self.operator, Characterised)  # noqa: S101  families make such operators
+        height, width = self.operator.domain.shape
+        return height, width
 
     def at(self, size: Shape) -> "Restoration":
         """Return the same problem for images of another size."""
@@ -77,30 +113,40 @@ class Restoration:
         image = self.operator.domain.random(1, 1, generator=torch.Generator().manual_seed(0))
         return self.operator.A(image).double()
 
-    def restore(self, network: Network, y: Tensor, level: Tensor | float | None = None) -> Tensor:
-        """The reconstruction from measurements, differentiable with respect to the weights of the network.
+    def restore(
+        self, network: Network, y: Tensor, level: Tensor | float | None = None, seen: Tensor | None = None
+    ) -> Tensor:
+        """The reconstruction from measurements, differentiable with respect to the weights of the network and to y.
 
         Args:
             network: J.
             y: ``(batch, channels, height, width)``, each item solved by itself.
             level: The noise level that a conditioned network is told.
+            seen: 1 where a measurement is used and 0 where not, of a shape that broadcasts to that of y; what is used
+                then counts for the rest, so that the weight of the data stays the same. ``None``: all of it.
 
         Raises:
             GuaranteeError: The fixed point was not reached, here or, for the adjoint equation, in the backward pass.
         """
-        config, gradient = self.config, LeastSquares(self.operator, y)
-        start = self.operator.A_adjoint(y)
-        start = y if start.shape == y.shape else start
+        if self.ways.single:
+            image = pseudo_inverse(self.operator, y, self.ways.damping, seen)
+            once: Tensor = network(image, level)
+            return once
+        config, stepsize = self.config, self.stepsize
+        gradient = LeastSquares(self.operator, y) if seen is None else self._gradient_of_part(y, seen)
+        used = y if seen is None else seen * y
+        start = self.operator.A_adjoint(used)
+        start = used if start.shape == y.shape else stepsize * start
 
         def step(w: Tensor) -> Tensor:
-            found: Tensor = network(w - config.stepsize * gradient(w), level)
+            found: Tensor = network(w - stepsize * gradient(w), level)
             return found
 
         with network.derived_once():
             point = _solved("reconstruction", step, start, config.max_steps, accuracy=config.accuracy)
             if not torch.is_grad_enabled():
                 return point
-            point.requires_grad_()
+            point = point.detach().requires_grad_()
             image = step(point)
         found = point.detach() + (image - image.detach())  # the point, with the graph of one step
         if not found.requires_grad:
@@ -115,9 +161,20 @@ class Restoration:
         found.register_hook(adjoint)  # type: ignore[no-untyped-call]
         return found
 
+    def _gradient_of_part(self, y: Tensor, seen: Tensor) -> Map:
+        weights = seen / share_of(seen)
+
+        def gradient(w: Tensor) -> Tensor:
+            return self.operator.A_adjoint(weights * (self.operator.A(w) - y))
+
+        return gradient
+
 
 def restoration(
-    config: EquilibriumConfig, size: Shape, family: Callable[[Shape], LinearOperator] | None = None
+    config: EquilibriumConfig,
+    size: Shape,
+    family: Callable[[Shape], LinearOperator] | None = None,
+    ways: Ways = PLAIN,
 ) -> Restoration:
     """The operator that a recipe states, for images of one size.
 
@@ -125,22 +182,24 @@ def restoration(
         config: The recipe's.
         size: (height, width).
         family: The user's own operators instead, from a size to the operator.
+        ways: How it reconstructs.
 
     Raises:
         InputError: A file that is named cannot be read.
         UsageError: It is no operator of real images, does not take images of this size, or the step size is too large.
     """
     if family is not None:
-        return Restoration(family(size), config, family)
+        return Restoration(family(size), config, family, ways)
     if not config.operator:
-        return Restoration(Blur(_psf(config), size), config)
+        return Restoration(Blur(_psf(config), size), config, ways=ways)
     found = read_operator(parse_spec(config.operator, "equilibrium.operator"))
     if found.is_complex:
         raise UsageError(
             f"equilibrium.operator = {config.operator!r}; expected an operator of real images, because networks are "
             "trained on such."
         )
-    return Restoration(found.on(size), config, found.on)
+    ways = replace(ways, is_masked=found.is_masked)
+    return Restoration(found.on(size), config, found.on, ways)
 
 
 def tightened(network: Network, config: EquilibriumConfig) -> Network:

@@ -7,7 +7,7 @@ import torch
 
 from recon.priors.networks import ConvexRidge, GuidedRidge, Network
 from recon.training.config import Recipe
-from recon.training.losses import Sample
+from recon.training.sample import Sample
 
 
 def with_guides(network: GuidedRidge, data: Sample, recipe: Recipe, generator: torch.Generator, begin: int) -> Sample:

@@ -33,6 +33,10 @@ class Row:
         orthogonality: The sum of L_orth over the convolutions: of each step where it is penalised, else when the
             validation images are looked at.
         auroc: Of a critic on the validation images, the mean over the kinds of artefacts.
+        held_out: The loss on validation images that are not clean.
+        tail_index: Of the noise of the gradient, at each validation: descriptive, and biased for laws that are not
+            stable; see :func:`recon.training.statistics.tail_index`.
+        effective_rate: The learning rate over the squared norm of weights whose scale has no effect.
     """
 
     step: int
@@ -46,6 +50,9 @@ class Row:
     metric: float = math.nan
     orthogonality: float = math.nan
     auroc: float = math.nan
+    held_out: float = math.nan
+    tail_index: float = math.nan
+    effective_rate: float = math.nan
 
 
 _COLUMNS = tuple(item.name for item in fields(Row))

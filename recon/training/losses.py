@@ -2,70 +2,23 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import final
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from recon.errors import UsageError
 from recon.priors.networks import Network
-from recon.training.config import TrainingConfig
-from recon.training.data import turned
+from recon.training.config import WITHOUT_CLEAN, TrainingConfig
 from recon.training.equilibrium import Restoration
-from recon.types import Map
+from recon.training.measurement_losses import fidelity_of_measurements, measured_sample
+from recon.training.sample import RECORRUPTED, TAU, Sample
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """From images found and clean ones, (batch, channels, height, width), to a number for each, (batch,)."""
 
-_ALPHA = 0.15
-"""Of recorruption: the share of the noise that goes into the target, as deepinv has it."""
-
-_TAU = 0.01
-"""The length of the step by which SURE takes a derivative, for images on [0, 1], as deepinv has it."""
-
-
-@final
-@dataclass(frozen=True)
-class Sample:
-    """The patches of one step.
-
-    Attributes:
-        noisy: ``(batch, channels, height, width)``.
-        target: Of the same shape: clean, or noisy independently of the first, or the first itself.
-        level: The standard deviation of the noise of each patch, ``(batch,)``.
-        draws: Normal numbers for the loss to use, of the shape of the patches, or nothing, ``(batch, 0)``. They are
-            drawn for the whole batch, so that a loss does not depend on which process has which patch.
-        guide: Of the shape of the noisy patches, for a network that takes one; or nothing, ``(batch, 0)``.
-    """
-
-    noisy: Tensor
-    target: Tensor
-    level: Tensor
-    draws: Tensor
-    guide: Tensor
-
-    def part(self, begin: int, end: int) -> "Sample":
-        """Some of the patches."""
-        return self._each(lambda tensor: tensor[begin:end])
-
-    def turned(self, way: int) -> "Sample":
-        """Return the same patches flipped and turned in one of the eight ways; without draws."""
-        guide = turned(self.guide, way) if self.guided else self.guide
-        return Sample(turned(self.noisy, way), turned(self.target, way), self.level, self.draws, guide)
-
-    @property
-    def guided(self) -> bool:
-        """Whether there are guides."""
-        return self.guide.ndim == 4
-
-    def to(self, device: torch.device) -> "Sample":
-        """Return the same patches on another device."""
-        return self._each(lambda tensor: tensor.to(device))
-
-    def _each(self, change: Map) -> "Sample":
-        parts = (self.noisy, self.target, self.level, self.draws, self.guide)
-        return Sample(*map(change, parts))
+_PERIOD = 3
+"""Of the lattice of pixels that splitting hides: neighbours of a hidden one are seen."""
 
 
 def sample(
@@ -82,12 +35,16 @@ def sample(
     low, high = config.noise
     shares = torch.rand(frames.shape[1], generator=generator)
     level = low * (high / low) ** shares
+    if restoration is not None and config.loss in WITHOUT_CLEAN:
+        return measured_sample(frames, config.loss, level, generator, restoration)
     nothing = torch.zeros(frames.shape[1], 0)
     if config.loss == "noise2noise":
         return Sample(frames[0], frames[1], level, nothing, nothing)
     image = frames[0]
     if config.loss in ("sure", "r2r"):
         return Sample(image, image, level, torch.randn(image.shape, generator=generator), nothing)
+    if config.loss == "splitting":
+        return Sample(image, image, level, hidden_pixels(image, generator), nothing)
     measured = image if restoration is None else restoration.operator.A(image)
     noise = torch.randn(measured.shape, generator=generator)
     return Sample(measured + level.view(-1, 1, 1, 1) * noise, image, level, nothing, nothing)
@@ -105,7 +62,7 @@ def fidelity(
     SURE is the Monte Carlo estimate of the mean squared error (Ramani, Blu, Unser 2008), ``"r2r"`` the
     recorrupted-to-recorrupted loss (Pang et al. 2021), which makes pairs of independent noise out of one image: as
     deepinv has them, with random numbers that are given. For two noisy images of a scene the comparison of one with
-    the other is all there is to do (Lehtinen et al. 2018).
+    the other is all there is to do (Lehtinen et al. 2018). ``"splitting"`` is Noise2Self (Batson and Royer 2019).
 
     Args:
         network: In training.
@@ -118,8 +75,12 @@ def fidelity(
         UsageError: The own loss gives something else.
     """
     level = data.level if network.conditioned else None
+    if restoration is not None and config.loss in WITHOUT_CLEAN:
+        return fidelity_of_measurements(network, data, level, config.loss, restoration)
     if config.loss in ("sure", "r2r"):
         return (_sure if config.loss == "sure" else _recorrupted)(network, data, level, config.noise[0])
+    if config.loss == "splitting":
+        return _split(network, data, level)
     low = config.precision == "bfloat16"
     with torch.autocast(data.noisy.device.type, torch.bfloat16, enabled=low):
         found = _found(network, data, level, restoration)
@@ -145,13 +106,43 @@ def _checked(values: Tensor, batch: int) -> Tensor:
 
 def _sure(network: Network, data: Sample, level: Tensor | None, sigma: float) -> tuple[Tensor, Tensor]:
     found: Tensor = network(data.noisy, level)
-    moved: Tensor = network(data.noisy + _TAU * data.draws, level)
-    divergence = (data.draws * (moved - found)).mean((1, 2, 3)) / _TAU
+    moved: Tensor = network(data.noisy + TAU * data.draws, level)
+    divergence = (data.draws * (moved - found)).mean((1, 2, 3)) / TAU
     return (found - data.noisy).square().mean((1, 2, 3)) + 2 * sigma**2 * divergence - sigma**2, found.detach()
 
 
 def _recorrupted(network: Network, data: Sample, level: Tensor | None, sigma: float) -> tuple[Tensor, Tensor]:
-    noisier = data.noisy + math.sqrt(_ALPHA / (1 - _ALPHA)) * sigma * data.draws
-    other = (data.noisy - (1 - _ALPHA) * noisier) / _ALPHA  # its noise is independent of that of the first
+    noisier = data.noisy + math.sqrt(RECORRUPTED / (1 - RECORRUPTED)) * sigma * data.draws
+    other = (data.noisy - (1 - RECORRUPTED) * noisier) / RECORRUPTED  # its noise is independent of that of the first
     found: Tensor = network(noisier, level)
     return (found - other).square().mean((1, 2, 3)), found.detach()
+
+
+def hidden_pixels(images: Tensor, generator: torch.Generator) -> Tensor:
+    """One pixel of each square of 3 x 3, at a place of its own in each image: 1 there and 0 elsewhere."""
+    batch, _, height, width = images.shape
+    rows, columns = torch.randint(_PERIOD, (2, batch, 1, 1, 1), generator=generator)
+    down = (torch.arange(height).view(1, 1, -1, 1) + rows) % _PERIOD == 0
+    across = (torch.arange(width).view(1, 1, 1, -1) + columns) % _PERIOD == 0
+    hidden: Tensor = (down & across).to(images.dtype)
+    return hidden.expand(images.shape)
+
+
+def _split(network: Network, data: Sample, level: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The squared error at hidden pixels, which are found from their neighbours' mean and all other pixels.
+
+    deepinv's SplittingLoss leaves zeros at the pixels that it hides; a nonexpansive network moves an image by no more
+    than noise does, and cannot fill holes.
+    """
+    hidden = data.draws
+    found: Tensor = network(torch.lerp(data.noisy, _of_neighbours(data.noisy), hidden), level)
+    error = hidden * (found - data.noisy)
+    return error.square().sum((1, 2, 3)) / hidden.sum((1, 2, 3)), found.detach()
+
+
+def _of_neighbours(images: Tensor) -> Tensor:
+    """The mean of the four neighbours of each pixel; the border is continued by its mirror image."""
+    padded = functional.pad(images, (1, 1, 1, 1), mode="reflect")
+    above, below = padded[..., :-2, 1:-1], padded[..., 2:, 1:-1]
+    mean: Tensor = (above + below + padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]) / 4
+    return mean

@@ -113,15 +113,20 @@ def image_of(item: Any, channels: int, least: int) -> Tensor:
     return image.float()
 
 
-def validation_images(dataset: Dataset | Sequence[Tensor], channels: int, count: int, crop: int) -> list[Tensor]:
-    """The middles of the first images of a dataset, each (1, channels, height, width).
+def validation_images(
+    dataset: Dataset | Sequence[Tensor], channels: int, count: int, crop: int, frames: int = 1
+) -> list[Tensor]:
+    """The middles of the first images of a dataset, each (frames, channels, height, width).
 
     Raises:
         UsageError: There is none.
+        InputError: One has fewer frames.
     """
     found = []
     for index in range(min(count, len(dataset))):
-        image = image_of(dataset[index], channels, 1)[:1]
+        image = image_of(dataset[index], channels, 1)[:frames]
+        if len(image) < frames:
+            raise InputError(f"item {index} for validation has {len(image)} frame; expected {frames} of one scene.")
         top, left = ((size - min(size, crop)) // 2 for size in image.shape[-2:])
         found.append(image[..., top : top + crop, left : left + crop])
     if not found:

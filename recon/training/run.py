@@ -2,7 +2,8 @@
 
 The folder holds ``network.toml`` and ``weights.safetensors``, as :func:`recon.priors.networks.load` reads them;
 ``card.json``, what is known of the network; ``config.toml``, the recipe with every value; ``log.csv``, ``curve.png``
-and ``validation.png``; ``checkpoint.json`` and the state that it names.
+and ``validation.png``; ``statistics.png``, where there are descriptive statistics; ``checkpoint.json`` and the state
+that it names.
 """
 
 import json
@@ -31,17 +32,20 @@ from recon.training.data import Notify, Pixels, Source, read_patches, read_valid
 from recon.training.equilibrium import tightened
 from recon.training.group import ALONE, Group
 from recon.training.log import Log, Row
+from recon.training.measurements import held_out_measurements, read_measurements
 from recon.training.optimisation import Step
 from recon.training.own import NOTHING_OWN, Dataset, DatasetPatches, Own, validation_images
+from recon.training.statistics import effective_rate, gradient_tail_index
 from recon.training.trainer import Trainer, as_kept
 from recon.training.unrolled import UnrolledResult, UnrolledTrainer, described, measuring, try_out
-from recon.training.validation import ValidationResult, validate
+from recon.training.validation import ValidationResult, held_out, look_at_measurements, validate
 from recon.training.volumes import block_of, read_volumes
 
 Look = ValidationResult | CriticResult | UnrolledResult
 """A look at the validation images."""
 
-CONFIG, CARD = "config.toml", "card.json"
+CONFIG, CARD, STATISTICS = "config.toml", "card.json", "statistics.png"
+NO_STATISTICS = (math.nan, math.nan)
 _NORM = "||Q'|| of batches; dots: validation"
 SAVE_SECONDS = 60.0
 """Between two checkpoints at most: what a hard kill can cost."""
@@ -183,9 +187,19 @@ def train(  # noqa: PLR0913, PLR0917  what, from what, where to, and who hears o
     frames = 2 if training.loss == "noise2noise" else 1
     say = listeners.say if group.first else lambda line: None
     channels = recipe.network.channels
-    patches = read_patches(images.training, data, channels, training.seed, say, frames)
+    patches: Source
+    if recipe.measured:
+        patches = read_measurements(images.training, recipe, say)
+    else:
+        patches = read_patches(images.training, data, channels, training.seed, say, frames)
     count, crop = recipe.validation.images, recipe.validation.crop
-    shown = read_validation(images.validation, data, channels, count, crop, say, patches.units)
+    if recipe.measured and not recipe.shows_clean:
+        shown = held_out_measurements(images.validation, recipe, patches)
+    else:
+        units = "" if recipe.measured else patches.units
+        shown = read_validation(
+            images.validation, data, channels, count, crop, say, units, 1 if recipe.shows_clean else frames
+        )
     if isinstance(recipe.network, CriticConfig):
         least = recipe.network.least_side
         if min(side for image in shown for side in image.shape[-2:]) < least:
@@ -234,13 +248,19 @@ def train_on(  # noqa: PLR0913  what, from what, where to, and who hears of it
             f"an operator of one's own with training.mode = {recipe.training.mode!r}; expected 'equilibrium', in which "
             "the loss compares reconstructions."
         )
+    if recipe.measured:
+        raise UsageError(
+            f"train_on: training.loss = {recipe.training.loss!r} with mode = {recipe.training.mode!r} learns from "
+            "files of measurements alone; expected recon train, or recon.training.train."
+        )
     if isinstance(recipe.network, CriticConfig) or recipe.unrolls:
         what = "an unrolled network" if recipe.unrolls else "a Critic"
         raise UsageError(f"train_on: {what} learns from files alone; expected a denoiser, or recon train.")
     place, channels = Path(folder), recipe.network.channels
     wanted = prepare(place, recipe, resume)
     patches = DatasetPatches(training, recipe.data.patch, channels, recipe.data.augment)
-    shown = validation_images(validation, channels, recipe.validation.images, recipe.validation.crop)
+    frames = 2 if recipe.training.loss == "noise2noise" and not recipe.shows_clean else 1
+    shown = validation_images(validation, channels, recipe.validation.images, recipe.validation.crop, frames)
     trainer = Trainer(wanted, patches, device, own=own)
     return _go(_Run(wanted, patches, shown, place, trainer, listeners))
 
@@ -347,7 +367,7 @@ class _Loop:
             self.seconds = before + time.monotonic() - began
             looks = step.number % every == 0 or step.number == steps
             seen = self._look() if looks else None
-            self._record(step, seen)
+            self._record(step, seen, self._statistics(step) if looks else NO_STATISTICS)
             left = (time.monotonic() - began) / (step.number - first) * (steps - step.number)
             self.listeners.watch(Now(step, steps, self.psnr, left, self.metric, self.auroc))
             early = self.group.any(seen is not None and self._is_done())
@@ -405,10 +425,15 @@ class _Loop:
                 kept = f"the weights of step {self.trainer.step} are kept"
             raise GuaranteeError(f"{self.folder}: the training stopped, and {kept}: {error}") from error
 
-    def _record(self, step: Step, seen: Look | None) -> None:
+    def _statistics(self, step: Step) -> tuple[float, float]:  # noqa: ARG002, RUF100  for those that have some
+        """Return the tail index of the gradient noise and the effective rate; of every process of the group."""
+        return NO_STATISTICS
+
+    def _record(self, step: Step, seen: Look | None, statistics: tuple[float, float]) -> None:
         if self.log is None:
             return
         row = Row(step.number, step.loss, step.rate, step.constraint, self.seconds, orthogonality=step.orthogonality)
+        row = replace(row, tail_index=statistics[0], effective_rate=statistics[1])
         self.log.add(row if seen is None else self._seen(row, seen))
 
     def _save(self) -> None:
@@ -429,7 +454,17 @@ class _Loop:
         rows = self.log.rows
         curves = {"loss of a batch": [(row.step, row.loss) for row in rows], **self._curves(rows)}
         training_curve(curves, self.folder / "curve.png", {_NORM: [(row.step, row.lipschitz) for row in rows]})
+        self._draw_statistics(rows)
         image_sheet(seen.sheet, self.folder / "validation.png")
+
+    def _draw_statistics(self, rows: Sequence[Row]) -> None:
+        curves = {
+            "tail index of gradient noise (descriptive)": [(row.step, row.tail_index) for row in rows],
+            "rate / ||w||² of scale-invariant weights": [(row.step, row.effective_rate) for row in rows],
+        }
+        known = {title: points for title, points in curves.items() if any(math.isfinite(value) for _, value in points)}
+        if known:
+            training_curve(known, self.folder / STATISTICS)
 
     def _card(self, seen: Look) -> dict[str, object]:
         network = self.recipe.network
@@ -472,7 +507,7 @@ class _Run(_Loop):
         listeners: Listeners,
     ) -> None:
         super().__init__(recipe, patches, shown, folder, trainer, listeners)
-        if trainer.restoration is not None:
+        if trainer.restoration is not None and recipe.shows_clean:
             for image in shown:  # a kernel that is larger than an image is refused now, not at the first look
                 trainer.restoration.at((image.shape[-2], image.shape[-1]))
 
@@ -486,22 +521,33 @@ class _Run(_Loop):
         looks = [row for row in self.log.rows if math.isfinite(row.lipschitz)]
         if self.trainer.own.metric is not None:
             return [row.metric for row in looks]
+        if not self.recipe.shows_clean:
+            return [-row.held_out for row in looks]
         return [row.restored if self.recipe.solves else row.psnr for row in looks]
 
     def _look(self) -> ValidationResult | None:
         if not self.group.first:
             return None
         network, problem = as_kept(self.trainer.average), self.trainer.restoration
-        if problem is not None:
+        if problem is not None and not problem.ways.single:
             tightened(network, problem.config)
-        clean = self.recipe.training.loss not in WITHOUT_CLEAN
-        metric = self.trainer.own.metric
-        return validate(network, self.shown, self.recipe.levels, clean, self.recipe.training.seed, problem, metric)
+        clean, metric, config = self.recipe.shows_clean, self.trainer.own.metric, self.recipe.training
+        if problem is not None and not clean:
+            seen = look_at_measurements(network, self.shown, config.noise[1], problem)
+        else:
+            seen = validate(network, self.shown, self.recipe.levels, clean, config.seed, problem, metric)
+        return seen if clean else replace(seen, held_out=held_out(network, self.shown, config, problem))
+
+    def _statistics(self, step: Step) -> tuple[float, float]:
+        names, generator = self.trainer.invariant_weights(), torch.Generator().manual_seed(step.number)
+        rate = effective_rate(self.trainer.network, names, step.rate)
+        return gradient_tail_index(self.trainer, generator), rate
 
     def _seen(self, row: Row, seen: Look) -> Row:
         assert isinstance(seen, ValidationResult)  # noqa: S101  what _look gives
         self.psnr, self.metric = seen.psnr, seen.metric
         row = replace(row, psnr=seen.psnr, lipschitz=seen.lipschitz.value, restored=seen.restored, metric=seen.metric)
+        row = replace(row, held_out=seen.held_out)
         chain = orthogonality(self.trainer.average)
         if chain is not None and not self.recipe.penalty.orthogonality:
             row = replace(row, orthogonality=chain.value)
@@ -509,9 +555,11 @@ class _Run(_Loop):
 
     def _curves(self, rows: Sequence[Row]) -> dict[str, list[tuple[int, float]]]:
         curves = {}
-        if self.recipe.training.loss not in WITHOUT_CLEAN:
+        if self.recipe.shows_clean:
             curves["validation, PSNR in dB"] = [(row.step, row.psnr) for row in rows]
-        if self.recipe.solves:
+        else:
+            curves["loss on validation images"] = [(row.step, row.held_out) for row in rows]
+        if self.recipe.solves and self.recipe.shows_clean:
             curves["reconstruction, PSNR in dB"] = [(row.step, row.restored) for row in rows]
         if self.recipe.penalty.orthogonality:
             curves["L_orth"] = [(row.step, row.orthogonality) for row in rows]
@@ -525,6 +573,7 @@ class _Run(_Loop):
         return {
             "lipschitz_Q": {"value": known.value, "evidence": str(known.evidence), "how": known.how},
             **({} if chain is None else {"orthogonality": {"value": chain.value, "how": chain.how}}),
+            **({} if self.recipe.shows_clean else {"held_out": _number(seen.held_out, 6)}),
             "figures": [
                 {"noise": each.noise, "psnr": _number(each.psnr), "psnr_noisy": _number(each.noisy)}
                 | ({"psnr_restored": _number(each.restored)} if self.recipe.solves else {})
@@ -602,8 +651,8 @@ def _or_least(value: float) -> float:
     return value if math.isfinite(value) else -math.inf
 
 
-def _number(value: float) -> float | None:
-    return round(value, 4) if math.isfinite(value) else None
+def _number(value: float, digits: int = 4) -> float | None:
+    return round(value, digits) if math.isfinite(value) else None
 
 
 def _with_steps(recipe: Recipe, steps: int | None) -> Recipe:

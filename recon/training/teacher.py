@@ -14,7 +14,7 @@ import torch
 from recon import catalogue
 from recon.errors import UsageError
 from recon.priors.networks import Config, ConvexRidge, InnerSolver, Network, load
-from recon.training.losses import Sample
+from recon.training.sample import Sample
 
 _ACCURACY = 2e-3
 """The bound of the error of a teacher's prox relative to ||y||: a fraction of what is left of the lowest noise."""

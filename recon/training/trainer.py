@@ -14,13 +14,16 @@ from recon.errors import GuaranteeError, InputError, UsageError
 from recon.priors.networks import BatchEnsemble, ConvexRidge, GuidedRidge, InnerSolver, Network, make
 from recon.training.config import PenaltyConfig, Recipe, TrainingConfig
 from recon.training.data import Source
-from recon.training.equilibrium import Restoration, restoration, tightened
+from recon.training.equilibrium import Restoration, Ways, restoration, tightened
 from recon.training.group import ALONE, Group
 from recon.training.guides import guided_groups, inherits, with_guides
-from recon.training.losses import Sample, fidelity, sample
+from recon.training.losses import fidelity, sample
+from recon.training.measurements import Measurements
 from recon.training.optimisation import Optimisation, Step, under
 from recon.training.own import NOTHING_OWN, Own
 from recon.training.penalty import AdversarialPoint, between, excess, residual_of_orthogonality, steepest, without_data
+from recon.training.sample import Sample
+from recon.training.statistics import scale_invariant
 from recon.training.teacher import Teacher
 
 _ADJOINT = 10.0
@@ -32,6 +35,9 @@ _FREE = {"coarse", "divisor", "clip"}
 
 _FIRST_WEIGHT = 0.01
 """Of the penalty at the beginning of its ramp, relative to the last."""
+
+_TRIED = 16
+"""Height and width of the image on which weights are tried."""
 
 _SEEN = 1e-3
 """The bound of the error of J(y) relative to ||y|| while images are looked at: an eighth of a grey level at most."""
@@ -71,20 +77,27 @@ class Trainer(Optimisation):
             self.teacher = Teacher.of(recipe.training.teacher, recipe.network, self.device)
         self.restoration: Restoration | None = None
         if recipe.solves:
-            self.restoration = restoration(recipe.equilibrium, (recipe.data.patch, recipe.data.patch), own.operator)
-            tightened(self.network, recipe.equilibrium)
+            measured = patches if isinstance(patches, Measurements) else None
+            size = (recipe.data.patch, recipe.data.patch) if measured is None else measured.image_size
+            ways = Ways(recipe.training.mode == "single", recipe.training.noise[1] ** 2, recipe.measurements)
+            self.restoration = restoration(recipe.equilibrium, size, own.operator, ways)
+            if not ways.single:
+                tightened(self.network, recipe.equilibrium)
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.optimizer = torch.optim.Adam(guided_groups(self.network, recipe), lr=recipe.training.learning_rate)
         self.step = 0
         self.held: tuple[int, Sample] | None = None
-        side, batch, penalty = recipe.data.patch, recipe.training.batch, recipe.penalty
+        batch, penalty = recipe.training.batch, recipe.penalty
         count = min(penalty.samples or batch, batch)
         self.looked_at = [index * batch // count for index in range(count)] if penalty.weight else []
         self.directions = torch.zeros(0)
         if penalty.weight:
-            shape = (batch, recipe.network.channels, side, side)
+            side = recipe.data.patch
+            sides = patches.image_size if isinstance(patches, Measurements) else (side, side)
+            shape = (batch, recipe.network.channels, *sides)
             self.directions = torch.randn(shape, generator=self._generator("directions")).to(self.device)
         self.quarry: AdversarialPoint | None = None
+        self._invariant: list[str] | None = None
 
     def advance(self) -> Step:
         """Do one step.
@@ -194,6 +207,24 @@ class Trainer(Optimisation):
             self.held = (first, data)
         return self.held[1].turned(way)
 
+    def upcoming(self, begin: int, end: int) -> Sample:
+        """A part of the batch of the next step, which this step is then spared to draw; of every process of the group.
+
+        Args:
+            begin: The first patch of this process.
+            end: The one after its last.
+        """
+        return self._batch(begin, end)
+
+    def invariant_weights(self) -> list[str]:
+        """The names of weights whose scale the network does not depend on, found once by a trial."""
+        if self._invariant is None:
+            size, level = (1, self.recipe.network.channels, _TRIED, _TRIED), self.recipe.training.noise[1]
+            image = torch.rand(size, generator=torch.Generator().manual_seed(0)).to(self.device)
+            told = level if self.network.conditioned else None
+            self._invariant = scale_invariant(self.network, lambda network: network(image, told))
+        return self._invariant
+
     def _differentiate(self, data: Sample) -> tuple[Tensor, Tensor]:
         """As :func:`fidelity`, with the gradient left in the parameters."""
         config = self.recipe.training
@@ -228,7 +259,7 @@ class Trainer(Optimisation):
             return math.nan
         mine = [index - begin for index in self.looked_at if 0 <= index - begin < len(data.noisy)]
         norms, found = torch.full((1,), -math.inf), None
-        points, levels = (part[mine] for part in self._points(data.target, denoised, data.level, begin))
+        points, levels = (part[mine] for part in self._points(self._truth(data, denoised), denoised, data.level, begin))
         if penalty.hunt and begin == 0:
             self.quarry = self._hunted(points[:1], levels[:1])
             self.directions[:1] = self.quarry.h
@@ -247,6 +278,10 @@ class Trainer(Optimisation):
             value = excess(network, points[k : k + 1], one, found.vectors[k : k + 1], penalty.target)
             (penalty_weight(penalty, self.step) * value).backward()  # type: ignore[no-untyped-call]
         return max(worst)
+
+    def _truth(self, data: Sample, denoised: Tensor) -> Tensor:
+        """The images between which and those found the penalty looks; of measurements those found are all there is."""
+        return denoised if self.recipe.measured else data.target
 
     def _orthogonalise(self) -> float:
         """Add the gradient of the penalty of the kernels, which no image decides: once, whatever the processes."""

@@ -14,7 +14,9 @@ from recon.errors import GuaranteeError
 from recon.evidence import Assumed, Constant, Evidence, Measured
 from recon.operators.spectral import Effort
 from recon.priors.networks import Network
+from recon.training.config import TrainingConfig
 from recon.training.equilibrium import Restoration
+from recon.training.losses import fidelity, sample
 from recon.training.own import Metric
 
 Picture = NDArray[Any]
@@ -60,11 +62,13 @@ class ValidationResult:
         lipschitz: The Lipschitz constant of Q where it is proved, or else the largest ||Q'|| at denoised images, which
             is a short search: see :attr:`claim`.
         sheet: Clean, noisy and denoised pictures with titles, a few rows, whose levels take turns.
+        held_out: The mean loss on images that are not clean; NaN where they are.
     """
 
     figures: tuple[Figures, ...]
     lipschitz: Constant
     sheet: tuple[tuple[tuple[str, Picture], ...], ...]
+    held_out: float = math.nan
 
     @property
     def claim(self) -> Constant:
@@ -115,6 +119,8 @@ def validate(  # noqa: PLR0913, PLR0917  what, at what, and how
     """
     device = next(iter(network.state_dict().values())).device
     found, sheet, points = [], [], []
+    if not clean:
+        images = [image[:1] for image in images]
     for level in levels:
         told = level if network.conditioned else None
         before, after, restored, judged = [], [], [], []
@@ -140,6 +146,68 @@ def validate(  # noqa: PLR0913, PLR0917  what, at what, and how
         means = [sum(each) / len(each) if each else math.nan for each in (after, before, restored, judged)]
         found.append(Figures(level, *means))
     return ValidationResult(tuple(found), _lipschitz(network, points, device), tuple(sheet))
+
+
+@torch.no_grad()
+def look_at_measurements(
+    network: Network, measurements: Sequence[Tensor], level: float, problem: Restoration
+) -> ValidationResult:
+    """Reconstruct measurements whose images are not known: pictures, what is known of the network, and no PSNR.
+
+    Args:
+        network: In evaluation mode, single precision.
+        measurements: Each ``(frames, channels, height, width)``.
+        level: The noise level that a conditioned network is told.
+        problem: What measured them.
+    """
+    device = next(iter(network.state_dict().values())).device
+    told = level if network.conditioned else None
+    sheet, points = [], []
+    for y in measurements[:_SHOWN]:
+        try:
+            image = problem.restore(network, y[:1].to(device), told).cpu()
+        except GuaranteeError:
+            image = torch.zeros(1, y.shape[1], *problem.size)
+            sheet.append((("measurement", _picture(_stretched(y[:1]))), ("not converged", _picture(image))))
+            continue
+        points.append((image, told))
+        sheet.append((("measurement", _picture(_stretched(y[:1]))), ("reconstruction", _picture(image))))
+    if not points:
+        points.append((torch.zeros(1, measurements[0].shape[1], *problem.size), told))
+    nothing = Figures(level, math.nan, math.nan)
+    return ValidationResult((nothing,), _lipschitz(network, points[:_CHECKED], device), tuple(sheet))
+
+
+def _stretched(y: Tensor) -> Tensor:
+    """Line integrals, which exceed 1, on [0, 1]; images as they are."""
+    largest = float(y.max())
+    return y / largest if largest > 2 else y
+
+
+@torch.no_grad()
+def held_out(
+    network: Network, images: Sequence[Tensor], config: TrainingConfig, problem: Restoration | None = None
+) -> float:
+    """The mean of a loss that needs no clean images on images that are not, with the same random numbers each time.
+
+    Args:
+        network: In evaluation mode, single precision.
+        images: Each ``(frames, channels, height, width)``, of two frames for ``noise2noise``.
+        config: The loss.
+        problem: What measured them, if they are measurements.
+
+    Returns:
+        The mean; infinity where a reconstruction does not converge.
+    """
+    device, values = next(iter(network.state_dict().values())).device, []
+    for index, image in enumerate(images):
+        generator = torch.Generator().manual_seed(config.seed + index)
+        data = sample(image[:2, None], config, generator, problem).to(device)
+        try:
+            values.append(float(fidelity(network, data, config, problem)[0]))
+        except GuaranteeError:
+            return math.inf
+    return sum(values) / len(values)
 
 
 def _restored(

@@ -180,7 +180,8 @@ def test_a_kernel_from_a_file_and_another_one_on_resuming(tmp_path):
 @pytest.mark.parametrize(
     ("training", "equilibrium", "message"),
     [
-        ({"loss": "sure"}, {}, "expected 'mse' or 'l1'"),
+        ({"loss": "sure"}, {}, "expected equilibrium.operator, or --operator"),
+        ({"loss": "sure", "mode": "denoise"}, {"operator": "identity"}, r"table \[equilibrium\]"),
         ({"precision": "bfloat16"}, {}, "expected 'single' and 0"),
         ({"mode": "denoise"}, {"blur": 2.0}, r"table \[equilibrium\] with training.mode = 'denoise'"),
         ({"mode": "equilibrum"}, {}, "training.mode = 'equilibrum' is unknown; did you mean 'equilibrium'"),

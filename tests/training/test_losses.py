@@ -10,7 +10,8 @@ from training_cases import FREE, RIDGE, patches, recipe
 from recon.priors.networks import InnerSolver, make
 from recon.training import Trainer
 from recon.training.group import Group
-from recon.training.losses import Sample, fidelity, sample
+from recon.training.losses import fidelity, sample
+from recon.training.sample import Sample
 
 SIGMA = 0.1
 

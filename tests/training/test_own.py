@@ -153,11 +153,6 @@ def test_an_early_end_is_the_same_after_an_interruption(tmp_path):
     assert last.step == 2 * 5
 
 
-def test_patience_without_clean_images_is_refused():
-    with pytest.raises(UsageError, match=r"validation\.patience = 2"):
-        replace(patient(2), training=replace(RECIPE.training, loss="r2r"))
-
-
 @pytest.mark.parametrize(
     "operator",
     [

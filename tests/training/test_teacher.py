@@ -11,7 +11,7 @@ from recon.priors.networks import load
 from recon.training import Images, Listeners, prepare, train
 from recon.training.data import turned
 from recon.training.group import Group
-from recon.training.losses import Sample
+from recon.training.sample import Sample
 from recon.training.teacher import Teacher
 from recon.training.trainer import Trainer
 
