@@ -4,11 +4,16 @@
 - :class:`LipschitzNetwork`: nonexpansive layers; proved, whatever the weights.
 - :class:`ConvexRidge`: the prox of a learned convex potential; proved, and the gradient of an energy.
 - :class:`GuidedRidge`: the same with a mask that a first reconstruction decides; proved once that guide is given.
+- :class:`ConvolutionalSparseCoding`: the sparse code in a learned dictionary; proved where it is solved for.
 
 Beside them, no resolvent: :class:`Critic`, a 1-Lipschitz score of images.
 """
 
 from recon.priors.networks.architectures.convex_ridge import ConvexRidge, ConvexRidgeConfig
+from recon.priors.networks.architectures.convolutional_sparse_coding import (
+    ConvolutionalSparseCoding,
+    ConvolutionalSparseCodingConfig,
+)
 from recon.priors.networks.architectures.critic import Critic, CriticConfig
 from recon.priors.networks.architectures.dncnn import DnCNN, DnCNNConfig
 from recon.priors.networks.architectures.guided_ridge import GuidedRidge, GuidedRidgeConfig
@@ -39,6 +44,8 @@ __all__ = [
     "Config",
     "ConvexRidge",
     "ConvexRidgeConfig",
+    "ConvolutionalSparseCoding",
+    "ConvolutionalSparseCodingConfig",
     "Critic",
     "CriticConfig",
     "Derivative",
