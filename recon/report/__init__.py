@@ -1,6 +1,7 @@
 """Figures of a solve, of a scan, of a training and of a Lipschitz star."""
 
 from recon.report._style import FIGURE_SUFFIXES
+from recon.report.atoms_figure import atoms_sheet
 from recon.report.figure import solve_figure
 from recon.report.geometry_drawing import draw_geometry
 from recon.report.run_figure import RunFigure
@@ -13,6 +14,7 @@ __all__ = [
     "RunFigure",
     "StarFigure",
     "WorstFigure",
+    "atoms_sheet",
     "draw_geometry",
     "image_sheet",
     "solve_figure",

@@ -15,7 +15,15 @@ from typing import Any, final
 from recon._suggest import suggestion
 from recon._toml import parse_toml, read_fields, read_toml, write_value
 from recon.errors import ReconError, UsageError
-from recon.priors.networks import Config, ConvexRidgeConfig, CriticConfig, DnCNNConfig, GuidedRidgeConfig, architecture
+from recon.priors.networks import (
+    Config,
+    ConvexRidgeConfig,
+    ConvolutionalSparseCodingConfig,
+    CriticConfig,
+    DnCNNConfig,
+    GuidedRidgeConfig,
+    architecture,
+)
 from recon.training.artefacts import KINDS
 
 SCALES = ("file", "robust", "attenuation")
@@ -24,6 +32,9 @@ LOSSES = ("mse", "l1", "sure", "r2r", "noise2noise")
 WITHOUT_CLEAN = ("sure", "r2r", "noise2noise")
 SCHEDULES = ("cosine", "step", "constant")
 PRECISIONS = ("single", "bfloat16")
+
+_NO_CHAINS = (ConvexRidgeConfig, ConvolutionalSparseCodingConfig)
+"""Networks that are no chains of convolutions."""
 
 WAYS = 8
 """The number of ways to turn and flip a square."""
@@ -419,10 +430,10 @@ class Recipe:
                 "is nonexpansive by construction (and contraction = q of a Lipschitz network makes it strongly "
                 "monotone)."
             )
-        if self.penalty.orthogonality > 0 and isinstance(self.network, ConvexRidgeConfig):
+        if self.penalty.orthogonality > 0 and isinstance(self.network, _NO_CHAINS):
             raise UsageError(
-                f"penalty.orthogonality = {self.penalty.orthogonality!r} for a ConvexRidge network; expected 0, as "
-                "it is no chain of convolutions: its filters are those of a potential."
+                f"penalty.orthogonality = {self.penalty.orthogonality!r} for a {self.network.family} network; "
+                "expected 0, as it is no chain of convolutions."
             )
         if self.training.precision == "bfloat16" and not free:
             raise UsageError(
@@ -430,9 +441,15 @@ class Recipe:
                 "what makes it nonexpansive is derived from its weights in every step."
             )
         if self.training.inner_steps and not isinstance(self.network, ConvexRidgeConfig):
+            steps = isinstance(self.network, ConvolutionalSparseCodingConfig)
+            why = (
+                "its number of steps is part of its architecture: network.steps"
+                if steps
+                else "it has no inner iteration"
+            )
             raise UsageError(
                 f"training.inner_steps = {self.training.inner_steps} for a {self.network.family} network; expected 0, "
-                "because it has no inner iteration."
+                f"because {why}."
             )
         if self.validation.patience and self.training.loss in WITHOUT_CLEAN:
             raise UsageError(

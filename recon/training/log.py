@@ -33,6 +33,8 @@ class Row:
         orthogonality: The sum of L_orth over the convolutions: of each step where it is penalised, else when the
             validation images are looked at.
         auroc: Of a critic on the validation images, the mean over the kinds of artefacts.
+        nonzero: Of a sparse coding, the share of coefficients of the validation images that are not zero.
+        atoms: Of its atoms, how many have one.
     """
 
     step: int
@@ -46,6 +48,8 @@ class Row:
     metric: float = math.nan
     orthogonality: float = math.nan
     auroc: float = math.nan
+    nonzero: float = math.nan
+    atoms: float = math.nan
 
 
 _COLUMNS = tuple(item.name for item in fields(Row))

@@ -2,7 +2,7 @@
 
 The folder holds ``network.toml`` and ``weights.safetensors``, as :func:`recon.priors.networks.load` reads them;
 ``card.json``, what is known of the network; ``config.toml``, the recipe with every value; ``log.csv``, ``curve.png``
-and ``validation.png``; ``checkpoint.json`` and the state that it names.
+and ``validation.png``, with ``atoms.png`` of a dictionary; ``checkpoint.json`` and the state that it names.
 """
 
 import json
@@ -22,12 +22,13 @@ from recon._version import __version__
 from recon.certificates import orthogonality
 from recon.errors import GuaranteeError, InputError, OutputError, UsageError
 from recon.io import replacing
-from recon.priors.networks import CriticConfig, load, load_critic, save
-from recon.report import image_sheet, training_curve
+from recon.priors.networks import ConvolutionalSparseCoding, CriticConfig, load, load_critic, save
+from recon.report import atoms_sheet, image_sheet, training_curve
 from recon.training.checkpoint import NAME, Progress, load_checkpoint, load_progress, owned, save_checkpoint
 from recon.training.config import WITHOUT_CLEAN, Recipe, difference, parse_recipe, to_json, to_toml
 from recon.training.critic import CriticResult, CriticTrainer, judge
 from recon.training.data import Notify, Source, read_patches, read_validation
+from recon.training.dictionary import DictionaryUse, pictures_of, use_of
 from recon.training.equilibrium import tightened
 from recon.training.group import ALONE, Group
 from recon.training.log import Log, Row
@@ -39,7 +40,7 @@ from recon.training.validation import ValidationResult, validate
 Look = ValidationResult | CriticResult
 """A look at the validation images."""
 
-CONFIG, CARD = "config.toml", "card.json"
+CONFIG, CARD, ATOMS = "config.toml", "card.json", "atoms.png"
 _NORM = "||Q'|| of batches; dots: validation"
 SAVE_SECONDS = 60.0
 """Between two checkpoints at most: what a hard kill can cost."""
@@ -397,6 +398,10 @@ class _Loop:
         curves = {"loss of a batch": [(row.step, row.loss) for row in rows], **self._curves(rows)}
         training_curve(curves, self.folder / "curve.png", {_NORM: [(row.step, row.lipschitz) for row in rows]})
         image_sheet(seen.sheet, self.folder / "validation.png")
+        self._draw()
+
+    def _draw(self) -> None:
+        """Draw what else there is."""
 
     def _card(self, seen: Look) -> dict[str, object]:
         network = self.recipe.network
@@ -428,6 +433,7 @@ class _Run(_Loop):
     """The loop of a denoiser."""
 
     trainer: Trainer
+    use: DictionaryUse | None = None
 
     def __init__(  # noqa: PLR0913, PLR0917  internal: the parts of one loop
         self,
@@ -445,6 +451,11 @@ class _Run(_Loop):
 
     def begin_with(self, start: str) -> None:
         self.trainer.begin_with(load(start))
+
+    def _draw(self) -> None:
+        network = self.trainer.average
+        if isinstance(network, ConvolutionalSparseCoding):
+            atoms_sheet(pictures_of(network, self.use), self.folder / ATOMS)
 
     def _judgements(self) -> list[float]:
         """Return what each look said, by the user's metric, the reconstructions, or the denoised images."""
@@ -469,6 +480,9 @@ class _Run(_Loop):
         assert isinstance(seen, ValidationResult)  # noqa: S101  what _look gives
         self.psnr, self.metric = seen.psnr, seen.metric
         row = replace(row, psnr=seen.psnr, lipschitz=seen.lipschitz.value, restored=seen.restored, metric=seen.metric)
+        self.use = use_of(self.trainer.average, self.shown, self.recipe.levels, self.recipe.training.seed)
+        if self.use is not None:
+            row = replace(row, nonzero=self.use.nonzero, atoms=self.use.used)
         chain = orthogonality(self.trainer.average)
         if chain is not None and not self.recipe.penalty.orthogonality:
             row = replace(row, orthogonality=chain.value)
@@ -478,6 +492,9 @@ class _Run(_Loop):
         curves = {}
         if self.recipe.training.loss not in WITHOUT_CLEAN:
             curves["validation, PSNR in dB"] = [(row.step, row.psnr) for row in rows]
+        if any(math.isfinite(row.nonzero) for row in rows):
+            curves["nonzero coefficients, %"] = [(row.step, 100 * row.nonzero) for row in rows]
+            curves["atoms used"] = [(row.step, row.atoms) for row in rows]
         if self.recipe.solves:
             curves["reconstruction, PSNR in dB"] = [(row.step, row.restored) for row in rows]
         if self.recipe.penalty.orthogonality:
@@ -492,6 +509,7 @@ class _Run(_Loop):
         return {
             "lipschitz_Q": {"value": known.value, "evidence": str(known.evidence), "how": known.how},
             **({} if chain is None else {"orthogonality": {"value": chain.value, "how": chain.how}}),
+            **({} if self.use is None else {"dictionary": self.use.to_json()}),
             "figures": [
                 {"noise": each.noise, "psnr": _number(each.psnr), "psnr_noisy": _number(each.noisy)}
                 | ({"psnr_restored": _number(each.restored)} if self.recipe.solves else {})

@@ -1,6 +1,5 @@
 """Denoisers that code an image with few atoms of a learned convolutional dictionary."""
 
-import itertools
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -81,8 +80,8 @@ class ConvolutionalSparseCodingConfig(Config):
             )
         if self.shifts < 0 or (self.shifts and self.stride % self.shifts):
             raise UsageError(
-                f"{name}: shifts={self.shifts!r} for stride={self.stride!r}; expected 0, or a divisor of the stride, so "
-                "that the lattices lie evenly."
+                f"{name}: shifts={self.shifts!r} for stride={self.stride!r}; expected 0, or a divisor of the stride, "
+                "so that the lattices lie evenly."
             )
         if self.levels < 1 or (self.levels > 1) != (self.noise_range[0] < self.noise_range[1]):
             raise UsageError(
@@ -99,8 +98,8 @@ class ConvolutionalSparseCodingConfig(Config):
             raise UsageError(f"{name}: metric={self.metric!r}; expected {' or '.join(map(repr, METRICS))}.")
         if self.steps < 0 or (not self.steps and (not self.tied or self.metric != "scalar")):
             raise UsageError(
-                f"{name}: steps={self.steps!r} with tied={self.tied!r} and metric={self.metric!r}; expected a number of "
-                "steps, because a sparse code that is solved for has one dictionary and the same solution in any metric."
+                f"{name}: steps={self.steps!r} with tied={self.tied!r} and metric={self.metric!r}; expected a number "
+                "of steps, because a code that is solved for has one dictionary and is the same in every metric."
             )
         if self.metric == "diagonal" and not self.tied:
             raise UsageError(
@@ -138,16 +137,17 @@ class Dictionary(Derived):
         levels = self.config.levels
         if levels == 1:
             level = torch.full((1, 1), low).to(self.log_gain)
-            log_threshold = self.log_threshold
+            log_threshold: Tensor = self.log_threshold
         else:
             level = torch.as_tensor(noise_level).to(self.log_gain).reshape(-1, 1)
             place = ((level.log() - math.log(low)) * ((levels - 1) / math.log(high / low))).clamp(0, levels - 1)
             hats = (1 - (place - torch.arange(levels).to(place)).abs()).clamp(min=0)
             log_threshold = hats @ self.log_threshold
-        threshold = level * (self.log_gain + log_threshold).exp()
+        threshold: Tensor = level * (self.log_gain + log_threshold).exp()
         stride = self.config.stride
         along = range(0, stride, stride // (self.config.shifts or stride))
-        return SparseCode(atoms, threshold[..., None, None], stride, level, tuple(itertools.product(along, repeat=2)))
+        offsets = tuple((down, right) for down in along for right in along)
+        return SparseCode(atoms, threshold[..., None, None], stride, level, offsets)
 
 
 class ConvolutionalSparseCoding(Network):
@@ -174,7 +174,8 @@ class ConvolutionalSparseCoding(Network):
     *A number of steps* from a = 0: tied, ``a+ = prox of g in the metric Q^-1 (a + Q D^T (y - D a))``, Q = diag(q) with
     one q for each atom. Where ``||D Q^(1/2)|| <= 1``, Q^-1 - D^T D is positive, P does not increase, and with more
     steps a tends to the code (Combettes, Vu 2014; Tang, Chouzenoux, Pesquet, Krim 2022, whose recurrent network this
-    is); the bound of that norm divides q. Not tied, ``a+ = S_t(a + B (y - A a))`` and J = C a (Simon, Elad 2019).
+    is); the bound of that norm divides q. Not tied, ``a+ = S_t(a + B (y - A a))`` and J = C a, with t
+    a free number for each atom (Simon, Elad 2019).
     """
 
     config: ConvolutionalSparseCodingConfig
@@ -183,15 +184,20 @@ class ConvolutionalSparseCoding(Network):
         super().__init__()
         config.check()
         self.config, self.solver = config, solver
-        self.dictionaries = nn.ModuleList(Dictionary(config) for _ in range(config.layers))
+        dictionaries = [Dictionary(config) for _ in range(config.layers)]
+        self.dictionaries = nn.ModuleList(dictionaries)
         self.log_metric = nn.ParameterList()
         if config.metric == "diagonal":
             self.log_metric.extend(nn.Parameter(torch.zeros(config.atoms)) for _ in self.dictionaries)
         self.analysis, self.decoder = nn.ParameterList(), nn.ParameterList()
         if not config.tied:
-            for dictionary in self.dictionaries:
-                self.analysis.append(nn.Parameter(dictionary.atoms.detach().clone()))
-                self.decoder.append(nn.Parameter(dictionary.atoms.detach().clone()))
+            shape = (config.atoms, config.channels, config.size, config.size)
+            for dictionary in dictionaries:
+                self.analysis.append(drawn(shape, partial(_of_ista, dictionary)))
+                self.decoder.append(drawn(shape, partial(_of, dictionary)))
+                if not dictionary.log_threshold.is_meta:
+                    with torch.no_grad():  # of a step, as a + B (y - A a) is in the units of the code
+                        dictionary.log_threshold.sub_(2 * _log_norm(dictionary))
 
     @property
     def conditioned(self) -> bool:
@@ -203,9 +209,14 @@ class ConvolutionalSparseCoding(Network):
         """See :attr:`Network.iterates`."""
         return not self.config.steps
 
+    def _dictionary(self, layer: int) -> Dictionary:
+        found = self.dictionaries[layer]
+        assert isinstance(found, Dictionary)  # noqa: S101  the constructor sees to it
+        return found
+
     def codes(self, noise_level: NoiseLevel = None) -> list[SparseCode]:
         """The sparse coding of each layer at a noise level."""
-        return [dictionary.code(noise_level) for dictionary in self.dictionaries]
+        return [self._dictionary(layer).code(noise_level) for layer in range(self.config.layers)]
 
     @property
     def share(self) -> float:
@@ -213,12 +224,27 @@ class ConvolutionalSparseCoding(Network):
         layers = self.config.layers
         return 1.0 if self.config.steps else (layers + 1) / (2 * layers)
 
+    @torch.no_grad()
+    def coefficients(self, x: Tensor, noise_level: NoiseLevel = None) -> list[Tensor]:
+        """The sparse codes of images, one a layer, ``(shifts * images, atoms, rows, columns)``, shift by shift."""
+        self.check_input(x, noise_level)
+        found: list[Tensor] = []
+        for layer, code in enumerate(self.codes(noise_level)):
+            if self.config.steps:
+                found.append(self._coded(code, layer, x))
+                x = self._decoded(code, layer, found[-1], x)
+            else:
+                u = _dual(code, x, self.solver, 1.0)
+                found.append(code.codes(u))
+                x = x - code.mean(u)
+        return found
+
     def forward(self, x: Tensor, noise_level: NoiseLevel = None) -> Tensor:
         self.check_input(x, noise_level)
         found = x
         for layer, code in enumerate(self.codes(noise_level)):
             if self.config.steps:
-                found = self._stepped(code, layer, found)
+                found = self._decoded(code, layer, self._coded(code, layer, found), found)
             else:
                 found = found - residual(code, found, self.solver, self._accuracy_share(noise_level))
         return found if self.share == 1 else torch.lerp(x, found, self.share)
@@ -231,7 +257,7 @@ class ConvolutionalSparseCoding(Network):
         if self.config.steps:
             return Assumed(1.0, f"{self.config.steps} steps of an iteration are not firmly nonexpansive by themselves")
         if layers == 1:
-            return Proved(1.0, "sparse coding solved for: a mean of proximity operators, whatever the weights (Moreau 1965)")
+            return Proved(1.0, "a mean of proximity operators of convex functions, whatever the weights (Moreau 1965)")
         return Proved(
             1.0,
             f"{layers} layers of proximity operators are {layers}/{layers + 1}-averaged, no resolvent; with the share "
@@ -267,10 +293,11 @@ class ConvolutionalSparseCoding(Network):
 
     def metric(self, layer: int = 0) -> Tensor:
         """q of tied steps, ``(m, 1, 1)``: positive, with ||D Q^(1/2)|| <= 1 up to rounding."""
-        dictionary = self.dictionaries[layer]
-        free = torch.zeros_like(dictionary.log_gain) if not len(self.log_metric) else self.log_metric[layer]
-        kernel = self._scaled(layer, (free / 2).exp())
-        return (free.exp() * ((1 - MARGIN) / peak_norm(kernel, _GRID).square().clamp(min=_TINY)))[:, None, None]
+        dictionary = self._dictionary(layer)
+        free: Tensor = torch.zeros_like(dictionary.log_gain) if not len(self.log_metric) else self.log_metric[layer]
+        norm = peak_norm(self._scaled(layer, (free / 2).exp()), _GRID)
+        q: Tensor = free.exp() * ((1 - MARGIN) / norm.square().clamp(min=_TINY))
+        return q[:, None, None]
 
     def metric_norm(self, layer: int = 0) -> Proved:
         """A bound of ``||D Q^(1/2)||``; at most 1 makes steps a proximal iteration in a metric."""
@@ -279,7 +306,7 @@ class ConvolutionalSparseCoding(Network):
 
     def _scaled(self, layer: int, factor: Tensor) -> Tensor:
         """The dictionary with a factor for each atom, as a filter of squares of pixels."""
-        return factor[:, None, None, None] * self.dictionaries[layer].code(self.config.noise_range[0]).kernel
+        return factor[:, None, None, None] * self._dictionary(layer).code(self.config.noise_range[0]).kernel
 
     def stepped(self, code: SparseCode, y: Tensor, steps: int, layer: int = 0) -> Tensor:
         """The code after a number of tied steps, ``(shifts * images, m, rows, columns)``."""
@@ -288,27 +315,27 @@ class ConvolutionalSparseCoding(Network):
         inside = code.embedded(torch.ones_like(y[:1]).repeat(code.shifts, 1, 1, 1))
         codes = code.shrunk(q * code.analysed(squares), q) / (1 + q)
         for _ in range(steps - 1):
-            left = squares - self._inside(inside, code.synthesised(codes), code)
+            left = squares - _inside(inside, code.synthesised(codes), code)
             codes = code.shrunk(codes + q * code.analysed(left), q) / (1 + q)
         return codes
 
-    @staticmethod
-    def _inside(inside: Tensor, squares: Tensor, code: SparseCode) -> Tensor:
-        """What synthesis puts inside of the images."""
-        each = torch.unflatten(squares, 0, (code.shifts, -1))
-        return (each * inside.unsqueeze(1)).flatten(0, 1)
-
-    def _stepped(self, code: SparseCode, layer: int, y: Tensor) -> Tensor:
-        size = (y.shape[-2], y.shape[-1])
+    def _coded(self, code: SparseCode, layer: int, y: Tensor) -> Tensor:
         if self.config.tied:
-            return code.mean(code.image_of(self.stepped(code, y, self.config.steps, layer), size))
-        return _untied(code, y, self.config.steps, self.analysis[layer], self.decoder[layer])
+            return self.stepped(code, y, self.config.steps, layer)
+        return _untied(code, y, self.config.steps, self.analysis[layer])
+
+    def _decoded(self, code: SparseCode, layer: int, codes: Tensor, like: Tensor) -> Tensor:
+        size = (like.shape[-2], like.shape[-1])
+        if self.config.tied:
+            return code.mean(code.image_of(codes, size))
+        image = functional.conv_transpose2d(codes, code.kernel_of(self.decoder[layer]))
+        return code.mean(code.extracted(image, size))
 
     def _accuracy_share(self, noise_level: NoiseLevel) -> Tensor | float:
         """Of the accuracy that is asked for: in training finer where there is less noise that could hide an error."""
         if not (self.training and self.conditioned):
             return 1.0
-        level = torch.as_tensor(noise_level).to(self.dictionaries[0].log_gain).reshape(-1)
+        level = torch.as_tensor(noise_level).to(self._dictionary(0).log_gain).reshape(-1)
         return level / self.config.noise_range[1]
 
 
@@ -346,24 +373,43 @@ def _along(code: SparseCode, u: Tensor, accuracy: float, v: Tensor) -> Tensor:
     return v - code.mean(solve_curved(code, u, code.repeated(v), accuracy))
 
 
-def _untied(code: SparseCode, y: Tensor, steps: int, analysis: Tensor, decoder: Tensor) -> Tensor:
-    """``C a`` after steps ``a+ = S_t(a + B (y - A a))`` from 0, the mean over the shifts."""
+def _untied(code: SparseCode, y: Tensor, steps: int, analysis: Tensor) -> Tensor:
+    """The code after steps ``a+ = S_t(a + B (y - A a))`` from 0."""
     squares = code.embedded(code.repeated(y))
     inside = code.embedded(torch.ones_like(y[:1]).repeat(code.shifts, 1, 1, 1))
     by = code.kernel_of(analysis)
     codes = code.shrunk(functional.conv2d(squares, by), 1.0)
     for _ in range(steps - 1):
-        left = squares - ConvolutionalSparseCoding._inside(inside, code.synthesised(codes), code)
+        left = squares - _inside(inside, code.synthesised(codes), code)
         codes = code.shrunk(codes + functional.conv2d(left, by), 1.0)
-    image = functional.conv_transpose2d(codes, code.kernel_of(decoder))
-    return code.mean(code.extracted(image, (y.shape[-2], y.shape[-1])))
+    return codes
+
+
+def _inside(inside: Tensor, squares: Tensor, code: SparseCode) -> Tensor:
+    """What synthesis puts inside of the images."""
+    each = torch.unflatten(squares, 0, (code.shifts, -1))
+    return (each * inside.unsqueeze(1)).flatten(0, 1)
+
+
+def _of(dictionary: Dictionary) -> Tensor:
+    return dictionary.derive()[0].detach()
+
+
+def _of_ista(dictionary: Dictionary) -> Tensor:
+    """``D / ||D||^2``: the analysis with which untied steps begin as ISTA."""
+    return _of(dictionary) * math.exp(-2 * _log_norm(dictionary))
+
+
+def _log_norm(dictionary: Dictionary) -> float:
+    code = dictionary.code(dictionary.config.noise_range[0])
+    return math.log(float(peak_norm(code.kernel.detach(), _GRID)))
 
 
 def _cosines(atoms: int, channels: int, height: int, width: int) -> Tensor:
     """The products of cosines of the lowest frequencies, a little disturbed, and noise where there are more atoms."""
     rows = torch.arange(height) + 0.5
     waves = torch.cos(math.pi * torch.outer(torch.arange(height, dtype=rows.dtype), rows) / height)
-    order = sorted(((i + j, i, j) for i in range(height) for j in range(width)))[:atoms]
+    order = sorted((i + j, i, j) for i in range(height) for j in range(width))[:atoms]
     planes = torch.stack([torch.outer(waves[i], waves[j]) for _, i, j in order])
     planes = planes / planes.square().sum((1, 2), keepdim=True).sqrt()
     cosines = planes[:, None].expand(-1, channels, -1, -1) / math.sqrt(channels)

@@ -71,6 +71,11 @@ class Ridge:
         return self.weight if self.mask is None else self.weight * self.mask.mean((1, 2, 3), keepdim=True)
 
     @property
+    def has_kinks(self) -> bool:
+        """Whether Newton's method is worth its linear systems: its gradient is smooth enough without."""
+        return False
+
+    @property
     def memory(self) -> int:
         """The steps that Anderson's acceleration of the prox looks back."""
         return _MEMORY if self.mask is None else _MASKED_MEMORY

@@ -22,6 +22,12 @@ _ROUNDINGS = 16
 _CHECK = 4
 """Steps between two looks at the norms on a GPU, each of which waits for it; on the CPU every step looks."""
 
+_NEWTON_STEPS, _NEWTON_ACCURACY = 60, 1e-4
+"""Of Newton's method: its budget, and the relative residual of its linear systems."""
+
+_HALVINGS, _BEYOND = 12, 0.1
+"""Of a Newton step; and the slope at its end, relative to that at its beginning, that is small enough."""
+
 _PROGRESS, _PATIENCE = 0.9, 10
 """Steps in which the worst gradient must fall by that factor."""
 
@@ -32,6 +38,10 @@ class Potential(Protocol):
     @property
     def smoothness(self) -> Tensor:
         """A bound of the Lipschitz constant of grad R, ``(batch or 1, 1, 1, 1)``."""
+
+    @property
+    def has_kinks(self) -> bool:
+        """Whether grad R is piecewise linear, with kinks that slow gradient steps down where R is steep."""
 
     @property
     def memory(self) -> int:
@@ -131,6 +141,8 @@ def _solve(ridge: Potential, y: Tensor, solver: InnerSolver, share: Tensor | flo
     """
     goal = _Goal(y, share * solver.accuracy, start)
     steps = _anderson(ridge, goal, solver.max_steps)
+    if goal.open.any() and ridge.has_kinks:
+        _newton(ridge, goal)
     if goal.open.any():
         _nesterov(ridge, goal, solver.max_steps - steps)
     if goal.open.any():
@@ -216,6 +228,30 @@ def _mixed(plain: Tensor, points: list[Tensor], moves: list[Tensor]) -> Tensor:
     shares: Tensor = torch.linalg.solve_ex(gram, target)[0].to(plain.dtype)
     mixed: Tensor = plain - ((d_points + d_moves) * shares).sum(1).view_as(plain)
     return mixed
+
+
+def _newton(ridge: Potential, goal: _Goal) -> None:
+    """Newton's method on a piecewise quadratic F, each item by itself; whatever it reaches, the bound says how near.
+
+    Where Anderson's acceleration stalls, the condition number is large, or the pieces change with every step; on one
+    piece a step ends at its minimum. A step is halved until it does not go far beyond the minimum along it.
+    """
+    v = goal.out
+    gradient = v - goal.y + ridge.gradient(v)
+    for _ in range(_NEWTON_STEPS):
+        if goal.reached(v, gradient):
+            return
+        move = -solve_curved(ridge, v, gradient, _NEWTON_ACCURACY)
+        slope = (gradient * move).sum((1, 2, 3), keepdim=True)
+        length = torch.ones_like(slope)
+        for _ in range(_HALVINGS):
+            moved = v + length * move
+            gradient = moved - goal.y + ridge.gradient(moved)
+            far = (gradient * move).sum((1, 2, 3), keepdim=True) > -_BEYOND * slope
+            if not bool(far.any()):
+                break
+            length = torch.where(far, length / 2, length)
+        v = moved
 
 
 def _nesterov(ridge: Potential, goal: _Goal, budget: int) -> None:

@@ -69,6 +69,11 @@ class SparseCode:
     offsets: tuple[tuple[int, int], ...]
 
     @property
+    def has_kinks(self) -> bool:
+        """See :class:`.ridge_prox.Potential`."""
+        return True
+
+    @property
     def memory(self) -> int:
         """See :class:`.ridge_prox.Potential`."""
         return MEMORY
@@ -107,7 +112,7 @@ class SparseCode:
 
     def mean(self, each: Tensor) -> Tensor:
         """The mean over the shifts."""
-        return each.unflatten(0, (self.shifts, -1)).mean(0)
+        return torch.unflatten(each, 0, (self.shifts, -1)).mean(0)
 
     def codes(self, u: Tensor) -> Tensor:
         """``S_t(D_s^T u)``, ``(shifts * images, m, rows, columns)``."""
@@ -143,9 +148,10 @@ class SparseCode:
     def objective(self, y: Tensor, codes: Tensor) -> Tensor:
         """P of codes of each shift and image, ``(shifts * images,)``."""
         image = self.image_of(codes, (y.shape[-2], y.shape[-1]))
-        each = codes.unflatten(0, (self.shifts, -1))
-        penalty = (self.threshold * each.abs() + each.square() / 2).flatten(2).sum(2).flatten()
-        return (self.repeated(y) - image).square().flatten(1).sum(1) / 2 + penalty
+        each = torch.unflatten(codes, 0, (self.shifts, -1))
+        penalty: Tensor = (self.threshold * each.abs() + each.square() / 2).flatten(2).sum(2).flatten()
+        misfit: Tensor = (self.repeated(y) - image).square().flatten(1).sum(1) / 2
+        return misfit + penalty
 
     def each(self) -> list["SparseCode"]:
         """The same of one shift at a time."""
@@ -185,7 +191,9 @@ class SparseCode:
         image = functional.pixel_shuffle(squares, self.stride)
         before = (self.kernel.shape[-1] - 1) * self.stride
         image = image[..., before:, before:]
-        return torch.cat([
-            part[..., down : down + size[0], right : right + size[1]]
-            for part, (down, right) in zip(image.chunk(self.shifts), self.offsets, strict=True)
-        ])
+        return torch.cat(
+            [
+                part[..., down : down + size[0], right : right + size[1]]
+                for part, (down, right) in zip(image.chunk(self.shifts), self.offsets, strict=True)
+            ]
+        )
