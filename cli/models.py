@@ -1,5 +1,6 @@
 """The command ``recon models``: the packaged networks with their figures."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,9 +13,12 @@ if TYPE_CHECKING:
 
 
 @click.command("models")
+@click.argument("name", required=False)
+@click.option("--figure", type=click.Path(path_type=Path), metavar="FILE",
+              help="Draw the atoms of the dictionary NAME, a packaged network or a folder.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @talk_options
-def command(as_json: bool) -> None:
+def command(name: str | None, figure: Path | None, as_json: bool) -> None:
     """List the packaged networks: the Lipschitz constant of Q = 2J - Id, the range of noise, and the PSNR of denoising.
 
     The noise is the standard deviation on a scale of 0 to 255. Use one as --prior model:NAME; recon certify prior
@@ -22,6 +26,12 @@ def command(as_json: bool) -> None:
     """
     from recon.catalogue import critics, models
 
+    if (name is None) != (figure is None):
+        given = f"NAME is {name!r} without --figure" if figure is None else "--figure without the NAME of a network"
+        raise click.UsageError(f"{given}; expected both, as in recon models csc-gray --figure atoms.png.")
+    if name is not None and figure is not None:
+        _draw_atoms(name, figure)
+        return
     found, judges = models(), critics()
     if as_json:
         terminal.result_json([each.to_json() for each in (*found, *judges)])
@@ -31,6 +41,31 @@ def command(as_json: bool) -> None:
     if judges:
         head = ["critic", "images", "Lip(score)", "false alarms", "AUROC", "kB"]
         terminal.result("\n" + terminal.table(head, [_judge(each) for each in judges]))
+
+
+def _draw_atoms(name: str, figure: Path) -> None:
+    """Draw the atoms of a packaged network, or of one in a folder."""
+    from recon.catalogue import folders
+    from recon.report._style import require_figure_suffix
+
+    require_figure_suffix(figure)
+    folder = folders().get(name, Path(name))
+    if not folder.is_dir():
+        from recon._suggest import unknown_name
+
+        raise unknown_name(name, folders(), "packaged model or folder")
+    from recon.priors.networks import ConvolutionalSparseCoding, load
+    from recon.report import atoms_sheet
+    from recon.training.dictionary import pictures_of
+
+    network = load(folder)
+    if not isinstance(network, ConvolutionalSparseCoding):
+        raise click.UsageError(
+            f"--figure draws the atoms of a dictionary, and {name} is a {network.config.family} network; expected a "
+            "ConvolutionalSparseCoding."
+        )
+    atoms_sheet(pictures_of(network), figure)
+    terminal.result(str(figure))
 
 
 def _row(model: "Model") -> list[str]:

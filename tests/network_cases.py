@@ -8,8 +8,8 @@ from torch import Tensor
 
 from recon.priors.networks import (
     Config,
-    ConvexRidge,
     ConvexRidgeConfig,
+    ConvolutionalSparseCodingConfig,
     DnCNNConfig,
     InnerSolver,
     LipschitzConfig,
@@ -27,6 +27,8 @@ class Case:
     config: Config
     level: float | None = None
 
+
+SMALL_CODING = ConvolutionalSparseCodingConfig(atoms=4, size=3, stride=2, noise_range=(0.1, 0.1))
 
 CASES = [
     Case("dncnn", DnCNNConfig(features=4, depth=4)),
@@ -82,6 +84,10 @@ CASES = [
     Case("ridge-huber-groups", replace(SMALL_RIDGE, group=4, profile="huber", pieces=2)),
     Case("ridge-colour", replace(SMALL_RIDGE, channels=3)),
     Case("ridge-levels", replace(SMALL_RIDGE, levels=3, noise_range=LEVELS), 0.1),
+    Case("coding", SMALL_CODING),
+    Case("coding-colour-dense", replace(SMALL_CODING, channels=3, size=2, stride=1)),
+    Case("coding-levels", replace(SMALL_CODING, size=4, shifts=1, levels=3, noise_range=LEVELS), 0.1),
+    Case("coding-layers", replace(SMALL_CODING, atoms=3, shifts=1, layers=2)),
     Case("one-shot", replace(SMALL_RIDGE, one_shot=True)),
     Case("one-shot-groups", replace(SMALL_RIDGE, one_shot=True, group=2, padding="zero")),
 ]
@@ -94,7 +100,7 @@ def network_of(case: Case, seed: int = 0, strength: float = 0.3) -> Network:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(strength * torch.randn_like(parameter))
-    if isinstance(network, ConvexRidge):
+    if network.iterates:
         network.solver = InnerSolver(accuracy=1e-11, adjoint_accuracy=1e-11, max_steps=5000)
     return network.frozen()
 

@@ -17,7 +17,7 @@ from recon.certificates.ascent import DEFAULT, LANCZOS, Climb, Search, norm
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Constant, Evidence, Measured
 from recon.operators.spectral import Effort, extreme
-from recon.priors.networks import ConvexRidge, Derivative, GuidedRidge, Network
+from recon.priors.networks import Derivative, GuidedRidge, Network
 from recon.priors.networks.architectures.ridge_prox import InnerSolver
 from recon.types import Map
 
@@ -256,7 +256,7 @@ def hardest_of_network(  # noqa: PLR0913, PLR0917  the network, where to begin, 
         network = network.with_still_guide(search.seed)
     twin = network.frozen(device=device)
     accuracy, swift = 0.0, network.frozen(torch.float32, device)
-    if isinstance(twin, ConvexRidge) and not twin.config.one_shot:
+    if twin.iterates:
         twin.solver = InnerSolver(accuracy=_PROX_ACCURACY, adjoint_accuracy=_PROX_ACCURACY, max_steps=5000)
         accuracy, swift = 2 * _PROX_ACCURACY, twin
     windows = worst_windows(network, noise_level, images, side, search.seed, device) if images else {}

@@ -24,7 +24,7 @@ from recon.evidence import Constant, Evidence, Measured, Proved, derive
 from recon.operators.convolution_norms import ROUNDING, absolute_norm, convolution_norm
 from recon.operators.rounding import EPS
 from recon.operators.spectral import Effort
-from recon.priors.networks import ConvexRidge, Derivative, DnCNN, GuidedRidge, LipschitzNetwork, Network
+from recon.priors.networks import Derivative, DnCNN, GuidedRidge, LipschitzNetwork, Network
 from recon.priors.networks.architectures.ridge_prox import InnerSolver
 from recon.priors.networks.layers.convolution import convolve
 from recon.priors.networks.layers.nonexpansive import AbbaLayer, Layer
@@ -280,7 +280,7 @@ def _twins(network: Network, seed: int) -> tuple[Network, Network, float]:
     if isinstance(network, GuidedRidge):  # what is proved is meant with a guide that does not follow the image
         network = network.with_still_guide(seed)
     twin = network.frozen()
-    if isinstance(twin, ConvexRidge) and not twin.config.one_shot:
+    if twin.iterates:
         twin.solver = InnerSolver(accuracy=_PROX_ACCURACY, adjoint_accuracy=_PROX_ACCURACY, max_steps=5000)
         return twin, twin, 2 * _PROX_ACCURACY
     return twin, network.frozen(torch.float32), 0.0

@@ -1,6 +1,7 @@
 """Figures of a solve, of a scan, of a training, of a Lipschitz star and of factors."""
 
 from recon.report._style import FIGURE_SUFFIXES
+from recon.report.atoms_figure import atoms_sheet
 from recon.report.factors_figure import FactorPicture, factors_figure
 from recon.report.figure import solve_figure
 from recon.report.geometry_drawing import draw_geometry
@@ -15,6 +16,7 @@ __all__ = [
     "RunFigure",
     "StarFigure",
     "WorstFigure",
+    "atoms_sheet",
     "draw_geometry",
     "factors_figure",
     "image_sheet",

@@ -118,7 +118,7 @@ class Model:
             side: Height and width of what is searched; ``None``: those of the extent that the smallest image has.
         """
         if self.proved:
-            wanted = POTENTIAL if is_potential(self.network) else PROVED
+            wanted = POTENTIAL if self.network.iterates else PROVED
         least = 0 if self.claim is None else self.claim.least_side
         larger = tuple(each for each in wanted.sides if each >= least) or (least,)
         return replace(wanted, sides=larger).within(side, images)

@@ -19,6 +19,7 @@ from recon.priors.networks import (
     BatchEnsembleConfig,
     Config,
     ConvexRidgeConfig,
+    ConvolutionalSparseCodingConfig,
     CriticConfig,
     DnCNNConfig,
     GuidedRidgeConfig,
@@ -34,6 +35,9 @@ WITHOUT_CLEAN = ("sure", "r2r", "noise2noise", "splitting")
 TRANSFORMS = ("", "turns", "shifts", "rotations", "scales")
 SCHEDULES = ("cosine", "step", "constant")
 PRECISIONS = ("single", "bfloat16")
+
+_NO_CHAINS = (ConvexRidgeConfig, ConvolutionalSparseCodingConfig)
+"""Networks that are no chains of convolutions."""
 
 WAYS = 8
 """The number of ways to turn and flip a square."""
@@ -475,10 +479,10 @@ class Recipe:
                 "is nonexpansive by construction (and contraction = q of a Lipschitz network makes it strongly "
                 "monotone)."
             )
-        if self.penalty.orthogonality > 0 and isinstance(self.network, ConvexRidgeConfig):
+        if self.penalty.orthogonality > 0 and isinstance(self.network, _NO_CHAINS):
             raise UsageError(
-                f"penalty.orthogonality = {self.penalty.orthogonality!r} for a ConvexRidge network; expected 0, as "
-                "it is no chain of convolutions: its filters are those of a potential."
+                f"penalty.orthogonality = {self.penalty.orthogonality!r} for a {self.network.family} network; "
+                "expected 0, as it is no chain of convolutions."
             )
         members = self.network.members if isinstance(self.network, BatchEnsembleConfig) else 1
         if self.training.batch < members:
@@ -492,9 +496,15 @@ class Recipe:
                 "what makes it nonexpansive is derived from its weights in every step."
             )
         if self.training.inner_steps and not isinstance(self.network, ConvexRidgeConfig):
+            steps = isinstance(self.network, ConvolutionalSparseCodingConfig)
+            why = (
+                "its number of steps is part of its architecture: network.steps"
+                if steps
+                else "it has no inner iteration"
+            )
             raise UsageError(
                 f"training.inner_steps = {self.training.inner_steps} for a {self.network.family} network; expected 0, "
-                "because it has no inner iteration."
+                f"because {why}."
             )
         self._check_mode()
         self._check_guide()

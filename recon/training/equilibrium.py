@@ -19,7 +19,7 @@ from recon import io
 from recon.errors import GuaranteeError, InputError, UsageError
 from recon.operators import Blur, CircularBlur, LeastSquares, gaussian_psf, normalise_psf, operator_properties
 from recon.operators.base import Characterised
-from recon.priors.networks import ConvexRidge, Network
+from recon.priors.networks import Network
 from recon.solvers.fixed_point import fixed_point
 from recon.specs.grammar import parse_spec
 from recon.specs.operators import read_operator
@@ -204,7 +204,7 @@ def restoration(
 
 def tightened(network: Network, config: EquilibriumConfig) -> Network:
     """The network, its inner iteration as accurate as the fixed points around it need it."""
-    if isinstance(network, ConvexRidge) and network.solver.steps is None:
+    if network.iterates and network.solver.steps is None:
         before = network.solver
         accuracy = min(before.accuracy, max(_INNER * config.accuracy, _FINEST))
         adjoint = min(before.adjoint_accuracy, max(_INNER * config.adjoint_accuracy, _FINEST))

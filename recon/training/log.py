@@ -37,6 +37,8 @@ class Row:
         tail_index: Of the noise of the gradient, at each validation: descriptive, and biased for laws that are not
             stable; see :func:`recon.training.statistics.tail_index`.
         effective_rate: The learning rate over the squared norm of weights whose scale has no effect.
+        nonzero: Of a sparse coding, the share of coefficients of the validation images that are not zero.
+        atoms: Of its atoms, how many have one.
     """
 
     step: int
@@ -53,6 +55,8 @@ class Row:
     held_out: float = math.nan
     tail_index: float = math.nan
     effective_rate: float = math.nan
+    nonzero: float = math.nan
+    atoms: float = math.nan
 
 
 _COLUMNS = tuple(item.name for item in fields(Row))

@@ -2,8 +2,8 @@
 
 The folder holds ``network.toml`` and ``weights.safetensors``, as :func:`recon.priors.networks.load` reads them;
 ``card.json``, what is known of the network; ``config.toml``, the recipe with every value; ``log.csv``, ``curve.png``
-and ``validation.png``; ``statistics.png``, where there are descriptive statistics; ``checkpoint.json`` and the state
-that it names.
+and ``validation.png``; ``statistics.png``, where there are descriptive statistics; ``atoms.png`` of a dictionary;
+``checkpoint.json`` and the state that it names.
 """
 
 import json
@@ -23,12 +23,20 @@ from recon._version import __version__
 from recon.certificates import orthogonality
 from recon.errors import GuaranteeError, InputError, OutputError, UsageError
 from recon.io import replacing
-from recon.priors.networks import CriticConfig, load, load_critic, load_unrolled, save
-from recon.report import image_sheet, training_curve
+from recon.priors.networks import (
+    ConvolutionalSparseCoding,
+    CriticConfig,
+    load,
+    load_critic,
+    load_unrolled,
+    save,
+)
+from recon.report import atoms_sheet, image_sheet, training_curve
 from recon.training.checkpoint import NAME, Progress, load_checkpoint, load_progress, owned, save_checkpoint
 from recon.training.config import WITHOUT_CLEAN, Recipe, difference, parse_recipe, to_json, to_toml
 from recon.training.critic import CriticResult, CriticTrainer, judge
 from recon.training.data import Notify, Pixels, Source, read_patches, read_validation
+from recon.training.dictionary import DictionaryUse, pictures_of, use_of
 from recon.training.equilibrium import tightened
 from recon.training.group import ALONE, Group
 from recon.training.log import Log, Row
@@ -44,7 +52,7 @@ from recon.training.volumes import block_of, read_volumes
 Look = ValidationResult | CriticResult | UnrolledResult
 """A look at the validation images."""
 
-CONFIG, CARD, STATISTICS = "config.toml", "card.json", "statistics.png"
+CONFIG, CARD, STATISTICS, ATOMS = "config.toml", "card.json", "statistics.png", "atoms.png"
 NO_STATISTICS = (math.nan, math.nan)
 _NORM = "||Q'|| of batches; dots: validation"
 SAVE_SECONDS = 60.0
@@ -456,6 +464,10 @@ class _Loop:
         training_curve(curves, self.folder / "curve.png", {_NORM: [(row.step, row.lipschitz) for row in rows]})
         self._draw_statistics(rows)
         image_sheet(seen.sheet, self.folder / "validation.png")
+        self._draw()
+
+    def _draw(self) -> None:
+        """Draw what else there is."""
 
     def _draw_statistics(self, rows: Sequence[Row]) -> None:
         curves = {
@@ -496,6 +508,7 @@ class _Run(_Loop):
     """The loop of a denoiser."""
 
     trainer: Trainer
+    use: DictionaryUse | None = None
 
     def __init__(  # noqa: PLR0913, PLR0917  internal: the parts of one loop
         self,
@@ -513,6 +526,11 @@ class _Run(_Loop):
 
     def begin_with(self, start: str) -> None:
         self.trainer.begin_with(load(start))
+
+    def _draw(self) -> None:
+        network = self.trainer.average
+        if isinstance(network, ConvolutionalSparseCoding):
+            atoms_sheet(pictures_of(network, self.use), self.folder / ATOMS)
 
     def _judgements(self) -> list[float]:
         """Return what each look said, by the user's metric, the reconstructions, or the denoised images."""
@@ -547,7 +565,10 @@ class _Run(_Loop):
         assert isinstance(seen, ValidationResult)  # noqa: S101  what _look gives
         self.psnr, self.metric = seen.psnr, seen.metric
         row = replace(row, psnr=seen.psnr, lipschitz=seen.lipschitz.value, restored=seen.restored, metric=seen.metric)
+        self.use = use_of(self.trainer.average, self.shown, self.recipe.levels, self.recipe.training.seed)
         row = replace(row, held_out=seen.held_out)
+        if self.use is not None:
+            row = replace(row, nonzero=self.use.nonzero, atoms=self.use.used)
         chain = orthogonality(self.trainer.average)
         if chain is not None and not self.recipe.penalty.orthogonality:
             row = replace(row, orthogonality=chain.value)
@@ -559,6 +580,9 @@ class _Run(_Loop):
             curves["validation, PSNR in dB"] = [(row.step, row.psnr) for row in rows]
         else:
             curves["loss on validation images"] = [(row.step, row.held_out) for row in rows]
+        if any(math.isfinite(row.nonzero) for row in rows):
+            curves["nonzero coefficients, %"] = [(row.step, 100 * row.nonzero) for row in rows]
+            curves["atoms used"] = [(row.step, row.atoms) for row in rows]
         if self.recipe.solves and self.recipe.shows_clean:
             curves["reconstruction, PSNR in dB"] = [(row.step, row.restored) for row in rows]
         if self.recipe.penalty.orthogonality:
@@ -574,6 +598,7 @@ class _Run(_Loop):
             "lipschitz_Q": {"value": known.value, "evidence": str(known.evidence), "how": known.how},
             **({} if chain is None else {"orthogonality": {"value": chain.value, "how": chain.how}}),
             **({} if self.recipe.shows_clean else {"held_out": _number(seen.held_out, 6)}),
+            **({} if self.use is None else {"dictionary": self.use.to_json()}),
             "figures": [
                 {"noise": each.noise, "psnr": _number(each.psnr), "psnr_noisy": _number(each.noisy)}
                 | ({"psnr_restored": _number(each.restored)} if self.recipe.solves else {})

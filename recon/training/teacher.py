@@ -13,7 +13,7 @@ import torch
 
 from recon import catalogue
 from recon.errors import UsageError
-from recon.priors.networks import Config, ConvexRidge, InnerSolver, Network, load
+from recon.priors.networks import Config, InnerSolver, Network, load
 from recon.training.sample import Sample
 
 _ACCURACY = 2e-3
@@ -49,7 +49,7 @@ class Teacher:
                 f"{highest:g}; expected {student.channels} and at least {low:g} to {high:g}, as the network that is to "
                 "follow it."
             )
-        if isinstance(network, ConvexRidge):
+        if network.iterates:
             network.solver = InnerSolver(accuracy=_ACCURACY)
         return cls(network)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recon._toml import write_value
 from recon.errors import GuaranteeError, InputError, UsageError
-from recon.priors.networks import BatchEnsemble, ConvexRidge, GuidedRidge, InnerSolver, Network, make
+from recon.priors.networks import BatchEnsemble, GuidedRidge, InnerSolver, Network, make
 from recon.training.config import PenaltyConfig, Recipe, TrainingConfig
 from recon.training.data import Source
 from recon.training.equilibrium import Restoration, Ways, restoration, tightened
@@ -70,7 +70,7 @@ class Trainer(Optimisation):
         with torch.random.fork_rng([]):
             torch.manual_seed(recipe.training.seed)
             self.network = make(recipe.network).to(self.device).train()
-        if isinstance(self.network, ConvexRidge):
+        if self.network.iterates:
             self.network.solver = _inner(recipe.training)
         self.teacher = None
         if recipe.training.teacher:
@@ -327,7 +327,7 @@ def penalty_weight(config: PenaltyConfig, step: int) -> float:
 def as_kept(network: Network) -> Network:
     """The network as it is used after training: an inner iteration is run until it is seen no more in the figures."""
     twin = network.frozen(torch.float32, next(network.parameters()).device)
-    if isinstance(twin, ConvexRidge):
+    if twin.iterates:
         twin.solver = InnerSolver(accuracy=_SEEN)
     return twin
 

@@ -5,6 +5,7 @@
 - :class:`ConvexRidge`: the prox of a learned convex potential; proved, and the gradient of an energy.
 - :class:`GuidedRidge`: the same with a mask that a first reconstruction decides; proved once that guide is given.
 - :class:`BatchEnsemble`: several DnCNNs that share their kernels, for the spread of their results; assumed.
+- :class:`ConvolutionalSparseCoding`: the sparse code in a learned dictionary; proved where it is solved for.
 
 Beside them, no resolvents: :class:`Critic`, a 1-Lipschitz score of images, and :class:`Unrolled`, a reconstruction in a
 few learned steps, of which nothing is known.
@@ -12,6 +13,10 @@ few learned steps, of which nothing is known.
 
 from recon.priors.networks.architectures.batch_ensemble import BatchEnsemble, BatchEnsembleConfig
 from recon.priors.networks.architectures.convex_ridge import ConvexRidge, ConvexRidgeConfig
+from recon.priors.networks.architectures.convolutional_sparse_coding import (
+    ConvolutionalSparseCoding,
+    ConvolutionalSparseCodingConfig,
+)
 from recon.priors.networks.architectures.critic import Critic, CriticConfig
 from recon.priors.networks.architectures.dncnn import DnCNN, DnCNNConfig
 from recon.priors.networks.architectures.guided_ridge import GuidedRidge, GuidedRidgeConfig
@@ -54,6 +59,8 @@ __all__ = [
     "Config",
     "ConvexRidge",
     "ConvexRidgeConfig",
+    "ConvolutionalSparseCoding",
+    "ConvolutionalSparseCodingConfig",
     "Critic",
     "CriticConfig",
     "Derivative",

@@ -11,6 +11,7 @@ from torch import Tensor
 from recon.errors import UsageError
 from recon.evidence import Measured
 from recon.priors.networks.architectures.convex_ridge import ConvexRidge
+from recon.priors.networks.architectures.convolutional_sparse_coding import ConvolutionalSparseCoding
 from recon.priors.networks.architectures.network import Network
 from recon.types import Map
 
@@ -29,10 +30,10 @@ def layer_precision(network: Network, precision: str) -> torch.dtype | None:
     if precision not in PRECISIONS:
         raise UsageError(f"precision is {precision!r}; expected {' or '.join(PRECISIONS)}.")
     dtype = PRECISIONS[precision]
-    if dtype is not None and isinstance(network, ConvexRidge):
+    if dtype is not None and isinstance(network, ConvexRidge | ConvolutionalSparseCoding):
         why = (
             "only chains of convolutions of many channels have layers for it"
-            if network.config.one_shot
+            if not network.iterates
             else "the gradient that proves how near its inner iteration is would be rounded too"
         )
         raise UsageError(

@@ -14,6 +14,7 @@ from recon.evidence import Assumed, Constant, Evidence, Fact, Measured, Proved
 from recon.operators.base import EXACT_ADJOINT, OperatorProperties, Space
 from recon.operators.convolution_norms import convolution_norm
 from recon.priors.networks.architectures.convex_ridge import GRID, ConvexRidge
+from recon.priors.networks.architectures.convolutional_sparse_coding import ConvolutionalSparseCoding
 from recon.priors.networks.architectures.dncnn import DnCNN
 from recon.priors.networks.architectures.guided_ridge import GuidedRidge
 from recon.priors.networks.architectures.network import Network
@@ -60,6 +61,13 @@ _RIDGE_ATTAINS = Fact(
     "so it attains its minimum (Rockafellar 1970, Theorem 27.1)",
 )
 _RIDGE_EVERYWHERE = Fact(Evidence.PROVED, "the learned potential is finite everywhere")
+
+_SPARSE_ATTAINS = Fact(
+    Evidence.PROVED,
+    "the penalty is 1/||D||^2-strongly convex, as its conjugate is ||D||^2-smooth, so it attains its minimum with any "
+    "data",
+)
+_SPARSE_ERROR = "the square root of twice the duality gap bounds the error of every call; a call that misses it raises"
 
 
 _CLIPPED_IS_ONTO = Fact(
@@ -114,6 +122,8 @@ def resolvent(  # noqa: PLR0913  each is known of some networks and not of other
         return _ridge_resolvent(frozen, name, accuracy)
     if isinstance(network, ConvexRidge):
         return _one_shot_resolvent(network, noise_level, frozen, name)
+    if isinstance(network, ConvolutionalSparseCoding) and network.iterates:
+        return _sparse_resolvent(network, frozen, name)
     contracts = lipschitz.value < 1 and lipschitz.evidence is not Evidence.ASSUMED
     strong = Fact(lipschitz.evidence, f"Lip(Q) < 1 makes the prior strongly monotone; {lipschitz.how}")
     bijection = Fact(lipschitz.evidence, f"Lip(Q) < 1 makes J a bijection; {lipschitz.how}")
@@ -239,6 +249,22 @@ def _ridge_resolvent(frozen: "Frozen", name: str, accuracy: float) -> Resolvent:
     )
 
 
+def _sparse_resolvent(network: ConvolutionalSparseCoding, frozen: "Frozen", name: str) -> Resolvent:
+    layers = network.config.layers
+    error = Proved(frozen.accuracy, _SPARSE_ERROR)
+    if layers == 1:
+        return proximity_operator(
+            frozen, name, attains=_SPARSE_ATTAINS, error=error, values=TRAINED_ON, differentiable=False
+        )
+    properties = ResolventProperties(
+        lipschitz_Q=network.lipschitz_Q(frozen.noise_level),
+        error=replace(error, value=layers * error.value),
+        values=TRAINED_ON,
+        differentiable=False,
+    )
+    return Resolvent(frozen, properties, name)
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class Frozen(ByValue):
@@ -276,6 +302,12 @@ class Frozen(ByValue):
         if isinstance(self.network, ConvexRidge) and not self.network.config.one_shot:
             z = x.double() if self.accuracy < _ROUNDINGS * torch.finfo(x.dtype).eps else x
             return prox(self.ridge(z), z, InnerSolver(accuracy=self.accuracy)).to(x.dtype)
+        if isinstance(self.network, ConvolutionalSparseCoding) and self.network.iterates:
+            z = x.double() if self.accuracy < _ROUNDINGS * torch.finfo(x.dtype).eps else x
+            network = self.like(z)
+            network.solver = InnerSolver(accuracy=self.accuracy)
+            coded: Tensor = network(z, self.noise_level)
+            return coded.to(x.dtype)
         with self._recording(x):
             found: Tensor = self.like(x)(x, self.noise_level)
         return found

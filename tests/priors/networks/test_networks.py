@@ -36,7 +36,7 @@ def test_single_precision_and_training_mode_agree_with_the_frozen_network(case: 
     torch.manual_seed(0)
     live = make(case.config)
     x = images(case, 2, 9, 10).float()
-    if isinstance(live, ConvexRidge):
+    if live.iterates:
         live.solver = InnerSolver(accuracy=1e-5)
     for precise in (live.frozen(), live.frozen(torch.float32)):
         found = precise(x.to(next(precise.parameters()).dtype), case.level)

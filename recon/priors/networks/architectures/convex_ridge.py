@@ -136,6 +136,11 @@ class ConvexRidge(Network):
         """Whether the network wants to be told the noise level."""
         return self.config.levels > 1
 
+    @property
+    def iterates(self) -> bool:
+        """See :attr:`Network.iterates`."""
+        return not self.config.one_shot
+
     def ridge(self, noise_level: NoiseLevel = None) -> Ridge:
         """The potential R at a noise level."""
         (kernel,) = self.filters.derived()

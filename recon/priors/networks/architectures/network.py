@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from recon.errors import UsageError
 from recon.evidence import Constant
+from recon.priors.networks.architectures.ridge_prox import DEFAULT, InnerSolver
 from recon.types import Map
 
 NoiseLevel = float | Tensor | None
@@ -101,6 +102,13 @@ class Model(nn.Module, ABC):
 
 class Network(Model):
     """A resolvent J = (Id + Q)/2; subclasses say what Q is, and what is known of its Lipschitz constant."""
+
+    solver: InnerSolver = DEFAULT
+
+    @property
+    def iterates(self) -> bool:
+        """Whether J is had by an inner iteration, which goes as far as ``solver`` says."""
+        return False
 
     @property
     def conditioned(self) -> bool:

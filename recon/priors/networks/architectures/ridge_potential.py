@@ -18,10 +18,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from recon.priors.networks.layers.convolution import analyse, synthesise
+from recon.priors.networks.layers.gram_inverse import gram_inverse
 from recon.priors.networks.layers.profiles import Profile
 from recon.types import Map
 
 _TINY = 1e-20
+
+_MEMORY, _SLOPE = 3, 0.4
+"""Of Anderson's acceleration of the prox: the steps it looks back; and the mean slope of the preconditioner. Of
+memories of 1 to 8 and slopes of 0.2 to 1, on patches with noise of 25/255 and a trained potential, 3 with 0.3 to 0.5
+took the fewest evaluations: 15 to 17 to 1 % of the image, where Nesterov's method takes 28."""
+
+_MASKED_MEMORY, _MASKED_SLOPE = 6, 2.0
+"""The same with a mask, which is large where the responses are small, and the slope 1: 55 evaluations to 1e-4 of the
+image on patches with noise of 15/255, 45 without the mask, and 260 with its memory and slope."""
 
 STRIP, LEAST_ROWS = 2**20, 8
 """Responses that are held at once where no gradient is taken: 4 MiB in single precision, a second-level cache."""
@@ -59,6 +69,21 @@ class Ridge:
     def mean_weight(self) -> Tensor:
         """``w`` times the mean of m, ``(batch or 1, 1, 1, 1)``."""
         return self.weight if self.mask is None else self.weight * self.mask.mean((1, 2, 3), keepdim=True)
+
+    @property
+    def has_kinks(self) -> bool:
+        """Whether Newton's method is worth its linear systems: its gradient is smooth enough without."""
+        return False
+
+    @property
+    def memory(self) -> int:
+        """The steps that Anderson's acceleration of the prox looks back."""
+        return _MEMORY if self.mask is None else _MASKED_MEMORY
+
+    def preconditioner(self, like: Tensor) -> Map:
+        """``(Id + c w W^T W)^-1`` on images of that size, continued by zeros, with c a guess of the mean slope."""
+        slope = _SLOPE if self.mask is None else _MASKED_SLOPE
+        return gram_inverse(self.kernel, slope * self.mean_weight, like, circular=self.padding == "circular")
 
     def gradient(self, x: Tensor) -> Tensor:
         """``grad R(x)``, at the size of x."""

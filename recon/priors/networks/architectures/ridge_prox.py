@@ -8,15 +8,12 @@ near it is.
 from collections import deque
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import final
+from typing import Protocol, final
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from recon._batches import on_any_batch
 from recon.errors import GuaranteeError, UsageError
-from recon.priors.networks.architectures.ridge_potential import Ridge
 from recon.types import Map
 
 _ROUNDINGS = 16
@@ -25,17 +22,39 @@ _ROUNDINGS = 16
 _CHECK = 4
 """Steps between two looks at the norms on a GPU, each of which waits for it; on the CPU every step looks."""
 
-_MEMORY, _SLOPE = 3, 0.4
-"""Of Anderson's acceleration: the steps it looks back; and the mean slope of the preconditioner. Of memories of 1 to 8
-and slopes of 0.2 to 1, on patches with noise of 25/255 and a trained potential, 3 with 0.3 to 0.5 took the fewest
-evaluations: 15 to 17 to 1 % of the image, where Nesterov's method takes 28."""
+_NEWTON_STEPS, _NEWTON_ACCURACY = 60, 1e-4
+"""Of Newton's method: its budget, and the relative residual of its linear systems."""
 
-_MASKED_MEMORY, _MASKED_SLOPE = 6, 2.0
-"""The same with a mask, which is large where the responses are small, and the slope 1: 55 evaluations to 1e-4 of the
-image on patches with noise of 15/255, 45 without the mask, and 260 with its memory and slope."""
+_HALVINGS, _BEYOND = 12, 0.1
+"""Of a Newton step; and the slope at its end, relative to that at its beginning, that is small enough."""
 
 _PROGRESS, _PATIENCE = 0.9, 10
 """Steps in which the worst gradient must fall by that factor."""
+
+
+class Potential(Protocol):
+    """A smooth convex function R of images, with what an iteration for its proximity operator needs."""
+
+    @property
+    def smoothness(self) -> Tensor:
+        """A bound of the Lipschitz constant of grad R, ``(batch or 1, 1, 1, 1)``."""
+
+    @property
+    def has_kinks(self) -> bool:
+        """Whether grad R is piecewise linear, with kinks that slow gradient steps down where R is steep."""
+
+    @property
+    def memory(self) -> int:
+        """The steps that Anderson's acceleration looks back."""
+
+    def gradient(self, x: Tensor, /) -> Tensor:
+        """``grad R(x)``, at the size of x."""
+
+    def curvature(self, x: Tensor, /) -> Map:
+        """The Hessian of R at x."""
+
+    def preconditioner(self, like: Tensor, /) -> Map:
+        """A symmetric and positive definite map near ``(Id + R'')^-1`` on images of that size."""
 
 
 @final
@@ -69,7 +88,7 @@ DEFAULT = InnerSolver()
 
 
 def prox(
-    ridge: Ridge, y: Tensor, solver: InnerSolver, share: Tensor | float = 1.0, start: Tensor | None = None
+    ridge: Potential, y: Tensor, solver: InnerSolver, share: Tensor | float = 1.0, start: Tensor | None = None
 ) -> Tensor:
     """``prox_R(y)``, differentiable with respect to y and to everything in the potential, its mask included.
 
@@ -102,7 +121,7 @@ def prox(
     return point + (image - image.detach())
 
 
-def _unrolled(ridge: Ridge, y: Tensor, steps: int) -> Tensor:
+def _unrolled(ridge: Potential, y: Tensor, steps: int) -> Tensor:
     """Nesterov's method for strongly convex functions, a fixed number of steps from y."""
     smoothness = 1 + ridge.smoothness
     momentum = (smoothness.sqrt() - 1) / (smoothness.sqrt() + 1)
@@ -113,7 +132,7 @@ def _unrolled(ridge: Ridge, y: Tensor, steps: int) -> Tensor:
     return x
 
 
-def _solve(ridge: Ridge, y: Tensor, solver: InnerSolver, share: Tensor | float, start: Tensor) -> Tensor:
+def _solve(ridge: Potential, y: Tensor, solver: InnerSolver, share: Tensor | float, start: Tensor) -> Tensor:
     """By Anderson's acceleration of preconditioned steps; what that leaves open, by Nesterov's method.
 
     The first takes a bit more than half the evaluations of the second on photographs, and has no proof; the second
@@ -122,6 +141,8 @@ def _solve(ridge: Ridge, y: Tensor, solver: InnerSolver, share: Tensor | float, 
     """
     goal = _Goal(y, share * solver.accuracy, start)
     steps = _anderson(ridge, goal, solver.max_steps)
+    if goal.open.any() and ridge.has_kinks:
+        _newton(ridge, goal)
     if goal.open.any():
         _nesterov(ridge, goal, solver.max_steps - steps)
     if goal.open.any():
@@ -164,7 +185,7 @@ class _Goal:
         return not bool(self.open.any())
 
 
-def _anderson(ridge: Ridge, goal: _Goal, budget: int) -> int:
+def _anderson(ridge: Potential, goal: _Goal, budget: int) -> int:
     """``v+ = v + f - (dX + dF) c`` with f = -M grad F(v) and c of least ||f - dF c|| (Anderson 1965; Walker, Ni 2011).
 
     M inverts ``Id + c w W^T W`` with c a guess of the mean slope: without it the smooth parts of an image, which W is
@@ -173,8 +194,8 @@ def _anderson(ridge: Ridge, goal: _Goal, budget: int) -> int:
     Returns:
         The steps taken.
     """
-    precondition = preconditioner(ridge, goal.y)
-    memory = _MEMORY if ridge.mask is None else _MASKED_MEMORY
+    precondition = ridge.preconditioner(goal.y)
+    memory = ridge.memory
     v, points, moves = goal.out, deque[Tensor](maxlen=memory + 1), deque[Tensor](maxlen=memory + 1)
     mark, at = torch.inf, 0
     for step in range(budget):
@@ -209,7 +230,31 @@ def _mixed(plain: Tensor, points: list[Tensor], moves: list[Tensor]) -> Tensor:
     return mixed
 
 
-def _nesterov(ridge: Ridge, goal: _Goal, budget: int) -> None:
+def _newton(ridge: Potential, goal: _Goal) -> None:
+    """Newton's method on a piecewise quadratic F, each item by itself; whatever it reaches, the bound says how near.
+
+    Where Anderson's acceleration stalls, the condition number is large, or the pieces change with every step; on one
+    piece a step ends at its minimum. A step is halved until it does not go far beyond the minimum along it.
+    """
+    v = goal.out
+    gradient = v - goal.y + ridge.gradient(v)
+    for _ in range(_NEWTON_STEPS):
+        if goal.reached(v, gradient):
+            return
+        move = -solve_curved(ridge, v, gradient, _NEWTON_ACCURACY)
+        slope = (gradient * move).sum((1, 2, 3), keepdim=True)
+        length = torch.ones_like(slope)
+        for _ in range(_HALVINGS):
+            moved = v + length * move
+            gradient = moved - goal.y + ridge.gradient(moved)
+            far = (gradient * move).sum((1, 2, 3), keepdim=True) > -_BEYOND * slope
+            if not bool(far.any()):
+                break
+            length = torch.where(far, length / 2, length)
+        v = moved
+
+
+def _nesterov(ridge: Potential, goal: _Goal, budget: int) -> None:
     """Nesterov's method, restarted where the momentum points uphill (O'Donoghue and Candes 2015), each item by itself.
 
     The momentum grows as FISTA's does up to the constant one of the strongly convex case.
@@ -229,43 +274,7 @@ def _nesterov(ridge: Ridge, goal: _Goal, budget: int) -> None:
         v = torch.addcmul(x, torch.minimum(count / (count + 3), most), moved)
 
 
-def preconditioner(ridge: Ridge, like: Tensor) -> Map:
-    """``(Id + c w W^T W)^-1`` on images of that size, continued by zeros: symmetric, positive definite, at most Id.
-
-    W^T W is the convolution with the filters' autocorrelation; on the frequencies of the plane that is a matrix of
-    channels by channels.
-    """
-    kernel, reach = ridge.kernel, ridge.kernel.shape[-1] - 1
-    more = 0 if ridge.padding == "circular" else reach
-    size = (like.shape[-2] + more, like.shape[-1] + more)
-    first = kernel.transpose(0, 1)
-    correlation = functional.conv2d(first, first, padding=reach)  # (channels, channels, 2 k - 1, 2 k - 1)
-    symbol = torch.fft.rfft2(_wrapped(correlation, size)).permute(2, 3, 0, 1)
-    slope = _SLOPE if ridge.mask is None else _MASKED_SLOPE
-    weight = (slope * ridge.mean_weight).unsqueeze(-1)  # (batch or 1, 1, 1, 1, 1)
-    gain = torch.linalg.inv(torch.eye(len(first)).to(symbol) + weight * symbol)
-
-    def apply(v: Tensor) -> Tensor:
-        spectrum = on_any_batch(lambda v: torch.fft.rfft2(v, s=size), v, 2)
-        image = torch.einsum("bhwij,bjhw->bihw", gain.expand(len(v), *gain.shape[1:]), spectrum)
-        found = on_any_batch(lambda image: torch.fft.irfft2(image, s=size), image, 2)
-        return found[..., : v.shape[-2], : v.shape[-1]]
-
-    return apply
-
-
-def _wrapped(kernel: Tensor, size: tuple[int, int]) -> Tensor:
-    """A centred kernel on a torus of that size, its centre at the origin; what does not fit is added up."""
-    for dim, length in zip((-2, -1), size, strict=True):
-        reach = kernel.shape[dim] // 2
-        index = (torch.arange(kernel.shape[dim], device=kernel.device) - reach) % length
-        shape = [*kernel.shape]
-        shape[dim] = length
-        kernel = kernel.new_zeros(shape).index_add_(dim, index, kernel)
-    return kernel
-
-
-def solve_curved(ridge: Ridge, point: Tensor, g: Tensor, accuracy: float) -> Tensor:
+def solve_curved(ridge: Potential, point: Tensor, g: Tensor, accuracy: float) -> Tensor:
     """``(Id + R''(p))^-1 g``, by conjugate gradients to a relative residual, each item by itself.
 
     That is the derivative of the proximity operator at the point whose image p is; its error is at most the residual,
@@ -273,7 +282,7 @@ def solve_curved(ridge: Ridge, point: Tensor, g: Tensor, accuracy: float) -> Ten
     """
     with torch.no_grad():
         hessian = ridge.curvature(point)
-        return _conjugate_gradients(lambda v: v + hessian(v), preconditioner(ridge, g), g, accuracy)
+        return _conjugate_gradients(lambda v: v + hessian(v), ridge.preconditioner(g), g, accuracy)
 
 
 def _conjugate_gradients(apply: Map, precondition: Map, g: Tensor, accuracy: float, max_steps: int = 500) -> Tensor:

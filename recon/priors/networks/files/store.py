@@ -19,6 +19,10 @@ from recon._toml import read_fields, read_toml, write_value
 from recon.errors import InputError, ReconError, UsageError
 from recon.priors.networks.architectures.batch_ensemble import BatchEnsemble, BatchEnsembleConfig
 from recon.priors.networks.architectures.convex_ridge import ConvexRidge, ConvexRidgeConfig
+from recon.priors.networks.architectures.convolutional_sparse_coding import (
+    ConvolutionalSparseCoding,
+    ConvolutionalSparseCodingConfig,
+)
 from recon.priors.networks.architectures.critic import Critic, CriticConfig
 from recon.priors.networks.architectures.dncnn import DnCNN, DnCNNConfig
 from recon.priors.networks.architectures.guided_ridge import GuidedRidge, GuidedRidgeConfig
@@ -44,6 +48,7 @@ _CONFIGS: dict[str, type[Config]] = {
     "ConvexRidge": ConvexRidgeConfig,
     "GuidedRidge": GuidedRidgeConfig,
     "BatchEnsemble": BatchEnsembleConfig,
+    "ConvolutionalSparseCoding": ConvolutionalSparseCodingConfig,
     "Critic": CriticConfig,
     "Unrolled": UnrolledConfig,
 }
@@ -72,6 +77,8 @@ def make(config: Config) -> Network:
         return GuidedRidge(config)
     if isinstance(config, ConvexRidgeConfig):
         return ConvexRidge(config)
+    if isinstance(config, ConvolutionalSparseCodingConfig):
+        return ConvolutionalSparseCoding(config)
     raise UsageError(f"make: {type(config).__name__} is no architecture of this package; {suggestion('', _CONFIGS)}.")
 
 
