@@ -12,6 +12,7 @@ WORDS = {
     "evaluation": "simulate, evaluate, calibrate, tune, package",
     "batch": "folders and series: many runs",
     "front": "recon.reconstruct and its operators",
+    "packing": "lossless archives",
     "uncertainty": "how far a result may be from the truth",
     "reconstruction": "one run, from a file to a file",
     "training": "images to networks",

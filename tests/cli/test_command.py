@@ -13,7 +13,7 @@ from recon.reconstruction import plan
 
 COMMANDS = (
     "solve", "simulate", "train", "certify", "evaluate", "sensitivity", "uncertainty", "calibrate", "models", "replay",
-    "report", "completion",
+    "report", "pack", "unpack", "completion",
 )  # fmt: skip
 SCRIPT = Path(sys.executable).with_name("recon")
 
