@@ -13,7 +13,7 @@ from recon.reconstruction import plan
 
 COMMANDS = (
     "solve", "simulate", "train", "compress", "certify", "evaluate", "sensitivity", "uncertainty", "calibrate",
-    "factorize", "models", "replay", "report", "completion",
+    "factorize", "models", "replay", "report", "pack", "unpack", "completion",
 )  # fmt: skip
 SCRIPT = Path(sys.executable).with_name("recon")
 
