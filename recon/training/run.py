@@ -456,6 +456,8 @@ class _Run(_Loop):
         return [row.restored if self.recipe.solves else row.psnr for row in looks]
 
     def _look(self) -> ValidationResult | None:
+        if self.trainer.sparsity is not None:
+            self.trainer.sparsity.look()
         if not self.group.first:
             return None
         network, problem = as_kept(self.trainer.average), self.trainer.restoration
@@ -491,6 +493,7 @@ class _Run(_Loop):
         known, chain = seen.claim, orthogonality(self.trainer.average)
         return {
             "lipschitz_Q": {"value": known.value, "evidence": str(known.evidence), "how": known.how},
+            **({} if self.trainer.sparsity is None else {"sparsity": self.trainer.sparsity.to_json()}),
             **({} if chain is None else {"orthogonality": {"value": chain.value, "how": chain.how}}),
             "figures": [
                 {"noise": each.noise, "psnr": _number(each.psnr), "psnr_noisy": _number(each.noisy)}
