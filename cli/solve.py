@@ -63,7 +63,7 @@ METHOD_HELP = (
     f"{', '.join(with_prior())}; without a prior {', '.join(without_prior())}. Default: chosen for operator and prior."
 )
 _PRIOR = click.option("--prior", metavar="SPEC", help=PRIOR_HELP)
-_METHOD = click.option("--method", metavar="NAME", help=METHOD_HELP)
+_METHOD = click.option("--method", metavar="NAME[:folder=DIR]", help=METHOD_HELP)
 _PROBLEM_OPTIONS = (
     _PRIOR,
     click.option(

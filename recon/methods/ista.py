@@ -64,6 +64,6 @@ def build_learned(setting: MethodSetting) -> Method:
 
     made = Method(
         "slista", s, None, (0.0, 1 / pair.squared_norm), certificate, algorithm,
-        gap=gap_of(pair, prior), steps=len(stepsizes),
+        gap=gap_of(pair, prior), steps=len(stepsizes), files=learned.files,
     )  # fmt: skip
     return replace(made, certificate=replace(certificate, remarks=learned.remarks))
