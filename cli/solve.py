@@ -63,7 +63,7 @@ METHOD_HELP = (
     f"{', '.join(with_prior())}; without a prior {', '.join(without_prior())}. Default: chosen for operator and prior."
 )
 _PRIOR = click.option("--prior", metavar="SPEC", help=PRIOR_HELP)
-_METHOD = click.option("--method", metavar="NAME", help=METHOD_HELP)
+_METHOD = click.option("--method", metavar="NAME[:folder=DIR]", help=METHOD_HELP)
 _PROBLEM_OPTIONS = (
     _PRIOR,
     click.option(
@@ -414,6 +414,13 @@ def report_run(run: "Run", as_json: bool) -> None:
         terminal.result(f"distance to the matched solution, on the 0..1 scale: {bound}")
     for error in result.backward_errors:
         terminal.result(f"backward error, on the 0..1 scale: {error}")
+    if result.gap is not None:
+        terminal.result(f"duality gap, on the 0..1 scale: {result.gap}")
+    if result.refused_steps:
+        terminal.result(
+            f"learned steps: {result.refused_steps} of {result.plan.method.steps} were replaced by those of ISTA, as "
+            "the energy did not fall with them"
+        )
     for line in run.judgement.lines if run.judgement is not None else ():
         terminal.result(line)
 

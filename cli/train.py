@@ -59,8 +59,8 @@ TERMINATED = 143
 @click.option("--json", "as_json", is_flag=True, help="Print the card of the network as JSON.")
 @talk_options
 def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **given: Any) -> None:
-    """Train a denoiser that is a resolvent, or a critic for --alarm. DIR receives the network, its card, the log,
-    figures and a checkpoint.
+    """Train a denoiser that is a resolvent, a critic for --alarm, or step sizes for --method slista. DIR receives the
+    network, its card, the log, figures and a checkpoint.
 
     --resume continues a run that was interrupted or killed, with the same result. Images are files, folders or
     patterns such as 'scans/**/*.png'.
@@ -83,6 +83,13 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
     refuse_unreadable(validating)
     from recon.device import choose_device
     from recon.training import Images, for_measurements, noise_stated, prepare, read_recipe
+    from recon.training.steps import is_run_of_steps
+    from recon.training.steps_recipe import steps_recipe_in
+
+    of_steps = None if given["config_file"] is None else steps_recipe_in(given["config_file"])
+    if of_steps is not None or (given["config_file"] is None and is_run_of_steps(output)):
+        _train_steps(of_steps, Images(training, validating), output, given)
+        return
 
     images = Images(training, validating)
     recipe = None if given["config_file"] is None else read_recipe(given["config_file"])
@@ -103,6 +110,64 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
     if given["search"] and wanted.network.family not in ("Critic", "Unrolled"):  # all is proved, or nothing known
         _search(output)
     _report(outcome, output, given["as_json"], wanted.solves)
+
+
+def _train_steps(recipe: Any, images: Any, output: Path, given: dict[str, Any]) -> None:
+    """Learn step sizes, and report what they leave."""
+    from recon.device import choose_device
+    from recon.training.steps import StepsNow, prepare_steps, train_steps
+
+    for option, stated in (
+        ("--processes", given["processes"] > 1), ("--search", given["search"]), ("--tensorboard", given["board"]),
+    ):  # fmt: skip
+        if stated:
+            raise click.UsageError(
+                f'{option} with mode = "steps"; expected none of it, because a few numbers are learned, no network.'
+            )
+    device = choose_device(given["device"], terminal.say)
+    new = not output.exists()
+    wanted = prepare_steps(output, recipe, given["resume"], given["steps"])
+    progress = terminal.ProgressLine(output.name)
+
+    def watch(now: StepsNow) -> None:
+        left = f"{round(now.seconds_left)} s left"
+        progress.show(f"step {now.step} of {now.steps}, gap over that of ISTA {now.loss:.3g}, {left}")
+
+    with _signals() as received:
+        try:
+            outcome = train_steps(wanted, images, output, device, terminal.say, watch, lambda: bool(received))
+        finally:
+            progress.close()
+            if new:
+                _remove_if_empty(output)
+    if outcome.step < outcome.steps:
+        how = f"after step {outcome.step} of {outcome.steps}; the state is saved, and --resume -o {output} goes on"
+        if signal.SIGTERM in received:
+            terminal.say(f"terminated {how}")
+            raise SystemExit(TERMINATED)
+        raise KeyboardInterrupt(how)
+    _report_steps(outcome, output, given["as_json"])
+
+
+def _report_steps(outcome: Any, output: Path, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        terminal.result_json(json.loads((output / "steps.json").read_text(encoding="utf-8")))
+        return
+    terminal.result(f"{output}: {outcome.step} steps, {outcome.seconds:.1f} s")
+    terminal.result(f"step sizes times ||A||^2: {' '.join(f'{factor:.3g}' for factor in outcome.factors)}")
+    heads = ["weight", "ISTA", "FISTA", "learned", "learned / ISTA", "duality gap", "2 ||A||^2 / L_S"]
+    rows = [
+        [f"{each.weight:.4g}", f"{each.ista:.2e}", f"{each.fista:.2e}", f"{each.learned:.2e}", f"{each.ratio:.3f}",
+         f"{each.duality_gap:.2e}", f"{2 / each.curvature:.3f}"]
+        for each in outcome.figures
+    ]  # fmt: skip
+    terminal.result(terminal.table(heads, rows))
+    terminal.result(
+        f"after {len(outcome.factors)} steps on the validation images: what the energy is above the least one, over "
+        "itself. The estimate is that of ISTA; the steps lead to it faster."
+    )
 
 
 def _remove_if_empty(folder: Path) -> None:

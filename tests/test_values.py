@@ -13,7 +13,7 @@ from recon._values import is_same
 from recon.errors import UsageError
 from recon.operators import Blur, Identity, LeastSquares
 from recon.operators.tomography import geometry_to_toml
-from recon.priors import Prior, Resolvent, box, soft_threshold, total_variation_prior
+from recon.priors import Prior, Resolvent, box, l1_prior, l1_term, soft_threshold, total_variation_prior
 from recon.priors.networks import ConvexRidge, learned_prior, load
 from recon.solvers import Algorithm
 
@@ -36,6 +36,8 @@ ALGORITHMS = {
     "forward_backward": lambda s, y=Y: solvers.forward_backward(blurred(y), soft_threshold(0.1), s),
     "tseng": lambda s, y=Y: solvers.tseng(blurred(y), box(0, 1), s),
     "fista": lambda s, y=Y: solvers.fista(blurred(y), soft_threshold(0.1), s),
+    "oracle_ista": lambda s, y=Y: solvers.oracle_ista(blurred(y), l1_term(0.1), s),
+    "learned_ista": lambda s, y=Y: solvers.learned_ista(blurred(y), l1_prior(0.1), (1.5, 1.2), s),
     "douglas_rachford": lambda s, y=Y: solvers.douglas_rachford(blurred(y).resolvent(s), soft_threshold(0.1)),
     "davis_yin": lambda s, y=Y: solvers.davis_yin(blurred(y), soft_threshold(0.1), box(0, 1), s),
     "condat_vu": primal_dual,

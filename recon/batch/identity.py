@@ -10,6 +10,9 @@ from recon.catalogue import DESCRIPTION
 from recon.specs.grammar import Spec
 from recon.specs.solve_config import SolveConfig, to_json, with_files, with_names
 
+STEPS, NUMBERS = "steps.json", "steps.safetensors"
+"""Of a folder of learned steps."""
+
 _NOT_OF_THE_PIXELS = ("device", "deterministic", "require_certificate", "memory")
 
 
@@ -73,8 +76,17 @@ def _hash_of(path: Path) -> str:
     """The hash of a file, or of the network in a folder; what cannot be read is refused where it is used."""
     digest = hashlib.sha256()
     try:
-        for part in (path / DESCRIPTION, *sorted(path.glob("*.safetensors"))) if path.is_dir() else (path,):
+        for part in _parts(path):
             digest.update(part.read_bytes())
     except OSError:
         return "sha256-unreadable"
     return f"sha256-{digest.hexdigest()[:16]}"
+
+
+def _parts(path: Path) -> tuple[Path, ...]:
+    """A file, or those of a network, or of learned steps, in a folder."""
+    if not path.is_dir():
+        return (path,)
+    if (path / STEPS).exists():
+        return (path / STEPS, path / NUMBERS)
+    return (path / DESCRIPTION, *sorted(path.glob("*.safetensors")))

@@ -4,6 +4,7 @@ from recon.certificates import lipschitz_search
 from recon.certificates.asymmetry import asymmetry
 from recon.certificates.backward_error import BackwardError, backward_error
 from recon.certificates.certificate import Certificate, Condition, Given, Remark, stated
+from recon.certificates.duality_gap import DualityGap, duality_gap
 from recon.certificates.error_bounds import (
     ErrorBound,
     limit_error_bound,
@@ -26,11 +27,13 @@ from recon.certificates.lipschitz_bounds import (
 )
 from recon.certificates.matched import (
     certify_accelerated_primal_dual,
+    certify_compared_steps,
     certify_condat_vu,
     certify_davis_yin,
     certify_douglas_rachford,
     certify_fista,
     certify_forward_backward,
+    certify_proximal_descent,
     certify_smooth_fista,
     certify_tseng,
 )
@@ -50,6 +53,7 @@ __all__ = [
     "BackwardError",
     "Certificate",
     "Condition",
+    "DualityGap",
     "ErrorBound",
     "Given",
     "Mixing",
@@ -59,6 +63,7 @@ __all__ = [
     "backward_error",
     "certify_accelerated_primal_dual",
     "certify_backward_error",
+    "certify_compared_steps",
     "certify_condat_vu",
     "certify_contractive_forward_backward",
     "certify_davis_yin",
@@ -71,6 +76,7 @@ __all__ = [
     "certify_mismatched_forward_backward",
     "certify_mismatched_tseng",
     "certify_preconditioned_forward_backward",
+    "certify_proximal_descent",
     "certify_shifted_ba",
     "certify_smooth_fista",
     "certify_tseng",
@@ -78,6 +84,7 @@ __all__ = [
     "combettes_pesquet_bound",
     "contraction_rate",
     "convolution_norm",
+    "duality_gap",
     "effective_sample_size",
     "fold_batch_norm",
     "images_needed",

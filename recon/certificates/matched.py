@@ -227,6 +227,64 @@ def certify_fista(operator: OperatorProperties, prior: ResolventProperties, step
     )
 
 
+def certify_proximal_descent(operator: OperatorProperties, prior: ResolventProperties, stepsize: float) -> Certificate:
+    """Proximal gradient steps of any lengths that are at least s and pass the test of descent, else of length s.
+
+    *Theorem* (after Beck, Teboulle 2009, section 3). Let f = ||A . - y||^2 / 2, g convex with a proximity operator,
+    F = f + g and s <= 1/||A||^2. Let x+ = prox_{tg}(x - t grad f(x)) with t >= s and t ||A(x+ - x)||^2 <=
+    ||x+ - x||^2, which t = s always passes. Then F(x+) <= F(x), and if F has a minimiser the iterates converge to one,
+    F(x_k) - min F <= ||x_0 - x*||^2 / (2 k s). *Proof*: the test is f(x+) <= f(x) + <grad f(x), x+ - x> +
+    ||x+ - x||^2 / (2t), from which 2t (F(x+) - F(z)) <= ||x - z||^2 - ||x+ - z||^2 for every z, as f and g are convex.
+    With z = x the energy falls; with z a minimiser distances to it do not grow, and the sum over the steps gives the
+    rate; a cluster point minimises F, and the distance to it falls to zero.
+
+    Args:
+        operator: A.
+        prior: Of the proximity operators of g.
+        stepsize: s.
+    """
+    constant = lipschitz(operator)
+    needed = derive(lambda value: stepsize * value, constant, how=constant.how)
+    return Certificate(
+        theorem="proximal gradient steps that pass the test of descent (after Beck and Teboulle 2009)",
+        conclusion=_conclusion(prior, "the energy falls at every step, and the iterates converge to"),
+        conditions=(
+            exact_adjoint(operator),
+            at_most("s ||A||^2 at most 1", needed, 1.0),
+            proximity(prior),
+            evaluated_exactly(prior),
+            solvable(prior, operator),
+        ),
+    )
+
+
+def certify_compared_steps(operator: OperatorProperties, prior: ResolventProperties, stepsize: float) -> Certificate:
+    """Proximal gradient steps of any lengths, each taken only if the energy falls, else one of length s.
+
+    *Theorem*. Let f = ||A . - y||^2 / 2, g convex with a proximity operator, F = f + g and s <= 1/||A||^2. Then F never
+    rises: where the first step is not taken, F(x+) <= F(x) - ||x+ - x||^2 / (2s) for the second (Beck, Teboulle 2009,
+    Lemma 2.3 with z = x). Of a limit nothing is said: a number of steps is learned, and the duality gap says what they
+    leave.
+
+    Args:
+        operator: A.
+        prior: Of the proximity operators of g.
+        stepsize: s.
+    """
+    constant = lipschitz(operator)
+    needed = derive(lambda value: stepsize * value, constant, how=constant.how)
+    return Certificate(
+        theorem="proximal gradient steps, compared by the energy (after Beck and Teboulle 2009)",
+        conclusion="the energy rises at no step; the duality gap says how far it is from the least one",
+        conditions=(
+            exact_adjoint(operator),
+            at_most("s ||A||^2 at most 1", needed, 1.0),
+            proximity(prior),
+            evaluated_exactly(prior),
+        ),
+    )
+
+
 def certify_smooth_fista(
     operator: OperatorProperties,
     penalty: Constant,

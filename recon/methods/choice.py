@@ -13,6 +13,7 @@ from recon.evidence import Constant, Evidence, derive
 from recon.methods.catalogue import ENTRIES
 from recon.methods.chambolle_pock import fits
 from recon.methods.entry import MethodEntry, Requirement
+from recon.methods.learned_steps import LearnedSteps
 from recon.methods.mismatched import mismatched_data
 from recon.methods.operator_pair import OperatorPair
 from recon.methods.setting import LearnedSetting, Method, MethodSetting
@@ -42,6 +43,7 @@ def choose_method(  # noqa: PLR0913, PLR0917  the problem, and what a user may s
     window: str | None = None,
     warm: bool = False,
     learned: LearnedSetting | None = None,
+    stepsizes: LearnedSteps | None = None,
 ) -> Method:
     """The method that was asked for, or the one that follows from the operator and the prior.
 
@@ -65,6 +67,7 @@ def choose_method(  # noqa: PLR0913, PLR0917  the problem, and what a user may s
         window: Of filtered back-projection; ``None``: the smoothest.
         warm: Whether the first image is near the solution.
         learned: What a method of learned steps is told.
+        stepsizes: The step sizes of ``slista``.
 
     Raises:
         UsageError: The method does not fit the operator or the prior.
@@ -77,7 +80,7 @@ def choose_method(  # noqa: PLR0913, PLR0917  the problem, and what a user may s
             f"method is {entry.name!r}, and the prior {prior.name!r} has bounds; expected {able}, or "
             "no low= and high=, because the others cannot keep an image within bounds."
         )
-    method = entry.build(MethodSetting(pair, prior, stepsize, weight, noise, matched, window, warm, learned))
+    method = entry.build(MethodSetting(pair, prior, stepsize, weight, noise, matched, window, warm, learned, stepsizes))
     if not (entry.takes_prior and method.solves_sum):
         return method
     monotone = pair.properties.gram_min if pair.mismatch is None else pair.mismatch.symmetric_part_min

@@ -7,6 +7,7 @@ from torch import Tensor
 from recon import certificates as proofs
 from recon import priors, solvers
 from recon.methods.data_term import EXACT_RESOLVENT
+from recon.methods.energy import gap_of, has_gap
 from recon.methods.inexact import backward_error_of
 from recon.methods.operator_pair import OperatorPair
 from recon.methods.setting import Method, MethodSetting
@@ -27,7 +28,7 @@ def build(setting: MethodSetting) -> Method:
     return Method(
         "fista", s, None, (0.0, limit), certificate,
         lambda y: solvers.fista(LeastSquares(pair.operator, y), resolvent, s),
-        backward=backward_error_of(pair, resolvent, s),
+        backward=backward_error_of(pair, resolvent, s), gap=gap_of(pair, prior) if has_gap(prior) else None,
     )  # fmt: skip
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from recon import solvers
-from recon.certificates import BackwardError, Certificate, ErrorBound, Remark
+from recon.certificates import BackwardError, Certificate, DualityGap, ErrorBound, Remark
+from recon.methods.learned_steps import LearnedSteps
 from recon.methods.operator_pair import OperatorPair
 from recon.priors import Prior
 from recon.solvers.driver import TOLERANCE
@@ -91,6 +92,7 @@ class MethodSetting:
         warm: Whether the first image is near the solution, as a guide is: a dual variable then begins where it belongs
             to that image.
         learned: What a method of learned steps is told; ``None``: the caller has none.
+        stepsizes: The step sizes of a method of learned steps.
     """
 
     pair: OperatorPair
@@ -102,6 +104,7 @@ class MethodSetting:
     window: str | None = None
     warm: bool = False
     learned: LearnedSetting | None = None
+    stepsizes: LearnedSteps | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,7 @@ class Method:
         solves_sum: Whether its limit is a zero of the sum of data map and prior; else it is that of another problem.
         steps: How many it takes, whatever the tolerance, as methods of learned steps and samplers do; ``None``: as many
             as lead to the limit.
+        gap: From measurement and images to the duality gaps of an energy; ``None``: nothing is said of one.
         direct: What solves the problem in place of the driver's loop; ``None``: nothing.
         polish: From measurement and images to what is computed of each image that no theorem speaks of; else ``None``.
         files: The files that the method was read from.
@@ -150,6 +154,7 @@ class Method:
     closed_form: bool = False
     solves_sum: bool = True
     steps: int | None = None
+    gap: Callable[[Tensor, Tensor], tuple[DualityGap, ...]] | None = None
     direct: Callable[[Tensor, solvers.DirectRun], solvers.Solution] | None = None
     polish: Callable[[Tensor, Tensor], tuple[Polish, ...]] | None = None
     files: tuple[Path, ...] = ()

@@ -19,6 +19,7 @@ from recon.priors.resolvent import Resolvent, ResolventProperties, name_of, prox
 from recon.priors.separable import Parts, separable
 from recon.priors.smooth import Smooth
 from recon.priors.smoothed_variation import smoothed_total_variation_prior
+from recon.priors.sparse import SparseTerm, attained, l1_term, wavelet_term
 from recon.priors.split import Split
 from recon.priors.total_variation import total_variation, total_variation_split, total_variation_value
 from recon.priors.wavelet_transform import WaveletTransform, orthonormal_wavelet
@@ -33,14 +34,17 @@ __all__ = [
     "Resolvent",
     "ResolventProperties",
     "Smooth",
+    "SparseTerm",
     "Split",
     "WaveletTransform",
+    "attained",
     "box",
     "box_prior",
     "conjugate",
     "guided_total_variation_prior",
     "identity",
     "l1_prior",
+    "l1_term",
     "l2_ball",
     "name_of",
     "no_prior",
@@ -64,5 +68,6 @@ __all__ = [
     "wavelet_l1_value",
     "wavelet_prior",
     "wavelet_shrinkage",
+    "wavelet_term",
     "weighted_prior",
 ]

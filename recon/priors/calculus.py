@@ -212,6 +212,7 @@ def scaled_prior(prior: Prior, scale: float) -> Prior:
         None if value is None else partial(_scaled_value, value, scale),
         None if constraint is None else scaled(constraint, scale),
         None if smooth is None else Smooth(partial(_scaled, smooth.gradient, scale), smooth.lipschitz),
+        sparse=None if prior.sparse is None else replace(prior.sparse, weight=scale * prior.sparse.weight),
     )
 
 
@@ -243,6 +244,7 @@ def weighted_prior(prior: Prior, weight: float | Tensor) -> Prior:
         None
         if smooth is None
         else Smooth(partial(weighted_gradient, smooth.gradient, given, weight), _times(weight, smooth.lipschitz)),
+        sparse=None if prior.sparse is None else replace(prior.sparse, weight=weight * prior.sparse.weight),
     )
 
 

@@ -13,6 +13,7 @@ from recon.evidence import Constant, Proved
 from recon.priors.closed_forms import box, check_weight, identity, number_of, soft_threshold, tikhonov
 from recon.priors.resolvent import Resolvent
 from recon.priors.smooth import Smooth
+from recon.priors.sparse import SparseTerm, l1_term, wavelet_term
 from recon.priors.split import Split
 from recon.priors.total_variation import (
     FLAT,
@@ -62,6 +63,8 @@ class Prior(Made):
         variation: The penalty where it is the total variation of each channel by itself, and the bounds; else
             ``None``.
         multiple: m where A is m Id, so that the solution is linear in the data; ``None`` where it is another map.
+        sparse: The penalty as a weighted l1 norm in an orthonormal basis; ``None`` where it is another one.
+        conjugate: From images z to ``(w g)*(z)`` of each batch item, where that is finite everywhere; else ``None``.
     """
 
     name: str
@@ -73,6 +76,8 @@ class Prior(Made):
     mask: MaskRange | None = None
     variation: VariationTerm | None = None
     multiple: Constant | None = None
+    sparse: SparseTerm | None = None
+    conjugate: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
 
 
 @remembered
@@ -90,7 +95,10 @@ def box_prior(low: float = 0.0, high: float = 1.0) -> Prior:
         outside = ((x < low) | (x > high) | x.isnan()).flatten(1).any(1)
         return torch.where(outside, torch.inf, 0.0).to(x.dtype)
 
-    return Prior("box", lambda stepsize: projection, value=value)
+    def conjugate(z: Tensor) -> Tensor:
+        return _sum(torch.maximum(low * z, high * z))
+
+    return Prior("box", lambda stepsize: projection, value=value, conjugate=conjugate)
 
 
 @remembered
@@ -102,6 +110,7 @@ def tikhonov_prior(weight: float | Tensor) -> Prior:
         lambda stepsize: tikhonov(stepsize * weight),
         value=lambda x: weight / 2 * _sum(x.abs() ** 2),
         multiple=Proved(float(number_of(weight)), "the gradient of w/2 ||x||^2 is w x"),
+        conjugate=(lambda z: _sum(z.abs() ** 2) / (2 * number_of(weight))) if number_of(weight) > 0 else None,
     )
 
 
@@ -109,7 +118,12 @@ def tikhonov_prior(weight: float | Tensor) -> Prior:
 def l1_prior(weight: float | Tensor) -> Prior:
     """``w ||x||_1``."""
     check_weight("l1", number_of(weight))
-    return Prior("l1", lambda stepsize: soft_threshold(stepsize * weight), value=lambda x: weight * _sum(x.abs()))
+    return Prior(
+        "l1",
+        lambda stepsize: soft_threshold(stepsize * weight),
+        value=lambda x: weight * _sum(x.abs()),
+        sparse=l1_term(weight),
+    )
 
 
 @remembered
@@ -127,6 +141,7 @@ def wavelet_prior(weight: float, wavelet: str = WAVELET, levels: int = LEVELS, s
         "wavelet",
         lambda stepsize: wavelet_shrinkage(stepsize * weight, wavelet, levels, shifts),
         value=(lambda x: weight * wavelet_l1_value(x, wavelet, levels)) if shifts == 1 else None,
+        sparse=wavelet_term(weight, wavelet, levels) if shifts == 1 else None,
     )
 
 

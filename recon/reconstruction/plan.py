@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from recon.io import Image
 from recon.methods.assumption_check import attack, reconcile_with_search
 from recon.methods.catalogue import ENTRIES
 from recon.methods.choice import choose_method, dual_size
+from recon.methods.learned_steps import LearnedSteps
 from recon.methods.operator_pair import OperatorPair, analyse_operator
 from recon.methods.remedies import remedy
 from recon.methods.setting import LearnedSetting, Method
@@ -30,6 +32,7 @@ from recon.reconstruction.problem import (
     build_problem,
     in_units,
 )
+from recon.specs.learned_steps import read_steps, steps_for
 from recon.specs.priors import read_prior
 from recon.specs.solve_config import SolveConfig
 
@@ -288,7 +291,7 @@ def _method(problem: Problem, pair: OperatorPair, hardest: Measured | None, say:
     method = choose_method(
         pair, prior, config.method, config.stepsize,
         weight=problem.relative_weight, noise=problem.noise, like=problem.images, matched=problem.prior.stepsize,
-        window=config.window, warm=warm, learned=_learned(problem),
+        window=config.window, warm=warm, learned=_learned(problem), stepsizes=_stepsizes(problem, say),
     ).remarked(problem.prior.remarks)  # fmt: skip
     if not rounding:
         return method
@@ -305,6 +308,15 @@ def _learned(problem: Problem) -> LearnedSetting:
     config, shown = problem.config, problem.template.value_range
     scale = f"{shown.low:.6g}:{shown.high:.6g} {shown.units}".strip()
     return LearnedSetting(config.method_folder, config.iterations, problem.family.on, scale, str(problem.prior.spec))
+
+
+def _stepsizes(problem: Problem, say: Notify) -> LearnedSteps | None:
+    """The learned steps of the configuration, for its problem."""
+    config, chosen = problem.config, problem.prior
+    if config.method != "slista" or config.method_folder is None:
+        return None
+    card = read_steps(Path(config.method_folder))
+    return steps_for(card, problem.family.spec, chosen.spec, chosen.weight, config.iterations, say)
 
 
 def starting_image(problem: Problem, pair: OperatorPair) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from recon import io, solvers
-from recon.certificates import BackwardError, ErrorBound
+from recon.certificates import BackwardError, DualityGap, ErrorBound
 from recon.device import Notify
 from recon.errors import GuaranteeError, OutputError
 from recon.evidence import finite_or_none
@@ -40,7 +40,7 @@ from recon.reconstruction.record import (
 )
 from recon.reconstruction.residual_check import ResidualCheck, check_residual
 from recon.report import FIGURE_SUFFIXES
-from recon.solvers import Distance, Progress, Solution, Status
+from recon.solvers import Distance, LearnedIterate, Progress, Solution, Status
 from recon.solvers.convergence import estimates_distance
 from recon.specs.operators import scanned
 from recon.specs.solve_config import SolveConfig, to_json
@@ -110,6 +110,23 @@ class Result:
         """What is computed of each frame that no theorem speaks of; none where one does."""
         polish = self.plan.method.polish
         return () if polish is None else polish(self.plan.problem.measurement, self.solution.x)
+
+    @cached_property
+    def gaps(self) -> tuple[DualityGap, ...]:
+        """How far the energy of each frame is at most from the least one; none where there is no energy."""
+        gap = self.plan.method.gap
+        return () if gap is None else gap(self.plan.problem.measurement, self.solution.x)
+
+    @property
+    def gap(self) -> DualityGap | None:
+        """That of the frame that is the farthest; ``None`` where there is none."""
+        return max(self.gaps, key=lambda gap: gap.relative, default=None)
+
+    @property
+    def refused_steps(self) -> int | None:
+        """Learned steps that were not taken, of the frame with the most; ``None`` where none are learned."""
+        state = self.solution.state
+        return int(state.refused.max()) if isinstance(state, LearnedIterate) else None
 
     @cached_property
     def distances(self) -> tuple[Distance, ...]:
@@ -522,6 +539,9 @@ def _document(
         "error_bounds": [bound.to_json() for bound in result.bounds],
         "backward_errors": [error.to_json() for error in result.backward_errors],
         "polishing": [polish.to_json() for polish in result.polishing],
+        "duality_gap": None if result.gap is None else result.gap.to_json(),
+        "duality_gaps": [gap.to_json() for gap in result.gaps],
+        "refused_steps": result.refused_steps,
         "guide": None if result.guide is None else result.guide.to_json(),
         "first": None if result.first is None else _first(result.first),
         "residual_check": None if result.residual_check is None else result.residual_check.to_json(),

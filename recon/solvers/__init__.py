@@ -12,6 +12,8 @@ from recon.solvers.implicit import implicit
 from recon.solvers.kinetic import kinetic
 from recon.solvers.krylov import ab_gmres, ba_gmres, cgls
 from recon.solvers.langevin import langevin
+from recon.solvers.learned_ista import LearnedIterate, learned_ista
+from recon.solvers.oracle_ista import oracle_ista
 from recon.solvers.sampler import Preconditioner, Sampler
 from recon.solvers.sirt import sirt
 from recon.solvers.sk_rock import sk_rock
@@ -25,6 +27,7 @@ __all__ = [
     "Chains",
     "DirectRun",
     "Distance",
+    "LearnedIterate",
     "Preconditioner",
     "Progress",
     "Sampler",
@@ -46,6 +49,8 @@ __all__ = [
     "iterate",
     "kinetic",
     "langevin",
+    "learned_ista",
+    "oracle_ista",
     "sample",
     "sirt",
     "sk_rock",

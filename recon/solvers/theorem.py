@@ -23,7 +23,7 @@ from recon.operators import (
     operator_properties,
 )
 from recon.operators.base import Characterised
-from recon.priors import name_of, resolvent_properties
+from recon.priors import SparseTerm, attained, name_of, resolvent_properties
 from recon.solvers.algorithm import Algorithm, S
 from recon.types import LinearOperator, Map
 
@@ -130,6 +130,22 @@ def fista_theorem(gradient: Map, proximity: Map, stepsize: float, example: Tenso
     if not isinstance(data, OperatorProperties):
         return _of_unmatched(gradient, data)
     return proofs.certify_fista(data, resolvent_properties(proximity), stepsize)
+
+
+def descent_theorem(data: Map, penalty: SparseTerm, stepsize: float, example: Tensor | None) -> Certificate:
+    """See :func:`recon.certificates.certify_proximal_descent`."""
+    known = constants_of(data, example)
+    if not isinstance(known, OperatorProperties):
+        return _of_unmatched(data, known)
+    return proofs.certify_proximal_descent(known, attained(penalty), stepsize)
+
+
+def compared_steps_theorem(data: Map, proximity: Map, stepsize: float, example: Tensor | None) -> Certificate:
+    """See :func:`recon.certificates.certify_compared_steps`."""
+    known = constants_of(data, example)
+    if not isinstance(known, OperatorProperties):
+        return _of_unmatched(data, known)
+    return proofs.certify_compared_steps(known, resolvent_properties(proximity), stepsize)
 
 
 def douglas_rachford_theorem(

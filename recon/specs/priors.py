@@ -99,7 +99,7 @@ def _slice_by_slice(prior: Prior) -> Prior:
 
         return replace(of_image, apply=apply)
 
-    return replace(prior, resolvent=resolvent, split=None, value=None)
+    return replace(prior, resolvent=resolvent, split=None, value=None, sparse=None)
 
 
 def prior_from_spec(spec: Spec, setting: PriorContext = UNKNOWN) -> Prior:

@@ -159,7 +159,7 @@ def prepare(folder: Path, recipe: Recipe | None, resume: bool, steps: int | None
     if not resume:
         if recipe is None:
             raise UsageError(f"{folder}: no configuration was given; expected one, unless a run goes on.")
-        _claim(folder)
+        claim(folder)
         return _with_steps(recipe, steps)
     wanted = _with_steps(_read_kept(folder / CONFIG) if recipe is None else recipe, steps)
     _require_same(folder, wanted, str(folder / CONFIG) if recipe is None else "the configuration")
@@ -709,7 +709,7 @@ def _begun(folder: Path) -> Recipe:
     return parse_recipe(progress.recipe, str(folder / NAME), InputError)
 
 
-def _claim(folder: Path) -> None:
+def claim(folder: Path) -> None:
     """Make the folder of a new run."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

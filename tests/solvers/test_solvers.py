@@ -8,7 +8,7 @@ import torch
 from recon.errors import UsageError
 from recon.evidence import Evidence, Fact
 from recon.operators import LeastSquares
-from recon.priors import proximity_operator
+from recon.priors import l1_prior, l1_term, proximity_operator
 from recon.solvers import (
     Status,
     condat_vu,
@@ -17,6 +17,8 @@ from recon.solvers import (
     fista,
     forward_backward,
     iterate,
+    learned_ista,
+    oracle_ista,
     solve,
     tseng,
 )
@@ -80,6 +82,8 @@ LASSO = {
     "condat-vu": lambda: condat_vu(DATA, lambda x: x, Identity(), ball(WEIGHT), STEP, 0.4 * LIPSCHITZ, 1.2),
     "chambolle-pock": lambda: condat_vu(None, DATA.resolvent(STEP), Identity(), ball(WEIGHT), STEP, 0.9 * LIPSCHITZ),
     "fista": lambda: fista(DATA, shrink(STEP * WEIGHT), STEP),
+    "oracle ista": lambda: oracle_ista(DATA, l1_term(WEIGHT), STEP),
+    "learned ista": lambda: learned_ista(DATA, l1_prior(WEIGHT), (1.6 * STEP, 1.9 * STEP, 0.7 * STEP), STEP),
 }
 
 

@@ -86,6 +86,8 @@ def write_tiled(result: TiledResult, measurement: Path, target: Target, say: Not
         "certificate": first.method.certificate.to_json() | {"tiles": f"of each tile; {seams}"},
         "error_bounds": [],
         "backward_errors": [],
+        "duality_gap": None,
+        "duality_gaps": [],
         "guide": None,
         "first": None,
         "residual_check": None,
