@@ -23,6 +23,7 @@ from recon.training.own import Own
 from recon.training.parallel import train_together
 from recon.training.penalty import excess, steepest
 from recon.training.run import Images, Listeners, Now, Outcome, prepare, train, train_on
+from recon.training.sweep import Sweep, parse_sweep
 from recon.training.tensorboard import tensorboard
 from recon.training.trainer import Trainer
 
@@ -41,6 +42,7 @@ __all__ = [
     "Recipe",
     "Restoration",
     "Step",
+    "Sweep",
     "Trainer",
     "TrainingConfig",
     "ValidationConfig",
@@ -50,6 +52,7 @@ __all__ = [
     "momentum_form",
     "noise_stated",
     "parse_recipe",
+    "parse_sweep",
     "prepare",
     "read_patches",
     "read_recipe",
