@@ -573,7 +573,7 @@ class _Run(_Loop):
         return {
             "lipschitz_Q": {"value": known.value, "evidence": str(known.evidence), "how": known.how},
             **({} if chain is None else {"orthogonality": {"value": chain.value, "how": chain.how}}),
-            **({} if self.recipe.shows_clean else {"held_out": _number(seen.held_out, 6)}),
+            **({} if self.recipe.shows_clean else {"held_out": _significant(seen.held_out)}),
             "figures": [
                 {"noise": each.noise, "psnr": _number(each.psnr), "psnr_noisy": _number(each.noisy)}
                 | ({"psnr_restored": _number(each.restored)} if self.recipe.solves else {})
@@ -651,8 +651,12 @@ def _or_least(value: float) -> float:
     return value if math.isfinite(value) else -math.inf
 
 
-def _number(value: float, digits: int = 4) -> float | None:
-    return round(value, digits) if math.isfinite(value) else None
+def _number(value: float) -> float | None:
+    return round(value, 4) if math.isfinite(value) else None
+
+
+def _significant(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def _with_steps(recipe: Recipe, steps: int | None) -> Recipe:
