@@ -53,6 +53,8 @@ TERMINATED = 143
 )
 @click.option("--search", is_flag=True,
               help="Search the network for violations at the end, as recon certify prior does.")  # fmt: skip
+@click.option("--sweep", metavar="KEY=V,V,...",
+              help="A run for each value of a number of [network], with a table and a figure.")  # fmt: skip
 @click.option("--tensorboard", "board", type=click.Path(path_type=Path), metavar="DIR",
               help="Also write the curves for TensorBoard, where it is installed.")  # fmt: skip
 @click.option("--device", default="auto", metavar="NAME", help="Device: auto, cpu, cuda or cuda:N.  [default: auto]")
@@ -71,7 +73,7 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
         raise click.UsageError(f"--processes is {given['processes']}; expected at least 1.")
     if given["config_file"] is None and not given["resume"]:
         raise click.UsageError("Missing option '--config'; expected a TOML file, unless --resume goes on with a run.")
-    for option in ("noise", "operator"):
+    for option in ("noise", "operator", "sweep"):
         if given[option] is not None and given["config_file"] is None:
             raise click.UsageError(f"--{option} with --resume alone; expected --config too, or what the run says.")
     from recon.reconstruction.file_names import expand_inputs, require_files
@@ -98,6 +100,9 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
     if given["noise"] is not None:
         recipe = noise_stated(given["noise"], recipe, training, terminal.say)
     device = choose_device(given["device"], terminal.say)
+    if given["sweep"] is not None:
+        _sweep(given, recipe, images, output, device)
+        return
     new = not output.exists()
     wanted = prepare(output, recipe, given["resume"], given["steps"])
     with _signals() as received:
@@ -168,6 +173,38 @@ def _report_steps(outcome: Any, output: Path, as_json: bool) -> None:
         f"after {len(outcome.factors)} steps on the validation images: what the energy is above the least one, over "
         "itself. The estimate is that of ISTA; the steps lead to it faster."
     )
+
+
+def _sweep(given: dict[str, Any], recipe: Any, images: Any, output: Path, device: Any) -> None:
+    """Train once for each value, and write the table and the figure after each run."""
+    from recon.training import parse_sweep, prepare
+    from recon.training.sweep import TABLE, claim, is_finished, result_of, write_sweep
+
+    if given["search"]:
+        raise click.UsageError("--search with --sweep; expected one of them, because a search takes longer than a run.")
+    sweep = parse_sweep(given["sweep"], recipe)
+    claim(output, given["resume"])
+    runs = []
+    with _signals() as received:
+        for value in sweep.values:
+            folder = sweep.folder(output, value)
+            begun = (folder / "config.toml").exists()
+            wanted = prepare(folder, sweep.recipe(recipe, value), begun, given["steps"])
+            if not (begun and is_finished(sweep, value, output, wanted.training.steps)):
+                board = None if given["board"] is None else given["board"] / folder.name
+                outcome = _train(wanted, images, folder, device, given["processes"], received, board)
+                if received:
+                    _require_end(outcome, output, received)
+            runs.append(result_of(folder, value))
+            write_sweep(output, sweep, runs)
+    if given["as_json"]:
+        terminal.result_json([run.to_json() for run in runs])
+        return
+    heads = [sweep.key, "parameters", "training loss", "test error", "PSNR"]
+    rows = [[run.value, str(run.parameters), f"{run.training:.4g}", f"{run.test:.4g}", _decibels(run.psnr)]
+            for run in runs]  # fmt: skip
+    terminal.result(terminal.table(heads, rows))
+    terminal.result(f"{output / TABLE}, and beside it a figure and the runs")
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -350,6 +350,19 @@ def test_uncertainty(load: Load, monkeypatch, capsys) -> None:
         assert all(0 <= share <= 1 for share in case["coverage"].values())
 
 
+@pytest.mark.slow
+def test_measurement_only(load: Load, capsys) -> None:
+    """Trained for a few steps, with every loss, in half a minute: what is compared is another network each time."""
+    short = load("measurement_only", NETWORK=DnCNNConfig(features=4, depth=3), BATCH=2, CT_BATCH=2, STRIDE=96)
+    found = short.main(["--steps", "2", "--json"])
+    assert json.loads(capsys.readouterr().out) == found
+    denoising, tomography = found.values()
+    assert denoising.keys() == set(short.DENOISING)
+    assert tomography.keys() == set(short.TOMOGRAPHY)
+    assert len(set(denoising.values())) == len(denoising)
+    assert len(set(tomography.values())) == len(tomography)
+
+
 def test_drift(load: Load, monkeypatch, capsys) -> None:
     drift = load("drift", SIDE=16)
     monkeypatch.setattr(sys, "argv", ["drift", "6"])

@@ -7,7 +7,7 @@ from recon.report.figure import solve_figure
 from recon.report.geometry_drawing import draw_geometry
 from recon.report.run_figure import RunFigure
 from recon.report.star_figure import StarFigure, WorstFigure, star_figure, worst_figure
-from recon.report.training_figure import image_sheet, training_curve
+from recon.report.training_figure import image_sheet, sweep_curves, training_curve
 from recon.report.volume_figure import volume_figure
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "image_sheet",
     "solve_figure",
     "star_figure",
+    "sweep_curves",
     "training_curve",
     "volume_figure",
     "worst_figure",

@@ -47,6 +47,44 @@ def training_curve(curves: Mapping[str, Points], path: str | Path, dots: Mapping
             figure.savefig(temporary, dpi=DPI)
 
 
+def sweep_curves(panels: Mapping[str, Points], names: Sequence[str], path: str | Path) -> None:
+    """Draw one panel for each curve over the number of parameters; NaN is left out.
+
+    Args:
+        panels: Titles to points, (parameters, value); where all are positive the scale is logarithmic.
+        names: Of the points, which are written beside them.
+        path: The file, which is replaced.
+
+    Raises:
+        OutputError: It cannot be written, or not in that format.
+    """
+    import matplotlib  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    require_figure_suffix(path)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(INCHES, 2.8), layout="constrained")
+        for axes, (title, points) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels.items(), strict=True):
+            known = sorted(_known(points))
+            axes.set_title(title, loc="left", pad=4)
+            axes.set_xlabel("parameters", fontsize=8)
+            axes.grid(True, which="major", axis="y", linewidth=0.4, color=GRID)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.set_xscale("log")
+            if not known:
+                axes.text(0.5, 0.5, "none", ha="center", transform=axes.transAxes, color=GREY)
+                continue
+            if all(value > 0 for _, value in known):
+                axes.set_yscale("log")
+            axes.plot(*zip(*known, strict=True), color=SECOND, linewidth=1.2, marker="o", markersize=3)
+            for (count, value), name in zip(points, names, strict=True):
+                if math.isfinite(value):
+                    axes.annotate(name, (count, value), (0, 5), textcoords="offset points", fontsize=6, ha="center")
+            axes.margins(0.15, 0.2)
+        with replacing(path, overwrite=True) as temporary:
+            figure.savefig(temporary, dpi=DPI)
+
+
 def image_sheet(rows: Sequence[Sequence[tuple[str, Picture]]], path: str | Path) -> None:
     """Draw a table of titled pictures, each ``(height, width)`` or ``(height, width, 3)`` on [0, 1].
 

@@ -24,6 +24,7 @@ from recon.training.own import Own
 from recon.training.parallel import train_together
 from recon.training.penalty import excess, steepest
 from recon.training.run import Images, Listeners, Now, Outcome, prepare, train, train_on
+from recon.training.sweep import Sweep, parse_sweep
 from recon.training.tensorboard import tensorboard
 from recon.training.trainer import Trainer
 
@@ -43,6 +44,7 @@ __all__ = [
     "Restoration",
     "SparsityConfig",
     "Step",
+    "Sweep",
     "Trainer",
     "TrainingConfig",
     "ValidationConfig",
@@ -52,6 +54,7 @@ __all__ = [
     "momentum_form",
     "noise_stated",
     "parse_recipe",
+    "parse_sweep",
     "prepare",
     "read_patches",
     "read_recipe",

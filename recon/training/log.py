@@ -75,7 +75,7 @@ class Log:
 
     def __init__(self, folder: Path, steps: int = 0) -> None:
         self.path = folder / NAME
-        self.rows = [row for row in _read(self.path) if row.step <= steps]
+        self.rows = [row for row in read_rows(self.path) if row.step <= steps]
         self._waiting: list[Row] = []
         self._flushed = time.monotonic()
         with replacing(self.path, overwrite=True) as temporary:
@@ -110,7 +110,7 @@ def _line(texts: tuple[str, ...]) -> str:
     return ",".join(texts) + "\n"
 
 
-def _read(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[Row]:
     """The rows of a file, as far as it is whole."""
     if not path.is_file():
         return []

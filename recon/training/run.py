@@ -600,7 +600,7 @@ class _Run(_Loop):
             "lipschitz_Q": {"value": known.value, "evidence": str(known.evidence), "how": known.how},
             **({} if self.trainer.sparsity is None else {"sparsity": self.trainer.sparsity.to_json()}),
             **({} if chain is None else {"orthogonality": {"value": chain.value, "how": chain.how}}),
-            **({} if self.recipe.shows_clean else {"held_out": _number(seen.held_out, 6)}),
+            **({} if self.recipe.shows_clean else {"held_out": _significant(seen.held_out)}),
             **({} if self.use is None else {"dictionary": self.use.to_json()}),
             "figures": [
                 {"noise": each.noise, "psnr": _number(each.psnr), "psnr_noisy": _number(each.noisy)}
@@ -679,8 +679,12 @@ def _or_least(value: float) -> float:
     return value if math.isfinite(value) else -math.inf
 
 
-def _number(value: float, digits: int = 4) -> float | None:
-    return round(value, digits) if math.isfinite(value) else None
+def _number(value: float) -> float | None:
+    return round(value, 4) if math.isfinite(value) else None
+
+
+def _significant(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def _with_steps(recipe: Recipe, steps: int | None) -> Recipe:

@@ -53,9 +53,32 @@ def test_a_hidden_pixel_is_never_an_input_of_what_is_found_there() -> None:
 
 def test_every_pixel_is_hidden_as_often_as_any_other_and_neighbours_never_together() -> None:
     hidden = hidden_pixels(torch.zeros(900, 1, 12, 12), torch.Generator().manual_seed(0))
+    assert set(hidden.flatten().tolist()) == set(range(9))
+    hidden = hidden.sign()
     assert float((hidden.mean(0) - 1 / 9).abs().max()) < 0.05
     assert not bool((hidden[..., 1:] * hidden[..., :-1]).any())
     assert not bool((hidden[..., 1:, :] * hidden[..., :-1, :]).any())
+
+
+def test_a_neighbour_stands_in_the_place_of_a_hidden_pixel() -> None:
+    """At the border too, where the mirror image must not be the pixel itself."""
+    given = recipe(FREE, loss="splitting").training
+    y = torch.arange(49.0).view(1, 1, 1, 7, 7)
+    seen = []
+
+    class Watching(torch.nn.Module):
+        conditioned = False
+
+        def forward(self, y: torch.Tensor, _level: None) -> torch.Tensor:
+            seen.append(y)
+            return y
+
+    for seed in range(30):
+        data = sample(y, given, torch.Generator().manual_seed(seed))
+        fidelity(Watching(), data, given)
+        moved = (seen[-1] - y[0])[data.draws > 0].abs()
+        assert set(moved.tolist()) <= {1.0, 6.0, 7.0, 8.0}
+        assert torch.equal(seen[-1][data.draws == 0], y[0][data.draws == 0])
 
 
 def test_the_loss_of_splitting_is_the_error_and_the_variance_of_the_noise() -> None:
