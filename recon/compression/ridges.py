@@ -28,6 +28,7 @@ from recon.priors.networks import ConvexRidge, make
 from recon.priors.networks.architectures.convex_ridge import GRID
 from recon.priors.networks.architectures.network import NoiseLevel
 from recon.priors.networks.layers.convolution import analyse, synthesise
+from recon.training.sparsity import keep_largest
 
 STEPS, _FALLING = 400, 0.6
 """Of Adam, and the share of them in which the number of weights falls: proved-gray at 90 % and noise of 25 on 255 lost
@@ -104,13 +105,6 @@ def mismatch(network: ConvexRidge, points: Tensor, level: Tensor | None, meant: 
 def _relative(found: Tensor, meant: Tensor) -> Tensor:
     size = meant.square().sum((1, 2, 3)).clamp(min=torch.finfo(meant.dtype).tiny)
     return (found - meant).square().sum((1, 2, 3)) / size
-
-
-@torch.no_grad()
-def keep_largest(tensor: Tensor, kept: int) -> None:
-    """The hard threshold that leaves so many numbers, in place."""
-    if kept < tensor.numel():
-        tensor.mul_(tensor.abs() > tensor.abs().flatten().kthvalue(tensor.numel() - kept).values)
 
 
 def descend(  # noqa: PLR0913, PLR0917  one minimisation, by its parts

@@ -416,6 +416,49 @@ class ArtefactConfig:
             )
 
 
+SPARSE = ("", "soft", "hard", "group")
+
+
+@final
+@dataclass(frozen=True)
+class SparsityConfig:
+    """Proximal steps after those of Adam that make the kernels of a network sparse; see :mod:`recon.training.sparsity`.
+
+    For a DnCNN and for potentials, whose first kernel is left; the means of the objective between validations are in
+    the card of the network.
+
+    Attributes:
+        kind: ``"soft"``: ``weight`` times the sum of the absolute values is added to the loss; ``"group"``: times the
+            sum of the norms of the filters, so that whole ones become 0; ``"hard"``: after each step the largest
+            weights of each kernel stay. Empty: no kernel becomes sparse.
+        weight: Of the penalty of ``"soft"`` and ``"group"``, relative to the mean squared error.
+        share: The share of the weights that ``"hard"`` sets to 0, less than 1.
+        start: The step at which it begins.
+        ramp: Steps from there in which the share of ``"hard"`` rises to its full value.
+    """
+
+    kind: str = ""
+    weight: float = 0.0
+    share: float = 0.0
+    start: int = 0
+    ramp: int = 0
+
+    def check(self) -> None:
+        """See :meth:`DataConfig.check`."""
+        if self.kind:
+            _one_of("sparsity.kind", self.kind, SPARSE[1:])
+        _at_least("sparsity", self, weight=0, share=0, start=0, ramp=0)
+        _below_one("sparsity", self, "share")
+        hard, penalised = self.kind == "hard", self.kind in ("soft", "group")
+        if (self.share > 0) != hard or (self.weight > 0) != penalised or not self.weight < math.inf:
+            raise UsageError(
+                f"sparsity.weight = {self.weight!r}, share = {self.share!r} with kind = {self.kind!r}; expected a "
+                "share with 'hard', a weight with 'soft' and 'group', and neither without a kind."
+            )
+        if self.ramp and not hard:
+            raise UsageError(f"sparsity.ramp = {self.ramp!r} with kind = {self.kind!r}; expected 0, or kind = 'hard'.")
+
+
 @final
 @dataclass(frozen=True)
 class AboutConfig:
@@ -452,6 +495,7 @@ class Recipe:
     guide: GuideConfig = field(default_factory=GuideConfig)
     artefacts: ArtefactConfig = field(default_factory=ArtefactConfig)
     unrolled: UnrolledTrainingConfig = field(default_factory=UnrolledTrainingConfig)
+    sparsity: SparsityConfig = field(default_factory=SparsityConfig)
     about: AboutConfig = field(default_factory=AboutConfig)
 
     def __post_init__(self) -> None:
@@ -469,6 +513,7 @@ class Recipe:
             self.measurements,
             self.guide,
             self.artefacts,
+            self.sparsity,
         ):
             part.check()
         check_unrolled(self)
@@ -509,6 +554,26 @@ class Recipe:
         self._check_mode()
         self._check_guide()
         self._check_critic()
+        self._check_sparsity()
+
+    def _check_sparsity(self) -> None:
+        network = self.network
+        if self.sparsity.kind and not isinstance(network, DnCNNConfig | ConvexRidgeConfig):
+            raise UsageError(
+                f"sparsity.kind = {self.sparsity.kind!r} for a {network.family} network; expected a DnCNN, ConvexRidge "
+                "or GuidedRidge, because the others derive what they apply from free parameters, whose zeros are none "
+                "in what is applied."
+            )
+        if self.sparsity.kind and isinstance(network, GuidedRidgeConfig) and not self.guide.potential_rate:
+            raise UsageError(
+                f"sparsity.kind = {self.sparsity.kind!r} with guide.potential_rate = 0; expected more, because the "
+                "kernels of the potential become sparse, and they stay as they are."
+            )
+        if self.sparsity.kind and isinstance(network, ConvexRidgeConfig) and len(network.widths) < 2:
+            raise UsageError(
+                f"sparsity.kind = {self.sparsity.kind!r} with widths = {list(network.widths)!r}; expected two or more, "
+                "because the means of the first kernel are subtracted, which would fill zeros."
+            )
 
     def _check_critic(self) -> None:
         network, training = self.network, self.training
@@ -608,6 +673,7 @@ _PARTS: dict[str, type] = {
     "guide": GuideConfig,
     "artefacts": ArtefactConfig,
     "unrolled": UnrolledTrainingConfig,
+    "sparsity": SparsityConfig,
     "penalty": PenaltyConfig,
     "validation": ValidationConfig,
     "about": AboutConfig,

@@ -544,6 +544,8 @@ class _Run(_Loop):
         return [row.restored if self.recipe.solves else row.psnr for row in looks]
 
     def _look(self) -> ValidationResult | None:
+        if self.trainer.sparsity is not None:
+            self.trainer.sparsity.look()
         if not self.group.first:
             return None
         network, problem = as_kept(self.trainer.average), self.trainer.restoration
@@ -596,6 +598,7 @@ class _Run(_Loop):
         known, chain = seen.claim, orthogonality(self.trainer.average)
         return {
             "lipschitz_Q": {"value": known.value, "evidence": str(known.evidence), "how": known.how},
+            **({} if self.trainer.sparsity is None else {"sparsity": self.trainer.sparsity.to_json()}),
             **({} if chain is None else {"orthogonality": {"value": chain.value, "how": chain.how}}),
             **({} if self.recipe.shows_clean else {"held_out": _number(seen.held_out, 6)}),
             **({} if self.use is None else {"dictionary": self.use.to_json()}),

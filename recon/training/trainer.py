@@ -23,6 +23,7 @@ from recon.training.optimisation import Optimisation, Step, under
 from recon.training.own import NOTHING_OWN, Own
 from recon.training.penalty import AdversarialPoint, between, excess, residual_of_orthogonality, steepest, without_data
 from recon.training.sample import Sample
+from recon.training.sparsity import sparsity_of
 from recon.training.statistics import scale_invariant
 from recon.training.teacher import Teacher
 
@@ -85,6 +86,7 @@ class Trainer(Optimisation):
                 tightened(self.network, recipe.equilibrium)
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.optimizer = torch.optim.Adam(guided_groups(self.network, recipe), lr=recipe.training.learning_rate)
+        self.sparsity = sparsity_of(recipe.sparsity, self.network)
         self.step = 0
         self.held: tuple[int, Sample] | None = None
         batch, penalty = recipe.training.batch, recipe.penalty
@@ -114,6 +116,11 @@ class Trainer(Optimisation):
         orthogonality = self._orthogonalise()
         loss = sum(self.group.gather(float(values.detach().sum()) / config.batch))
         rate = self._descend(loss)
+        if self.sparsity is not None:
+            self.sparsity.shrink(self.optimizer, self.step - 1)
+            self.sparsity.keep_zeros(self.network, self.average)
+            shares = (data.level / config.noise[1]) ** -config.balance
+            self.sparsity.note(sum(self.group.gather(float((shares * values.detach()).sum()) / config.batch)))
         return Step(self.step, loss, constraint, rate, orthogonality)
 
     def state(self) -> dict[str, Tensor]:
@@ -131,6 +138,8 @@ class Trainer(Optimisation):
             found["kernel"] = self.restoration.fingerprint()
         if self.teacher is not None:
             found["teacher"] = self.teacher.fingerprint()
+        if self.sparsity is not None:
+            found |= self.sparsity.state()
         found["step"] = torch.tensor([self.step])
         return found
 
@@ -169,6 +178,8 @@ class Trainer(Optimisation):
             self._restore_optimizer(state)
             if self.directions.numel():
                 self.directions.copy_(state["directions"])
+            if self.sparsity is not None:
+                self.sparsity.restore(state)
             if "quarry.x" in state:
                 self.quarry = AdversarialPoint(
                     **{name: part.to(self.device) for name, part in under("quarry.", state).items()}

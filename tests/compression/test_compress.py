@@ -21,6 +21,7 @@ from recon.priors.networks import (
     LipschitzConfig,
     make,
 )
+from recon.training.sparsity import keep_largest
 
 LEVELS = (0.05, 0.2)
 RIDGE = {"widths": (3, 8), "size": 3, "pieces": 5, "levels": 2, "noise_range": LEVELS}
@@ -100,7 +101,7 @@ def test_it_beats_magnitude_pruning() -> None:
     with torch.no_grad():
         for module in pruned:
             if isinstance(module, nn.Conv2d):
-                ridges_module.keep_largest(module.weight, round(0.3 * module.weight.numel()))
+                keep_largest(module.weight, round(0.3 * module.weight.numel()))
     assert ours < 0.1 * distance(network, pruned, x)
 
 

@@ -26,6 +26,7 @@ from recon.priors.networks import (
     save,
 )
 from recon.priors.networks.files.packed import pack, unpack
+from recon.training.sparsity import keep_largest
 
 NOISE = (0.1, 0.1)
 
@@ -199,7 +200,7 @@ def test_a_packed_network_is_smaller_and_the_same(tmp_path: Path) -> None:
     network = make(DnCNNConfig(features=8, depth=4))
     with torch.no_grad():
         for kernel in network.kernels:
-            ridges_module.keep_largest(kernel, kernel.numel() // 10)
+            keep_largest(kernel, kernel.numel() // 10)
     save(network, tmp_path / "packed", packed=True)
     save(network, tmp_path / "plain")
     sizes = [(tmp_path / name / "weights.safetensors").stat().st_size for name in ("packed", "plain")]
