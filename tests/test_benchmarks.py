@@ -407,6 +407,20 @@ def test_tables(load: Load, monkeypatch, capsys, tmp_path: Path) -> None:
     assert capsys.readouterr().out == ""  # what is known is not done again
 
 
+def test_compression(load: Load, capsys, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save(make(DnCNNConfig(features=4, depth=3, noise_range=(0.1, 0.1))), tmp_path / "dense")
+    small = load("compression", COUNT=2, PATCH=24, IMAGES=1, CROP=24)
+    photo = str(ROOT / "data" / "photographs" / "camera.png")
+    given = [str(tmp_path / "dense"), "--data", photo, "--validation", photo, "--sparsity", "0.5"]
+    small.main.main(given, standalone_mode=False)
+    assert "0.5: psnr" in capsys.readouterr().out
+    small.main.main([*given, "--structured", "--json"], standalone_mode=False)
+    found = json.loads(capsys.readouterr().out)
+    assert found.keys() == {"dense", "0.5"}
+    assert found["0.5"]["times_faster"] > 0
+
+
 @pytest.mark.slow
 def test_sparse_ct(load: Load, monkeypatch, capsys, tmp_path: Path) -> None:
     """A slice of a quarter of the side, by the fast prior alone."""
