@@ -3,12 +3,13 @@
 Everything is found out on a copy beside the output, which then takes its name: a folder that is there is whole.
 """
 
+import contextlib
 import json
 import math
 import platform
+import secrets
 import shutil
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, final
@@ -20,7 +21,7 @@ from recon._version import __version__
 from recon.catalogue import CARD, identity_of, read_card
 from recon.compression.compress import Compressed, compress, refusal
 from recon.compression.measure import SIDE, operations, seconds
-from recon.compression.sparse import Watch
+from recon.compression.sparse import Watch, check_sparsity
 from recon.errors import GuaranteeError, OutputError, ReconError, UsageError
 from recon.evidence import Constant, Evidence
 from recon.io import replacing
@@ -113,43 +114,38 @@ def compress_folder(
         UsageError: The network is not understood, or a value is out of range.
         GuaranteeError: A search found more than 1, and the card of the dense network says at most 1.
     """
+    check_sparsity(settings.sparsity)
     network = load(source)
     if not isinstance(network, DnCNN | ConvexRidge):
         raise refusal(network)
     _require_new(output, source)
     card = read_card(source) if (source / CARD).is_file() else {}
     levels = _levels(network, card, settings)
-    samples, told, held = _images(network, card, files, levels, settings.seed, listeners.say)
-    found = compress(
-        network, samples, settings.sparsity,
-        noise_level=told, structured=settings.structured, seed=settings.seed, watch=listeners.watch,
-    )  # fmt: skip
-    output.parent.mkdir(parents=True, exist_ok=True)
-    copy = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
-    try:
-        made = _found_out(source, card, network, found, copy, held, levels, settings, listeners)
-        _renamed(copy, output)
-    finally:
-        shutil.rmtree(copy, ignore_errors=True)
-    return made
+    with _copy_of(output) as copy:
+        samples, told, held = _images(network, card, files, levels, settings.seed, listeners.say)
+        found = compress(
+            network, samples, settings.sparsity,
+            noise_level=told, structured=settings.structured, seed=settings.seed, watch=listeners.watch,
+        )  # fmt: skip
+        return _found_out(source, card, network, found, copy, held, levels, settings, listeners)
 
 
-def _renamed(copy: Path, output: Path) -> None:
+@contextlib.contextmanager
+def _copy_of(output: Path) -> Iterator[Path]:
+    """A folder beside another, whose name it takes when the block ends well; else it is removed."""
+    copy = output.parent / f".{output.name}-{secrets.token_hex(4)}"
     try:
-        copy.chmod(0o777 & ~_umask())
+        output.parent.mkdir(parents=True, exist_ok=True)
+        copy.mkdir()
+        yield copy
         if output.exists():
             output.rmdir()
         copy.rename(output)
     except OSError as error:
-        raise OutputError(f"{output}: the folder cannot be written ({(error.strerror or '').lower()}).") from error
-
-
-def _umask() -> int:
-    import os  # noqa: PLC0415
-
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        reason = (error.strerror or str(error)).lower()
+        raise OutputError(f"{output}: the folder cannot be written ({reason}).") from error
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
 
 
 def _require_new(output: Path, source: Path) -> None:

@@ -114,6 +114,10 @@ def test_what_cannot_be_is_refused_before_images_are_read(dense: Path, tmp_path:
         compress_folder(dense, dense, nothing, Settings(0.5))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
+    with pytest.raises(UsageError, match=r"at most 0.99"):
+        compress_folder(dense, tmp_path / "small", nothing, Settings(0.995))
+    with pytest.raises(OutputError, match="full/file/small: the folder cannot be written"):
+        compress_folder(dense, tmp_path / "full" / "file" / "small", nothing, Settings(0.5))
     with pytest.raises(OutputError, match="not empty"):
         compress_folder(dense, tmp_path / "full", nothing, Settings(0.5))
     save(make(LipschitzConfig(features=4, depth=2)), tmp_path / "proved")
