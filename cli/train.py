@@ -33,11 +33,11 @@ TERMINATED = 143
     help="The configuration of the training.",
 )
 @click.option("--from", "start", metavar="model:NAME|DIR",
-              help="Go on from a network on the noisy images of --data, without --config and clean images.")  # fmt: skip
+              help="Go on from a network on the noisy images of --data, without --config.")  # fmt: skip
 @click.option("--loss", metavar="NAME", help="With --from: sure or r2r, which need no clean images.  [default: sure]")
 @click.option("--data", required=True, multiple=True, metavar="DIR", help="Training images; repeatable.")
 @click.option("--validation", multiple=True, metavar="DIR",
-              help="Validation images; repeatable. With --from they may be left out: those of --data are shown.")  # fmt: skip
+              help="Validation images; repeatable. With --from, those of --data if left out.")  # fmt: skip
 @click.option(
     "-o",
     "--output",
