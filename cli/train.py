@@ -12,7 +12,7 @@ import click
 from recon.evidence import Evidence
 
 from . import terminal
-from .common import WHOLE_NUMBER, talk_options
+from .common import NUMBER, WHOLE_NUMBER, talk_options
 
 if TYPE_CHECKING:
     from recon.evidence import Constant
@@ -32,8 +32,12 @@ TERMINATED = 143
     metavar="FILE.toml",
     help="The configuration of the training.",
 )
+@click.option("--from", "start", metavar="model:NAME|DIR",
+              help="Go on from a network on the noisy images of --data, without --config.")  # fmt: skip
+@click.option("--loss", metavar="NAME", help="With --from: sure or r2r, which need no clean images.  [default: sure]")
 @click.option("--data", required=True, multiple=True, metavar="DIR", help="Training images; repeatable.")
-@click.option("--validation", required=True, multiple=True, metavar="DIR", help="Validation images; repeatable.")
+@click.option("--validation", multiple=True, metavar="DIR",
+              help="Validation images; repeatable. With --from, those of --data if left out.")  # fmt: skip
 @click.option(
     "-o",
     "--output",
@@ -68,18 +72,27 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
     patterns such as 'scans/**/*.png'.
 
     For example: recon train --config models/NAME/config.toml --data photos --validation others -o runs/first
+
+    --from adapts a network to the noisy images at hand, with a loss that needs no clean ones:
+
+    recon train --from model:proved-gray --data noisy.png --loss sure -o runs/noisy
     """
     if given["processes"] < 1:
         raise click.UsageError(f"--processes is {given['processes']}; expected at least 1.")
-    if given["config_file"] is None and not given["resume"]:
+    start = given["start"]
+    _check_start(given)
+    if given["config_file"] is None and not given["resume"] and start is None:
         raise click.UsageError("Missing option '--config'; expected a TOML file, unless --resume goes on with a run.")
+    if not validation and start is None:
+        raise click.UsageError("Missing option '--validation'; expected images, unless --from goes on from a network.")
     for option in ("noise", "operator", "sweep"):
-        if given[option] is not None and given["config_file"] is None:
+        if given[option] is not None and given["config_file"] is None and start is None:
             raise click.UsageError(f"--{option} with --resume alone; expected --config too, or what the run says.")
     from recon.reconstruction.file_names import expand_inputs, require_files
     from recon.specs.input_checks import refuse_unreadable
 
-    training, validating = expand_inputs(data), expand_inputs(validation)
+    training = expand_inputs(data)
+    validating = expand_inputs(validation) if validation else training
     require_files([*training, *validating])
     refuse_unreadable(training)  # before torch loads
     refuse_unreadable(validating)
@@ -93,11 +106,13 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
         _train_steps(of_steps, Images(training, validating), output, given)
         return
 
-    images = Images(training, validating)
+    images = Images(training, validating, without_clean=not validation)
     recipe = None if given["config_file"] is None else read_recipe(given["config_file"])
-    if given["operator"] is not None:
+    if start is not None:
+        recipe = _adapting(start, training, given["loss"] or "sure", given["noise"])
+    elif given["operator"] is not None:
         recipe = for_measurements(recipe, given["operator"])
-    if given["noise"] is not None:
+    if given["noise"] is not None and start is None:
         recipe = noise_stated(given["noise"], recipe, training, terminal.say)
     device = choose_device(given["device"], terminal.say)
     if given["sweep"] is not None:
@@ -205,6 +220,34 @@ def _sweep(given: dict[str, Any], recipe: Any, images: Any, output: Path, device
             for run in runs]  # fmt: skip
     terminal.result(terminal.table(heads, rows))
     terminal.result(f"{output / TABLE}, and beside it a figure and the runs")
+
+
+def _check_start(given: dict[str, Any]) -> None:
+    """Refuse options that do not go together with --from, or need it."""
+    if given["start"] is None:
+        if given["loss"] is not None:
+            raise click.UsageError("--loss without --from; expected training.loss in the file of --config.")
+        return
+    reasons = {
+        "config_file": "a configuration names its own start: training.start",
+        "resume": "a run that goes on has begun",
+        "operator": "it goes on with denoising",
+        "sweep": "it has one network",
+    }
+    for name, why in reasons.items():
+        if given[name]:
+            option = name.removesuffix("_file")
+            raise click.UsageError(f"--from {given['start']} with --{option}; expected one of them, because {why}.")
+
+
+def _adapting(start: str, files: list[Path], loss: str, noise: str | None) -> Any:
+    """Return the recipe that goes on from a network on the images at hand."""
+    from recon.training.adapt import adapting_recipe
+
+    level = None if noise in (None, "estimate") else NUMBER.convert(noise, None, None)
+    recipe = adapting_recipe(start, files, loss, level)
+    terminal.say(f"going on from {start} with noise of {recipe.training.noise[0]:.3g} in the images")
+    return recipe
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -17,7 +17,14 @@ import recon.certificates
 from recon._windows import WINDOWS
 from recon.methods.catalogue import ENTRIES
 from recon.methods.entry import MethodEntry, PriorUse, Requirement
-from recon.priors.networks import ConvexRidgeConfig, CriticConfig, DnCNNConfig, GuidedRidgeConfig, LipschitzConfig
+from recon.priors.networks import (
+    ConvexRidgeConfig,
+    ConvolutionalSparseCodingConfig,
+    CriticConfig,
+    DnCNNConfig,
+    GuidedRidgeConfig,
+    LipschitzConfig,
+)
 from recon.specs.solve_config import BUDGET, SolveConfig
 from recon.training import config as training
 
@@ -142,11 +149,19 @@ def configuration_table() -> str:
     return _fields(SolveConfig, lambda key: f"`{key}`", "key (option: `--key`, with hyphens)")
 
 
+_ARCHITECTURES = (
+    ConvexRidgeConfig,
+    GuidedRidgeConfig,
+    ConvolutionalSparseCodingConfig,
+    LipschitzConfig,
+    DnCNNConfig,
+    CriticConfig,
+)
+
+
 def recipe_tables() -> str:
     """The tables of a training configuration."""
-    sections = [
-        ("network", each) for each in (ConvexRidgeConfig, GuidedRidgeConfig, LipschitzConfig, DnCNNConfig, CriticConfig)
-    ]
+    sections = [("network", each) for each in _ARCHITECTURES]
     parts = ("data", "training", "equilibrium", "guide", "artefacts", "penalty", "validation", "about")
     kinds = {field.name: field.type for field in dataclasses.fields(training.Recipe)}
     sections += [(part, kinds[part]) for part in parts]

@@ -26,7 +26,7 @@ from recon.evaluation.evaluate import evaluate, mean
 from recon.evidence import Evidence
 from recon.io import replacing
 from recon.methods.network_search import WHOLE
-from recon.priors.networks import ConvexRidge, DnCNN, DnCNNConfig, load, save
+from recon.priors.networks import ConvexRidge, ConvolutionalSparseCoding, DnCNN, DnCNNConfig, Network, load, save
 from recon.priors.networks.files.card import LEAST_SIDE, ROUNDING
 from recon.reconstruction.certify import Report, certify_prior
 from recon.reconstruction.file_names import expand_inputs
@@ -83,7 +83,7 @@ def found_out(  # noqa: PLR0913, PLR0917  the arguments of the command
     config = load(copy).config
     if isinstance(config, DnCNNConfig):  # of the recipe's network, when it had been trained
         card["packaged"] = {"clip": config.clip, "divisor": config.divisor}
-    if not isinstance(load(copy), ConvexRidge):
+    if not _is_prox(load(copy)):
         card["asymmetry_Q"] = asymmetric(copy, recipe, validation)
     card["figures"] = validated(copy, recipe, validation)
     card["tests"] = [
@@ -92,6 +92,13 @@ def found_out(  # noqa: PLR0913, PLR0917  the arguments of the command
         for figure in measured(name, data, copy, recipe.levels, value_range)
     ]
     return card, named(report, copy, folder.name)
+
+
+def _is_prox(network: Network) -> bool:
+    """Return whether Q' is known to be symmetric."""
+    if isinstance(network, ConvolutionalSparseCoding):
+        return network.iterates and network.config.layers == 1
+    return isinstance(network, ConvexRidge)
 
 
 def starts_of(recipe: Recipe, validation: Path) -> dict[str, Tensor]:

@@ -107,7 +107,7 @@ class TrainingConfig:
             no clean images the data of both are measurements, as :class:`MeasurementsConfig` says. ``"unrolled"``: as
             ``"equilibrium"``, with the operator and the few learned steps of
             :class:`recon.training.unrolled_config.UnrolledTrainingConfig`.
-        start: A folder with a network of the same architecture, whose weights the training begins with.
+        start: ``model:NAME`` or a folder: a network of the same architecture, whose weights the training begins with.
         teacher: ``model:NAME`` or a folder: a network whose outputs are compared with in place of the clean patches.
         echo: Steps that one batch serves, each time flipped or turned another way, where a teacher takes longer over it
             than the student (data echoing; Choi, Passos, Shallue, Dahl 2019).

@@ -32,6 +32,7 @@ from recon.priors.networks import (
     save,
 )
 from recon.report import atoms_sheet, image_sheet, training_curve
+from recon.training.adapt import folder_of
 from recon.training.checkpoint import NAME, Progress, load_checkpoint, load_progress, owned, save_checkpoint
 from recon.training.config import WITHOUT_CLEAN, Recipe, difference, parse_recipe, to_json, to_toml
 from recon.training.critic import CriticResult, CriticTrainer, judge
@@ -109,17 +110,20 @@ class Images:
     Attributes:
         training: PNG, JPEG, TIFF, NPY or DICOM.
         validation: Likewise; none of those for training.
+        without_clean: Whether the loss needs no clean images: validation then has no figures, and may be shown the
+            images of the training.
     """
 
     training: Sequence[Path]
     validation: Sequence[Path]
+    without_clean: bool = False
 
     def __post_init__(self) -> None:
         for what, files in (("training", self.training), ("validation", self.validation)):
             if not files:
                 raise UsageError(f"no images for {what} were given; expected a folder of them.")
         both = {file.resolve() for file in self.training} & {file.resolve() for file in self.validation}
-        if both:
+        if both and not self.without_clean:
             raise UsageError(
                 f"{min(both)}: the file is for training and for validation; expected it in one of them, because "
                 "figures on what was learnt by heart say nothing."
@@ -525,7 +529,7 @@ class _Run(_Loop):
                 trainer.restoration.at((image.shape[-2], image.shape[-1]))
 
     def begin_with(self, start: str) -> None:
-        self.trainer.begin_with(load(start))
+        self.trainer.begin_with(load(folder_of(start, "training.start")))
 
     def _draw(self) -> None:
         network = self.trainer.average

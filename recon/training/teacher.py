@@ -6,14 +6,13 @@ best is not nonexpansive. What a proved network does is: there both pull one way
 
 import hashlib
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Self, final
 
 import torch
 
-from recon import catalogue
 from recon.errors import UsageError
 from recon.priors.networks import Config, InnerSolver, Network, load
+from recon.training.adapt import folder_of
 from recon.training.sample import Sample
 
 _ACCURACY = 2e-3
@@ -40,7 +39,7 @@ class Teacher:
             InputError: There is none.
             UsageError: It has not the channels of the student, or does not cover its noise range.
         """
-        network = load(_folder(where)).frozen(torch.float32, device)
+        network = load(folder_of(where, "training.teacher")).frozen(torch.float32, device)
         known = network.config
         (low, high), (lowest, highest) = student.noise_range, known.noise_range
         if known.channels != student.channels or low < lowest * (1 - _SLACK) or high > highest * (1 + _SLACK):
@@ -65,11 +64,3 @@ class Teacher:
         for name, tensor in sorted(self.network.state_dict().items()):
             digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
         return torch.tensor([int.from_bytes(digest.digest()[:7], "big")])
-
-
-def _folder(where: str) -> Path:
-    name = where.removeprefix(_PACKAGED)
-    packaged = catalogue.folders()
-    if where.startswith(_PACKAGED) and name not in packaged:
-        raise UsageError(f"training.teacher = {where!r}; expected one of {', '.join(sorted(packaged))}, or a folder.")
-    return packaged[name] if where.startswith(_PACKAGED) else Path(where)

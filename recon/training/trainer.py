@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recon._toml import write_value
 from recon.errors import GuaranteeError, InputError, UsageError
-from recon.priors.networks import BatchEnsemble, GuidedRidge, InnerSolver, Network, make
+from recon.priors.networks import BatchEnsemble, ConvolutionalSparseCoding, GuidedRidge, InnerSolver, Network, make
 from recon.training.config import PenaltyConfig, Recipe, TrainingConfig
 from recon.training.data import Source
 from recon.training.equilibrium import Restoration, Ways, restoration, tightened
@@ -33,6 +33,9 @@ turns the step, while one in J biases the loss."""
 
 _FREE = {"coarse", "divisor", "clip"}
 """Of the architecture, what may differ from that of the network that a training starts from."""
+
+_OF_STEPS = ("steps", "metric")
+"""Of the architecture of a sparse coding, what may differ where the code that a training starts from was solved for."""
 
 _FIRST_WEIGHT = 0.01
 """Of the penalty at the beginning of its ramp, relative to the last."""
@@ -159,6 +162,8 @@ class Trainer(Optimisation):
                 f"training.start = {self.recipe.training.start!r} is a {network.config.family} network; expected a "
                 f"{self.recipe.network.family} network, as the recipe says."
             )
+        elif isinstance(network, ConvolutionalSparseCoding) and network.iterates:  # steps may begin with its dictionary
+            given |= {name: wanted.get(name, given[name]) for name in _OF_STEPS}
         for name in sorted(wanted.keys() - _FREE):
             if wanted[name] != given[name]:
                 raise UsageError(

@@ -305,8 +305,11 @@ class Frozen(ByValue):
         if isinstance(self.network, ConvolutionalSparseCoding) and self.network.iterates:
             z = x.double() if self.accuracy < _ROUNDINGS * torch.finfo(x.dtype).eps else x
             network = self.like(z)
-            network.solver = InnerSolver(accuracy=self.accuracy)
-            coded: Tensor = network(z, self.noise_level)
+            before, network.solver = network.solver, InnerSolver(accuracy=self.accuracy)
+            try:
+                coded: Tensor = network(z, self.noise_level)
+            finally:
+                network.solver = before  # of a source, the solver of its training
             return coded.to(x.dtype)
         with self._recording(x):
             found: Tensor = self.like(x)(x, self.noise_level)

@@ -351,7 +351,8 @@ def residual(code: SparseCode, y: Tensor, solver: InnerSolver, share: Tensor | f
     Raises:
         GuaranteeError: The budget is spent before the accuracy is reached.
     """
-    if torch.is_grad_enabled() or y.numel() < _LARGE:
+    recorded = torch.is_grad_enabled() and (y.requires_grad or code.atoms.requires_grad or code.threshold.requires_grad)
+    if recorded or y.numel() < _LARGE:
         shares = share.repeat(code.shifts) if isinstance(share, Tensor) and share.numel() > 1 else share
         return code.mean(_dual(code, y, solver, shares))
     total = torch.zeros_like(y)

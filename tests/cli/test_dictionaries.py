@@ -1,0 +1,72 @@
+"""recon train --from, recon models --figure: dictionaries from the command line."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from training_cases import write_scenes
+
+from recon.catalogue import folders
+from recon.priors.networks import ConvexRidgeConfig, ConvolutionalSparseCodingConfig, make, save
+
+SMALL = ConvolutionalSparseCodingConfig(atoms=4, size=3, stride=3, noise_range=(0.1, 0.1))
+
+
+@pytest.fixture
+def start(folder: Path) -> Path:
+    write_scenes(folder / "images", 1)
+    torch.manual_seed(0)
+    save(make(SMALL), folder / "start")
+    return folder / "start"
+
+
+def test_a_network_is_adapted_to_an_image_and_its_atoms_are_drawn(run, start) -> None:
+    image = str(next(Path("images").iterdir()))
+    outcome = run("train", "--from", "start", "--data", image, "--noise", "0.1", "-o", "runs/own", "--steps", 2)
+    assert outcome.code == 0, outcome.err
+    assert "going on from start with noise of 0.1 in the images" in outcome.err
+    assert "proved" in outcome.out
+    card = json.loads(Path("runs/own/card.json").read_text())
+    assert card["recipe"]["training"]["loss"] == "sure"
+    drawn = run("models", "runs/own", "--figure", "atoms.png")
+    assert drawn.code == 0, drawn.err
+    assert drawn.out.strip() == "atoms.png"
+    assert Path("atoms.png").stat().st_size > 1000
+    solved = run(
+        "solve", image, "-o", "out.png", "--operator", "identity", "--noise", "0.1", "--prior", "folder:runs/own",
+        "--method", "forward_backward", "--iterations", 1, "--json",
+    )  # fmt: skip
+    assert json.loads(solved.out)["certificate"]["evidence"] == "proved", solved.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--from", "start", "--config", "x.toml"], "--from start with --config; expected one of them"),
+        (["--from", "start", "--resume"], "--from start with --resume; expected one of them"),
+        (["--from", "start", "--operator", "identity"], "--from start with --operator; expected one of them"),
+        (["--from", "model:csc-grey"], "--from = 'model:csc-grey'; expected one of"),
+        (["--from", "start", "--loss", "l1"], "--loss is 'l1' with --from; expected sure or r2r"),
+        (["--from", "start", "--noise", "two"], "'two'; expected a number"),
+        (["--from", "start", "--noise", "-1"], "--noise is -1; expected a standard deviation above 0"),
+        (["--loss", "sure"], "--loss without --from"),
+        ([], "Missing option '--config'"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(run, start, arguments, said) -> None:
+    Path("x.toml").write_text("")
+    outcome = run("train", *arguments, "--data", "images", "-o", "runs/no")
+    assert outcome.code == 2, outcome.err
+    assert said in outcome.err
+    assert not Path("runs/no").exists()
+
+
+def test_only_a_dictionary_has_atoms_to_draw(run, start) -> None:
+    assert "expected both" in run("models", "start").err
+    assert "expected both" in run("models", "--figure", "a.png").err
+    assert "did you mean" in run("models", f"{next(iter(folders()))}x", "--figure", "a.png").err
+    assert "'.txt' is no format of a figure" in run("models", "start", "--figure", "a.txt").err
+    save(make(ConvexRidgeConfig(widths=(2, 2), size=3, noise_range=(0.1, 0.1))), "ridge")
+    assert "ridge is a ConvexRidge network" in run("models", "ridge", "--figure", "a.png").err
+    assert not Path("a.png").exists()
