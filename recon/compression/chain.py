@@ -71,13 +71,11 @@ class Link:
 
     def linear(self, x: Tensor) -> Tensor:
         """``W before(x) + b``."""
-        z = self.before(x)
+        z, inputs = self.before(x), self.weight.shape[1]
+        wanted, axes = ("(batch, features)", 2) if self.convolution is None else ("(batch, channels, height, width)", 4)
+        if z.ndim != axes or z.shape[1] != inputs:
+            raise UsageError(f"{self.name}: its input has shape {tuple(z.shape)}; expected {wanted}, {inputs} of them.")
         if self.convolution is None:
-            if z.ndim != 2:
-                raise UsageError(
-                    f"{self.name}: the input of the matrix has shape {tuple(z.shape)}; expected (batch, features), "
-                    "because each row of a sample is compared by itself."
-                )
             return functional.linear(z, self.weight, self.bias)
         return self.convolution.apply(z, self.weight, self.bias)
 

@@ -179,7 +179,9 @@ def _images(  # noqa: PLR0913, PLR0917  what to read, and how
     say: Notify,
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Noisy samples, their levels, and clean images for figures, which are others where there are two or more."""
+    data = _data_of(card)
     if not files:
+        data = DataConfig()  # photographs have no units
         files = photographs(network.config.channels)
         say(f"no --data: the layers are fitted to {len(files)} photographs of scikit-image; images of the kind that "
             "the network is for keep more")  # fmt: skip
@@ -188,7 +190,7 @@ def _images(  # noqa: PLR0913, PLR0917  what to read, and how
     if not held:
         held = fitted
         say("there is a single image: the figures are of the image that the layers are fitted to")
-    config, channels = replace(_data_of(card), patch=_PATCH), network.config.channels
+    config, channels = replace(data, patch=_PATCH), network.config.channels
     patches = read_patches(fitted, config, channels, seed, say)
     generator = torch.Generator().manual_seed(seed)
     clean = patches.draw(_COUNT, generator)[0]
@@ -218,13 +220,21 @@ def photographs(channels: int) -> list[Path]:
 
 def _data_of(card: dict[str, Any]) -> DataConfig:
     """The scale of the images that the network was trained on, where its card says so."""
-    stated = card.get("recipe")
-    if not isinstance(stated, dict):
+    stated = _recipe(card)
+    if stated is None:
         return DataConfig()
     try:
         return replace(recipe_from(stated, CARD).data, skip_damaged=False)
     except ReconError:  # of another version
         return DataConfig()
+
+
+def _recipe(card: dict[str, Any]) -> dict[str, Any] | None:
+    """The recipe of the training, also of a network that was compressed before."""
+    made = card.get("compression")
+    source = made.get("source") if isinstance(made, dict) else None
+    found = card.get("recipe") or (source.get("recipe") if isinstance(source, dict) else None)
+    return found if isinstance(found, dict) else None
 
 
 def _found_out(  # noqa: PLR0913, PLR0917  the parts of one card
@@ -257,7 +267,7 @@ def _found_out(  # noqa: PLR0913, PLR0917  the parts of one card
         "lipschitz_Q": _plain(known),
         "figures": after,
         "compression": {
-            "source": {"name": source.name, "sha256": identity_of(source)},
+            "source": {"name": source.name, "sha256": identity_of(source), "recipe": _recipe(card)},
             "method": "group l1 inclusion of channels, refitted" if settings.structured else "l1 inclusion, refitted",
             "sparsity": settings.sparsity,
             "structured": settings.structured,
@@ -272,8 +282,6 @@ def _found_out(  # noqa: PLR0913, PLR0917  the parts of one card
         },
         "versions": {"recon": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
-    if isinstance(card.get("recipe"), dict):
-        made["recipe"] = card["recipe"]
     _write(copy / CARD, made)
     keep(report)
     kept: dict[str, Any] = json.loads((copy / CARD).read_text(encoding="utf-8"))

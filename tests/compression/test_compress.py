@@ -151,6 +151,10 @@ def test_values_out_of_range_are_refused() -> None:
             compress(network, images(), sparsity)
     with pytest.raises(UsageError, match="finite real numbers"):
         compress(network, images() * float("nan"), 0.5)
+    with pytest.raises(UsageError, match=r"0: its input has shape .*channels, height, width\), 1 of them"):
+        compress(network, images(channels=2), 0.5)
+    with pytest.raises(UsageError, match=r"0: its input has shape \(4, 3\)"):
+        compress(redundant(matrices), torch.zeros(4, 3), 0.5)
     with pytest.raises(UsageError, match=r"Softmax.*structured"):
         compress(nn.Sequential(*mixed()), images(), 0.5, structured=True)
     with pytest.raises(UsageError, match="a single layer"):

@@ -1,6 +1,7 @@
 """Folders of compressed networks, and the command that makes them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,11 @@ import torch
 from cards import write_card
 from click.testing import CliRunner
 from recon.cli.compress import command
-from training_cases import scene
+from training_cases import FREE, recipe, scene
 
 from recon.compression import Listeners, Settings, compress_folder
 from recon.compression import ridges as ridges_module
-from recon.compression.package import photographs, source_of
+from recon.compression.package import _data_of, photographs, source_of
 from recon.errors import GuaranteeError, InputError, OutputError, UsageError
 from recon.priors.networks import (
     ConvexRidgeConfig,
@@ -26,6 +27,8 @@ from recon.priors.networks import (
     save,
 )
 from recon.priors.networks.files.packed import pack, unpack
+from recon.training import DataConfig
+from recon.training.config import to_json
 from recon.training.sparsity import keep_largest
 
 NOISE = (0.1, 0.1)
@@ -132,6 +135,15 @@ def test_what_cannot_be_is_refused_before_images_are_read(dense: Path, tmp_path:
     with pytest.raises(InputError, match=r"absent.png"):
         compress_folder(dense, tmp_path / "small", nothing, Settings(0.5))
     assert not (tmp_path / "small").exists()
+
+
+def test_the_scale_of_the_training_is_that_of_the_samples_also_the_second_time() -> None:
+    wanted = replace(recipe(FREE), data=DataConfig(range=(-100.0, 300.0), shrink=2))
+    stated = json.loads(json.dumps(to_json(wanted)))
+    for card in ({"recipe": stated}, {"compression": {"source": {"recipe": stated}}}):
+        assert (_data_of(card).range, _data_of(card).shrink) == ((-100.0, 300.0), 2)
+    for card in ({}, {"recipe": 3}, {"recipe": {"network": {}}}, {"compression": {"source": "x"}}):
+        assert _data_of(card) == DataConfig()
 
 
 def test_networks_are_named_as_everywhere() -> None:
