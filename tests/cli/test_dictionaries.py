@@ -10,7 +10,7 @@ from training_cases import write_scenes
 from recon.catalogue import folders
 from recon.priors.networks import ConvexRidgeConfig, ConvolutionalSparseCodingConfig, make, save
 
-SMALL = ConvolutionalSparseCodingConfig(atoms=4, size=3, stride=3, noise_range=(0.1, 0.1))
+SMALL = ConvolutionalSparseCodingConfig(atoms=4, size=3, stride=3, shifts=1, noise_range=(0.1, 0.1))
 
 
 @pytest.fixture
