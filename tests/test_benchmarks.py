@@ -101,6 +101,14 @@ def test_feedforward_bounds(load: Load, monkeypatch, capsys) -> None:
         assert bounds["attack"] <= bounds["ours"] <= bounds["eclipse-nn"] * (1 + 1e-6)
 
 
+def test_factorization(load: Load, monkeypatch, capsys) -> None:
+    small = load("factorization", SIZE=16, LARGE=64, BATCH=2, ROUNDS=1, NOISY=16, ADAM_STEPS=20)
+    monkeypatch.setattr(small, "peers", lambda matrix: {})  # which may be installed, and take seconds
+    cases = compared(small, monkeypatch, capsys)
+    assert len(cases) == 5
+    assert sum("Adam" in case["peers"] for case in cases.values()) == 1
+
+
 def test_blur(load: Load, monkeypatch, capsys) -> None:
     cases = compared(load("blur", SIZE=32, KERNEL=5, BATCH=2, ROUNDS=1), monkeypatch, capsys)
     assert cases.keys() == {"gradient", "resolvent"}
