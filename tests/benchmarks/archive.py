@@ -4,9 +4,10 @@
 
 Each subfolder of FOLDER is a set of images, DICOM, PNG, TIFF or NPY of integers; by default the images of the
 repository are. Every codec codes and decodes every image, in CPU time of one thread, and the results are compared bit
-for bit. Bits on pixels are those of each image alone; on whole files, ours are those of the archive of the set, with all
-headers, names and check sums and with prediction from slice to slice, and the peers' are those of a DICOM file whose
-pixels are replaced by the coded ones. Peers that are not installed are left out: pip install imagecodecs.
+for bit. Bits on pixels are those of each image alone; on whole files, ours are those of the archive of the set, with
+all headers, names and check sums and with prediction from slice to slice, and the peers' are those of the files
+with their pixels replaced by the coded ones. MB are those of the smallest type
+that holds the grey values. Peers that are not installed are left out: pip install imagecodecs.
 """
 
 import argparse
@@ -40,10 +41,10 @@ Codec = tuple[Callable[[np.ndarray], bytes], Callable[[bytes], np.ndarray]]
 
 @dataclass(frozen=True)
 class Sample:
-    """One file and its pixels, of 8 or 16 bits and not negative."""
+    """One file and its pixels, of 8 or 16 bits and not negative; ``rest`` bytes of it are no pixels."""
 
     path: Path
-    size: int
+    rest: int
     pixels: np.ndarray
 
 
@@ -78,16 +79,16 @@ def read(path: Path) -> Sample | None:
     stream = read_stream(data)
     layout = None if stream else find_layout(data)
     if stream:
-        pixels = stream.pixels[None]
+        pixels, rest = stream.pixels[None], len(data) - sum(stream.pieces)
     elif layout and np.dtype(layout.dtype).kind in "iu" and np.dtype(layout.dtype).itemsize < 4:
-        pixels = layout.pixels(data)
+        pixels, rest = layout.pixels(data), len(layout.rest(data))
     else:
         return None
     if pixels.shape[0] != 1 or pixels.shape[3] != 1:
         return None
     plane = pixels[0, :, :, 0].astype(np.int64)
     shifted = plane - min(plane.min(), 0)
-    return Sample(path, len(data), shifted.astype(np.uint8 if shifted.max() < 256 else np.uint16))
+    return Sample(path, rest, shifted.astype(np.uint8 if shifted.max() < 256 else np.uint16))
 
 
 def codecs() -> dict[str, Codec]:
@@ -115,7 +116,7 @@ def compare_set(samples: list[Sample]) -> dict:
     encode_plane(samples[0].pixels[:9])  # compiled before it is timed
     for name, codec in codecs().items():
         coded, encoding, decoding = run(codec, samples)
-        whole = sum(s.size for s in samples) - raw + coded
+        whole = sum(s.rest for s in samples) + coded
         found[name] = {
             "bits": 8 * coded / count, "whole_bits": 8 * whole / count,
             "encode_mb_s": raw / MEGA / encoding, "decode_mb_s": raw / MEGA / decoding,

@@ -77,7 +77,7 @@ def folder(tmp_path: Path) -> Path:
         photometric="rgb",
     )
     tifffile.imwrite(root / "deep" / "deflated.tif", scene().astype("u2"), compression="zlib")
-    grey = Image.fromarray(np.clip(scene(), 0, 255).astype("u1"))
+    grey = Image.fromarray(np.clip(scene(0, (160, 150)), 0, 255).astype("u1"))
     grey.save(root / "grey.png")
     grey.save(root / "deep" / "er" / "photo.jpg")
     Image.merge("RGB", [grey, grey, grey.rotate(180)]).save(root / "rgb.png", compress_level=9)
@@ -104,7 +104,7 @@ def test_every_file_comes_back_to_the_byte(folder, tmp_path):
     assert same(folder, tmp_path / "out" / "files")
     for name in ("i2.npy", "stack.npy", "deep/float.tif", "deep/pages.tif", "deep/rgb.tif", "grey.png", "sixteen.png"):
         assert done[name].how == "pixels", name
-        assert done[name].stored < 0.85 * done[name].size, name
+        assert done[name].stored < 0.9 * done[name].size, name
     assert done["noise.bin"].how == "as is"
     assert done["notes.txt"].how == "bytes"
 
@@ -391,7 +391,7 @@ def test_headers_of_a_series_cost_little(tmp_path):
 
 
 def test_a_png_that_another_zlib_packs_otherwise_keeps_its_pixels(tmp_path, monkeypatch):
-    Image.fromarray(np.clip(scene(), 0, 255).astype("u1")).save(tmp_path / "grey.png")
+    Image.fromarray(np.clip(scene(0, (160, 150)), 0, 255).astype("u1")).save(tmp_path / "grey.png")
     pack([tmp_path / "grey.png"], tmp_path / "a.rpk")
     true = png_stream._deflated
     monkeypatch.setattr(png_stream, "_deflated", lambda raw, setting: true(raw, (1, *setting[1:])))
