@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from recon.packing import pack
 from recon.packing.layout import find_layout
@@ -82,6 +83,9 @@ def read(path: Path) -> Sample | None:
         pixels, rest = stream.pixels[None], len(data) - sum(stream.pieces)
     elif layout and np.dtype(layout.dtype).kind in "iu" and np.dtype(layout.dtype).itemsize < 4:
         pixels, rest = layout.pixels(data), len(layout.rest(data))
+    elif path.suffix.lower() == ".png":  # which another deflate packed: kept as it is
+        image = np.asarray(Image.open(path))
+        pixels, rest = image[None, :, :, None] if image.ndim == 2 else image[None], 0
     else:
         return None
     if pixels.shape[0] != 1 or pixels.shape[3] != 1:
