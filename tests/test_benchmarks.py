@@ -109,6 +109,14 @@ def test_factorization(load: Load, monkeypatch, capsys) -> None:
     assert sum("Adam" in case["peers"] for case in cases.values()) == 1
 
 
+def test_archive(load: Load, capsys) -> None:
+    """Ours codes an image of the repository in fewer bits than the peers that are installed."""
+    (case,) = load("archive", SETS={"CT": ("ct",)}).main(["--most", "1", "--json"]).values()
+    assert json.loads(capsys.readouterr().out)["CT"] == case
+    ours = case["codecs"].pop("ours")
+    assert all(ours["bits"] < peer["bits"] for peer in case["codecs"].values())
+
+
 def test_blur(load: Load, monkeypatch, capsys) -> None:
     cases = compared(load("blur", SIZE=32, KERNEL=5, BATCH=2, ROUNDS=1), monkeypatch, capsys)
     assert cases.keys() == {"gradient", "resolvent"}

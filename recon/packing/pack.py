@@ -64,6 +64,9 @@ class Settings:
             raise UsageError(f"The group is {self.group}; expected at least 1.")
 
 
+_FACTS = 300
+"""About how many bytes the facts of an entry take."""
+
 Progress = Callable[[int, int], None]
 
 
@@ -241,7 +244,7 @@ class _Packer:
         error = _largest_error(pixels, restored, self.settings.tolerance)
         chunks = write_stream(stream)
         end = stream.start + sum(stream.pieces) + 12 * len(stream.pieces)
-        if error is None or data[stream.start : end] != chunks or sum(map(len, pieces)) >= len(chunks):
+        if error is None or data[stream.start : end] != chunks or sum(map(len, pieces)) + _FACTS > len(chunks):
             return None
         facts = {
             "mode": "png", "dtype": plan.dtype, "shape": plan.shape, "start": stream.start, "setting": stream.setting,

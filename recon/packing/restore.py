@@ -196,8 +196,7 @@ class Restorer:
             or not 0 <= start <= entry.size
         ):
             raise RefusedError("its description is damaged.")
-        bands = [band.astype(plan.dtype) for band in self.bands(entry, range(1))]
-        pixels = np.concatenate(bands)
+        pixels = np.concatenate(list(self.bands(entry, range(1)))).astype(plan.dtype)  # its own order of bytes
         if hashlib.sha256(pixels.tobytes()).hexdigest() != entry.facts.get("pixels_sha256"):
             raise RefusedError("its pixels are not those that were packed.")
         filters, other = entry.rest[:height], entry.rest[height:]
