@@ -17,7 +17,14 @@ import recon.certificates
 from recon._windows import WINDOWS
 from recon.methods.catalogue import ENTRIES
 from recon.methods.entry import MethodEntry, PriorUse, Requirement
-from recon.priors.networks import ConvexRidgeConfig, CriticConfig, DnCNNConfig, GuidedRidgeConfig, LipschitzConfig
+from recon.priors.networks import (
+    ConvexRidgeConfig,
+    CriticConfig,
+    DnCNNConfig,
+    GuidedRidgeConfig,
+    LipschitzConfig,
+    UnrolledConfig,
+)
 from recon.specs.solve_config import BUDGET, SolveConfig
 from recon.training import config as training
 
@@ -145,9 +152,10 @@ def configuration_table() -> str:
 def recipe_tables() -> str:
     """The tables of a training configuration."""
     sections = [
-        ("network", each) for each in (ConvexRidgeConfig, GuidedRidgeConfig, LipschitzConfig, DnCNNConfig, CriticConfig)
+        ("network", each)
+        for each in (ConvexRidgeConfig, GuidedRidgeConfig, LipschitzConfig, DnCNNConfig, CriticConfig, UnrolledConfig)
     ]
-    parts = ("data", "training", "equilibrium", "guide", "artefacts", "penalty", "validation", "about")
+    parts = ("data", "training", "equilibrium", "unrolled", "guide", "artefacts", "penalty", "validation", "about")
     kinds = {field.name: field.type for field in dataclasses.fields(training.Recipe)}
     sections += [(part, kinds[part]) for part in parts]
     text = []
