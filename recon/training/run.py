@@ -22,7 +22,7 @@ from recon._version import __version__
 from recon.certificates import orthogonality
 from recon.errors import GuaranteeError, InputError, OutputError, UsageError
 from recon.io import replacing
-from recon.priors.networks import CriticConfig, load, load_critic, load_unrolled, save
+from recon.priors.networks import CriticConfig, UnrolledConfig, load, load_critic, load_unrolled, save
 from recon.report import image_sheet, training_curve
 from recon.training.checkpoint import NAME, Progress, load_checkpoint, load_progress, owned, save_checkpoint
 from recon.training.config import WITHOUT_CLEAN, Recipe, difference, parse_recipe, to_json, to_toml
@@ -34,7 +34,8 @@ from recon.training.log import Log, Row
 from recon.training.optimisation import Step
 from recon.training.own import NOTHING_OWN, Dataset, DatasetPatches, Own, validation_images
 from recon.training.trainer import Trainer, as_kept
-from recon.training.unrolled import UnrolledResult, UnrolledTrainer, described, measuring, try_out
+from recon.training.unrolled import Measuring, UnrolledResult, UnrolledTrainer, described, measuring, try_out
+from recon.training.unrolled_memory import backward_bytes, in_words
 from recon.training.validation import ValidationResult, validate
 from recon.training.volumes import block_of, read_volumes
 
@@ -257,6 +258,7 @@ def _unrolled_run(  # noqa: PLR0913, PLR0917  as train
         patches = read_volumes(images.training, data, shape, data.augment, say)
         held = read_volumes(images.validation, data, shape, False, say, patches.units)
         shown = [_middle(volume, shape) for volume in held.volumes[: recipe.validation.images]]
+        say(f"memory = {recipe.unrolled.memory!r} keeps about {_kept(recipe, shape, by)} for the backward pass")
     else:
         channels, side = recipe.network.channels, data.patch
         patches = read_patches(images.training, data, channels, training.seed, say)
@@ -265,6 +267,12 @@ def _unrolled_run(  # noqa: PLR0913, PLR0917  as train
         if min(length for image in shown for length in image.shape[-2:]) < side:
             raise InputError(f"a validation image is too small; expected at least {side} x {side} pixels, data.patch.")
     return _UnrolledRun(recipe, patches, shown, folder, UnrolledTrainer(recipe, patches, device, group), listeners)
+
+
+def _kept(recipe: Recipe, shape: tuple[int, ...], by: Measuring) -> str:
+    assert isinstance(recipe.network, UnrolledConfig)  # noqa: S101  as recipes check
+    numbers = by.measure(torch.zeros(1, 1, *shape)).numel()
+    return in_words(backward_bytes(recipe.network, shape, numbers, recipe.training.batch, recipe.unrolled.memory))
 
 
 def _middle(volume: Pixels, shape: tuple[int, int, int]) -> Tensor:
