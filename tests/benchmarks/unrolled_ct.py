@@ -2,11 +2,11 @@
 
     python tests/benchmarks/unrolled_ct.py FOLDER SLICE.dcm [SLICE.dcm ...]
 
-FOLDER is that of a `recon train` with the operator `ct:data/ct/small.toml`, as docs/guides/unrolled.md has it. Slices of
-512 x 512 are averaged to 128 x 128, measured, and Gaussian noise of 0.02 is added to the line integrals, as many times the
-same for all. The error is the root of the mean square in HU over the disc that every view sees; seconds are those of the
-solver, one thread. Beside them is what the record states: the residual over the noise, and the distance of one polishing
-step with total variation.
+FOLDER is that of a `recon train` with the operator `ct:data/ct/small.toml`, as docs/guides/unrolled.md has it. Slices
+of 512 x 512 are averaged to 128 x 128 and measured, and Gaussian noise of 0.02 is added to the line integrals, the same
+for all methods. The error is the root of the mean square in HU over the disc that every view sees; seconds are those of
+the solver, one thread. Beside them is what the record states of the first slice: the residual over the noise, and the
+distance of one polishing step with total variation.
 """
 
 import sys
