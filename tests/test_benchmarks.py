@@ -17,7 +17,17 @@ import torch
 from PIL import Image
 
 from recon.operators import Detector, Geometry, Volume, evenly_spaced
-from recon.priors.networks import ConvexRidgeConfig, DnCNNConfig, GuidedRidgeConfig, LipschitzConfig, make, save
+from recon.operators.tomography import Tomography, read_geometry
+from recon.priors.networks import (
+    ConvexRidgeConfig,
+    DnCNNConfig,
+    GuidedRidgeConfig,
+    LipschitzConfig,
+    UnrolledConfig,
+    make,
+    make_unrolled,
+    save,
+)
 
 FOLDER = Path(__file__).resolve().parent / "benchmarks"
 ROOT = FOLDER.parents[1]
@@ -448,6 +458,21 @@ def test_compression(load: Load, capsys, tmp_path: Path) -> None:
     found = json.loads(capsys.readouterr().out)
     assert found.keys() == {"dense", "0.5"}
     assert found["0.5"]["times_faster"] > 0
+
+
+@pytest.mark.slow
+def test_unrolled_ct(load: Load, monkeypatch, capsys, tmp_path: Path) -> None:
+    module = load("unrolled_ct", METHODS={"FBP": {"method": "fbp"}})
+    operator = Tomography(read_geometry(module.GEOMETRY))
+    network = make_unrolled(UnrolledConfig(features=2, depth=2, steps=2, shape=(128, 128), noise_range=(0.2, 0.2)))
+    network.settle(operator, float(operator.properties.norm.value))
+    save(network, tmp_path / "run")
+    slices = [str(ROOT / "data" / "ct" / "tcga_60-2715.dcm")]
+    monkeypatch.setattr(sys, "argv", ["unrolled_ct", str(tmp_path / "run"), *slices])
+    module.main()
+    table = capsys.readouterr().out
+    assert "FBP" in table
+    assert "one polishing step of forward-backward with tv:low=0 moves the image by" in table
 
 
 @pytest.mark.slow

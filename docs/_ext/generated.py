@@ -18,12 +18,14 @@ from recon._windows import WINDOWS
 from recon.methods.catalogue import ENTRIES
 from recon.methods.entry import MethodEntry, PriorUse, Requirement
 from recon.priors.networks import (
+    BatchEnsembleConfig,
     ConvexRidgeConfig,
     ConvolutionalSparseCodingConfig,
     CriticConfig,
     DnCNNConfig,
     GuidedRidgeConfig,
     LipschitzConfig,
+    UnrolledConfig,
 )
 from recon.specs.solve_config import BUDGET, SolveConfig
 from recon.training import config as training
@@ -155,14 +157,19 @@ _ARCHITECTURES = (
     ConvolutionalSparseCodingConfig,
     LipschitzConfig,
     DnCNNConfig,
+    BatchEnsembleConfig,
     CriticConfig,
+    UnrolledConfig,
 )
 
 
 def recipe_tables() -> str:
     """The tables of a training configuration."""
     sections = [("network", each) for each in _ARCHITECTURES]
-    parts = ("data", "training", "equilibrium", "guide", "artefacts", "penalty", "validation", "about")
+    parts = (
+        "data", "training", "equilibrium", "unrolled", "measurements", "guide", "artefacts", "sparsity", "penalty",
+        "validation", "about",
+    )  # fmt: skip
     kinds = {field.name: field.type for field in dataclasses.fields(training.Recipe)}
     sections += [(part, kinds[part]) for part in parts]
     text = []

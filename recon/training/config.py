@@ -26,7 +26,7 @@ from recon.priors.networks import (
     architecture,
 )
 from recon.training.artefacts import KINDS
-from recon.training.unrolled_config import UnrolledTrainingConfig, check_unrolled, with_steps_of
+from recon.training.unrolled_config import UnrolledTrainingConfig, check_unrolled, refuse_other_steps, with_steps_of
 
 SCALES = ("file", "robust", "attenuation")
 MODES = ("denoise", "equilibrium", "single", "unrolled")
@@ -714,6 +714,7 @@ def recipe_from(table: Mapping[str, object], origin: str) -> Recipe:
             stated["noise"] = [stated["noise"]] * 2
         parts[name] = kind(**read_fields(kind, stated, f"{origin}: [{name}]"))
     try:
+        refuse_other_steps(parts["unrolled"], config)
         return Recipe(config, **parts)
     except UsageError as error:
         raise UsageError(f"{origin}: {error}") from error

@@ -26,6 +26,7 @@ from recon.io import replacing
 from recon.priors.networks import (
     ConvolutionalSparseCoding,
     CriticConfig,
+    UnrolledConfig,
     load,
     load_critic,
     load_unrolled,
@@ -46,7 +47,8 @@ from recon.training.optimisation import Step
 from recon.training.own import NOTHING_OWN, Dataset, DatasetPatches, Own, validation_images
 from recon.training.statistics import effective_rate, gradient_tail_index
 from recon.training.trainer import Trainer, as_kept
-from recon.training.unrolled import UnrolledResult, UnrolledTrainer, described, measuring, try_out
+from recon.training.unrolled import Measuring, UnrolledResult, UnrolledTrainer, described, measuring, try_out
+from recon.training.unrolled_memory import backward_bytes, in_words
 from recon.training.validation import ValidationResult, held_out, look_at_measurements, validate
 from recon.training.volumes import block_of, read_volumes
 
@@ -289,6 +291,7 @@ def _unrolled_run(  # noqa: PLR0913, PLR0917  as train
         patches = read_volumes(images.training, data, shape, data.augment, say)
         held = read_volumes(images.validation, data, shape, False, say, patches.units)
         shown = [_middle(volume, shape) for volume in held.volumes[: recipe.validation.images]]
+        say(f"memory = {recipe.unrolled.memory!r} keeps about {_kept(recipe, shape, by)} for the backward pass")
     else:
         channels, side = recipe.network.channels, data.patch
         patches = read_patches(images.training, data, channels, training.seed, say)
@@ -297,6 +300,12 @@ def _unrolled_run(  # noqa: PLR0913, PLR0917  as train
         if min(length for image in shown for length in image.shape[-2:]) < side:
             raise InputError(f"a validation image is too small; expected at least {side} x {side} pixels, data.patch.")
     return _UnrolledRun(recipe, patches, shown, folder, UnrolledTrainer(recipe, patches, device, group), listeners)
+
+
+def _kept(recipe: Recipe, shape: tuple[int, ...], by: Measuring) -> str:
+    assert isinstance(recipe.network, UnrolledConfig)  # noqa: S101  as recipes check
+    numbers = by.measure(torch.zeros(1, 1, *shape)).numel()
+    return in_words(backward_bytes(recipe.network, shape, numbers, recipe.training.batch, recipe.unrolled.memory))
 
 
 def _middle(volume: Pixels, shape: tuple[int, int, int]) -> Tensor:

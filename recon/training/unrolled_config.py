@@ -39,21 +39,26 @@ class UnrolledTrainingConfig:
 
 
 def with_steps_of(unrolled: UnrolledTrainingConfig, network: Config) -> Config:
-    """The network with the steps of the table ``[unrolled]``, which are part of its architecture.
-
-    Raises:
-        UsageError: The table ``[network]`` states others.
-    """
+    """The network with the steps of the table ``[unrolled]``, which are part of its architecture."""
     if not isinstance(network, UnrolledConfig):
         return network
-    defaults = UnrolledConfig()
+    return replace(network, steps=unrolled.steps, method=unrolled.method, momentum=unrolled.momentum)
+
+
+def refuse_other_steps(unrolled: UnrolledTrainingConfig, network: Config) -> None:
+    """Refuse tables that contradict each other.
+
+    Raises:
+        UsageError: The table ``[network]`` states other steps than ``[unrolled]``.
+    """
+    if not isinstance(network, UnrolledConfig):
+        return
     for name in ("steps", "method", "momentum"):
         stated, wanted = getattr(network, name), getattr(unrolled, name)
-        if stated not in (getattr(defaults, name), wanted):
+        if stated not in (getattr(UnrolledConfig(), name), wanted):
             raise UsageError(
                 f"network.{name} = {stated!r} and unrolled.{name} = {wanted!r}; expected it in [unrolled] alone."
             )
-    return replace(network, steps=unrolled.steps, method=unrolled.method, momentum=unrolled.momentum)
 
 
 def check_unrolled(recipe: "Recipe") -> None:
@@ -65,8 +70,8 @@ def check_unrolled(recipe: "Recipe") -> None:
     network, training, unrolled = recipe.network, recipe.training, recipe.unrolled
     if isinstance(network, UnrolledConfig) != recipe.unrolls:
         raise UsageError(
-            f"training.mode = {training.mode!r} with a {network.family} network; expected mode = 'unrolled' with "
-            'family = "Unrolled", and neither without the other.'
+            f"training.mode = {training.mode!r} and network.family = {network.family!r}; expected mode = 'unrolled' "
+            'with family = "Unrolled", and neither without the other.'
         )
     if not isinstance(network, UnrolledConfig):
         if unrolled != UnrolledTrainingConfig():

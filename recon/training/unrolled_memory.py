@@ -1,0 +1,42 @@
+"""The memory of a training step of an unrolled reconstruction, by a formula; tests compare it with what is kept."""
+
+import math
+
+from recon.priors.networks import UnrolledConfig
+
+_SINGLE, _DOUBLE = 4, 8
+
+
+def backward_bytes(config: UnrolledConfig, shape: tuple[int, ...], measured: int, batch: int, memory: str) -> int:
+    """Bytes that are kept for the backward pass at its largest, weights and operator not included.
+
+    Of a step autograd keeps the input of each convolution, and the change of the data that the step size multiplies;
+    of primal-dual two more of the measurement's size. With ``"momentum"`` it is that of one step and three states, of
+    which two in double precision, whatever T; with ``"checkpoint"`` that of a segment of sqrt(T) steps, and two states
+    for each segment.
+
+    Args:
+        config: The architecture.
+        shape: Of an image or a volume.
+        measured: Numbers that are measured of one, in each channel.
+        batch: How many.
+        memory: As of :class:`recon.training.unrolled_config.UnrolledTrainingConfig`.
+    """
+    pixels, numbers = batch * math.prod(shape), batch * measured * config.channels
+    image = config.channels * pixels
+    given = 2 * config.channels + config.conditioned
+    step = (given + (config.depth - 1) * config.features) * pixels + image
+    state = image
+    if config.method == "primal-dual":
+        step, state = step + 2 * numbers, state + numbers
+    if memory == "plain":
+        return _SINGLE * config.steps * step
+    if memory == "momentum":
+        return _SINGLE * (step + state) + 2 * _DOUBLE * state
+    stride = math.ceil(math.sqrt(config.steps))
+    return _SINGLE * (stride * step + 2 * math.ceil(config.steps / stride) * state)
+
+
+def in_words(count: int) -> str:
+    """A number of bytes with its unit."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

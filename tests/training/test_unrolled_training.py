@@ -1,0 +1,236 @@
+"""Training of unrolled reconstructions, from images and from volumes, and what is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from training_cases import FREE, recipe, same, write_scenes
+
+from recon.errors import InputError, UsageError
+from recon.operators import Identity
+from recon.priors.networks import UnrolledConfig, load_unrolled, make_unrolled
+from recon.specs.grammar import parse_spec
+from recon.specs.operators import read_operator
+from recon.training import Images, Listeners, Recipe, parse_recipe, prepare, to_toml, train, train_on
+from recon.training.unrolled import UnrolledResult, units_of
+from recon.training.unrolled_config import UnrolledTrainingConfig
+from recon.training.unrolled_memory import backward_bytes
+
+SMALL = UnrolledConfig(features=4, depth=2)
+SILENT = Listeners()
+CONE = """
+kind = "cone"
+angles = { start = 0, stop = 360, count = 6, endpoint = false }
+source_to_axis = 40.0
+source_to_detector = 60.0
+[detector]
+pixels = [10, 12]
+pitch = 2.0
+[volume]
+pixels = [6, 8, 8]
+pitch = 1.0
+"""
+
+
+def unrolled(operator: str = "blur:gaussian=1", memory: str = "checkpoint", steps: int = 12, **training) -> Recipe:
+    given = recipe(FREE, steps=steps, **training)
+    table = UnrolledTrainingConfig(operator, 3, memory=memory)
+    return replace(given, network=SMALL, training=replace(given.training, mode="unrolled"), unrolled=table)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Images:
+    folders = [write_scenes(tmp_path / name, 3, first) for name, first in (("training", 0), ("validation", 9))]
+    return Images(*(sorted(folder.iterdir()) for folder in folders))
+
+
+def go(given: Recipe, images: Images, folder: Path, resume: bool = False, listeners: Listeners = SILENT):
+    return train(prepare(folder, given, resume), images, folder, torch.device("cpu"), listeners)
+
+
+@pytest.mark.parametrize("memory", ["checkpoint", "momentum"])
+def test_a_run_leaves_a_network_that_knows_its_operator(images: Images, tmp_path: Path, memory: str) -> None:
+    outcome = go(unrolled(memory=memory), images, tmp_path / "run")
+    assert isinstance(outcome.look, UnrolledResult)
+    network, card = load_unrolled(tmp_path / "run"), json.loads((tmp_path / "run" / "card.json").read_text())
+    assert network.config == replace(SMALL, operator="blur:gaussian=1", shape=(12, 12), steps=3, noise_range=(0.1, 0.1))
+    assert card["operator"] == {"spec": "blur:gaussian=1", "shape": [12, 12], "geometry_sha256": None,
+                                "norm": pytest.approx(1, abs=1e-6)}  # fmt: skip
+    assert card["guarantee"] is None
+    (figure,) = card["figures"]
+    assert figure.keys() == {"noise", "psnr", "psnr_start", "residual_over_noise"}
+    assert {"curve.png", "validation.png", "log.csv"} <= {path.name for path in (tmp_path / "run").iterdir()}
+
+
+def test_it_learns(images: Images, tmp_path: Path) -> None:
+    before = go(unrolled(steps=1), images, tmp_path / "before").look
+    after = go(unrolled(steps=50, learning_rate=0.01), images, tmp_path / "after").look
+    assert after.psnr > before.psnr + 1
+
+
+def test_an_interrupted_run_goes_on_to_the_bit(images: Images, tmp_path: Path) -> None:
+    given = unrolled()
+    go(given, images, tmp_path / "whole")
+    left = iter([False] * 4 + [True])
+    go(given, images, tmp_path / "parts", listeners=Listeners(stopping=lambda: next(left)))
+    go(given, images, tmp_path / "parts", resume=True)
+    whole, parts = (load_unrolled(tmp_path / name).state_dict() for name in ("whole", "parts"))
+    assert same(whole, parts)
+
+
+def test_another_network_lends_its_weights_to_another_operator(images: Images, tmp_path: Path) -> None:
+    go(unrolled(), images, tmp_path / "first")
+    other = unrolled("blur:gaussian=0.7", start=str(tmp_path / "first"), steps=1, learning_rate=1e-12)
+    go(other, images, tmp_path / "second")
+    first, second = (load_unrolled(tmp_path / name) for name in ("first", "second"))
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert not torch.equal(first.probe, second.probe)
+    with pytest.raises(UsageError, match="is of another architecture"):
+        deeper = replace(other, unrolled=replace(other.unrolled, steps=4))
+        go(deeper, images, tmp_path / "third")
+
+
+@pytest.mark.slow
+def test_volumes_of_a_cone(tmp_path: Path) -> None:
+    """At toy size: 6 x 8 x 8 voxels. The same with 64 x 64 x 64 is in the guide."""
+    (tmp_path / "cone.toml").write_text(CONE)
+    generator, files = np.random.default_rng(0), []
+    for name in ("a", "b"):
+        np.save(tmp_path / f"{name}.npy", generator.random((9, 10, 11), dtype=np.float32))
+        files.append(tmp_path / f"{name}.npy")
+    given = unrolled(f"ct:{tmp_path / 'cone.toml'}", "momentum", steps=3, batch=2)
+    given = replace(given, data=replace(given.data, patch=8, range=(0.0, 1.0)))
+    outcome = go(given, Images(files[:1], files[1:]), tmp_path / "run")
+    assert outcome.look.psnr > 0
+    config = load_unrolled(tmp_path / "run").config
+    assert (config.dimensions, config.shape) == (3, (6, 8, 8))
+    card = json.loads((tmp_path / "run" / "card.json").read_text())
+    assert len(card["operator"]["geometry_sha256"]) == 64
+
+
+def test_a_volume_that_is_too_small(tmp_path: Path) -> None:
+    (tmp_path / "cone.toml").write_text(CONE)
+    for name in ("a", "b"):
+        np.save(tmp_path / f"{name}.npy", np.zeros((9, 6, 11), np.float32))
+    given = unrolled(f"ct:{tmp_path / 'cone.toml'}")
+    given = replace(given, data=replace(given.data, patch=8, range=(0.0, 1.0)))
+    with pytest.raises(InputError, match="expected at least one of 6 x 8 x 8 voxels"):
+        go(given, Images([tmp_path / "a.npy"], [tmp_path / "b.npy"]), tmp_path / "run")
+
+
+def test_a_recipe_goes_through_toml() -> None:
+    given = unrolled(memory="momentum")
+    assert parse_recipe(to_toml(given), "text") == given
+
+
+TEXT = """
+[network]
+family = "{family}"
+{network}
+noise_range = [0.1, 0.1]
+[training]
+mode = "{mode}"
+{training}
+[unrolled]
+{unrolled}
+"""
+BLUR = 'operator = "blur:gaussian=1"'
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"mode": "denoise"}, "mode = 'denoise' and network.family = 'Unrolled'; expected mode = 'unrolled'"),
+        ({"family": "ConvexRidge"}, "mode = 'unrolled' and network.family = 'ConvexRidge'; expected"),
+        ({"family": "ConvexRidge", "mode": "denoise"}, r"the table \[unrolled\] with training.mode = 'denoise'"),
+        ({"unrolled": ""}, "unrolled.operator is missing"),
+        ({"unrolled": f'{BLUR}\nmomentum = 0\nmemory = "momentum"'}, "expected a momentum above 0, or memory"),
+        ({"unrolled": f'{BLUR}\nmomentum = 0.5\nsteps = 60\nmemory = "momentum"'}, "let rounding grow to about 2.6e"),
+        ({"unrolled": f'{BLUR}\nmemory = "disk"'}, "memory = 'disk'; expected checkpoint, momentum, plain"),
+        ({"unrolled": f"{BLUR}\nsteps = 0"}, "steps=0; expected 1 to 1000"),
+        ({"unrolled": f'{BLUR}\nmethod = "fista"'}, "expected forward-backward or primal-dual"),
+        ({"unrolled": f"{BLUR}\nstep = 3"}, "the key 'step' is unknown"),
+        ({"network": "steps = 5"}, r"network.steps = 5 and unrolled.steps = 8; expected it in \[unrolled\] alone"),
+        ({"network": 'operator = "identity"'}, "network.operator = 'identity'; expected none"),
+        ({"training": 'loss = "sure"'}, "loss = 'sure'.*expected 'mse' or 'l1'"),
+        ({"training": "inner_steps = 2"}, "inner_steps = 2 with mode = 'unrolled'"),
+    ],
+)
+def test_bad_recipes(parts: dict[str, str], message: str) -> None:
+    defaults = {"family": "Unrolled", "network": "", "mode": "unrolled", "training": "", "unrolled": BLUR}
+    with pytest.raises(UsageError, match=message):
+        parse_recipe(TEXT.format(**(defaults | parts)), "text")
+
+
+def test_the_penalty_is_refused() -> None:
+    given = unrolled()
+    with pytest.raises(UsageError, match=r"\[penalty\] with mode = 'unrolled'"):
+        replace(given, penalty=replace(given.penalty, weight=0.1))
+
+
+@pytest.mark.parametrize(
+    ("operator", "message"),
+    [
+        ("nothing", "nothing"),
+        ("mri:mask=MASK", "expected an operator of real images"),
+        ("inpaint:mask=MASK", "takes images of 16 x 16 pixels and data.patch is 12"),
+    ],
+)
+def test_operators_that_do_not_fit(images: Images, tmp_path: Path, operator: str, message: str) -> None:
+    np.save(tmp_path / "mask.npy", np.ones((16, 16), np.float32))
+    given = unrolled(operator.replace("MASK", str(tmp_path / "mask.npy")))
+    with pytest.raises(UsageError, match=message):
+        go(given, images, tmp_path / "run")
+
+
+def test_a_validation_image_that_is_too_small(images: Images, tmp_path: Path) -> None:
+    given = unrolled()
+    with pytest.raises(InputError, match="no image for training"):
+        go(replace(given, data=replace(given.data, patch=64)), images, tmp_path / "run")
+
+
+def test_the_scale_of_projections_begins_with_air(tmp_path: Path) -> None:
+    (tmp_path / "cone.toml").write_text(CONE)
+    scan, data = read_operator(parse_spec(f"ct:{tmp_path / 'cone.toml'}")), unrolled().data
+    by_attenuation = replace(data, scale="attenuation", range=(0.0, 0.08142), water=0.02)
+    assert units_of(by_attenuation, "HU", scan) == "-1000:3071 HU"
+    assert units_of(data, "HU", read_operator(parse_spec("identity"))) == "-1024:3071 HU"
+    assert not units_of(data, "no units", scan)
+    with pytest.raises(UsageError, match="with a scale on which 0 is -1024 HU; expected -1000 HU"):
+        units_of(data, "HU", scan)
+
+
+def test_datasets_of_ones_own_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="an unrolled network learns from files alone"):
+        train_on(unrolled(), [], [], tmp_path / "run")
+
+
+@pytest.mark.parametrize("method", ["forward-backward", "primal-dual"])
+@pytest.mark.parametrize("steps", [4, 16])
+def test_the_memory_is_that_of_the_formula(method: str, steps: int) -> None:
+    """Of everything, and of one step, as saved-tensor hooks see them."""
+    operator = Identity((32, 32))  # which keeps nothing itself
+    config = UnrolledConfig(features=6, depth=3, steps=steps, method=method, shape=(32, 32), noise_range=(0.1, 0.1))
+    network = make_unrolled(config)
+    network.settle(operator, 1.0)
+    network.memory = "plain"
+    y, seen = operator.A(torch.rand(2, 1, 32, 32)), {}
+    weights = {weight.untyped_storage().data_ptr() for weight in network.parameters()}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        found = network(y, operator)
+    assert found.requires_grad
+    plain = backward_bytes(config, (32, 32), 32 * 32, 2, "plain")
+    assert sum(seen.values()) == pytest.approx(plain, rel=0.1)
+    momentum = backward_bytes(config, (32, 32), 32 * 32, 2, "momentum")
+    assert momentum == backward_bytes(replace(config, steps=100), (32, 32), 32 * 32, 2, "momentum")
+    assert momentum < backward_bytes(config, (32, 32), 32 * 32, 2, "checkpoint") < plain
