@@ -27,6 +27,7 @@ from recon.priors.networks import (
 )
 from recon.specs.solve_config import BUDGET, SolveConfig
 from recon.training import config as training
+from recon.training.steps_recipe import StepsConfig, StepsTraining
 
 METHODS = Path(inspect.getfile(ENTRIES["fista"].__class__)).parent
 
@@ -165,6 +166,7 @@ def recipe_tables() -> str:
     parts = ("data", "training", "equilibrium", "guide", "artefacts", "penalty", "validation", "about")
     kinds = {field.name: field.type for field in dataclasses.fields(training.Recipe)}
     sections += [(part, kinds[part]) for part in parts]
+    sections += [("steps", StepsConfig), ('training, of mode = "steps"', StepsTraining)]
     text = []
     for name, kind in sections:
         family = f", family {kind.__name__.removesuffix('Config')}" if name == "network" else ""

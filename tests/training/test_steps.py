@@ -190,7 +190,7 @@ def test_what_is_not_quite_what_was_learned_is_said_and_lowers_the_energy_all_th
         ({"method": "slista"}, "without learned steps"),
         ({"method": "slista:steps=3"}, "expected NAME, or NAME:folder=DIR"),
         ({"method": "ista:folder=x"}, "no other method has a network"),
-        ({"method": "fista", "method_folder": "x"}, "expected unrolled or slista"),
+        ({"method": "fista", "method_folder": "x"}, "expected slista or unrolled"),
         ({"method": "slistaa:folder=x"}, "slista"),
     ],
 )
