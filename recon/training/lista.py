@@ -31,9 +31,10 @@ class Departure:
 class ConvolutionalLista(nn.Module):
     """T layers ``x+ = prox_{b w g}(x - K (A x - y))``, K a learned circular convolution and b > 0 a learned step.
 
-    After Gregor, LeCun (2010), with the couplings that an image asks for: of the two matrices of a layer, W_1 = Id - K A
-    and W_2 = K. It begins as ISTA, K = s A^T and b = s. If it leads to the minimiser for every measurement, its last
-    layers tend to the form of ISTA (Ablin, Moreau, Massias, Gramfort 2019, Theorem 1). Nothing is guaranteed of it.
+    After Gregor, LeCun (2010), with the couplings that an image asks for: of the two matrices of a layer,
+    W_1 = Id - K A and W_2 = K. It begins as ISTA, K = s A^T and b = s. If it leads to the minimiser for
+    every measurement, its last layers tend to the form of ISTA (Ablin, Moreau, Massias, Gramfort 2019, Theorem 1).
+    Nothing is guaranteed of it.
 
     Args:
         operator: A, a circular convolution: its measurement has the size of the image.
@@ -52,20 +53,20 @@ class ConvolutionalLista(nn.Module):
         super().__init__()
         if side % 2 == 0 or side > min(shape):
             raise UsageError(
-                f"ConvolutionalLista: side={side}; expected an odd number of at most {min(shape)}, the size of an image."
+                f"ConvolutionalLista: side={side}; expected an odd number of at most {min(shape)}, that of an image."
             )
         point = torch.zeros(1, 1, *shape, dtype=torch.float64)
         point[..., side // 2, side // 2] = 1
-        response = operator.A_adjoint(point)
-        if response.shape != point.shape:
+        measured = operator.A(point)
+        if measured.shape != point.shape:
             raise UsageError(
-                f"ConvolutionalLista: images of {shape} measure {tuple(response.shape[-2:])}; expected the same size, "
+                f"ConvolutionalLista: images of {shape} measure {tuple(measured.shape[-2:])}; expected the same size, "
                 "because its layers are convolutions of the residual."
             )
+        response = operator.A_adjoint(point)
         self.operator, self.stepsize, self.side = operator, stepsize, side
-        self.register_buffer("adjoint", response[0, 0, :side, :side].clone())
-        kernel: Tensor = self.adjoint
-        self.kernels = nn.Parameter((stepsize * kernel).expand(count, side, side).clone())
+        self.adjoint = response[0, 0, :side, :side].clone()
+        self.kernels = nn.Parameter((stepsize * self.adjoint).expand(count, side, side).clone())
         self.logarithms = nn.Parameter(torch.full((count,), stepsize, dtype=torch.float64).log())
 
     def forward(self, y: Tensor, start: Tensor, term: SparseTerm) -> Tensor:
@@ -86,8 +87,7 @@ class ConvolutionalLista(nn.Module):
     @torch.no_grad()
     def departures(self) -> list[Departure]:
         """How far each layer is from the form of ISTA."""
-        adjoint: Tensor = self.adjoint
-        found = []
+        adjoint, found = self.adjoint, []
         for kernel, b in zip(self.kernels, self.logarithms.exp().tolist(), strict=True):
             a = float((kernel * adjoint).sum() / adjoint.square().sum())
             away = float((kernel - a * adjoint).norm() / kernel.norm())
@@ -97,7 +97,7 @@ class ConvolutionalLista(nn.Module):
 
 def learn_lista(
     lista: ConvolutionalLista,
-    problems: Sequence[tuple[Tensor, Tensor, SparseTerm, Tensor]],
+    problems: Sequence[tuple[Tensor, Tensor, SparseTerm, Tensor, Tensor]],
     steps: int,
     learning_rate: float,
 ) -> list[float]:
@@ -105,8 +105,8 @@ def learn_lista(
 
     Args:
         lista: As it begins.
-        problems: Measurements, where they begin, the penalty, and the energy that ISTA leaves of each item above the
-            least one.
+        problems: Measurements, where they begin, the penalty, the least energy of each item, and what ISTA leaves
+            above it.
         steps: Of Adam.
         learning_rate: Relative to the size of the kernels of ISTA.
     """
@@ -117,11 +117,11 @@ def learn_lista(
     ]
     optimiser, losses = torch.optim.Adam(groups), []
     for step in range(steps):
-        y, start, term, left = problems[step % len(problems)]
+        y, start, term, least, left = problems[step % len(problems)]
         x = lista(y, start, term)
         rest = lista.operator.A(x) - y
         energy = rest.flatten(1).square().sum(1) / 2 + term.value(term.analyse(x), x.shape)
-        loss = (energy / left).mean()
+        loss = ((energy - least) / left).mean()
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

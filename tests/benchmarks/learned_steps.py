@@ -2,9 +2,9 @@
 
     python tests/benchmarks/learned_steps.py [--json] [--data DIR] [--held-out DIR]
 
-Step sizes are learned on patches of --data, a mild blur with wavelets, and judged on patches of --held-out: the energy
-above its least value (that of a long run of FISTA) over itself, in the mean, for each weight of the penalty; the largest
-of the ratios to ISTA; and the largest duality gap, which needs no long run. Beside it, with no law behind it: where the
+Step sizes are learned on patches of --data, a mild blur with wavelets, and judged on patches of --held-out: the
+energy above its least value (that of a long run of FISTA) over itself, in the mean, for each weight of the penalty; the
+largest of the ratios to ISTA; and the duality gap, which needs no long run. Beside it, with no law behind it: where the
 learned steps lie to 2/L_S, and how near the last layers of a convolutional LISTA, learned on the same problems, are to
 the form of ISTA. Where celer is installed, the least energy of a small problem is compared with that of its Lasso.
 """
@@ -31,8 +31,8 @@ from recon.training.steps_recipe import StepsConfig, StepsRecipe, StepsTraining
 BUNDLED = Path(__file__).resolve().parents[2] / "data" / "photographs"
 COUNTS = (10, 20)
 WEIGHTS = (0.02, 0.1)
-PATCH, POOL, BATCH, STEPS, HELD_OUT = 64, 32, 8, 300, 6
-LAYERS, SIDE, LISTA_STEPS = 20, 7, 200
+PATCH, POOL, BATCH, STEPS, HELD_OUT = 64, 32, 8, 240, 6
+LAYERS, SIDE, LISTA_STEPS = 20, 9, 150
 CELER = (10, 12)
 
 
@@ -112,7 +112,10 @@ def _lista(recipe: StepsRecipe, training: list[Path]) -> dict[str, Any]:
     batches = [problems.batch(number) for number in range(max(1, POOL // BATCH // 2))]
     lista = ConvolutionalLista(problems.operator, (PATCH, PATCH), LAYERS, SIDE, 1 / problems.squared_norm)
     losses = learn_lista(
-        lista, [(each.y, each.start, each.term, each.left) for each in batches], LISTA_STEPS, learning_rate=3e-3
+        lista,
+        [(each.y, each.start, each.term, each.least, each.left) for each in batches],
+        LISTA_STEPS,
+        learning_rate=3e-3,
     )
     layers = lista.departures()
     return {
@@ -134,9 +137,8 @@ def _celer() -> dict[str, float] | None:
     y = operator.A(x) + 0.02 * torch.randn(x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(0))
     matrix = operator.A(torch.eye(x.numel(), dtype=x.dtype).reshape(-1, 1, *CELER)).flatten(1).T.numpy()
     count = len(matrix)
-    peer = Lasso(alpha=weight / count, fit_intercept=False, tol=1e-12).fit(
-        np.asfortranarray(matrix), y.flatten().numpy()
-    )
+    peer = Lasso(alpha=weight / count, fit_intercept=False, tol=1e-12)
+    peer.fit(np.asfortranarray(matrix), y.flatten().numpy())
     prior, data = priors.l1_prior(weight), LeastSquares(operator, y)
     s = 1 / operator_properties(operator, x).norm.value ** 2
     ours = solvers.solve(solvers.fista(data, prior.resolvent(s), s), y, tolerance=0, max_steps=3000).x
