@@ -42,7 +42,7 @@ NOTHING_LEFT = 1e-9
 SAVE_SECONDS = 30.0
 """Between two checkpoints at most: what a hard kill can cost."""
 
-LONG_RUN = 2000
+LONG_RUN = 1000
 """Steps of FISTA whose energy stands for the least one."""
 
 _WEIGHTS = 3
