@@ -139,6 +139,7 @@ def _train_steps(recipe: Any, images: Any, output: Path, given: dict[str, Any]) 
 
     for option, stated in (
         ("--processes", given["processes"] > 1), ("--search", given["search"]), ("--tensorboard", given["board"]),
+        ("--operator", given["operator"]), ("--noise", given["noise"]),
     ):  # fmt: skip
         if stated:
             raise click.UsageError(

@@ -507,3 +507,24 @@ def test_calibration(study: str, load: Load, monkeypatch, capsys, tmp_path: Path
         standalone_mode=False,
     )
     assert capsys.readouterr().out.count("*") >= 1  # what recon does by itself is among what is tried
+
+
+@pytest.mark.slow
+def test_learned_steps(load: Load, monkeypatch, capsys) -> None:
+    from recon.training import steps  # noqa: PLC0415  only here
+
+    monkeypatch.setattr(steps, "LONG_RUN", 200)
+    monkeypatch.setattr(steps, "SOLVED", 60)
+    toy = {"PATCH": 16, "POOL": 2, "BATCH": 2, "STEPS": 4, "HELD_OUT": 1, "LAYERS": 2, "LISTA_STEPS": 2, "COUNTS": (3,)}
+    small = load("learned_steps", **toy)
+    monkeypatch.setattr(sys, "argv", ["learned_steps", "--json"])
+    small.main()
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["T = 3"]["factors"]) == 3
+    assert len(found["lista"]["layers"]) == 2
+    if found["celer"] is not None:
+        assert found["celer"]["ours"] == pytest.approx(found["celer"]["celer"], rel=1e-6)
+    monkeypatch.setattr(small, "run", lambda *_: found)
+    monkeypatch.setattr(sys, "argv", ["learned_steps"])
+    small.main()
+    assert "worst ratio" in capsys.readouterr().out

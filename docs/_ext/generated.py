@@ -29,6 +29,7 @@ from recon.priors.networks import (
 )
 from recon.specs.solve_config import BUDGET, SolveConfig
 from recon.training import config as training
+from recon.training.steps_recipe import StepsConfig, StepsTraining
 
 METHODS = Path(inspect.getfile(ENTRIES["fista"].__class__)).parent
 
@@ -172,6 +173,7 @@ def recipe_tables() -> str:
     )  # fmt: skip
     kinds = {field.name: field.type for field in dataclasses.fields(training.Recipe)}
     sections += [(part, kinds[part]) for part in parts]
+    sections += [("steps", StepsConfig), ('training, of mode = "steps"', StepsTraining)]
     text = []
     for name, kind in sections:
         family = f", family {kind.__name__.removesuffix('Config')}" if name == "network" else ""

@@ -54,6 +54,11 @@ def build_learned(setting: MethodSetting) -> Method:
             "--method slista:folder=runs/steps."
         )
     require_energy("slista", prior)
+    if prior.value is None:
+        raise UsageError(
+            f"method is 'slista', and the energy of the prior {prior.name!r} has no value; expected wavelet with "
+            "shifts=1, or l1, because steps after which the energy does not fall are replaced."
+        )
     s = setting.stepsize or 1 / pair.squared_norm
     stepsizes = tuple(factor / pair.squared_norm for factor in learned.factors)
     certificate = proofs.certify_compared_steps(pair.properties, prior.resolvent(s).properties, s)

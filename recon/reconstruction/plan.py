@@ -9,7 +9,7 @@ from torch import Tensor
 
 from recon.certificates.conditions import EXACTLY
 from recon.device import Notify
-from recon.errors import GuaranteeError
+from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Evidence, Measured
 from recon.io import Image
 from recon.methods.assumption_check import attack, reconcile_with_search
@@ -315,6 +315,11 @@ def _stepsizes(problem: Problem, say: Notify) -> LearnedSteps | None:
     config, chosen = problem.config, problem.prior
     if config.method != "slista" or config.method_folder is None:
         return None
+    if config.tolerance is not None:
+        raise UsageError(
+            f"tolerance is {config.tolerance:g} with method slista; expected none, as it takes the steps that were "
+            "learned, and ends with a duality gap."
+        )
     card = read_steps(Path(config.method_folder))
     return steps_for(card, problem.family.spec, chosen.spec, chosen.weight, config.iterations, say)
 

@@ -42,7 +42,7 @@ NOTHING_LEFT = 1e-9
 SAVE_SECONDS = 30.0
 """Between two checkpoints at most: what a hard kill can cost."""
 
-LONG_RUN = 2000
+LONG_RUN = 1000
 """Steps of FISTA whose energy stands for the least one."""
 
 _WEIGHTS = 3
@@ -167,13 +167,13 @@ def train_steps(  # noqa: PLR0913, PLR0917  what, from what, where to, and who h
         raise InputError(
             f"no validation image is large enough; expected at least {side} pixels along each axis, as data.patch says."
         )
-    problems = _Problems(recipe, patches, device)
+    problems = Problems(recipe, patches, device)
     with owned(folder):
         return _Run(recipe, problems, held_out, folder, Listeners(say=say, stopping=stopping), watch).go()
 
 
 @dataclass(frozen=True)
-class _Solved:
+class Solved:
     """Problems with where they begin, their least energies, and what ISTA leaves of them."""
 
     y: Tensor
@@ -183,7 +183,7 @@ class _Solved:
     left: Tensor
 
 
-class _Problems:
+class Problems:
     """Draws problems, and knows the constants of their operator."""
 
     def __init__(self, recipe: StepsRecipe, patches: Source, device: torch.device) -> None:
@@ -208,7 +208,7 @@ class _Problems:
             )
 
     @torch.no_grad()
-    def batch(self, number: int) -> _Solved:
+    def batch(self, number: int) -> Solved:
         """The problems of a batch in double precision, which is the same for the same number."""
         training, safe = self.recipe.training, 1 / self.squared_norm
         generator = torch.Generator().manual_seed(training.seed * 1_000_003 + number)
@@ -219,7 +219,11 @@ class _Problems:
         steps = torch.full((self.recipe.steps.count,), safe).to(y)
         plain = unrolled(self.operator, term, y, start, steps, safe)
         least = torch.minimum(plain, _least(self.operator, term, y, start, safe))
-        return _Solved(y, start, term, least, (plain - least).clamp(min=NOTHING_LEFT * plain))
+        return Solved(y, start, term, least, (plain - least).clamp(min=NOTHING_LEFT * plain))
+
+    def prior(self, weight: float) -> Prior:
+        """The prior with a weight."""
+        return with_weight(self.recipe.steps.prior_spec, weight)
 
     def measure(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Measurements of images, or the images where they are measurements."""
@@ -236,9 +240,14 @@ class _Problems:
         return (low * (high / low) ** torch.rand(count, generator=generator)).to(self.device)
 
 
+def with_weight(spec: Spec, weight: float) -> Prior:
+    """The prior of a specification that states no weight, with one."""
+    return prior_from_spec(replace(spec, options={**spec.options, "weight": repr(weight)}))
+
+
 def term_of(spec: Spec) -> SparseTerm:
     """The sparse term of a prior that states no weight, with the weight 1."""
-    prior = prior_from_spec(replace(spec, options={**spec.options, "weight": "1"}))
+    prior = with_weight(spec, 1.0)
     assert prior.sparse is not None  # noqa: S101  the recipe sees to it
     return prior.sparse
 
@@ -314,7 +323,7 @@ class _Run:
     def __init__(  # noqa: PLR0913, PLR0917  internal: the parts of one loop
         self,
         recipe: StepsRecipe,
-        problems: _Problems,
+        problems: Problems,
         held_out: list[Tensor],
         folder: Path,
         listeners: Listeners,
@@ -325,7 +334,7 @@ class _Run:
         self.fingerprint = problems.patches.fingerprint()
         begin = torch.linspace(1.0, 1.9, recipe.steps.count, dtype=torch.float64)  # equal ones would stay equal
         self.logarithms = begin.log().requires_grad_()
-        self.solved: list[_Solved] = []
+        self.solved: list[Solved] = []
         self.optimiser = torch.optim.Adam([self.logarithms], recipe.training.learning_rate)
         self.step, self.seconds = 0, 0.0
         self.rows: list[tuple[int, float]] = []
@@ -471,7 +480,7 @@ def _logged(path: Path) -> list[tuple[int, float]]:
 
 
 @torch.no_grad()
-def judge_steps(problems: _Problems, factors: tuple[float, ...], images: list[Tensor]) -> tuple[StepsFigure, ...]:
+def judge_steps(problems: Problems, factors: tuple[float, ...], images: list[Tensor]) -> tuple[StepsFigure, ...]:
     """The gaps that as many steps of ISTA, of FISTA and of the learned lengths leave on images."""
     generator = torch.Generator().manual_seed(problems.recipe.training.seed)
     low, high = problems.recipe.steps.weights
@@ -485,7 +494,7 @@ def figure_of(
     operator: LinearOperator, prior: Spec, weight: float, factors: tuple[float, ...], y: Tensor
 ) -> StepsFigure:
     """The gaps on measurements, in the mean, at one weight."""
-    wanted = prior_from_spec(replace(prior, options={**prior.options, "weight": repr(weight)}))
+    wanted = with_weight(prior, weight)
     y = y.double()
     data, start, count = LeastSquares(operator, y), start_of(operator, y), len(factors)
     known = operator_properties(operator, start[:1])

@@ -10,7 +10,7 @@ from recon import operators, priors, solvers
 from recon.certificates import duality_gap
 from recon.errors import UsageError
 from recon.evidence import Evidence, Measured
-from recon.operators import Blur, Downsampling, Identity, LeastSquares
+from recon.operators import Blur, CartesianMRI, Downsampling, Identity, LeastSquares
 
 SHAPE = (18, 15)
 
@@ -124,3 +124,21 @@ def test_single_precision_images_are_judged_in_double() -> None:
     single = LeastSquares(data.operator, data.measurement.float())
     for gap, exact in zip(duality_gap(single, prior, x), duality_gap(data, prior, x.double()), strict=True):
         assert gap.value == pytest.approx(exact.value, rel=1e-4)
+
+
+@pytest.mark.parametrize("of", ["wavelet", "l1", "tikhonov"])
+def test_complex_images_have_a_gap(of: str) -> None:
+    mask = torch.rand(SHAPE, generator=torch.Generator().manual_seed(0)) > 0.5
+    operator = CartesianMRI(mask)
+    y = operator.A(scene() * (1 + 0.5j))
+    data, prior = LeastSquares(operator, y), PRIORS[of]()
+    algorithm = solvers.fista(data, prior.resolvent(1.0), 1.0)
+    least = energy(data, prior, solvers.solve(algorithm, operator.A_adjoint(y), tolerance=0, max_steps=600).x)
+    before = math.inf
+    for steps in (1, 40):
+        x = solvers.solve(algorithm, operator.A_adjoint(y), tolerance=0, max_steps=steps).x
+        left = energy(data, prior, x) - least
+        gaps = duality_gap(data, prior, x)
+        assert all(float(each) <= gap.value for each, gap in zip(left, gaps, strict=True))
+        assert gaps[0].value <= max(0.7 * before, 1e-9)
+        before = gaps[0].value
