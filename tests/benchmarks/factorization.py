@@ -1,8 +1,8 @@
 """Factors of dense matrices: time and error beside pyfaust, lazylinop and a fit by Adam; application beside dense.
 
-Targets: DFT and Walsh-Hadamard of 1024 below 1e-13 in under 1 s; with noise, a smaller error and less time than a fit by
-Adam; application at 4096 in at most a tenth of the time of the dense product, real and complex, batched. Peers that are
-not installed are left out.
+Targets: DFT and Walsh-Hadamard of 1024 below 1e-13 in under 1 s; with noise, a smaller error and less time than a fit
+by Adam; application at 4096 in at most a tenth of the time of the dense product, real and complex, batched. Peers that
+are not installed are left out.
 """
 
 import importlib.util
