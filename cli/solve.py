@@ -398,7 +398,8 @@ def report_run(run: "Run", as_json: bool) -> None:
         return
     result = run.result
     terminal.result(f"{', '.join(map(str, run.paths))}: {result.outcome}, {result.seconds:.1f} s")
-    terminal.result(f"method: {result.plan.method.name}, prior: {result.plan.problem.prior.spec}")
+    of = "prior of the polishing step" if result.polishing else "prior"
+    terminal.result(f"method: {result.plan.method.name}, {of}: {result.plan.problem.prior.spec}")
     if (mismatch := result.plan.pair.mismatch) is not None and mismatch.shift:
         chosen = ", chosen by auto" if result.plan.problem.config.shift == "auto" else ""
         terminal.result(f"shift: {mismatch.shift:.4g} added to the surrogate's map{chosen}")

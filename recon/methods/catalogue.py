@@ -109,7 +109,6 @@ _ENTRIES = (
         "a few learned steps of forward-backward or primal-dual, by recon train: unrolled:folder=DIR; no guarantee",
         "unrolled:build",
         prior=PriorUse.POLISHING,
-        bounds=True,
         closed_form=True,
         options=frozenset({"folder"}),
         weighted_rays=False,

@@ -85,8 +85,8 @@ class SolveConfig:
         slice_distance: The distance of two slices in pixels of a slice; ``None``: as the file has it.
         memory: Bytes beyond which a volume is kept in a file, and an image solved in tiles; ``None``: as many as it
             takes.
-        method_folder: The folder of the network of a method that has one, which ``method`` may state as
-            ``NAME:folder=DIR``.
+        method_folder: The folder of the network of a method that has one; of the options ``--method NAME:folder=DIR``
+            states it.
     """
 
     operator: Spec
