@@ -472,7 +472,7 @@ def test_unrolled_ct(load: Load, monkeypatch, capsys, tmp_path: Path) -> None:
     module.main()
     table = capsys.readouterr().out
     assert "FBP" in table
-    assert "one polishing step of forward-backward with tv:low=0 moves the image by" in table
+    assert "one polishing step of forward-backward with tv:low=0,weight=" in table
 
 
 @pytest.mark.slow
