@@ -95,6 +95,8 @@ def units_of(data: DataConfig, units: str, family: OperatorFactory) -> str:
     Raises:
         UsageError: Projections of CT images are made on a scale whose 0 is not air, on which none is reconstructed.
     """
+    if units == "no units":
+        return ""  # a result has units, which nothing relates to these
     if data.scale == "attenuation":
         low, high = (1000 * (end / data.water - 1) for end in data.range)
     elif data.range[0] < data.range[1]:
@@ -109,7 +111,7 @@ def units_of(data: DataConfig, units: str, family: OperatorFactory) -> str:
             "as data.scale = 'attenuation' with range = [0, HIGH] has it, because projections are reconstructed on a "
             "scale that begins with air."
         )
-    return f"{low:.6g}:{high:.6g} {'' if units == 'no units' else units}".strip()
+    return f"{low:.6g}:{high:.6g} {units}"
 
 
 class UnrolledTrainer(Optimisation):

@@ -199,6 +199,7 @@ def test_the_scale_of_projections_begins_with_air(tmp_path: Path) -> None:
     assert units_of(by_attenuation, "HU", scan) == "-1000:3071 HU"
     assert units_of(data, "HU", read_operator(parse_spec("identity"))) == "-1024:3071 HU"
     assert not units_of(data, "no units", scan)
+    assert not units_of(replace(data, range=(0.0, 1.0)), "no units", scan)
     with pytest.raises(UsageError, match="with a scale on which 0 is -1024 HU; expected -1000 HU"):
         units_of(data, "HU", scan)
 
