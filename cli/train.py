@@ -74,11 +74,10 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
     refuse_unreadable(training)  # before torch loads
     refuse_unreadable(validating)
     from recon.device import choose_device
-    from recon.training import Images, for_measurements, noise_stated, prepare, read_recipe
+    from recon.training import Images, prepare
     from recon.training.steps import is_run_of_steps
     from recon.training.steps_recipe import steps_recipe_in
 
-    start = given["start"]
     of_steps = None if given["config_file"] is None else steps_recipe_in(given["config_file"])
     if of_steps is not None or (given["config_file"] is None and is_run_of_steps(output)):
         from .training_steps import train_step_sizes
@@ -87,13 +86,7 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
         return
 
     images = Images(training, validating, without_clean=not validation)
-    recipe = None if given["config_file"] is None else read_recipe(given["config_file"])
-    if start is not None:
-        recipe = _adapting(start, training, given["loss"] or "sure", given["noise"])
-    elif given["operator"] is not None:
-        recipe = for_measurements(recipe, given["operator"])
-    if given["noise"] is not None and start is None:
-        recipe = noise_stated(given["noise"], recipe, training, terminal.say)
+    recipe = _recipe(given, training)
     device = choose_device(given["device"], terminal.say)
     if given["sweep"] is not None:
         from .training_sweep import sweep_over
@@ -112,6 +105,23 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
     if given["search"] and wanted.network.family not in ("Critic", "Unrolled"):  # all is proved, or nothing known
         _search(output)
     report(outcome, output, given["as_json"], wanted.solves)
+
+
+def _recipe(given: dict[str, Any], training: list[Path]) -> Any:
+    """The recipe that the options state; ``None``: that of the run that goes on."""
+    from recon.training import noise_stated, read_recipe, recipe_for_measurements
+
+    if given["start"] is not None:
+        return _adapting(given["start"], training, given["loss"] or "sure", given["noise"])
+    if given["config_file"] is None:
+        return None
+    if given["operator"] is None:
+        recipe = read_recipe(given["config_file"])
+    else:
+        recipe = recipe_for_measurements(given["config_file"], given["operator"])
+    if given["noise"] is None:
+        return recipe
+    return noise_stated(given["noise"], recipe, training, terminal.say)
 
 
 def _check_options(given: dict[str, Any], has_validation: bool) -> None:

@@ -46,6 +46,7 @@ def report(outcome: "Outcome", output: Path, as_json: bool, solves: bool) -> Non
         terminal.result(terminal.table(heads, rows))
     else:
         terminal.result(f"loss on validation images: {outcome.look.held_out:.4g}")
+    _say_how_to_reconstruct(output)
     known = _known(output, outcome.look)
     terminal.result(f"Lip(Q) {'>=' if known.evidence is Evidence.MEASURED else '<='} {known}")
     if known.value > 1:
@@ -55,6 +56,20 @@ def report(outcome: "Outcome", output: Path, as_json: bool, solves: bool) -> Non
         )
     elif known.evidence is Evidence.ASSUMED:
         terminal.result(f"recon certify prior {output} searches for violations, and keeps in {output} what it finds.")
+
+
+def _say_how_to_reconstruct(output: Path) -> None:
+    """Print how a measurement is reconstructed as in the training, of a network that is a resolvent at one level."""
+    import json
+
+    card = json.loads((output / "card.json").read_text(encoding="utf-8"))
+    how, (low, high) = card.get("reconstruction"), card["recipe"]["network"]["noise_range"]
+    if how is None or how["stepsize"] is None or low != high or card["family"] == "ConvexRidge":
+        return
+    terminal.result(
+        f"As in the training reconstructs: recon solve MEASUREMENT -o OUT --operator {how['operator']} --method "
+        f"forward_backward --stepsize {how['stepsize']:.6g} --prior folder:{output}{f',sigma={low:g}' if low else ''}"
+    )
 
 
 def _report_critic(look: "CriticResult") -> None:

@@ -18,7 +18,7 @@ from recon.training.data import Patches, read_patches, read_validation
 from recon.training.equilibrium import Restoration, restoration
 from recon.training.group import Group
 from recon.training.noise_level import noise_stated
-from recon.training.operator_stated import for_measurements
+from recon.training.operator_stated import recipe_for_measurements
 from recon.training.optimisation import Step
 from recon.training.own import Own
 from recon.training.parallel import train_together
@@ -49,7 +49,6 @@ __all__ = [
     "TrainingConfig",
     "ValidationConfig",
     "excess",
-    "for_measurements",
     "load_checkpoint",
     "momentum_form",
     "noise_stated",
@@ -59,6 +58,7 @@ __all__ = [
     "read_patches",
     "read_recipe",
     "read_validation",
+    "recipe_for_measurements",
     "restoration",
     "save_checkpoint",
     "steepest",

@@ -1,26 +1,37 @@
-"""A recipe for measurements of an operator that a user states beside it."""
+"""A recipe for measurements of an operator that a user states beside its file."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from pathlib import Path
 
+from recon._toml import read_toml
 from recon.errors import UsageError
-from recon.training.config import WITHOUT_CLEAN, Recipe
+from recon.training.config import WITHOUT_CLEAN, Recipe, recipe_from
 
 
-def for_measurements(recipe: Recipe, operator: str) -> Recipe:
-    """The recipe for data that are measurements of an operator.
+def recipe_for_measurements(path: str | Path, operator: str) -> Recipe:
+    """The recipe in a file, for data that are measurements of an operator.
 
-    A recipe for denoising becomes one through the converged solver, at the step size 1/||A||^2.
+    A recipe that says no mode is one through the converged solver, at the step size 1/||A||^2 unless it says another.
 
     Raises:
-        UsageError: Its loss compares with clean images.
+        UsageError: It cannot be read, or states what cannot be; or its loss compares with clean images.
     """
-    training, equilibrium = recipe.training, replace(recipe.equilibrium, operator=operator, kernel="")
-    if training.loss not in WITHOUT_CLEAN:
+    return for_measurements(read_toml(Path(path), "training"), operator, str(path))
+
+
+def for_measurements(table: Mapping[str, object], operator: str, origin: str) -> Recipe:
+    """The same of the tables of a recipe; an error begins with ``origin``."""
+    training, equilibrium = table.get("training", {}), table.get("equilibrium", {})
+    if not (isinstance(training, Mapping) and isinstance(equilibrium, Mapping)):
+        return recipe_from(table, origin)  # which says what is wrong
+    loss, mode = training.get("loss", "mse"), training.get("mode", "denoise")
+    if loss not in WITHOUT_CLEAN:
         raise UsageError(
-            f"operator is {operator!r} with training.loss = {training.loss!r}; expected one of "
+            f"{origin}: training.loss = {loss!r} with --operator {operator}; expected one of "
             f"{', '.join(map(repr, WITHOUT_CLEAN))}, because the data are then measurements (for clean images the "
             "operator is stated as equilibrium.operator)."
         )
-    if not recipe.solves:
-        training, equilibrium = replace(training, mode="equilibrium"), replace(equilibrium, stepsize=0.0)
-    return replace(recipe, training=training, equilibrium=equilibrium)
+    if mode == "denoise":
+        mode = "equilibrium"
+    stated = {"stepsize": 0.0, **equilibrium, "operator": operator, "kernel": ""}
+    return recipe_from({**table, "training": {**training, "mode": mode}, "equilibrium": stated}, origin)

@@ -613,6 +613,7 @@ class _Run(_Loop):
             "lipschitz_Q": {"value": known.value, "evidence": str(known.evidence), "how": known.how},
             **({} if self.trainer.sparsity is None else {"sparsity": self.trainer.sparsity.to_json()}),
             **({} if chain is None else {"orthogonality": {"value": chain.value, "how": chain.how}}),
+            **self._reconstruction(),
             **({} if self.recipe.shows_clean else {"held_out": _significant(seen.held_out)}),
             **({} if self.use is None else {"dictionary": self.use.to_json()}),
             "figures": [
@@ -621,6 +622,13 @@ class _Run(_Loop):
                 for each in seen.figures
             ],
         }
+
+    def _reconstruction(self) -> dict[str, object]:
+        problem, stated = self.trainer.restoration, self.recipe.equilibrium.operator
+        if problem is None or not stated:
+            return {}
+        step = None if problem.ways.single else float(f"{problem.stepsize:.6g}")
+        return {"reconstruction": {"mode": self.recipe.training.mode, "operator": stated, "stepsize": step}}
 
 
 class _CriticRun(_Loop):

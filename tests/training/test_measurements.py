@@ -24,7 +24,6 @@ from recon.training import (
     Recipe,
     Trainer,
     ValidationConfig,
-    for_measurements,
     prepare,
     restoration,
     train,
@@ -33,6 +32,7 @@ from recon.training.config import MeasurementsConfig
 from recon.training.equilibrium import Restoration, Ways
 from recon.training.measurement_losses import fidelity_of_measurements, hidden_part, measured_sample, misfit
 from recon.training.measurements import read_measurements
+from recon.training.operator_stated import for_measurements
 from recon.training.pseudo_inverse import pseudo_inverse
 from recon.training.transformations import moved
 
@@ -407,15 +407,22 @@ def test_a_recipe_that_does_not_fit_is_one_sentence(place, change, message) -> N
         read_measurements([], change(given), print)
 
 
+NETWORK = {"family": "Lipschitz", "features": 4, "depth": 2, "noise_range": [0.1, 0.1]}
+
+
 def test_an_operator_beside_the_recipe_says_that_the_data_are_measurements() -> None:
-    found = for_measurements(recipe(loss="sure"), "blur:gaussian=1")
-    assert (found.training.mode, found.equilibrium.operator, found.equilibrium.stepsize) == (
-        "equilibrium",
-        "blur:gaussian=1",
-        0.0,
-    )
-    with pytest.raises(UsageError, match=r"training\.loss = 'mse'; expected one of 'sure'"):
-        for_measurements(recipe(loss="mse"), "blur:gaussian=1")
+    def found(**training: object) -> Recipe:
+        tables = {"network": NETWORK, "training": {"loss": "sure", **training}, "measurements": {"parts": 3}}
+        return for_measurements(tables, "blur:gaussian=1", "mine")
+
+    plain = found()
+    assert (plain.training.mode, plain.equilibrium.operator) == ("equilibrium", "blur:gaussian=1")
+    assert plain.equilibrium.stepsize == 0.0
+    assert found(mode="single").training.mode == "single"
+    with pytest.raises(UsageError, match=r"mine: training\.loss = 'mse' with --operator blur:gaussian=1; expected one"):
+        found(loss="mse")
+    with pytest.raises(UsageError, match="mine: training = 3; expected a table"):
+        for_measurements({"network": NETWORK, "training": 3}, "blur:gaussian=1", "mine")
 
 
 def test_a_step_of_nothing_is_the_longest_that_needs_no_thought() -> None:
