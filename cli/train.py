@@ -79,15 +79,9 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
     """
     if given["processes"] < 1:
         raise click.UsageError(f"--processes is {given['processes']}; expected at least 1.")
-    start = given["start"]
     _check_start(given)
-    if given["config_file"] is None and not given["resume"] and start is None:
-        raise click.UsageError("Missing option '--config'; expected a TOML file, unless --resume goes on with a run.")
-    if not validation and start is None:
+    if not validation and given["start"] is None:
         raise click.UsageError("Missing option '--validation'; expected images, unless --from goes on from a network.")
-    for option in ("noise", "operator", "sweep"):
-        if given[option] is not None and given["config_file"] is None and start is None:
-            raise click.UsageError(f"--{option} with --resume alone; expected --config too, or what the run says.")
     from recon.reconstruction.file_names import expand_inputs, require_files
     from recon.specs.input_checks import refuse_unreadable
 
@@ -97,7 +91,7 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
     refuse_unreadable(training)  # before torch loads
     refuse_unreadable(validating)
     from recon.device import choose_device
-    from recon.training import Images, for_measurements, noise_stated, prepare, read_recipe
+    from recon.training import Images, prepare
     from recon.training.steps import is_run_of_steps
     from recon.training.steps_recipe import steps_recipe_in
 
@@ -107,13 +101,7 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
         return
 
     images = Images(training, validating, without_clean=not validation)
-    recipe = None if given["config_file"] is None else read_recipe(given["config_file"])
-    if start is not None:
-        recipe = _adapting(start, training, given["loss"] or "sure", given["noise"])
-    elif given["operator"] is not None:
-        recipe = for_measurements(recipe, given["operator"])
-    if given["noise"] is not None and start is None:
-        recipe = noise_stated(given["noise"], recipe, training, terminal.say)
+    recipe = _recipe(given, training)
     device = choose_device(given["device"], terminal.say)
     if given["sweep"] is not None:
         _sweep(given, recipe, images, output, device)
@@ -224,21 +212,47 @@ def _sweep(given: dict[str, Any], recipe: Any, images: Any, output: Path, device
 
 
 def _check_start(given: dict[str, Any]) -> None:
-    """Refuse options that do not go together with --from, or need it."""
+    """Refuse options that do not go together with --from, or need it or a configuration."""
     if given["start"] is None:
         if given["loss"] is not None:
             raise click.UsageError("--loss without --from; expected training.loss in the file of --config.")
+        _require_config(given)
         return
     reasons = {
         "config_file": "a configuration names its own start: training.start",
         "resume": "a run that goes on has begun",
         "operator": "it goes on with denoising",
-        "sweep": "it has one network",
+        "sweep": "a sweep trains networks from their beginning",
     }
     for name, why in reasons.items():
         if given[name]:
             option = name.removesuffix("_file")
             raise click.UsageError(f"--from {given['start']} with --{option}; expected one of them, because {why}.")
+
+
+def _require_config(given: dict[str, Any]) -> None:
+    """Refuse options without the configuration that they need."""
+    if given["config_file"] is not None:
+        return
+    if not given["resume"]:
+        raise click.UsageError("Missing option '--config'; expected a TOML file, unless --resume goes on with a run.")
+    for option in ("noise", "operator", "sweep"):
+        if given[option] is not None:
+            raise click.UsageError(f"--{option} with --resume alone; expected --config too, or what the run says.")
+
+
+def _recipe(given: dict[str, Any], training: list[Path]) -> Any:
+    """Return the recipe that the options state; None where a run in the folder does."""
+    from recon.training import for_measurements, noise_stated, read_recipe
+
+    if given["start"] is not None:
+        return _adapting(given["start"], training, given["loss"] or "sure", given["noise"])
+    recipe = None if given["config_file"] is None else read_recipe(given["config_file"])
+    if given["operator"] is not None:
+        recipe = for_measurements(recipe, given["operator"])
+    if given["noise"] is not None:
+        recipe = noise_stated(given["noise"], recipe, training, terminal.say)
+    return recipe
 
 
 def _adapting(start: str, files: list[Path], loss: str, noise: str | None) -> Any:
