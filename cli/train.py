@@ -64,7 +64,11 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
 
     recon train --from model:proved-gray --data noisy.png --loss sure -o runs/noisy
     """
-    _check_options(given, bool(validation))
+    if given["processes"] < 1:
+        raise click.UsageError(f"--processes is {given['processes']}; expected at least 1.")
+    _check_start(given)
+    if not validation and given["start"] is None:
+        raise click.UsageError("Missing option '--validation'; expected images, unless --from goes on from a network.")
     from recon.reconstruction.file_names import expand_inputs, require_files
     from recon.specs.input_checks import refuse_unreadable
 
@@ -124,37 +128,34 @@ def _recipe(given: dict[str, Any], training: list[Path]) -> Any:
     return noise_stated(given["noise"], recipe, training, terminal.say)
 
 
-def _check_options(given: dict[str, Any], has_validation: bool) -> None:
-    """Refuse options that do not go together, or are not enough."""
-    if given["processes"] < 1:
-        raise click.UsageError(f"--processes is {given['processes']}; expected at least 1.")
-    _check_start(given)
-    start = given["start"]
-    if given["config_file"] is None and not given["resume"] and start is None:
-        raise click.UsageError("Missing option '--config'; expected a TOML file, unless --resume goes on with a run.")
-    if not has_validation and start is None:
-        raise click.UsageError("Missing option '--validation'; expected images, unless --from goes on from a network.")
-    for option in ("noise", "operator", "sweep"):
-        if given[option] is not None and given["config_file"] is None and start is None:
-            raise click.UsageError(f"--{option} with --resume alone; expected --config too, or what the run says.")
-
-
 def _check_start(given: dict[str, Any]) -> None:
-    """Refuse options that do not go together with --from, or need it."""
+    """Refuse options that do not go together with --from, or need it or a configuration."""
     if given["start"] is None:
         if given["loss"] is not None:
             raise click.UsageError("--loss without --from; expected training.loss in the file of --config.")
+        _require_config(given)
         return
     reasons = {
         "config_file": "a configuration names its own start: training.start",
         "resume": "a run that goes on has begun",
         "operator": "it goes on with denoising",
-        "sweep": "it has one network",
+        "sweep": "a sweep trains networks from their beginning",
     }
     for name, why in reasons.items():
         if given[name]:
             option = name.removesuffix("_file")
             raise click.UsageError(f"--from {given['start']} with --{option}; expected one of them, because {why}.")
+
+
+def _require_config(given: dict[str, Any]) -> None:
+    """Refuse options without the configuration that they need."""
+    if given["config_file"] is not None:
+        return
+    if not given["resume"]:
+        raise click.UsageError("Missing option '--config'; expected a TOML file, unless --resume goes on with a run.")
+    for option in ("noise", "operator", "sweep"):
+        if given[option] is not None:
+            raise click.UsageError(f"--{option} with --resume alone; expected --config too, or what the run says.")
 
 
 def _adapting(start: str, files: list[Path], loss: str, noise: str | None) -> Any:

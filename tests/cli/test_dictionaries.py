@@ -46,6 +46,7 @@ def test_a_network_is_adapted_to_an_image_and_its_atoms_are_drawn(run, start) ->
         (["--from", "start", "--config", "x.toml"], "--from start with --config; expected one of them"),
         (["--from", "start", "--resume"], "--from start with --resume; expected one of them"),
         (["--from", "start", "--operator", "identity"], "--from start with --operator; expected one of them"),
+        (["--from", "start", "--sweep", "widths=4,8"], "--from start with --sweep; expected one of them"),
         (["--from", "model:csc-grey"], "--from = 'model:csc-grey'; expected one of"),
         (["--from", "start", "--loss", "l1"], "--loss is 'l1' with --from; expected sure or r2r"),
         (["--from", "start", "--noise", "two"], "'two'; expected a number"),

@@ -241,6 +241,8 @@ class ConvolutionalSparseCoding(Network):
 
     def forward(self, x: Tensor, noise_level: NoiseLevel = None) -> Tensor:
         self.check_input(x, noise_level)
+        if not x.numel():  # torch cannot make squares of pixels into channels of nothing
+            return x.clone()
         found = x
         for layer, code in enumerate(self.codes(noise_level)):
             if self.config.steps:
@@ -388,7 +390,7 @@ def _untied(code: SparseCode, y: Tensor, steps: int, analysis: Tensor) -> Tensor
 
 def _inside(inside: Tensor, squares: Tensor, code: SparseCode) -> Tensor:
     """What synthesis puts inside of the images."""
-    each = torch.unflatten(squares, 0, (code.shifts, -1))
+    each = squares.reshape(code.shifts, len(squares) // code.shifts, *squares.shape[1:])
     return (each * inside.unsqueeze(1)).flatten(0, 1)
 
 

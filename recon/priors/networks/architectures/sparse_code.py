@@ -112,7 +112,7 @@ class SparseCode:
 
     def mean(self, each: Tensor) -> Tensor:
         """The mean over the shifts."""
-        return torch.unflatten(each, 0, (self.shifts, -1)).mean(0)
+        return _split(each, self.shifts).mean(0)
 
     def codes(self, u: Tensor) -> Tensor:
         """``S_t(D_s^T u)``, ``(shifts * images, m, rows, columns)``."""
@@ -148,7 +148,7 @@ class SparseCode:
     def objective(self, y: Tensor, codes: Tensor) -> Tensor:
         """P of codes of each shift and image, ``(shifts * images,)``."""
         image = self.image_of(codes, (y.shape[-2], y.shape[-1]))
-        each = torch.unflatten(codes, 0, (self.shifts, -1))
+        each = _split(codes, self.shifts)
         penalty: Tensor = (self.threshold * each.abs() + each.square() / 2).flatten(2).sum(2).flatten()
         misfit: Tensor = (self.repeated(y) - image).square().flatten(1).sum(1) / 2
         return misfit + penalty
@@ -159,7 +159,7 @@ class SparseCode:
 
     def shrunk(self, c: Tensor, q: Tensor | float) -> Tensor:
         """``S_(q t)(c)``."""
-        each = torch.unflatten(c, 0, (-1, len(self.threshold)))
+        each = _split(c, len(c) // len(self.threshold))
         bound = q * self.threshold
         return (each - each.clamp(-bound, bound)).flatten(0, 1)
 
@@ -180,7 +180,7 @@ class SparseCode:
         before = side - q  # and the offset: all of an atom but what touches the image
         height, width = (before + side + (length + q - 2) // q * q for length in u.shape[-2:])
         parts = []
-        for part, (down, right) in zip(u.chunk(self.shifts), self.offsets, strict=True):
+        for part, (down, right) in zip(_split(u, self.shifts), self.offsets, strict=True):
             top, left = before + down, before + right
             margins = (left, width - u.shape[-1] - left, top, height - u.shape[-2] - top)
             parts.append(functional.pad(part, margins))
@@ -194,6 +194,11 @@ class SparseCode:
         return torch.cat(
             [
                 part[..., down : down + size[0], right : right + size[1]]
-                for part, (down, right) in zip(image.chunk(self.shifts), self.offsets, strict=True)
+                for part, (down, right) in zip(_split(image, self.shifts), self.offsets, strict=True)
             ]
         )
+
+
+def _split(batch: Tensor, parts: int) -> Tensor:
+    """A batch in so many parts, ``(parts, batch / parts, ...)``; it may be empty."""
+    return batch.reshape(parts, len(batch) // max(1, parts), *batch.shape[1:])
