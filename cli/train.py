@@ -81,13 +81,7 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
         raise click.UsageError(f"--processes is {given['processes']}; expected at least 1.")
     start = given["start"]
     _check_start(given)
-    if given["config_file"] is None and not given["resume"] and start is None:
-        raise click.UsageError("Missing option '--config'; expected a TOML file, unless --resume goes on with a run.")
-    if not validation and start is None:
-        raise click.UsageError("Missing option '--validation'; expected images, unless --from goes on from a network.")
-    for option in ("noise", "operator", "sweep"):
-        if given[option] is not None and given["config_file"] is None and start is None:
-            raise click.UsageError(f"--{option} with --resume alone; expected --config too, or what the run says.")
+    _check_options(given, bool(validation))
     from recon.reconstruction.file_names import expand_inputs, require_files
     from recon.specs.input_checks import refuse_unreadable
 
@@ -98,14 +92,10 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
     refuse_unreadable(validating)
     from recon.device import choose_device
     from recon.training import Images, for_measurements, noise_stated, prepare, read_recipe
-    from recon.training.steps import is_run_of_steps
-    from recon.training.steps_recipe import steps_recipe_in
 
-    of_steps = None if given["config_file"] is None else steps_recipe_in(given["config_file"])
-    if of_steps is not None or (given["config_file"] is None and is_run_of_steps(output)):
-        _train_steps(of_steps, Images(training, validating), output, given)
+    if _is_of_steps(output, given):
+        _train_steps(training, validating if validation else [], output, given)
         return
-
     images = Images(training, validating, without_clean=not validation)
     recipe = None if given["config_file"] is None else read_recipe(given["config_file"])
     if start is not None:
@@ -132,14 +122,39 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
     _report(outcome, output, given["as_json"], wanted.solves)
 
 
-def _train_steps(recipe: Any, images: Any, output: Path, given: dict[str, Any]) -> None:
+def _check_options(given: dict[str, Any], validates: bool) -> None:
+    """Refuse options that lack another one."""
+    start = given["start"]
+    if given["config_file"] is None and not given["resume"] and start is None:
+        raise click.UsageError("Missing option '--config'; expected a TOML file, unless --resume goes on with a run.")
+    if not validates and start is None:
+        raise click.UsageError("Missing option '--validation'; expected images, unless --from goes on from a network.")
+    for option in ("noise", "operator", "sweep"):
+        if given[option] is not None and given["config_file"] is None and start is None:
+            raise click.UsageError(f"--{option} with --resume alone; expected --config too, or what the run says.")
+
+
+def _is_of_steps(output: Path, given: dict[str, Any]) -> bool:
+    """Return whether step sizes are to be learned, and no network."""
+    from recon.training.steps import is_run_of_steps
+    from recon.training.steps_recipe import steps_recipe_in
+
+    if given["config_file"] is not None:
+        return steps_recipe_in(given["config_file"]) is not None
+    return bool(given["resume"]) and is_run_of_steps(output)
+
+
+def _train_steps(training: list[Path], validation: list[Path], output: Path, given: dict[str, Any]) -> None:
     """Learn step sizes, and report what they leave."""
     from recon.device import choose_device
+    from recon.training import Images
     from recon.training.steps import StepsNow, prepare_steps, train_steps
+    from recon.training.steps_recipe import steps_recipe_in
 
     for option, stated in (
         ("--processes", given["processes"] > 1), ("--search", given["search"]), ("--tensorboard", given["board"]),
-        ("--operator", given["operator"]), ("--noise", given["noise"]),
+        ("--operator", given["operator"]), ("--noise", given["noise"]), ("--sweep", given["sweep"]),
+        ("--from", given.get("start") is not None),
     ):  # fmt: skip
         if stated:
             raise click.UsageError(
@@ -147,6 +162,8 @@ def _train_steps(recipe: Any, images: Any, output: Path, given: dict[str, Any]) 
             )
     device = choose_device(given["device"], terminal.say)
     new = not output.exists()
+    images = Images(training, validation)
+    recipe = None if given["config_file"] is None else steps_recipe_in(given["config_file"])
     wanted = prepare_steps(output, recipe, given["resume"], given["steps"])
     progress = terminal.ProgressLine(output.name)
 
