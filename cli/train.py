@@ -79,16 +79,12 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
     refuse_unreadable(validating)
     from recon.device import choose_device
     from recon.training import Images, prepare
-    from recon.training.steps import is_run_of_steps
-    from recon.training.steps_recipe import steps_recipe_in
 
-    of_steps = None if given["config_file"] is None else steps_recipe_in(given["config_file"])
-    if of_steps is not None or (given["config_file"] is None and is_run_of_steps(output)):
+    if _is_of_steps(output, given):
         from .training_steps import train_step_sizes
 
-        train_step_sizes(of_steps, Images(training, validating), output, given)
+        train_step_sizes(training, validating if validation else [], output, given)
         return
-
     images = Images(training, validating, without_clean=not validation)
     recipe = _recipe(given, training)
     device = choose_device(given["device"], terminal.say)
@@ -109,6 +105,16 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
     if given["search"] and wanted.network.family not in ("Critic", "Unrolled"):  # all is proved, or nothing known
         _search(output)
     report(outcome, output, given["as_json"], wanted.solves)
+
+
+def _is_of_steps(output: Path, given: dict[str, Any]) -> bool:
+    """Return whether step sizes are to be learned, and no network."""
+    from recon.training.steps import is_run_of_steps
+    from recon.training.steps_recipe import steps_recipe_in
+
+    if given["config_file"] is not None:
+        return steps_recipe_in(given["config_file"]) is not None
+    return bool(given["resume"]) and is_run_of_steps(output)
 
 
 def _recipe(given: dict[str, Any], training: list[Path]) -> Any:

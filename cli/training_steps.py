@@ -9,14 +9,17 @@ from . import terminal
 from .training_run import remove_if_empty, require_end, signals
 
 
-def train_step_sizes(recipe: Any, images: Any, output: Path, given: dict[str, Any]) -> None:
+def train_step_sizes(training: list[Path], validation: list[Path], output: Path, given: dict[str, Any]) -> None:
     """Learn step sizes, and report what they leave."""
     from recon.device import choose_device
+    from recon.training import Images
     from recon.training.steps import StepsNow, prepare_steps, train_steps
+    from recon.training.steps_recipe import steps_recipe_in
 
     for option, stated in (
         ("--processes", given["processes"] > 1), ("--search", given["search"]), ("--tensorboard", given["board"]),
         ("--operator", given["operator"]), ("--noise", given["noise"]), ("--sweep", given["sweep"]),
+        ("--from", given["start"] is not None),
     ):  # fmt: skip
         if stated:
             raise click.UsageError(
@@ -24,6 +27,8 @@ def train_step_sizes(recipe: Any, images: Any, output: Path, given: dict[str, An
             )
     device = choose_device(given["device"], terminal.say)
     new = not output.exists()
+    images = Images(training, validation)
+    recipe = None if given["config_file"] is None else steps_recipe_in(given["config_file"])
     wanted = prepare_steps(output, recipe, given["resume"], given["steps"])
     progress = terminal.ProgressLine(output.name)
 

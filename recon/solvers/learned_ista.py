@@ -76,7 +76,8 @@ def learned_ista(
 
     def init(x0: Tensor) -> LearnedIterate:
         rest = data.residual(x0)
-        return LearnedIterate(x0, rest, energy(x0, rest), torch.zeros(x0.shape[0], dtype=torch.int64), 0)
+        none = torch.zeros(x0.shape[0], dtype=torch.int64, device=x0.device)
+        return LearnedIterate(x0, rest, energy(x0, rest), none, 0)
 
     def step(state: LearnedIterate) -> LearnedIterate:
         k = state.step
