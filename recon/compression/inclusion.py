@@ -35,8 +35,12 @@ _BISECTIONS, _STEPS, _REFIT = 10, 40, 150
 """Multipliers that are tried; steps of FISTA for each, which begins where the one before ended; and steps of the refit.
 """
 
-_RIDGE = 1e-6
-"""Of the mean variance of the inputs, added to each: inputs that are always 0 have weights that nothing determines."""
+_QUIET, _RIDGE = 0.1, 1e-3
+"""Of the mean variance of the inputs, added to that of each before they are scaled; and the weight of ``|W|^2 / 2`` on
+scaled inputs. Inputs that are quiet on the samples have weights that nothing else determines, and may be loud on other
+images: without the first, a DnCNN with filters dropped until 40 % of the weights were left had a Lip(Q) of 183 in a
+quick search, and 4.1 with it, where the dense network had 4.6; the PSNR was the same.
+"""
 
 
 @final
@@ -65,7 +69,7 @@ class Weights:
 
 
 class Inclusion:
-    """The criterion on samples, in inputs centred and scaled to variance 1, so that a weight counts by its effect.
+    """The criterion on samples, in inputs centred and scaled, so that a weight counts by its effect.
 
     Args:
         samples: Of one layer.
@@ -77,9 +81,10 @@ class Inclusion:
         self.biased = biased
         self.mean = inputs.mean(0) if biased else torch.zeros_like(inputs[0])
         centred = inputs - self.mean
-        self.scale = centred.square().mean(0).sqrt()
-        live = self.scale > 1e-6 * self.scale.max().clamp(min=1e-30)
-        self.scale = torch.where(live, self.scale, math.inf)  # a dead input has no weight
+        variance = centred.square().mean(0)
+        floor = _QUIET * variance.mean()
+        live = variance > 1e-12 * variance.max().clamp(min=1e-30)
+        self.scale = torch.where(live, (variance + floor).sqrt(), math.inf)  # a dead input has no weight
         self.inputs, self.outputs, self.activation = centred / self.scale, samples.outputs, samples.activation
         self.count = len(inputs)
         gram = self.inputs.mT @ self.inputs / self.count

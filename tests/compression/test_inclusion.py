@@ -12,6 +12,7 @@ def draw(name: str = "relu", inputs: int = 6, outputs: int = 3, count: int = 400
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(count, inputs, generator=generator, dtype=torch.float64) * 2 - 0.5
     matrix = torch.randn(outputs, inputs, generator=generator, dtype=torch.float64)
+    matrix += 0.3 * matrix.sign()  # no weight is so small that another explains as much
     matrix *= torch.rand(outputs, inputs, generator=generator) < 0.5
     bias = torch.randn(outputs, generator=generator, dtype=torch.float64) / 4
     act = ACTIVATIONS[name]
@@ -58,8 +59,8 @@ def test_the_minimiser_without_an_activation_is_that_of_least_squares() -> None:
     )
     ones = torch.cat([x, torch.ones(500, 1, dtype=torch.float64)], 1)
     wanted = torch.linalg.lstsq(ones, y).solution
-    assert torch.allclose(found.matrix, wanted[:-1].mT, atol=1e-4)
-    assert torch.allclose(found.bias, wanted[-1], atol=1e-4)
+    assert torch.allclose(found.matrix, wanted[:-1].mT, atol=1e-3)
+    assert torch.allclose(found.bias, wanted[-1], atol=1e-3)
 
 
 def test_the_path_satisfies_the_conditions_of_the_l1_problem() -> None:
@@ -113,3 +114,15 @@ def test_an_input_that_is_always_zero_has_no_weight() -> None:
     found, _, _ = sparse(Samples(x, samples.activation(x @ true.matrix.mT + true.bias), samples.activation), true, 15)
     assert found.matrix.isfinite().all()
     assert not found.matrix[:, 2].any()
+
+
+def test_an_input_that_is_quiet_on_the_samples_has_no_large_weight() -> None:
+    """It may be loud on other images: a part of the output, a thousand times weaker, would weigh 1000."""
+    samples, true = draw("relu", count=500)
+    x = samples.inputs.clone()
+    generator = torch.Generator().manual_seed(2)
+    unexplained = torch.randn(500, generator=generator, dtype=torch.float64)
+    x[:, 2] = 1e-3 * unexplained
+    y = samples.activation(x @ true.matrix.mT + true.bias + unexplained[:, None])
+    found, _, _ = sparse(Samples(x, y, samples.activation), true, 18)
+    assert float(found.matrix.abs().max()) < 100
