@@ -11,7 +11,7 @@ from recon.errors import ConsistencyError, GuaranteeError, UsageError
 from recon.evidence import Evidence
 from recon.factorization import Status, factorise
 from recon.factorization.bounds import norm_above, norm_below
-from recon.factorization.butterfly import Order, butterfly_factors, digit_reversal, least_error, radices_of
+from recon.factorization.butterfly import Order, butterfly_factors, digit_reversal, least_error, radices_of, refitted
 from recon.factorization.rank_one import best_rank_one, least_residuals
 from recon.operators import Blocks, Factorised, Permutation, Space, from_matrix
 
@@ -240,6 +240,16 @@ def test_bounds_of_a_norm_enclose_it(shape):
         assert 0.7 * norm < norm_below(matrix) <= norm <= norm_above(matrix) < 1.25 * norm
         for squarings in range(4):
             assert norm_above(matrix, squarings) >= norm
+
+
+@pytest.mark.parametrize("matrix", [hadamard(32), fourier(32)])
+def test_the_fit_of_all_factors_together_comes_nearer(matrix):
+    noisy = matrix + 0.02 * torch.randn(matrix.shape, generator=generator(), dtype=matrix.dtype)
+    order = Order("given", columns=digit_reversal((2,) * 5) if matrix.is_complex() else None)
+    factors, _ = butterfly_factors(noisy, (2,) * 5, order)
+    fitted = refitted(noisy, factors, order)
+    before, after = (float(torch.linalg.matrix_norm(dense(each) - noisy)) for each in (factors, fitted))
+    assert least_error(noisy, (2,) * 5, order) * float(torch.linalg.matrix_norm(noisy)) <= after < 0.99 * before
 
 
 def test_radices_and_reversal():
