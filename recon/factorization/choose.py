@@ -197,7 +197,8 @@ def _hierarchical(task: _Task) -> Factorisation:
     starts = []
     if radices:
         order = butterfly.best_order(matrix, radices, task.seed)
-        starts.append(_dense(butterfly.butterfly_factors(matrix, radices, order)[0]))
+        factors = butterfly.butterfly_factors(matrix, radices, order)[0]
+        starts.append(_dense(butterfly.refitted(matrix, factors, order)))
     operator, error, frobenius = _bounded(matrix, hierarchical_factors(matrix, starts))
     exact = _is_exact(frobenius, 16 * len(operator.factors), task.precision)
     reason = (
