@@ -15,13 +15,17 @@ import torch
 from torch import Tensor
 
 from recon.factorization.rank_one import best_rank_one, least_residuals
-from recon.operators.factorised import Blocks, Factor, Permutation
+from recon.operators.factorised import Blocks, Factor, Permutation, blocks_product
 
 WIDEST_PRIME = 13
 """The largest block of a factor: a size with a larger prime factor has no butterfly worth the name."""
 
 _SAMPLED = 16
 """Blocks of each split by which orders of rows and columns are compared."""
+
+REFIT_STEPS, REFIT_ROWS, LARGEST_REFITTED = 300, 128, 512
+"""Steps of the fit of all factors together up to 128 rows, fewer of more as each takes longer, and the rows up to which
+it is made."""
 
 _EXACT, _ALIKE = 1e-13, 1.2
 """Of the squared entries: a share that is rounding, and the factor up to which two shares are alike."""
@@ -126,6 +130,52 @@ def butterfly_factors(matrix: Tensor, radices: tuple[int, ...], order: Order) ->
     if order.columns is not None:
         factors.append(Permutation(order.columns))
     return tuple(factors), unique
+
+
+def refitted(matrix: Tensor, factors: tuple[Factor, ...], order: Order, steps: int | None = None) -> tuple[Factor, ...]:
+    """The factors after some steps of L-BFGS on all of them at once, which never increases the error.
+
+    The splits are the best one by one; where the matrix is no such product, all together come a little nearer.
+    """
+    steps = steps or max(int(REFIT_STEPS * min(1.0, REFIT_ROWS / len(matrix)) ** 2), 10)
+    inner = reordered(matrix, order)
+    size = float(torch.linalg.vector_norm(inner))
+    blocks = [factor for factor in factors if isinstance(factor, Blocks)]
+    share = size ** (1 / len(blocks))
+    values = [(each.blocks / share).clone().requires_grad_() for each in blocks]
+    target = inner / size
+    optimiser = torch.optim.LBFGS(
+        values, max_iter=steps, max_eval=2 * steps, tolerance_grad=1e-12, tolerance_change=1e-15, history_size=20,
+        line_search_fn="strong_wolfe",
+    )  # fmt: skip
+
+    def error() -> Tensor:
+        apart = _product(values) - target
+        return (apart.abs() if apart.is_complex() else apart).square().sum()
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        found = error()
+        found.backward()  # type: ignore[no-untyped-call]
+        return found
+
+    with torch.enable_grad():
+        before = float(error().detach())
+        optimiser.step(closure)  # type: ignore[no-untyped-call]
+        after = float(error().detach())
+    if not after < before:
+        return factors
+    moved = iter(values)
+    return tuple(Blocks(next(moved).detach() * share) if isinstance(each, Blocks) else each for each in factors)
+
+
+def _product(values: list[Tensor]) -> Tensor:
+    """The dense product of the blocks of a butterfly."""
+    pieces = values
+    while len(pieces) > 1:
+        paired = [blocks_product(left, right) for left, right in zip(pieces[::2], pieces[1::2], strict=False)]
+        pieces = paired + pieces[2 * len(paired) :]
+    return pieces[0][0, 0]
 
 
 def reordered(matrix: Tensor, order: Order) -> Tensor:

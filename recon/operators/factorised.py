@@ -390,12 +390,20 @@ def product_of(left: Blocks, right: Blocks) -> Blocks:
     """
     if not _chains(left, right):
         raise UsageError("product_of: the supports do not chain; expected (a, b, c, b' d') and (a c, b', c', d').")
-    a, _, b, c = left.blocks.shape
-    _, d_next, b_next, c_next = right.blocks.shape
-    first = left.blocks.reshape(a, b_next, d_next, b, c)
-    second = right.blocks.reshape(a, c, d_next, b_next, c_next)
+    return Blocks(blocks_product(left.blocks, right.blocks))
+
+
+def blocks_product(left: Tensor, right: Tensor) -> Tensor:
+    """The blocks of the product of two factors that chain, each entry one product of two numbers.
+
+    Of (a, b' d', b, c) and (a c, d', b', c') it has (a, d', b b', c c').
+    """
+    a, _, b, c = left.shape
+    _, d_next, b_next, c_next = right.shape
+    first = left.reshape(a, b_next, d_next, b, c)
+    second = right.reshape(a, c, d_next, b_next, c_next)
     both = torch.einsum("apeik,akepq->aeipkq", first, second)
-    return Blocks(both.reshape(a, d_next, b * b_next, c * c_next))
+    return both.reshape(a, d_next, b * b_next, c * c_next)
 
 
 def _merged(factors: Sequence[Factor]) -> list[Factor]:

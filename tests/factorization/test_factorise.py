@@ -11,7 +11,7 @@ from recon.errors import ConsistencyError, GuaranteeError, UsageError
 from recon.evidence import Evidence
 from recon.factorization import Status, factorise
 from recon.factorization.bounds import norm_above, norm_below
-from recon.factorization.butterfly import Order, butterfly_factors, digit_reversal, least_error, radices_of
+from recon.factorization.butterfly import Order, butterfly_factors, digit_reversal, least_error, radices_of, refitted
 from recon.factorization.rank_one import best_rank_one, least_residuals
 from recon.operators import Blocks, Factorised, Permutation, Space, from_matrix
 
@@ -189,7 +189,7 @@ def test_learned_supports_find_hadamard_by_themselves_and_are_never_worse_than_t
     assert found.error.value < 1e-12
     noisy = fourier(16) + 0.01 * torch.randn(16, 16, generator=generator(), dtype=torch.complex128)
     learned, given = (factorise(noisy, name, tolerance=0.5) for name in ("hierarchical", "butterfly"))
-    assert learned.frobenius_error.value <= given.frobenius_error.value
+    assert learned.frobenius_error.value <= given.frobenius_error.value * (1 + 1e-6)
     assert learned.status is Status.HEURISTIC
 
 
@@ -240,6 +240,18 @@ def test_bounds_of_a_norm_enclose_it(shape):
         assert 0.7 * norm < norm_below(matrix) <= norm <= norm_above(matrix) < 1.25 * norm
         for squarings in range(4):
             assert norm_above(matrix, squarings) >= norm
+
+
+@pytest.mark.parametrize("is_complex", [False, True])
+def test_the_fit_of_all_factors_together_comes_nearer(is_complex):
+    matrix = dense(random_butterfly((2,) * 5, is_complex))
+    noise = torch.randn(matrix.shape, generator=generator(1), dtype=matrix.dtype)
+    noisy = matrix + 0.05 * float(matrix.abs().square().mean().sqrt()) * noise
+    order = Order("as they are")
+    factors, _ = butterfly_factors(noisy, (2,) * 5, order)
+    fitted = refitted(noisy, factors, order)
+    before, after = (float(torch.linalg.matrix_norm(dense(each) - noisy)) for each in (factors, fitted))
+    assert least_error(noisy, (2,) * 5, order) * float(torch.linalg.matrix_norm(noisy)) <= after < 0.99 * before
 
 
 def test_radices_and_reversal():
