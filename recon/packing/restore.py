@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -311,7 +312,7 @@ def _restore(archive: Path, restorer: Restorer, number: int, folder: Path | None
 def _check(restorer: Restorer, entry: Entry, path: Path | None) -> str:
     """Restore a file, into ``path`` if given, and compare it with what was packed; return a remark."""
     digest, length = hashlib.sha256(), 0
-    with open(path, "wb") if path else open("/dev/null", "wb") as handle:  # noqa: PTH123
+    with open(path or os.devnull, "wb") as handle:  # noqa: PTH123
         for part in restorer.data(entry):
             digest.update(part)
             length += len(part)
