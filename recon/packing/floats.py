@@ -76,7 +76,10 @@ def decode_floats(data: bytes, shape: tuple[int, int], dtype: str) -> Array:
     if kind == _SPLIT:
         values = _joined(coarse, exponent, narrow, body[:near], body[near : near + far])
     elif kind in (_RANKS, _ORDERED):
-        levels = np.frombuffer(inflated(body[:near], width * _MOST_RANKS), _ORDINALS[width]) if kind == _RANKS else None
+        table = inflated(body[:near], width * _MOST_RANKS) if kind == _RANKS else b""
+        if len(table) % width:
+            raise RefusedError("the table of a plane is cut off.")
+        levels = np.frombuffer(table, _ORDINALS[width]) if kind == _RANKS else None
         values = _looked_up(coarse, levels, narrow)
     else:
         with np.errstate(over="ignore", under="ignore"):

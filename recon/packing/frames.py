@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recon.io.content import damage
 from recon.io.decoded import RefusedError
 from recon.io.image import Array
 from recon.packing.floats import decode_floats, encode_floats
@@ -116,10 +117,12 @@ def _band(plan: Plan, frame: int, band: int, piece: Callable[[int], bytes], kept
     for sample in range(plan.shape[3]):
         data = piece((frame * plan.bands + band) * plan.shape[3] + sample)
         if not plan.is_whole:
-            planes.append(decode_floats(data, shape, plan.dtype))
+            with damage("packed"):
+                planes.append(decode_floats(data, shape, plan.dtype))
             continue
         reference = first if first is not None else kept.get((band, sample))
-        whole = decode_plane(data, shape, reference if refers(data) else None)
+        with damage("packed"):
+            whole = decode_plane(data, shape, reference if refers(data) else None)
         first = whole if first is None else first
         kept[band, sample] = whole
         planes.append(from_integers(whole, dtype))

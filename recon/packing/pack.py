@@ -135,7 +135,7 @@ def pack(  # noqa: PLR0913, PLR0917  the inputs, and how to write, to warn and t
 
 
 def _read(path: Path) -> bytes:
-    if path.stat().st_size == 0:
+    if path.is_file() and path.stat().st_size == 0:  # a pipe has no size, and is refused below
         return b""
     with refusals(path), opened(path, "a file") as handle:
         return content(handle)
@@ -156,7 +156,7 @@ def _in_order(files: list[tuple[str, Path]]) -> list[tuple[str, Path]]:
 
 def _series(path: Path) -> tuple[Any, ...]:
     with refusals(path):
-        if path.stat().st_size == 0:
+        if path.is_file() and path.stat().st_size == 0:
             return ()
         with opened(path, "a file") as handle:
             is_dicom = kind_of(handle.read(1024)) == "dicom"

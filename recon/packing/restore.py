@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from recon.errors import ConsistencyError, InputError, UsageError
+from recon.errors import ConsistencyError, InputError, OutputError, UsageError
 from recon.io.atomic import check_output, replacing
 from recon.io.content import printable
 from recon.io.decoded import RefusedError
@@ -298,7 +299,7 @@ def _restore(archive: Path, restorer: Restorer, number: int, folder: Path | None
         if folder is None:
             return Restored(entry.name, entry.size, remark=_check(restorer, entry, None))
         root = folder.resolve()
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(target.parent)
         if not target.parent.resolve().is_relative_to(root):
             raise ConsistencyError(f"{printable(target)}: a link in the folder leads out of it; expected folders.")
         with replacing(target, overwrite=overwrite, inputs=[archive]) as temporary:
@@ -308,10 +309,18 @@ def _restore(archive: Path, restorer: Restorer, number: int, folder: Path | None
         return Restored(name or f"entry {number + 1}", size, problem=str(refusal))
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = os.strerror(error.errno or 0).lower()
+        raise OutputError(f"{printable(folder)}: the folder cannot be made ({reason}).") from None
+
+
 def _check(restorer: Restorer, entry: Entry, path: Path | None) -> str:
     """Restore a file, into ``path`` if given, and compare it with what was packed; return a remark."""
     digest, length = hashlib.sha256(), 0
-    with open(path, "wb") if path else open("/dev/null", "wb") as handle:  # noqa: PTH123
+    with open(path or os.devnull, "wb") as handle:  # noqa: PTH123
         for part in restorer.data(entry):
             digest.update(part)
             length += len(part)

@@ -249,6 +249,22 @@ class TestBadInput:
             unpack(tmp_path / "a.rpk", tmp_path / "out")
         assert not list((tmp_path / "elsewhere").iterdir())
 
+    def test_a_folder_that_is_a_file(self, folder, tmp_path):
+        pack([folder], tmp_path / "a.rpk")
+        for name in ("out", "out/files"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(b"mine")
+            with pytest.raises(OutputError, match="cannot be made"):
+                unpack(tmp_path / "a.rpk", tmp_path / "out")
+            assert (tmp_path / name).read_bytes() == b"mine"
+            (tmp_path / name).unlink()
+
+    def test_a_pipe_is_refused(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(InputError, match="a pipe"):
+            pack([tmp_path / "pipe"], tmp_path / "a.rpk")
+        assert not (tmp_path / "a.rpk").exists()
+
     def test_names_that_are_not_there(self, folder, tmp_path):
         pack([folder / "i2.npy"], tmp_path / "a.rpk")
         with pytest.raises(InputError, match="no file"):
