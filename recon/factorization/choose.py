@@ -161,7 +161,8 @@ def _butterfly(task: _Task) -> Factorisation:
     factors, unique = butterfly.butterfly_factors(inner, radices, order)
     made = _bounded(matrix, factors)
     exact = _is_exact(made[2], len(radices), task.precision)
-    if not exact and padded is None and len(inner) <= butterfly.LARGEST_REFITTED:
+    together = not exact and padded is None and len(inner) <= butterfly.LARGEST_REFITTED
+    if together:
         made = _bounded(matrix, butterfly.refitted(inner, factors, order))
     if exact and unique:
         status, reason = Status.EXACT, "the product is the matrix up to rounding; factors are unique up to scaling"
@@ -170,7 +171,8 @@ def _butterfly(task: _Task) -> Factorisation:
         reason = "the product is the matrix up to rounding; parts of it are zero, so that other factors give it too"
     else:
         status = Status.HEURISTIC
-        reason = "each split is the best of its kind, and then all are fitted together; nearer ones may exist"
+        fitted = ", and then all are fitted together" if together else ""
+        reason = f"each split is the best of its kind{fitted}; nearer ones may exist"
     least = 0.0 if exact else butterfly.least_error(inner, radices, order)
     return Factorisation(made[0], "butterfly", status, reason, made[1], made[2], least, order.name, padded)
 
