@@ -299,6 +299,8 @@ def test_a_network_from_measurements_alone(place, spec, loss, mode, equivariance
     assert np.isfinite(outcome.look.held_out)
     assert card["held_out"] == pytest.approx(outcome.look.held_out, rel=1e-4)
     assert card["figures"][0]["psnr"] is None
+    how = card["reconstruction"]
+    assert (how["mode"], how["operator"], how["stepsize"] is None) == (mode, spec, mode == "single")
     assert load(place / "run")(torch.zeros(1, 1, 9, 9)).shape == (1, 1, 9, 9)
     assert (place / "run" / "validation.png").stat().st_size > 1000
 
