@@ -28,7 +28,7 @@ def command(name: str | None, figure: Path | None, as_json: bool) -> None:
 
     if (name is None) != (figure is None):
         given = f"NAME is {name!r} without --figure" if figure is None else "--figure without the NAME of a network"
-        raise click.UsageError(f"{given}; expected both, as in recon models csc-gray --figure atoms.png.")
+        raise click.UsageError(f"{given}; expected both, as in recon models runs/dictionary --figure atoms.png.")
     if name is not None and figure is not None:
         _draw_atoms(name, figure)
         return

@@ -10,7 +10,7 @@ from recon.priors.networks import DnCNNConfig, LipschitzConfig, learned_prior, m
 from recon.priors.networks.layers import strip_evaluation
 from recon.priors.networks.layers.strip_evaluation import Stage, through
 
-CHAINS = [case for case in CASES if case.config.family != "ConvexRidge"]
+CHAINS = [case for case in CASES if case.config.family not in ("ConvexRidge", "ConvolutionalSparseCoding")]
 SHAPES = ((1, 40, 9), (2, 37, 13), (3, 61, 1), (2, 1, 7))
 
 
