@@ -28,21 +28,29 @@ def command(record: Path, places: tuple[Path, ...], output: Path | None, overwri
     from recon.reconstruction.output_check import OutputState
     from recon.reconstruction.replay import replay
     from recon.reconstruction.run import Target, check_target, write_run
+    from recon.reconstruction.tiles.record import write_tiled
+    from recon.reconstruction.tiles.solve import TiledResult
     from recon.solvers import Status
+
+    from .tiles import watching
 
     if output is not None:
         check_target(Target(output, overwrite=overwrite), (record,))
     progress = terminal.ProgressLine(record.name)
     try:
-        again = replay(record, places, terminal.say, progress.update)
+        again = replay(record, places, terminal.say, progress.update, watching(progress))
     finally:
         progress.close()
     result = again.result
     if result.status is Status.INTERRUPTED:
         raise KeyboardInterrupt(f"after {result.steps} steps; nothing was written")
-    run = None
+    written: tuple[Path, ...] = ()
     if output is not None:
-        run = write_run(result, again.measurement, Target(output, overwrite=overwrite), terminal.say)
+        target = Target(output, overwrite=overwrite)
+        if isinstance(result, TiledResult):
+            written = write_tiled(result, again.measurement, target, terminal.say).paths
+        else:
+            written = write_run(result, again.measurement, target, terminal.say).paths
     if as_json:
         terminal.result_json(
             {
@@ -52,7 +60,7 @@ def command(record: Path, places: tuple[Path, ...], output: Path | None, overwri
                 "status": result.status.value,
                 "steps": result.steps,
                 "changed": list(again.changed),
-                "outputs": [] if run is None else [str(path) for path in run.paths],
+                "outputs": [str(path) for path in written],
             }
         )
         return
@@ -64,5 +72,5 @@ def command(record: Path, places: tuple[Path, ...], output: Path | None, overwri
             terminal.result(each.sentence)
     for line in again.changed:
         terminal.result(f"changed since: {line}")
-    for path in () if run is None else run.paths:
+    for path in written:
         terminal.result(f"written: {path}")

@@ -8,6 +8,7 @@ from . import terminal
 if TYPE_CHECKING:
     from recon.reconstruction.tiles.plan import TilePlan
     from recon.reconstruction.tiles.record import TiledRun
+    from recon.reconstruction.tiles.solve import Watch
     from recon.specs.solve_config import SolveConfig
 
 
@@ -50,13 +51,8 @@ def _solved(plan: "TilePlan", file: Path, output: Path | None, given: dict[str, 
     count = len(plan.division.tiles)
     terminal.say(f"{output}: in {count} tiles, because the whole image does not fit into --memory")
     progress = terminal.ProgressLine(output.name)
-
-    def watch(done: int, tiles: int, step: int, distance: float) -> None:
-        near = f", about {distance:.1e} of it from the limit" if distance < 1 else ""
-        progress.show(f"tile {done + 1} of {tiles}, step {step}{near}")
-
     try:
-        result = solve_tiles(plan, watch, output.parent)
+        result = solve_tiles(plan, watching(progress), output.parent)
     finally:
         progress.close()
     run = write_tiled(result, file, target, terminal.say)
@@ -64,6 +60,16 @@ def _solved(plan: "TilePlan", file: Path, output: Path | None, given: dict[str, 
         if line is not None:
             terminal.say(f"{output}: {line}")
     return run
+
+
+def watching(progress: terminal.ProgressLine) -> "Watch":
+    """Return what shows how far a run in tiles is."""
+
+    def watch(done: int, tiles: int, step: int, distance: float) -> None:
+        near = f", about {distance:.1e} of it from the limit" if distance < 1 else ""
+        progress.show(f"tile {done + 1} of {tiles}, step {step}{near}")
+
+    return watch
 
 
 def _report(run: "TiledRun", as_json: bool) -> None:

@@ -14,7 +14,10 @@ from recon.reconstruction.output_check import OutputFile, check_outputs
 from recon.reconstruction.record import find_input, find_slices, read_record, versions
 from recon.reconstruction.run import ProgressCallback, Result, pixel_hash, read_image, solve_image, writable
 from recon.reconstruction.slice_stack import as_one_file
+from recon.reconstruction.tiles.plan import TilePlan, plan_tiles
+from recon.reconstruction.tiles.solve import TiledResult, Watch, solve_tiles
 from recon.solvers import Status
+from recon.specs.input_checks import map_first
 from recon.specs.solve_config import SolveConfig, config_from
 
 
@@ -30,7 +33,7 @@ class Replay:
         outputs: The files that the record names as outputs, and what has become of them.
     """
 
-    result: Result
+    result: Result | TiledResult
     measurement: Path
     same_result: bool
     changed: tuple[str, ...]
@@ -42,7 +45,13 @@ class Replay:
         return self.same_result and not any(output.altered for output in self.outputs)
 
 
-def replay(record: Path, places: Sequence[Path], say: Notify, watch: ProgressCallback | None = None) -> Replay:
+def replay(
+    record: Path,
+    places: Sequence[Path],
+    say: Notify,
+    watch: ProgressCallback | None = None,
+    watch_tiles: Watch | None = None,
+) -> Replay:
     """Do a recorded run again, on inputs whose hashes are verified.
 
     Args:
@@ -50,12 +59,13 @@ def replay(record: Path, places: Sequence[Path], say: Notify, watch: ProgressCal
         places: Where an input may lie that the record does not name or that has moved, besides the packaged networks.
         say: Where remarks go.
         watch: Called as the run goes on.
+        watch_tiles: Called in its place as a run in tiles goes on.
 
     Raises:
         UsageError: The record is of another command.
         InputError: The record is none, or an input is not found.
         ConsistencyError: An input has changed.
-        UsageError: The record is of a slice of a volume, or of an image that was solved in tiles.
+        UsageError: The record is of a slice of a volume.
     """
     document = read_record(record)
     if document.get("command") is not None:
@@ -70,11 +80,6 @@ def replay(record: Path, places: Sequence[Path], say: Notify, watch: ProgressCal
             f"{record}: the run record is of a slice of a volume, and names that slice alone; expected recon solve "
             "with the whole series again, because all slices were solved together."
         )
-    if "tiles" in document:
-        raise UsageError(
-            f"{record}: the run record is of an image that was solved in tiles; expected recon solve with its options "
-            "again, because tiles follow from the memory."
-        )
     entries = document["inputs"]
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise InputError(f"{record}: the run record names no input.")
@@ -85,20 +90,31 @@ def replay(record: Path, places: Sequence[Path], say: Notify, watch: ProgressCal
             config = replace(config, guide=str(find_input(entry, record, looked)))  # not named where it is DICOM
         elif entry not in measured:
             find_input(entry, record, looked)
+    result: Result | TiledResult
     if len(measured) > 1:
         paths = find_slices(measured, record, looked)
         image, measurement = _series(paths, volume, document, config, record), paths[0].parent
+        result = solve_image(config, image, say, watch)
     else:
         measurement = find_input(entries[0], record, looked)
-        image = read_image(measurement, config, say)
-    result = solve_image(config, image, say, watch)
+        tiles = _tiles(measurement, config, say) if "tiles" in document else None
+        if tiles is None:
+            result = solve_image(config, read_image(measurement, config, say), say, watch)
+        else:
+            result = solve_tiles(tiles, watch_tiles)
     recorded = document.get("versions")
     old = recorded if isinstance(recorded, dict) else {}
     changed = tuple(f"{name} {old.get(name)} -> {new}" for name, new in versions().items() if old.get(name) != new)
-    same = pixel_hash(result.solution.x) == document.get("result_sha256")
+    found = result.sha256 if isinstance(result, TiledResult) else pixel_hash(result.solution.x)
+    same = found == document.get("result_sha256")
     ended = result.status not in (Status.INTERRUPTED, Status.DIVERGED, Status.NOT_FINITE)
     outputs = check_outputs(document, record.parent, functools.partial(writable, result.image)) if ended else ()
     return Replay(result, measurement, same, changed, outputs)
+
+
+def _tiles(measurement: Path, config: SolveConfig, say: Notify) -> TilePlan | None:
+    """The plan of a run in tiles: their division follows from the memory that the record states."""
+    return plan_tiles(config, map_first(measurement, config), say)
 
 
 def _series(
