@@ -31,8 +31,9 @@ from recon.priors.networks.files.store import WEIGHTS
 from recon.reconstruction.certify import Report, certify_prior, keep
 from recon.specs.grammar import Spec
 from recon.specs.networks import network_folder
-from recon.training.config import DataConfig, recipe_from
+from recon.training.config import recipe_from
 from recon.training.data import Notify, read_patches, read_validation
+from recon.training.tables import DataConfig
 from recon.training.trainer import as_kept
 from recon.training.validation import validate
 

@@ -2,18 +2,7 @@
 
 from recon.priors.networks.layers.momentum import MomentumForm, momentum_form
 from recon.training.checkpoint import load_checkpoint, save_checkpoint
-from recon.training.config import (
-    DataConfig,
-    EquilibriumConfig,
-    PenaltyConfig,
-    Recipe,
-    SparsityConfig,
-    TrainingConfig,
-    ValidationConfig,
-    parse_recipe,
-    read_recipe,
-    to_toml,
-)
+from recon.training.config import Recipe, parse_recipe, read_recipe, to_toml
 from recon.training.data import Patches, read_patches, read_validation
 from recon.training.equilibrium import Restoration, restoration
 from recon.training.group import Group
@@ -25,6 +14,14 @@ from recon.training.parallel import train_together
 from recon.training.penalty import excess, steepest
 from recon.training.run import Images, Listeners, Now, Outcome, prepare, train, train_on
 from recon.training.sweep import Sweep, parse_sweep
+from recon.training.tables import (
+    DataConfig,
+    EquilibriumConfig,
+    PenaltyConfig,
+    SparsityConfig,
+    TrainingConfig,
+    ValidationConfig,
+)
 from recon.training.tensorboard import tensorboard
 from recon.training.trainer import Trainer
 

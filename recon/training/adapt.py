@@ -10,8 +10,9 @@ from recon.errors import InputError, UsageError
 from recon.io.noise_estimate import estimate_noise
 from recon.priors.networks import Config, CriticConfig
 from recon.priors.networks.files.store import DESCRIPTION, read_config
-from recon.training.config import AboutConfig, DataConfig, Recipe, TrainingConfig, ValidationConfig
+from recon.training.config import Recipe
 from recon.training.data import read_validation
+from recon.training.tables import AboutConfig, DataConfig, TrainingConfig, ValidationConfig
 
 PACKAGED = "model:"
 

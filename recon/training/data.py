@@ -15,7 +15,7 @@ from recon import io
 from recon.errors import InputError, ReconError
 from recon.io import Image, ValueRange
 from recon.io.image import robust_range
-from recon.training.config import DataConfig
+from recon.training.tables import DataConfig
 
 Notify = Callable[[str], None]
 Pixels = NDArray[Any]

@@ -23,8 +23,8 @@ from recon.priors.networks import Network
 from recon.solvers.fixed_point import fixed_point
 from recon.specs.grammar import parse_spec
 from recon.specs.operators import read_operator
-from recon.training.config import EquilibriumConfig, MeasurementsConfig
 from recon.training.pseudo_inverse import pseudo_inverse, share_of
+from recon.training.tables import EquilibriumConfig, MeasurementsConfig
 from recon.types import LinearOperator, Map
 
 _INNER = 0.1

@@ -9,10 +9,10 @@ from torch.nn import functional
 
 from recon.errors import UsageError
 from recon.priors.networks import Network
-from recon.training.config import WITHOUT_CLEAN, TrainingConfig
 from recon.training.equilibrium import Restoration
 from recon.training.measurement_losses import fidelity_of_measurements, measured_sample
 from recon.training.sample import RECORRUPTED, TAU, Sample
+from recon.training.tables import WITHOUT_CLEAN, TrainingConfig
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """From images found and clean ones, (batch, channels, height, width), to a number for each, (batch,)."""

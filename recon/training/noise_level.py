@@ -10,9 +10,10 @@ import numpy as np
 
 from recon.errors import InputError, UsageError
 from recon.io.noise_estimate import estimate_noise
-from recon.training.config import WITHOUT_CLEAN, Recipe
+from recon.training.config import Recipe
 from recon.training.data import Notify, Pixels, read_patches, unit
 from recon.training.measurements import read_measurements
+from recon.training.tables import WITHOUT_CLEAN
 
 ESTIMATE = "estimate"
 """In place of a number: the level that the images tell."""

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from recon._toml import read_toml
 from recon.errors import UsageError
-from recon.training.config import WITHOUT_CLEAN, Recipe, recipe_from
+from recon.training.config import Recipe, recipe_from
+from recon.training.tables import WITHOUT_CLEAN
 
 
 def recipe_for_measurements(path: str | Path, operator: str) -> Recipe:

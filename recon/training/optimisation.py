@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from recon.errors import GuaranteeError
-from recon.training.config import Recipe, TrainingConfig
+from recon.training.config import Recipe
 from recon.training.group import Group
+from recon.training.tables import TrainingConfig
 
 
 @final

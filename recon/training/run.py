@@ -35,7 +35,7 @@ from recon.priors.networks import (
 from recon.report import atoms_sheet, image_sheet, training_curve
 from recon.training.adapt import folder_of
 from recon.training.checkpoint import NAME, Progress, load_checkpoint, load_progress, owned, save_checkpoint
-from recon.training.config import WITHOUT_CLEAN, Recipe, difference, parse_recipe, to_json, to_toml
+from recon.training.config import Recipe, difference, parse_recipe, to_json, to_toml
 from recon.training.critic import CriticResult, CriticTrainer, judge
 from recon.training.data import Notify, Pixels, Source, read_patches, read_validation
 from recon.training.dictionary import DictionaryUse, pictures_of, use_of
@@ -46,6 +46,7 @@ from recon.training.measurements import held_out_measurements, read_measurements
 from recon.training.optimisation import Step
 from recon.training.own import NOTHING_OWN, Dataset, DatasetPatches, Own, validation_images
 from recon.training.statistics import effective_rate, gradient_tail_index
+from recon.training.tables import WITHOUT_CLEAN
 from recon.training.trainer import Trainer, as_kept
 from recon.training.unrolled import Measuring, UnrolledResult, UnrolledTrainer, described, measuring, try_out
 from recon.training.unrolled_memory import backward_bytes, in_words

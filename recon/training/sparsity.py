@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from recon.priors.networks import ConvexRidge, Network
-from recon.training.config import SparsityConfig
+from recon.training.tables import SparsityConfig
 
 _ROOTS = 60
 """Halvings of the interval of a root: more digits than double precision has."""

@@ -11,7 +11,7 @@ from recon._toml import parse_toml, read_fields, read_toml, write_value
 from recon.errors import ReconError, UsageError
 from recon.specs.grammar import Spec, parse_spec
 from recon.specs.learned_steps import MOST_STEPS
-from recon.training.config import AboutConfig, DataConfig
+from recon.training.tables import AboutConfig, DataConfig
 
 PRIORS = ("wavelet", "l1")
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from recon._toml import write_value
 from recon.errors import GuaranteeError, InputError, UsageError
 from recon.priors.networks import BatchEnsemble, ConvolutionalSparseCoding, GuidedRidge, InnerSolver, Network, make
-from recon.training.config import PenaltyConfig, Recipe, TrainingConfig
+from recon.training.config import Recipe
 from recon.training.data import Source
 from recon.training.equilibrium import Restoration, Ways, restoration, tightened
 from recon.training.group import ALONE, Group
@@ -25,6 +25,7 @@ from recon.training.penalty import AdversarialPoint, between, excess, residual_o
 from recon.training.sample import Sample
 from recon.training.sparsity import sparsity_of
 from recon.training.statistics import scale_invariant
+from recon.training.tables import PenaltyConfig, TrainingConfig
 from recon.training.teacher import Teacher
 
 _ADJOINT = 10.0

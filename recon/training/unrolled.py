@@ -19,11 +19,12 @@ from recon.priors.networks import Unrolled, UnrolledConfig, make_unrolled
 from recon.priors.networks.architectures.unrolled import Scaled
 from recon.specs.grammar import parse_spec
 from recon.specs.operators import OperatorFactory, read_operator
-from recon.training.config import DataConfig, Recipe
+from recon.training.config import Recipe
 from recon.training.data import Source
 from recon.training.group import ALONE, Group
 from recon.training.optimisation import Optimisation, Step
 from recon.training.own import NOTHING_OWN
+from recon.training.tables import DataConfig
 from recon.types import LinearOperator
 
 Picture = NDArray[Any]

@@ -14,10 +14,10 @@ from recon.errors import GuaranteeError
 from recon.evidence import Assumed, Constant, Evidence, Measured
 from recon.operators.spectral import Effort
 from recon.priors.networks import Network
-from recon.training.config import TrainingConfig
 from recon.training.equilibrium import Restoration
 from recon.training.losses import fidelity, sample
 from recon.training.own import Metric
+from recon.training.tables import TrainingConfig
 
 Picture = NDArray[Any]
 

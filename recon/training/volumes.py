@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from recon.errors import InputError
-from recon.training.config import DataConfig
 from recon.training.data import FileReader, Notify, Pixels, turned, unit
+from recon.training.tables import DataConfig
 
 Shape = tuple[int, int, int]
 

@@ -21,9 +21,9 @@ from recon.compression.package import source_of
 from recon.compression.sparse import kept_of
 from recon.priors.networks import ConvexRidge, DnCNN, GuidedRidge, Network, load
 from recon.reconstruction.file_names import expand_inputs
-from recon.training.config import DataConfig
 from recon.training.data import read_patches, read_validation
 from recon.training.sparsity import keep_largest
+from recon.training.tables import DataConfig
 from recon.training.trainer import as_kept
 from recon.training.validation import validate
 

@@ -21,12 +21,12 @@ import torch
 
 from recon import priors, solvers
 from recon.operators import Blur, LeastSquares, gaussian_psf, operator_properties
-from recon.training.config import DataConfig
 from recon.training.data import read_patches, read_validation
 from recon.training.lista import ConvolutionalLista, learn_lista
 from recon.training.run import Images
 from recon.training.steps import Problems, figure_of, prepare_steps, start_of, train_steps
 from recon.training.steps_recipe import StepsConfig, StepsRecipe, StepsTraining
+from recon.training.tables import DataConfig
 
 BUNDLED = Path(__file__).resolve().parents[2] / "data" / "photographs"
 COUNTS = (10, 20)

@@ -168,7 +168,6 @@ def test_a_run_in_tiles_is_replayed_to_the_bit(solve: Solve, run, tmp_path: Path
     assert "not identical" in done.out
 
 
-
 @pytest.mark.slow
 def test_the_memory_is_as_predicted(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.tile(image((300, 260), "f4") / 255, (2, 2)))

@@ -28,12 +28,12 @@ from recon.training import (
     restoration,
     train,
 )
-from recon.training.config import MeasurementsConfig
 from recon.training.equilibrium import Restoration, Ways
 from recon.training.measurement_losses import fidelity_of_measurements, hidden_part, measured_sample, misfit
 from recon.training.measurements import read_measurements
 from recon.training.operator_stated import for_measurements
 from recon.training.pseudo_inverse import pseudo_inverse
+from recon.training.tables import MeasurementsConfig
 from recon.training.transformations import moved
 
 SMALL = LipschitzConfig(features=4, depth=2)

@@ -9,8 +9,8 @@ from training_cases import FREE, NOISE, RIDGE, recipe, scene
 from recon.errors import UsageError
 from recon.priors.networks import ConvexRidgeConfig, GuidedRidgeConfig, LipschitzConfig
 from recon.training import Patches, SparsityConfig, Trainer, parse_recipe, to_toml
-from recon.training.config import GuideConfig
 from recon.training.sparsity import group, keep_largest, metric, soft
+from recon.training.tables import GuideConfig
 
 SOFT = SparsityConfig("soft", weight=1e-4)
 GROUP = SparsityConfig("group", weight=1e-3)
