@@ -127,7 +127,7 @@ def test_strips_change_nothing(padding: str, rows: int) -> None:
     ridge, x = network_of(replace(SMALL_RIDGE, padding=padding, group=2)).ridge(), noisy(2, 1, 13, 9)
 
     def stripped(x: Tensor, rows: int) -> Tensor:
-        return ridge.weight * by_strips(x, ridge.kernel, padding, rows, ridge._influence)
+        return ridge.weight * by_strips(x, ridge.kernel, padding, rows, ridge.influence)
 
     with torch.no_grad():
         assert torch.allclose(stripped(x, rows), ridge.gradient(x), atol=1e-14)
