@@ -130,7 +130,7 @@ def test_the_splitting_is_that_of_the_energy(config) -> None:
     z = bank.A(x).requires_grad_()
     network = network_of(Case("", config))
     ridge = network.ridge()
-    dual = ridge.weight * ridge._influence(0, z.detach())  # the gradient of g, so (z, dual) is in its graph
+    dual = ridge.weight * ridge.influence(0, z.detach())  # the gradient of g, so (z, dual) is in its graph
     assert torch.allclose(bank.A_adjoint(dual), ridge.gradient(x), atol=1e-12)
     for sigma in (0.1, 1.0, 7.0):  # prox of sigma g* at dual + sigma z is dual, whatever sigma
         found = prior.split.conjugate_resolvent(sigma)(dual + sigma * z.detach())
