@@ -6,13 +6,14 @@ from recon.training.config import Recipe, parse_recipe, read_recipe, to_toml
 from recon.training.data import Patches, read_patches, read_validation
 from recon.training.equilibrium import Restoration, restoration
 from recon.training.group import Group
+from recon.training.loop import Listeners, Now, Outcome
 from recon.training.noise_level import noise_stated
 from recon.training.operator_stated import recipe_for_measurements
 from recon.training.optimisation import Step
 from recon.training.own import Own
 from recon.training.parallel import train_together
 from recon.training.penalty import excess, steepest
-from recon.training.run import Images, Listeners, Now, Outcome, prepare, train, train_on
+from recon.training.run import Images, prepare, train, train_on
 from recon.training.sweep import Sweep, parse_sweep
 from recon.training.tables import (
     DataConfig,

@@ -14,7 +14,8 @@ from torch import distributed
 from recon.errors import DeviceError, ReconError, UsageError
 from recon.training.config import Recipe
 from recon.training.group import Group
-from recon.training.run import Images, Listeners, Outcome, train
+from recon.training.loop import Listeners, Outcome
+from recon.training.run import Images, train
 
 _PATIENCE = 20.0
 """Seconds that the others have for their way out."""

@@ -29,7 +29,8 @@ from recon.specs.operators import OperatorFactory, read_operator
 from recon.specs.priors import prior_from_spec
 from recon.training.checkpoint import NAME, Progress, load_checkpoint, load_progress, owned, save_checkpoint
 from recon.training.data import Source, read_patches, read_validation
-from recon.training.run import CONFIG, Images, Listeners, claim
+from recon.training.loop import CONFIG, Listeners
+from recon.training.run import Images, claim
 from recon.training.steps_recipe import StepsRecipe, parse_steps_recipe, steps_difference, steps_to_toml
 from recon.types import LinearOperator
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from recon.errors import UsageError
-from recon.training.run import Now
+from recon.training.loop import Now
 
 
 def tensorboard(folder: str | Path) -> Callable[[Now], None]:

@@ -200,7 +200,8 @@ def training_steps(device: str) -> dict[str, float]:
 def trained(out: Path, data: Path, validation: Path, device: str, seconds: float) -> dict[str, object]:
     """The large recipe for as long as there is time, from its checkpoint where there is one."""
     from recon.training import read_recipe  # noqa: PLC0415  of this part alone
-    from recon.training.run import CONFIG, Images, Listeners, prepare, train  # noqa: PLC0415
+    from recon.training.loop import CONFIG, Listeners  # noqa: PLC0415
+    from recon.training.run import Images, prepare, train  # noqa: PLC0415
 
     small = read_recipe(RECIPE)
     large = replace(
