@@ -91,8 +91,8 @@ import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from recon.training import Images, parse_recipe, prepare, train, run
-run.SAVE_SECONDS = 0.0
+from recon.training import Images, loop, parse_recipe, prepare, train
+loop.SAVE_SECONDS = 0.0
 folder, images = Path(sys.argv[1]), sys.argv[2:]
 recipe = prepare(folder, parse_recipe(Path("recipe.toml").read_text(), "r"), folder.exists(), 30)
 files = Images(sorted(Path(images[0]).iterdir()), sorted(Path(images[1]).iterdir()))
