@@ -225,7 +225,8 @@ class SolveConfig:
             )
         if self.tolerance is not None and entry and entry.closed_form:
             raise UsageError(
-                f"tolerance is {self.tolerance!r} with {self._stated_method}; expected none, as it goes to no limit."
+                f"tolerance is {self.tolerance!r} with {self._stated_method}; expected none, as it is a closed form or "
+                "takes a fixed number of steps."
             )
 
     @property

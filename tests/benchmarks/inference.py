@@ -189,6 +189,20 @@ class PlainRidge:
     def padding(self) -> str:
         return self.ridge.padding
 
+    @property
+    def has_kinks(self) -> bool:
+        return self.ridge.has_kinks
+
+    @property
+    def memory(self) -> int:
+        return self.ridge.memory
+
+    def curvature(self, x: Tensor) -> Map:
+        return self.ridge.curvature(x)
+
+    def preconditioner(self, like: Tensor) -> Map:
+        return self.ridge.preconditioner(like)
+
     def gradient(self, x: Tensor) -> Tensor:
         kernel, scale = self.ridge.kernel.contiguous(), self.ridge.scale
         reach = kernel.shape[-1] // 2
