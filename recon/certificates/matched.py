@@ -211,18 +211,10 @@ def certify_fista(operator: OperatorProperties, prior: ResolventProperties, step
     to a minimiser, and the values decrease as O(1/k^2). A resolvent that is not a proximity operator has no energy,
     and the theorem says nothing.
     """
-    constant = lipschitz(operator)
-    needed = derive(lambda value: stepsize * value, constant, how=constant.how)
     return Certificate(
         theorem="FISTA with converging iterates (Chambolle and Dossal 2015)",
         conclusion=_conclusion(prior, "the iterates converge, the values as 1/k^2, to"),
-        conditions=(
-            exact_adjoint(operator),
-            at_most("s ||A||^2 at most 1", needed, 1.0),
-            proximity(prior),
-            evaluated_exactly(prior),
-            solvable(prior, operator),
-        ),
+        conditions=(*_proximal_gradient(operator, prior, stepsize), solvable(prior, operator)),
         weaker=certify_backward_error(operator, prior, stepsize) if prior.error.value else None,
     )
 
@@ -243,18 +235,10 @@ def certify_proximal_descent(operator: OperatorProperties, prior: ResolventPrope
         prior: Of the proximity operators of g.
         stepsize: s.
     """
-    constant = lipschitz(operator)
-    needed = derive(lambda value: stepsize * value, constant, how=constant.how)
     return Certificate(
         theorem="proximal gradient steps that pass the test of descent (after Beck and Teboulle 2009)",
         conclusion=_conclusion(prior, "the energy falls at every step, and the iterates converge to"),
-        conditions=(
-            exact_adjoint(operator),
-            at_most("s ||A||^2 at most 1", needed, 1.0),
-            proximity(prior),
-            evaluated_exactly(prior),
-            solvable(prior, operator),
-        ),
+        conditions=(*_proximal_gradient(operator, prior, stepsize), solvable(prior, operator)),
     )
 
 
@@ -271,17 +255,24 @@ def certify_compared_steps(operator: OperatorProperties, prior: ResolventPropert
         prior: Of the proximity operators of g.
         stepsize: s.
     """
-    constant = lipschitz(operator)
-    needed = derive(lambda value: stepsize * value, constant, how=constant.how)
     return Certificate(
         theorem="proximal gradient steps, compared by the energy (after Beck and Teboulle 2009)",
         conclusion="the energy rises at no step; the duality gap says how far it is from the least one",
-        conditions=(
-            exact_adjoint(operator),
-            at_most("s ||A||^2 at most 1", needed, 1.0),
-            proximity(prior),
-            evaluated_exactly(prior),
-        ),
+        conditions=_proximal_gradient(operator, prior, stepsize),
+    )
+
+
+def _proximal_gradient(
+    operator: OperatorProperties, prior: ResolventProperties, stepsize: float
+) -> tuple[Condition, ...]:
+    """What every proximal gradient step of length s needs: s ||A||^2 <= 1, and a proximity operator without error."""
+    constant = lipschitz(operator)
+    needed = derive(lambda value: stepsize * value, constant, how=constant.how)
+    return (
+        exact_adjoint(operator),
+        at_most("s ||A||^2 at most 1", needed, 1.0),
+        proximity(prior),
+        evaluated_exactly(prior),
     )
 
 

@@ -1,6 +1,5 @@
 """Training of a critic: patches against the same with an artefact, and what it tells apart on whole images."""
 
-import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recon.errors import InputError, UsageError
+from recon.errors import UsageError
 from recon.evidence import Constant
 from recon.priors.networks import Critic, Model, make_critic
 from recon.training.artefacts import plant
@@ -54,10 +53,7 @@ class CriticTrainer(Optimisation):
         with torch.random.fork_rng([]):
             torch.manual_seed(recipe.training.seed)
             self.network = make_critic(recipe.network).to(self.device).train()
-        self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
-        groups = [{"params": list(self.network.parameters()), "share": 1.0}]
-        self.optimizer = torch.optim.Adam(groups, lr=recipe.training.learning_rate)
-        self.step = 0
+        self._begin(recipe.training.learning_rate)
 
     def advance(self) -> Step:
         """Do one step.
@@ -83,13 +79,7 @@ class CriticTrainer(Optimisation):
         Raises:
             InputError: It is not one of this recipe.
         """
-        try:
-            self._restore_optimizer(state)
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise InputError(
-                f"the state of the training is not one of a critic as configured ({type(error).__name__}); expected "
-                "the checkpoint of the same configuration."
-            ) from error
+        self._restore_as(state, "a critic")
 
     def begin_with(self, network: Model) -> None:
         """Take the weights of another critic over, before the first step.

@@ -1,14 +1,15 @@
 """The part of an optimisation that every kind of training shares: rates, gradients, averages, random numbers."""
 
+import copy
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from recon.errors import GuaranteeError
+from recon.errors import GuaranteeError, InputError
 from recon.training.config import Recipe
 from recon.training.group import Group
 from recon.training.tables import TrainingConfig
@@ -46,6 +47,13 @@ class Optimisation:
     average: nn.Module
     optimizer: torch.optim.Adam
     step: int
+
+    def _begin(self, learning_rate: float, groups: list[dict[str, Any]] | None = None) -> None:
+        """Set the average, Adam and the number of the step for the network as it is; all weights share one rate."""
+        self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
+        groups = groups or [{"params": list(self.network.parameters()), "share": 1.0}]
+        self.optimizer = torch.optim.Adam(groups, lr=learning_rate)
+        self.step = 0
 
     @property
     def is_finite(self) -> bool:
@@ -91,6 +99,20 @@ class Optimisation:
             index, _, kind = name.partition(".")
             moments.setdefault(int(index), {})[kind] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+
+    def _restore_as(self, state: dict[str, Tensor], what: str) -> None:
+        """Go on from a state, which is called ``what`` where it is not one of this recipe.
+
+        Raises:
+            InputError: It is not.
+        """
+        try:
+            self._restore_optimizer(state)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise InputError(
+                f"the state of the training is not one of {what} as configured ({type(error).__name__}); expected the "
+                "checkpoint of the same configuration."
+            ) from error
 
     def _update(self) -> float:
         config = self.recipe.training

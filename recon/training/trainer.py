@@ -1,7 +1,6 @@
 """The steps of the optimisation; everything that determines the next one is in a state that can be saved."""
 
 import contextlib
-import copy
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -88,10 +87,8 @@ class Trainer(Optimisation):
             self.restoration = restoration(recipe.equilibrium, size, own.operator, ways)
             if not ways.single:
                 tightened(self.network, recipe.equilibrium)
-        self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
-        self.optimizer = torch.optim.Adam(guided_groups(self.network, recipe), lr=recipe.training.learning_rate)
+        self._begin(recipe.training.learning_rate, guided_groups(self.network, recipe))
         self.sparsity = sparsity_of(recipe.sparsity, self.network)
-        self.step = 0
         self.held: tuple[int, Sample] | None = None
         batch, penalty = recipe.training.batch, recipe.penalty
         count = min(penalty.samples or batch, batch)

@@ -1,6 +1,5 @@
 """Training of unrolled reconstructions: clean images are measured, and what is made of the measurements is compared."""
 
-import copy
 import hashlib
 import math
 from collections.abc import Sequence
@@ -149,10 +148,7 @@ class UnrolledTrainer(Optimisation):
             self.network = make_unrolled(config).to(self.device).train()
         self.network.settle(self.measuring.operator, self.measuring.norm)
         self.network.memory = recipe.unrolled.memory
-        self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
-        groups = [{"params": list(self.network.parameters()), "share": 1.0}]
-        self.optimizer = torch.optim.Adam(groups, lr=recipe.training.learning_rate)
-        self.step = 0
+        self._begin(recipe.training.learning_rate)
 
     def advance(self) -> Step:
         """Do one step.
@@ -182,13 +178,7 @@ class UnrolledTrainer(Optimisation):
             InputError: It is not one of this recipe, or of another operator.
         """
         probe = self.network.probe.clone()
-        try:
-            self._restore_optimizer(state)
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise InputError(
-                f"the state of the training is not one of an unrolled network as configured ({type(error).__name__}); "
-                "expected the checkpoint of the same configuration."
-            ) from error
+        self._restore_as(state, "an unrolled network")
         if not torch.equal(probe, self.network.probe):
             raise InputError(
                 f"unrolled.operator = {self.recipe.unrolled.operator!r} is another operator than at the beginning; "
