@@ -37,6 +37,21 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     return call
 
 
+Solve = Callable[..., str]
+
+
+@pytest.fixture
+def solve(run: Run) -> Solve:
+    """``recon solve``, which ends with a code, and what it said."""
+
+    def call(*arguments: object, code: int = 0) -> str:
+        done = run("solve", *arguments)
+        assert done.code == code, done.err
+        return done.out + done.err
+
+    return call
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory of a test."""

@@ -22,18 +22,6 @@ DIRECTIONS = np.array([
 """Of rows and columns: an oblique series, so that a sign or an axis that is taken for another is seen."""
 
 
-@pytest.fixture
-def solve(run) -> Solve:
-    """``recon solve``, which ends with a code, and what it said."""
-
-    def call(*arguments: object, code: int = 0) -> str:
-        done = run("solve", *arguments)
-        assert done.code == code, done.err
-        return done.out + done.err
-
-    return call
-
-
 def series(folder: Path, count: int = 4, slopes: tuple[float, ...] = (1.0,)) -> Path:
     folder.mkdir()
     normal = np.cross(*DIRECTIONS)

@@ -15,18 +15,6 @@ Solve = Callable[..., str]
 IDENTITY = ("--operator", "identity", "--volume", "--prior", "tv:weight=0.05")
 
 
-@pytest.fixture
-def solve(run) -> Solve:
-    """``recon solve``, which ends with a code, and what it said."""
-
-    def call(*arguments: object, code: int = 0) -> str:
-        done = run("solve", *arguments)
-        assert done.code == code, done.err
-        return done.out + done.err
-
-    return call
-
-
 def stack(shape=(5, 14, 12), seed=0) -> np.ndarray:
     clean = np.full(shape, 60.0)
     clean[1:4, 3:10, 2:8] = 150
