@@ -41,6 +41,9 @@ from recon.training.validation import validate
 _STARTS, _SIDE = 2, 192
 """Validation images that the search for violations begins in, and how much of their middle."""
 
+_PROVED_STARTS, _PROVED_SIDE = 1, 64
+"""The same of a network with a proof, whose claim does not rest on the search."""
+
 EXTENT = WHOLE
 """Of the search of a network without a proof."""
 
@@ -76,14 +79,15 @@ def found_out(  # noqa: PLR0913, PLR0917  the arguments of the command
 ) -> tuple[dict[str, object], dict[str, object]]:
     """The card and the certificate."""
     recipe, card = read_recipe(folder / "config.toml"), read_card(run)
-    report = certify_prior(
-        Spec("folder", value=str(copy)), images=starts_of(recipe, validation), say=click.echo, extent=EXTENT
-    )  # fmt: skip
+    network = load(copy)
+    proved = network.lipschitz_Q(recipe.levels[0]).evidence is Evidence.PROVED
+    images = starts_of(recipe, validation, *((_PROVED_STARTS, _PROVED_SIDE) if proved else (_STARTS, _SIDE)))
+    report = certify_prior(Spec("folder", value=str(copy)), images=images, say=click.echo, extent=EXTENT)
     card = known(card, recipe, report, copy)
-    config = load(copy).config
+    config = network.config
     if isinstance(config, DnCNNConfig):  # of the recipe's network, when it had been trained
         card["packaged"] = {"clip": config.clip, "divisor": config.divisor}
-    if not _is_prox(load(copy)):
+    if not _is_prox(network):
         card["asymmetry_Q"] = asymmetric(copy, recipe, validation)
     card["figures"] = validated(copy, recipe, validation)
     card["tests"] = [
@@ -101,10 +105,10 @@ def _is_prox(network: Network) -> bool:
     return isinstance(network, ConvexRidge)
 
 
-def starts_of(recipe: Recipe, validation: Path) -> dict[str, Tensor]:
+def starts_of(recipe: Recipe, validation: Path, count: int = _STARTS, side: int = _SIDE) -> dict[str, Tensor]:
     """The validation images that a search begins in, by what they are called."""
     files = expand_inputs((str(validation),))
-    images = read_validation(files, recipe.data, recipe.network.channels, _STARTS, _SIDE, click.echo)
+    images = read_validation(files, recipe.data, recipe.network.channels, count, side, click.echo)
     return {f"validation image {number}": image for number, image in enumerate(images, start=1)}
 
 

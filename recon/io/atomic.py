@@ -17,8 +17,8 @@ STORE = ".zarr"
 """The suffix of a folder that is one output."""
 
 _MARKS = ("zarr.json", ".zgroup", ".zarray")
-_SENT_BY_NAME = (".dcm", ".dicom", ".ima", "")
-"""Suffixes of files that programs send when they are told to send a folder."""
+_READ_BY_NAME = (".dcm", ".dicom", ".ima", "", ".json")
+"""Suffixes of files that programs send or read when they are told to take a whole folder."""
 
 
 def check_output(path: str | Path, *, overwrite: bool = False, inputs: Iterable[str | Path] = ()) -> Path:
@@ -58,13 +58,14 @@ def check_output(path: str | Path, *, overwrite: bool = False, inputs: Iterable[
 def replacing(path: str | Path, *, overwrite: bool = False, inputs: Iterable[str | Path] = ()) -> Iterator[Path]:
     """Yield a temporary file beside ``path`` that takes its place, whole and on disk, when the block ends well.
 
-    The temporary name keeps the suffix of ``path``, but for DICOM: unfinished files must not be sent with the folder in
-    which a killed process left them (:func:`remove_abandoned` removes those). If the block raises, the temporary file
-    is removed and ``path`` is as it was. An ``OSError`` in the block (a full disk) becomes an :class:`OutputError`.
-    Without ``overwrite``, a file that appeared under ``path`` in the meantime is not replaced either.
+    The temporary name keeps the suffix of ``path``, but for DICOM and JSON: unfinished files must not be sent or read
+    with the folder in which a killed process left them (:func:`remove_abandoned` removes those). If the block raises,
+    the temporary file is removed and ``path`` is as it was. An ``OSError`` in the block (a full disk) becomes an
+    :class:`OutputError`. Without ``overwrite``, a file that appeared under ``path`` in the meantime is not replaced
+    either.
     """
     target = check_output(path, overwrite=overwrite, inputs=inputs)
-    suffix = ".part" if target.suffix.lower() in _SENT_BY_NAME else "".join(target.suffixes[-2:])[-16:]
+    suffix = ".part" if target.suffix.lower() in _READ_BY_NAME else "".join(target.suffixes[-2:])[-16:]
     suffix = suffix if suffix.startswith(".") else target.suffix
     temporary = target.with_name(f".recon-{secrets.token_hex(8)}{suffix}")
     try:

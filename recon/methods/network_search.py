@@ -79,7 +79,7 @@ QUICK = Extent((32,), Search(lanczos=Effort(tolerance=1e-2, applications=20), st
 PROVED = Extent((32,), Search(rounds=2, steps=15, rate=0.05, distances=(0.05,)), boxes=(None,), levels=1)
 """A look at the code of a network with a proof."""
 
-POTENTIAL = Extent((20,), Search(steps=6, distances=(0.05,)), boxes=(None,), levels=1)
+POTENTIAL = Extent((20,), Search(steps=6, distances=(0.05,), starts=2), boxes=(None,), levels=1)
 """The same where each value is an inner iteration."""
 
 

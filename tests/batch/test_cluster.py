@@ -1,6 +1,5 @@
 """A batch on a Dask cluster: a scheduler and two workers as processes of this machine."""
 
-import contextlib
 import json
 import os
 import socket
@@ -56,15 +55,15 @@ def solve(folder: Path, output: str, *options: str) -> subprocess.Popen[str]:
 
 
 def solve_when_ready(folder: Path, output: str, *options: str) -> subprocess.Popen[str]:
-    """Begin again while the workers are still starting."""
+    """Begin again while the workers are still starting; return when the first slice is done."""
     for _ in range(30):
         job = solve(folder, output, *options)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            if job.wait(8) == 6:
-                job.communicate()
-                time.sleep(1)
-                continue
-        return job
+        while job.poll() is None and not list((folder / output).rglob("*.run.json")):
+            time.sleep(0.02)
+        if job.returncode != 6:
+            return job
+        job.communicate()
+        time.sleep(1)
     raise TimeoutError
 
 
@@ -86,8 +85,6 @@ def test_a_cluster_makes_what_one_process_makes(tmp_path: Path, cluster) -> None
 def test_what_is_killed_loses_nothing(tmp_path: Path, cluster, victim: str) -> None:
     heaps.save(heaps.slices(heaps.ct(), range(10)), tmp_path / "in")
     job = solve_when_ready(tmp_path, "out", "--scheduler", cluster[0], *LONG)
-    while not list((tmp_path / "out").rglob("*.run.json")) and job.poll() is None:
-        time.sleep(0.05)
     cluster[1][1 if victim == "worker" else 0].kill()
     _, err = job.communicate(timeout=180)
     assert "Traceback" not in err

@@ -23,6 +23,16 @@ def test_the_output_appears_whole_and_only_at_the_end(tmp_path: Path) -> None:
     assert names(tmp_path) == {"out.npy"}
 
 
+@pytest.mark.parametrize("name", ["a.dcm", "a.IMA", "a", "a.run.json", "batch.json", "A.JSON"])
+def test_what_a_killed_process_leaves_has_no_name_of_a_result(tmp_path: Path, name: str) -> None:
+    """Programs that take a folder by its suffixes must not meet a file that is still empty."""
+    with replacing(tmp_path / name) as temporary:
+        assert temporary.suffix == ".part"
+        assert temporary.read_bytes() == b""
+        assert names(tmp_path) == {temporary.name}
+    assert names(tmp_path) == {name}
+
+
 def test_the_umask_decides_who_may_read_the_output(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
