@@ -32,11 +32,16 @@ def solve_in_tiles(file: Path, output: Path | None, config: "SolveConfig", given
     say_notes(image, file.name, terminal.say)
     from recon.reconstruction.tiles.record import check_tiled_output
 
-    check_tiled_output(plan, output, figure=given["figure"], page=given["report"])
+    check_tiled_output(plan, output, given["figure"])
     if given["dry_run"] or target is None:
-        _show(plan, output, given["as_json"])
+        _show(plan, output, given)
         return True
-    _report(_solved(plan, file, output, given), given["as_json"])
+    run = _solved(plan, file, output, given)
+    if given["report"] is not None:
+        from .report import of_run
+
+        of_run(run.record, (file,), given)
+    _report(run, given["as_json"])
     return True
 
 
@@ -84,11 +89,12 @@ def _report(run: "TiledRun", as_json: bool) -> None:
     terminal.result(f"distance to the limit: {result.distance}")
 
 
-def _show(plan: "TilePlan", output: Path | None, as_json: bool) -> None:
+def _show(plan: "TilePlan", output: Path | None, given: dict[str, Any]) -> None:
     from recon.reconstruction.record import record_path
 
     writes = [] if output is None else [str(output), str(record_path(output))]
-    if as_json:
+    writes += [] if given["report"] is None else [str(given["report"])]
+    if given["as_json"]:
         certificate = plan.first.method.certificate.to_json()
         terminal.result_json({**plan.plan_json(), "certificate": certificate, "outputs": writes})
         return

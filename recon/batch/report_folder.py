@@ -189,12 +189,17 @@ def contents_of(
     return Contents(found.title, groups, found.remarks)
 
 
+_PICTURES = 3
+"""Of each frame of a run in tiles."""
+
+
 def _frames(document: Mapping[str, object]) -> int:
     """How many frames the result of a record has, as it says; 1 where it does not."""
     plan = mapping(document.get("plan"))
     volume, measured = listed(plan.get("image_shape")), listed(plan.get("measurement_shape"))
     stated = number(next(iter(volume if len(volume) == 3 else measured), None))
-    return 1 if stated is None else min(max(1, int(stated)), MOST_FRAMES)
+    frames = 1 if stated is None else min(max(1, int(stated)), MOST_FRAMES)
+    return _PICTURES * frames if "tiles" in document else frames
 
 
 def _slices(

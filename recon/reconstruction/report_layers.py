@@ -74,7 +74,7 @@ def layers_of(
         if (early := before[at]) is not None:
             layers.append(early)
         if image is not None:
-            layers.append(_layer("after", "result", image))
+            layers.append(layer_of("after", "result", image))
         layers += others[at]
         if (
             early is not None
@@ -82,7 +82,7 @@ def layers_of(
             and early.values is not None
             and _same_size(early.values, image.pixels[0])
         ):
-            layers.append(_difference(config, early, image, residual_bound, bounds))
+            layers.append(difference_layer(config, early, image, residual_bound, bounds))
         every.append(layers)
     return every
 
@@ -111,7 +111,7 @@ def _is_projections(image: Image) -> bool:
     return image.source.format == "projections"
 
 
-def _layer(name: str, label: str, image: Image, **more: object) -> Layer:
+def layer_of(name: str, label: str, image: Image, **more: object) -> Layer:
     """A picture of an image of one frame, in units."""
     values = np.abs(image.pixels[0]) if np.iscomplexobj(image.pixels) else image.pixels[0]
     if image.padding is not None and image.padding.shape == image.pixels.shape and image.padding.any():
@@ -130,7 +130,7 @@ def _same_size(one: Array, other: Array) -> bool:
     return one.shape == other.shape
 
 
-def _difference(
+def difference_layer(
     config: SolveConfig | None, before: Layer, after: Image, residual_bound: float | None, bounds: dict[str, float]
 ) -> Layer:
     """After less before: of denoising that is the residual."""
@@ -149,7 +149,7 @@ def _difference(
 
 def _farthest(before: Layer, after: Image) -> float:
     """The percentile 99.5 of the absolute difference, to two digits; 1 where there is none."""
-    first, second = (np.asarray(each.values, np.float64) for each in (before, _layer("after", "", after)))
+    first, second = (np.asarray(each.values, np.float64) for each in (before, layer_of("after", "", after)))
     apart = np.abs(second - first)
     known = apart[np.isfinite(apart)]
     return float(f"{float(np.percentile(known, 99.5)) if known.size else 1.0:.2g}") or 1.0
@@ -167,7 +167,7 @@ def _before_and_others(
     if config.operator.name == "identity":
         if image.frames != count:
             return nothing
-        return [_layer("before", "measurement", frame_of(image, at)) for at in range(count)], nothing[1]
+        return [layer_of("before", "measurement", frame_of(image, at)) for at in range(count)], nothing[1]
     if config.operator.name == "python":
         found.remarks.append(
             "The residual is not shown: the operator is the user's own code, which a report does not run."
@@ -176,7 +176,7 @@ def _before_and_others(
             each is not None and _same_size(image.pixels[0], each.pixels[0]) for each in after
         )
         shown: _Layers = (
-            [_layer("before", "measurement", frame_of(image, at)) for at in range(count)] if same else [None] * count
+            [layer_of("before", "measurement", frame_of(image, at)) for at in range(count)] if same else [None] * count
         )
         return shown, nothing[1]
     return _of_other_operator(config, image, after, bound, found) or nothing
@@ -281,7 +281,7 @@ def _before(problem: Problem, after: Sequence[Image | None]) -> _Layers:
         return [None] * count
     shown: _Layers = []
     for at in range(count):
-        part = _layer("before", "measurement", frame_of(image, at))
+        part = layer_of("before", "measurement", frame_of(image, at))
         assert part.values is not None  # noqa: S101
         values = part.values
         if name == "downsample":

@@ -21,6 +21,7 @@ from recon.io.atomic import is_store
 from recon.reconstruction.record import SUFFIX
 from recon.reconstruction.replay import recorded_config
 from recon.reconstruction.report_alarm import alarm_facts, alarm_layer, alarm_remarks
+from recon.reconstruction.report_large import Picture, pictures_of
 from recon.reconstruction.report_layers import FoundFiles, file_hash, frame_of, layers_of
 from recon.reconstruction.report_maps import (
     MapFile,
@@ -39,6 +40,16 @@ from recon.report.page.record_text import remarks_of
 from recon.specs.solve_config import SolveConfig
 
 Read = Callable[[], bytes]
+
+_ELSEWHERE = "recon report --inputs FOLDER looks for it in a folder."
+_HASH_ONLY = (
+    "The measurement is not shown: the record keeps its hash only, and no file with that hash was looked at. "
+    f"{_ELSEWHERE}"
+)
+_NO_FILE = (
+    "The measurement is not shown: no file with the recorded hash is where the record says, nor was one found "
+    f"elsewhere. {_ELSEWHERE}"
+)
 
 
 class Inputs:
@@ -135,6 +146,8 @@ def slices_of(
         options: Where files are looked for.
         bounds: The scales of residuals and differences, for slices that share them.
     """
+    if "tiles" in document:
+        return _large(record, document, options)
     bounds = {} if bounds is None else bounds
     found = _results(record, first_output(document) if is_of_maps(document) else document, options)
     found.hashes |= {str(mapping(each).get("sha256")) for each in listed(document.get("inputs"))}
@@ -163,6 +176,45 @@ def slices_of(
         figures = tuple(each for each in map(figures_of, maps[at]) if each is not None)
         slices.append(Slice(name, tuple(shown), document, window, change, remarks, at, facts, missing, figures))
     return slices
+
+
+def _large(record: Path, document: Mapping[str, object], options: ReportOptions) -> list[Slice]:
+    """The slices of a run in tiles, whose files need not fit into memory."""
+    entry = mapping(next(iter(listed(document.get("outputs"))), None))
+    path, problem = _result_path(record, entry.get("path"))
+    if path is not None and (digest := file_hash(path)) != entry.get("sha256"):
+        problem = _altered(path.name, digest, entry.get("sha256")) if digest else _gone(path.name)
+        path = None
+    found = FoundFiles([], [])
+    config = _config(record, document, found)
+    source = mapping(next(iter(listed(document.get("inputs"))), None))
+    before = options.inputs.path_of(source, record)
+    if before is None:
+        found.remarks.append(_NO_FILE if isinstance(source.get("path"), str) else _HASH_ONLY)
+    units = plain(mapping(mapping(document.get("plan")).get("range")).get("units"), 20)
+    pictures: list[Picture] = []
+    if path is not None:
+        try:
+            pictures = pictures_of(path, before, document, config, units)
+        except ReconError as error:
+            problem = f"{path.name}: the result cannot be shown ({plain(str(error), 300)})."
+    if not pictures:
+        options.say(problem)
+        return [Slice(record.name.removesuffix(SUFFIX), (), document, missing=(problem,))]
+    remarks = (*remarks_of(document), *found.remarks)
+    facts = (("run record", record.name), *_named(before, options))
+    assert path is not None  # noqa: S101  there are pictures of it
+    return [
+        Slice(
+            f"{path.name}, {each.name}", each.layers, document, each.window, _change(each.layers, config, each.after),
+            remarks, at, facts,
+        )
+        for at, each in enumerate(pictures)
+    ]  # fmt: skip
+
+
+def _named(path: Path | None, options: ReportOptions) -> tuple[tuple[str, str], ...]:
+    return (("measurement", str(path)),) if path is not None and options.show_paths else ()
 
 
 def _without_folder(line: str, record: Path) -> str:
@@ -196,18 +248,26 @@ def _results(record: Path, document: Mapping[str, object], options: ReportOption
 
 
 def _result(record: Path, name: object, wanted: object) -> tuple[Image | None, str]:
-    shown = plain(name, 120) or "a result without a name"
-    if not isinstance(name, str) or "\0" in name or not name or Path(name).name != name:
-        return None, f"{shown}: the record names a result outside of its folder; it is not read and not shown."
-    path = record.parent / name
+    path, problem = _result_path(record, name)
+    if path is None:
+        return None, problem
+    shown = plain(name, 120)
     return _of_store(path, shown, wanted) if is_store(path) else _of_file(path, shown, wanted)
+
+
+def _result_path(record: Path, name: object) -> tuple[Path | None, str]:
+    """The place of a result beside its record, or why there is none."""
+    if not isinstance(name, str) or "\0" in name or not name or Path(name).name != name:
+        shown = plain(name, 120) or "a result without a name"
+        return None, f"{shown}: the record names a result outside of its folder; it is not read and not shown."
+    return record.parent / name, ""
 
 
 def _of_file(path: Path, shown: str, wanted: object) -> tuple[Image | None, str]:
     """The image of a file that has the recorded hash."""
     try:
         if not path.is_file():
-            return None, f"{shown}: the result is not there any more, so that it is not shown."
+            return None, _gone(shown)
         data = path.read_bytes()
     except OSError as error:
         return None, f"{shown}: the result cannot be read ({error.strerror}), so that it is not shown."
@@ -232,6 +292,10 @@ def _of_store(path: Path, shown: str, wanted: object) -> tuple[Image | None, str
         return None, f"{shown}: the result cannot be read ({sentence}), so that it is not shown."
     after = file_hash(path)
     return (image, "") if after == wanted else (None, _altered(shown, after, wanted))
+
+
+def _gone(shown: str) -> str:
+    return f"{shown}: the result is not there any more, so that it is not shown."
 
 
 def _altered(shown: str, digest: str, wanted: object) -> str:
@@ -281,14 +345,7 @@ def _find_before(
         found.remarks.append(f"The measurement is not shown: {plain(sentence, 300)}")
         return
     if found.before is None:
-        why = (
-            "the record keeps its hash only, and no file with that hash was looked at"
-            if hidden
-            else "no file with the recorded hash is where the record says, nor was one found elsewhere"
-        )
-        found.remarks.append(
-            f"The measurement is not shown: {why}. recon report --inputs FOLDER looks for it in a folder."
-        )
+        found.remarks.append(_HASH_ONLY if hidden else _NO_FILE)
     elif options.show_paths and path is not None:
         found.facts.append(("measurement", str(path)))
 

@@ -23,6 +23,7 @@ PRIORS = {
     "TV": ("--prior", "tv:low=0"),
     "wavelet": ("--prior", "wavelet"),
     "model:proved-ct": ("--prior", "model:proved-ct,low=0"),
+    "model:guided-ct": ("--prior", "model:guided-ct,low=0"),
 }
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / "models" / "tables.json"

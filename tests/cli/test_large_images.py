@@ -1,6 +1,7 @@
 """``recon solve --memory`` of images that are larger than the memory: tiles, their record, and what is refused."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+
+from recon.reconstruction import report_large
+from recon.report.page import pictures
+from recon.specs.solve_config import config_from
 
 Solve = Callable[..., str]
 IDENTITY = ("--operator", "identity", "--noise", "0.05", "--prior", "tv:weight=0.4,smoothing=0.05")
@@ -127,8 +132,7 @@ def test_tiles_that_did_not_converge_and_seams_that_stay_are_said(solve: Solve, 
     [
         ((*IDENTITY, "--memory", "1kB"), 2, "the program and the result take"),
         ((*IDENTITY, "--memory", "60kB"), 2, "a smaller tile is all margin"),
-        ((*IDENTITY, "--memory", ROOM, "--figure", "f.png"), 2, "solved in tiles; expected none"),
-        ((*IDENTITY, "--memory", ROOM, "--report", "p.html"), 2, "solved in tiles; expected none"),
+        ((*IDENTITY, "--memory", ROOM, "--figure", "f.png"), 2, "solved in tiles; expected --report"),
         (("--operator", "identity", "--prior", "model:guided-gray", "--memory", "20MiB"), 2, "whose guide is a first"),
     ],
 )
@@ -166,6 +170,58 @@ def test_a_run_in_tiles_is_replayed_to_the_bit(solve: Solve, run, tmp_path: Path
     (tmp_path / "t.tif.run.json").write_text(json.dumps(changed))
     done = run("replay", tmp_path / "t.tif.run.json")
     assert "not identical" in done.out
+
+
+def test_the_page_of_a_run_in_tiles_has_the_whole_and_details(solve: Solve, run, folder: Path, monkeypatch) -> None:
+    """The pictures are those of the files, averaged where they are larger than a page takes."""
+    monkeypatch.setattr(pictures, "MAX_SIDE", 50)
+    monkeypatch.setattr(report_large, "DETAIL", 24)
+    source = tiff(folder / "a.tif")
+    said = solve(source, "-o", "t.tif", *IDENTITY, "--memory", ROOM, "--report", "p.html", "--dry-run")
+    assert "would write: t.tif, t.tif.run.json, p.html" in said
+    solve(source, "-o", "t.tif", *IDENTITY, "--memory", ROOM, "--report", "p.html")
+    data = re.search(r'<script id="pictures-data"[^>]*>(.*?)</script>', Path("p.html").read_text(), re.DOTALL)
+    assert data is not None
+    (group,) = json.loads(data[1])["groups"]
+    assert [each["name"].partition(":")[0] for each in group["slices"]] == [
+        "t.tif, the whole image, averages of 3 x 3 pixels", "t.tif, detail of most contrast",
+        "t.tif, where two tiles differ most",
+    ]  # fmt: skip
+    assert {tuple(layer["name"] for layer in each["layers"]) for each in group["slices"]} == {
+        ("before", "after", "residual")
+    }
+    result = tifffile.imread("t.tif").astype(float)
+    row, column = record(folder / "t.tif")["tiles"]["seams"]["largest_at"]
+    shown = report_large.pictures_of(folder / "t.tif", source, record(folder / "t.tif"), None, "")
+    whole, _, seam = (each.after.pixels[0, 0] for each in shown)
+    np.testing.assert_allclose(whole[:46, :43], result[:138, :129].reshape(46, 3, 43, 3).mean((1, 3)), rtol=1e-6)
+    top, left = min(max(row - 12, 0), 116), min(max(column - 12, 0), 106)
+    np.testing.assert_array_equal(seam, result[top : top + 24, left : left + 24])
+    again = run("report", "t.tif.run.json", "-o", "q.html")
+    assert again.code == 0, again.err
+    assert Path("q.html").read_text() == Path("p.html").read_text()
+    Path("t.tif").write_bytes(Path("t.tif").read_bytes() + b"\0")
+    altered = run("report", "t.tif.run.json", "-o", "r.html")
+    assert "t.tif: the file was altered since the run" in altered.err
+    Path("t.tif").unlink()
+    assert "the result is not there any more" in run("report", "t.tif.run.json", "-o", "s.html").err
+
+
+@pytest.mark.parametrize("operator", ["blur:gaussian=1.0,boundary=valid", "downsample:factor=2"])
+def test_a_measurement_of_another_size_lies_where_the_result_does(operator: str, folder: Path) -> None:
+    """Of a page in tiles the picture of before is that of a page without."""
+    unit = 2 if operator.startswith("downsample") else 1
+    shape = (40, 30) if unit == 2 else (72, 52)
+    np.save("y.npy", np.random.default_rng(0).random(shape, np.float32))
+    np.save("x.npy", np.random.default_rng(1).random((80, 60), np.float32))
+    placed = report_large._measured(Path("y.npy"), config_from({"operator": operator}), (80, 60))
+    assert placed is not None
+    y = np.load("y.npy").repeat(unit, 0).repeat(unit, 1)
+    expected = np.pad(y, [(4, 4), (4, 4)] if unit == 1 else 0, constant_values=np.nan)
+    for rows, columns in ((range(80), range(60)), (range(3), range(5, 9)), (range(2, 31), range(0, 60))):
+        part = placed.part(0, rows, columns)[0]
+        np.testing.assert_array_equal(part, expected[rows.start : rows.stop, columns.start : columns.stop])
+    assert report_large._measured(Path("x.npy"), config_from({"operator": operator}), (72, 52)) is None
 
 
 @pytest.mark.slow

@@ -106,6 +106,13 @@ def test_tiles_of_one_image_are_put_together_to_it_and_a_fault_is_seen(periodic:
             pair for pair, _ in neighbours(division) if tile in pair
         }
         assert max(seam.largest for seam in wrong) == pytest.approx(0.25, abs=1e-6)
+        last = division.tiles[-1]
+        spoiled = scratch.get(last).copy()
+        spoiled[1, 0, 0, 9] -= 1  # in the band with the tile above
+        scratch.put(last, spoiled)
+        seams = [difference(division, scratch, pair, axis) for pair, axis in neighbours(division)]
+        rows, columns = division.kept(last)
+        assert max(seams, key=lambda seam: seam.largest).place == (rows[0] % 70, (columns[0] + 9) % 55)
 
 
 OPERATORS = ("identity", "blur:gaussian=1.0", "blur:gaussian=1.0,boundary=valid", "downsample:factor=2")

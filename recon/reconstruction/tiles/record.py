@@ -34,19 +34,18 @@ class TiledRun:
     document: dict[str, object]
 
 
-def check_tiled_output(plan: TilePlan, output: Path | None, figure: Path | None, page: Path | None) -> None:
+def check_tiled_output(plan: TilePlan, output: Path | None, figure: Path | None) -> None:
     """See that a result of tiles can be written, before any work is done.
 
     Raises:
         OutputError: Its format needs the whole image in memory.
-        UsageError: A figure or a page is wanted, which would, too, or an image of a guided prior.
+        UsageError: A figure is wanted, which would, too, or an image of a guided prior.
     """
-    for path, name in ((figure, "--figure"), (page, "--report")):
-        if path is not None:
-            raise UsageError(
-                f"{name} is {path} with an image that is solved in tiles; expected none, because it is drawn from the "
-                "whole image in memory."
-            )
+    if figure is not None:
+        raise UsageError(
+            f"--figure is {figure} with an image that is solved in tiles; expected --report PAGE.html, because a "
+            "figure is drawn from the whole image in memory."
+        )
     if plan.first.makes_guide:
         raise UsageError(
             f"prior is {plan.first.problem.prior.spec}, whose guide is a first reconstruction, with an image that is "

@@ -21,12 +21,14 @@ class Seam:
     Attributes:
         tiles: The two tiles, each by its row and column.
         largest: The largest difference at a pixel.
+        place: That pixel, by its row and column in the result.
         squares: The sum of the squares of the differences.
         pixels: How many there are.
     """
 
     tiles: Pair
     largest: float
+    place: tuple[int, int]
     squares: float
     pixels: int
 
@@ -73,6 +75,7 @@ class Seams:
         return {
             "evidence": Evidence.MEASURED.value,
             "largest": self.largest,
+            "largest_at": None if not self.found else list(max(self.found, key=lambda seam: seam.largest).place),
             "rms": self.rms,
             "largest_in_units": self.largest * self.width,
             "rms_in_units": self.rms * self.width,
@@ -127,4 +130,10 @@ def difference(division: Division, scratch: Scratch, tiles: Pair, axis: int) -> 
     one: Array = cut(first, axis + 2, (first.shape[axis + 2] - band, band)).astype(np.float64)
     other: Array = cut(second, axis + 2, (0, band)).astype(np.float64)
     apart = np.abs(one - other)
-    return Seam(tiles, float(apart.max()), float(np.square(apart).sum()), apart.size)
+    pixel = np.unravel_index(int(apart.argmax()), apart.shape)
+    starts = [start for start, _ in division.kept(tiles[0])]
+    starts[axis] += first.shape[axis + 2] - band
+    row, column = (
+        (start + int(at)) % length for start, at, length in zip(starts, pixel[2:], division.shape, strict=True)
+    )
+    return Seam(tiles, float(apart.max()), (row, column), float(np.square(apart).sum()), apart.size)

@@ -1,6 +1,6 @@
 """The pictures of a page: slices, each with the same few layers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, final
@@ -116,11 +116,19 @@ class Slice:
     maps: tuple[MapFigures, ...] = ()
 
 
+def factor_of(shape: Sequence[int]) -> int:
+    """How many pixels along each side of an image of (height, width) are averaged to one on a page."""
+    return -(-max(shape) // MAX_SIDE)
+
+
 def display_copy(values: Array) -> tuple[Array, int]:
     """The values, and how many pixels along each side were averaged to one so that the sides are not too long."""
-    factor = -(-max(values.shape[-2:]) // MAX_SIDE)
-    if factor == 1:
-        return values, 1
+    factor = factor_of(values.shape[-2:])
+    return (values, 1) if factor == 1 else (averaged(values, factor), factor)
+
+
+def averaged(values: Array, factor: int) -> Array:
+    """Means of ``factor`` x ``factor`` pixels, (channels, height, width), over those that are there; else NaN."""
     channels, rows, columns = values.shape
     padded = np.full((channels, -(-rows // factor) * factor, -(-columns // factor) * factor), np.nan)
     padded[:, :rows, :columns] = values
@@ -128,7 +136,7 @@ def display_copy(values: Array) -> tuple[Array, int]:
     present = np.isfinite(blocks)
     count = present.sum(axis=(2, 4))
     total = np.where(present, blocks, 0.0).sum(axis=(2, 4))
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan), factor
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def robust_limits(values: Array, low: float, high: float) -> tuple[float, float]:
