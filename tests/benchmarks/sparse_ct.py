@@ -47,23 +47,22 @@ def error(found: np.ndarray, truth: np.ndarray) -> float:
 
 
 def main() -> None:
-    slices = [Path(name).resolve() for name in sys.argv[1:]]
-    found: dict[str, list[float]] = {}
-    for path in slices:
+    """Do what is not in the cache; each figure is kept as soon as it is known."""
+    cache = json.loads(CACHE.read_text())
+    found: dict[str, dict[str, float]] = cache.setdefault("sparse-ct", {})
+    for path in (Path(name).resolve() for name in sys.argv[1:]):
+        known = found.setdefault(path.stem, {})
         with TemporaryDirectory() as folder:
             sinogram = str(Path(folder) / "sinogram.npy")
-            recon("simulate", str(path), "-o", sinogram, *SCAN)
-            errors = []
-            for name, prior in PRIORS.items():
-                result = Path(folder) / f"{len(errors)}.dcm"
+            if PRIORS.keys() - known:
+                recon("simulate", str(path), "-o", sinogram, *SCAN)
+            for name, prior in ((name, prior) for name, prior in PRIORS.items() if name not in known):
+                result = Path(folder) / f"{len(known)}.dcm"
                 recon("solve", sinogram, "-o", str(result), *SCAN, *prior)
-                errors.append(error(hounsfield(result), hounsfield(path)))
-                print(f"{path.stem}, {name}: {errors[-1]:.1f} HU", flush=True)
-        found[path.stem] = errors
-    cache = json.loads(CACHE.read_text())
-    cache["sparse-ct"] = {"priors": list(PRIORS), "rmse_HU": found}
-    with io.replacing(CACHE, overwrite=True) as temporary:
-        temporary.write_text(json.dumps(cache, indent=1) + "\n", encoding="utf-8")
+                known[name] = error(hounsfield(result), hounsfield(path))
+                print(f"{path.stem}, {name}: {known[name]:.1f} HU", flush=True)
+                with io.replacing(CACHE, overwrite=True) as temporary:
+                    temporary.write_text(json.dumps(cache, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from recon import catalogue
 from recon.evaluation.evaluate import evaluate, mean
@@ -156,14 +155,15 @@ def text() -> str:
     return "\n".join([*lines, *sparse_ct(cache["sparse-ct"])])
 
 
-def sparse_ct(found: dict[str, Any]) -> list[str]:
+def sparse_ct(found: dict[str, dict[str, float]]) -> list[str]:
     """CT slices from few views: errors in HU, by `python tests/benchmarks/sparse_ct.py SLICE.dcm ...`."""
-    errors = found["rmse_HU"]
-    rows = {**errors, "mean": [sum(each) / len(errors) for each in zip(*errors.values(), strict=True)]}
-    head = ["| | " + " | ".join(found["priors"]) + " |", "|---" * (len(found["priors"]) + 1) + "|"]
-    body = [f"| {name} | " + " | ".join(f"{each:.1f}" for each in values) + " |" for name, values in rows.items()]
+    priors = list(dict.fromkeys(prior for errors in found.values() for prior in errors))
+    figures = {prior: [errors.get(prior) for errors in found.values()] for prior in priors}
+    head = ["| | " + " | ".join(priors) + " |", "|---" * (len(priors) + 1) + "|"]
+    body = [line(name, [errors.get(prior) for prior in priors], 1) for name, errors in found.items()]
+    body.append(line("mean", [average(each) for each in figures.values()], 1))
     about = "RMSE in HU of slices of 512 x 512 from 60 views of 1e5 photons a ray, untuned; test patients of ct/tcga."
-    command = "python tests/benchmarks/sparse_ct.py " + " ".join(f"{name}.dcm" for name in errors)
+    command = "python tests/benchmarks/sparse_ct.py ct/tcga/test/*.dcm"
     return ["## sparse-ct", "", about, "", *head, *body, "", "```", command, "```", ""]
 
 
@@ -185,8 +185,8 @@ def average(values: list[float | None]) -> float | None:
     return sum(there) / len(there) if len(there) == len(values) else None
 
 
-def line(label: str, values: list[float | None]) -> str:
-    return f"| {label} | " + " | ".join("-" if v is None else f"{v:.2f}" for v in values) + " |"
+def line(label: str, values: list[float | None], digits: int = 2) -> str:
+    return f"| {label} | " + " | ".join("-" if v is None else f"{v:.{digits}f}" for v in values) + " |"
 
 
 def heading(column: Column) -> str:
