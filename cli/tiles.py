@@ -85,7 +85,9 @@ def _report(run: "TiledRun", as_json: bool) -> None:
     terminal.result(f"{', '.join(map(str, run.paths))}: {result.outcome}, {result.seconds:.1f} s")
     terminal.result(f"method: {first.method.name}, prior: {first.problem.prior.spec}")
     terminal.result(f"record: {run.record}")
-    terminal.result(f"{first.method.certificate}\n  of each tile; {result.seams}")
+    terminal.result(f"{result.certificate}\n  of each tile; {result.seams}")
+    if result.guide is not None:
+        terminal.result(f"guide: {result.guide}")
     terminal.result(f"distance to the limit: {result.distance}")
 
 

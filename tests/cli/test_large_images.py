@@ -133,7 +133,6 @@ def test_tiles_that_did_not_converge_and_seams_that_stay_are_said(solve: Solve, 
         ((*IDENTITY, "--memory", "1kB"), 2, "the program and the result take"),
         ((*IDENTITY, "--memory", "60kB"), 2, "a smaller tile is all margin"),
         ((*IDENTITY, "--memory", ROOM, "--figure", "f.png"), 2, "solved in tiles; expected --report"),
-        (("--operator", "identity", "--prior", "model:guided-gray", "--memory", "20MiB"), 2, "whose guide is a first"),
     ],
 )
 def test_what_tiles_cannot_do_is_refused(solve: Solve, folder: Path, arguments, code: int, said: str) -> None:

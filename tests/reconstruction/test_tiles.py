@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from recon.errors import UsageError
 from recon.io import Image, from_array
+from recon.io.mapped import with_pixels
 from recon.operators import Blur, Downsampling, gaussian_psf
 from recon.reconstruction.run import pixel_hash, solve_image
 from recon.reconstruction.tiles import plan as tiles_plan
@@ -188,3 +189,23 @@ def test_noise_and_prior_are_those_of_the_whole_image() -> None:
         problem = plan.plan_of(tile, plan.margin).problem
         assert problem.noise == whole.problem.noise
         assert problem.prior.weight == whole.problem.prior.weight
+
+
+def test_each_tile_of_a_guided_prior_is_its_own_guide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiles_plan, "MARGIN", 4)
+    monkeypatch.setattr(tiles_plan, "GUIDE_MARGIN", 4)
+    image = measured(side=64)
+    image = with_pixels(image, image.pixels[..., :40])
+    more = {"prior": "model:guided-gray", "noise": "0.06", "iterations": 6}
+    found = divided("identity", 42, image, require_certificate=True, **more)
+    assert found.margin == 8 and len(found.division.tiles) == 2
+    result = solve_tiles(found)
+    assert result.certificate.given is not None and result.certificate.given.what == "the guide"
+    assert result.guide is not None and "each tile's own first result; changed the tiles by" in result.guide
+    whole = solve_image(config(**more), image)
+    assert whole.guide is not None
+    for tile in result.tiles:
+        assert tile.guide is not None and tile.guide.bounds == whole.guide.bounds
+        assert tile.to_json()["guide"] == tile.guide.to_json()
+    apart = np.asarray(result.image.pixels)[0, 0] - np.asarray(whole.image.pixels)[0, 0]
+    assert np.sqrt(np.mean(apart**2)) < 2e-3

@@ -26,6 +26,9 @@ SEAM = 1e-3
 MARGIN = 32
 """Pixels that a prior needs beside the reach of the operator: about three times that of the packaged potentials."""
 
+GUIDE_MARGIN = 32
+"""Pixels besides where the result of a first run is the guide of the second, which sees as far again."""
+
 _WRAPPED = 4
 """How often the reach of a periodic operator, which takes a tile for periodic, too: an error there is amplified."""
 
@@ -98,7 +101,8 @@ class TilePlan:
         """The plan of one tile, from its part of the measurement."""
         part = part_of(self, tile, margin)
         shape = part.pixels.shape
-        plan = make_plan(self.inner, part, _silent, self.pairs.get(shape), self.first.hardest, read=self.read)
+        inner = replace(self.inner, require_certificate=self.config.require_certificate and self.first.makes_guide)
+        plan = make_plan(inner, part, _silent, self.pairs.get(shape), self.first.hardest, read=self.read)
         self.pairs.setdefault(shape, plan.pair)
         return plan
 
@@ -202,7 +206,8 @@ def plan_tiles(config: SolveConfig, image: Image, say: Notify) -> TilePlan | Non
     split = seen.problem.prior.prior.split
     pixel_bytes *= _SEEN if split is not None and split.local else 1
     _require_result(config.memory, held + _result_bytes(image, shape))
-    division, doublings = _divided(config.memory, pixel_bytes, held, shape, operator, unit)
+    margin = MARGIN + (GUIDE_MARGIN if seen.makes_guide else 0)
+    division, doublings = _divided(config.memory, pixel_bytes, held, shape, operator, unit, margin)
     inner = _inner(config, seen)
     pairs: dict[tuple[int, ...], OperatorPair] = {}
     part = _part(image, division, more, (0, 0), division.rows.margin)
@@ -244,7 +249,13 @@ def _inner(config: SolveConfig, seen: Plan) -> SolveConfig:
 
 
 def _divided(  # noqa: PLR0913, PLR0917  internal: what plan_tiles has
-    memory: int, pixel_bytes: float, held: int, shape: tuple[int, int], operator: LinearOperator, unit: int
+    memory: int,
+    pixel_bytes: float,
+    held: int,
+    shape: tuple[int, int],
+    operator: LinearOperator,
+    unit: int,
+    prior_margin: int,
 ) -> tuple[Division, int]:
     """The division with the largest tiles that fit, whose margins may be doubled where there is room.
 
@@ -253,7 +264,7 @@ def _divided(  # noqa: PLR0913, PLR0917  internal: what plan_tiles has
     """
     periodic = not isinstance(operator, ValidBlur) and (unit > 1 or isinstance(operator, CircularBlur))
     reach = _reach(operator, unit) * (_WRAPPED if periodic else 1)
-    margin = unit * math.ceil((MARGIN + reach) / unit)
+    margin = unit * math.ceil((prior_margin + reach) / unit)
     area = max(0.0, (memory - PROGRAM - held) / pixel_bytes)
     side = math.isqrt(int(area))
     least = 2 * margin + max(_LEAST_CORE, 4 * unit)

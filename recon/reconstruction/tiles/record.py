@@ -39,17 +39,12 @@ def check_tiled_output(plan: TilePlan, output: Path | None, figure: Path | None)
 
     Raises:
         OutputError: Its format needs the whole image in memory.
-        UsageError: A figure is wanted, which would, too, or an image of a guided prior.
+        UsageError: A figure is wanted, which would, too.
     """
     if figure is not None:
         raise UsageError(
             f"--figure is {figure} with an image that is solved in tiles; expected --report PAGE.html, because a "
             "figure is drawn from the whole image in memory."
-        )
-    if plan.first.makes_guide:
-        raise UsageError(
-            f"prior is {plan.first.problem.prior.spec}, whose guide is a first reconstruction, with an image that is "
-            "solved in tiles; expected another prior, or more --memory."
         )
     if output is not None and suffix_of(output) not in _WRITTEN:
         raise OutputError(
@@ -82,7 +77,7 @@ def write_tiled(result: TiledResult, measurement: Path, target: Target, say: Not
         "seconds": round(result.seconds, 3),
         "peak_bytes": result.peak_bytes,
         "ended": now(),
-        "certificate": first.method.certificate.to_json() | {"tiles": f"of each tile; {seams}"},
+        "certificate": result.certificate.to_json() | {"tiles": f"of each tile; {seams}"},
         "error_bounds": [],
         "backward_errors": [],
         "duality_gap": None,
@@ -95,16 +90,7 @@ def write_tiled(result: TiledResult, measurement: Path, target: Target, say: Not
         "tiles": {
             **result.plan.to_json(),
             "seams": seams.to_json(),
-            "runs": [
-                {
-                    "place": list(tile.place),
-                    "margin": tile.margin,
-                    "status": tile.status.value,
-                    "steps": tile.steps,
-                    "distance": tile.distance.to_json(),
-                }
-                for tile in result.tiles
-            ],
+            "runs": [tile.to_json() for tile in result.tiles],
         },
         "versions": versions(),
         "inputs": [entry.to_json(record.parent) for entry in inputs],

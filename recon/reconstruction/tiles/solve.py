@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from recon import io
+from recon.certificates import Certificate
 from recon.errors import GuaranteeError, OutputError
 from recon.io import Image
 from recon.io.mapped import release, with_pixels
+from recon.reconstruction.guiding import GuideFigures
 from recon.reconstruction.record import peak_bytes
 from recon.reconstruction.run import WORST_FIRST, Result, execute
 from recon.reconstruction.tiles.layout import cut
@@ -27,13 +29,36 @@ Watch = Callable[[int, int, int, float], None]
 
 @dataclass(frozen=True)
 class Tile:
-    """How the run of a tile ended."""
+    """How the run of a tile ended.
+
+    Attributes:
+        place: Its row and column.
+        margin: Pixels that were solved beyond its core.
+        status: Whether it converged.
+        steps: How many it took, of a guided prior those of the second run.
+        distance: To the limit.
+        certificate: What is guaranteed of it.
+        guide: How much its own first result, as the guide, mattered; ``None`` where the prior takes no guide.
+    """
 
     place: tuple[int, int]
     margin: int
     status: Status
     steps: int
     distance: Distance
+    certificate: Certificate
+    guide: GuideFigures | None
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain values, but for the certificate."""
+        return {
+            "place": list(self.place),
+            "margin": self.margin,
+            "status": self.status.value,
+            "steps": self.steps,
+            "distance": self.distance.to_json(),
+            "guide": None if self.guide is None else self.guide.to_json(),
+        }
 
 
 @dataclass(frozen=True)
@@ -72,6 +97,22 @@ class TiledResult:
     def distance(self) -> Distance:
         """That of the tile that is the farthest from its limit."""
         return max((tile.distance for tile in self.tiles), key=lambda distance: distance.relative)
+
+    @property
+    def certificate(self) -> Certificate:
+        """That of the first tile; of guided priors the others have weights of their own, and the same claim."""
+        return self.tiles[0].certificate
+
+    @property
+    def guide(self) -> str | None:
+        """By how much the guides of the tiles changed them, in a line; ``None`` where the prior takes no guide."""
+        known = [tile.guide for tile in self.tiles if tile.guide is not None]
+        if not known:
+            return None
+        moved = [figures.changed for figures in known if figures.changed is not None]
+        lows, highs = zip(*(figures.weights for figures in known), strict=True)
+        changed = f"changed the tiles by {min(moved):.2%} to {max(moved):.2%} (measured); " if moved else ""
+        return f"each tile's own first result; {changed}weights {min(lows):.3g} to {max(highs):.3g}"
 
     @property
     def outcome(self) -> str:
@@ -157,7 +198,8 @@ def _solved(  # noqa: PLR0913, PLR0917  internal: what solve_tiles has
             f"{result.status.sentence}"
         )
     scratch.put(tile, _kept(plan, tile, margin, result))
-    return Tile(tile, margin, result.status, result.steps, result.distance)
+    certificate = result.plan.method.certificate
+    return Tile(tile, margin, result.status, result.steps, result.distance, certificate, result.guide)
 
 
 def _kept(plan: TilePlan, tile: tuple[int, int], margin: int, result: Result) -> io.Array:
