@@ -222,3 +222,40 @@ def test_images_of_other_channels_and_levels_below_zero_are_refused() -> None:
         network(image(1, 1, 8, 8), -1.0)
     with pytest.raises(UsageError, match="no noise level was given"):
         learned_prior(network)
+
+
+STEEP = ConvolutionalSparseCodingConfig(atoms=4, size=3, stride=2, shifts=1, noise_range=(0.1, 0.1))
+"""With weights disturbed by 1.5, a dictionary of ||D||^2 = 7e4: gradient steps need thousands, and so do those of
+Newton's method that end at the first kinks."""
+
+
+def steep_network() -> ConvolutionalSparseCoding:
+    torch.manual_seed(0)
+    network = make(STEEP)
+    assert isinstance(network, ConvolutionalSparseCoding)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1.5 * torch.randn_like(parameter))
+    network.solver = FINE
+    return network.frozen()
+
+
+def test_a_dictionary_of_large_norm_is_coded_to_the_accuracy_that_was_asked_for() -> None:
+    network, y = steep_network(), image(1, 1, 40, 9)
+    (code,) = network.codes()
+    assert code.norm.value > 200
+    u = code.repeated(y) - code.image_of(network.coefficients(y)[0], (40, 9))
+    left = u - code.repeated(y) + code.gradient(u)
+    assert (left.flatten(1).norm(dim=1) <= 1e-11 * (1 + code.norm.value**2) * y.norm()).all()
+
+
+def test_single_precision_claims_no_accuracy_that_rounding_takes_away() -> None:
+    """The planted fault: in single precision ||grad F|| itself is rounded by more than the accuracy."""
+    network, y = steep_network(), image(1, 1, 20, 9).float()
+    single = network.frozen(torch.float32)
+    single.solver = InnerSolver(accuracy=1e-4)
+    (code,), wide = single.codes(), network.codes()[0]
+    u = 0.6 * code.repeated(y)
+    rounded = (code.gradient(u).double() - wide.gradient(u.double())).flatten(1).norm(dim=1)
+    assert (rounded > 1e-4 * y.norm()).any()
+    assert torch.linalg.vector_norm(single(y).double() - network(y.double())) <= 1e-4 * y.norm()

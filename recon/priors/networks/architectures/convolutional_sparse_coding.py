@@ -12,7 +12,13 @@ from recon.errors import UsageError
 from recon.evidence import Assumed, Constant, Proved
 from recon.operators.convolution_norms import convolution_norm, peak_norm
 from recon.priors.networks.architectures.network import Config, Derivative, Derived, Network, NoiseLevel, drawn
-from recon.priors.networks.architectures.ridge_prox import DEFAULT, InnerSolver, prox, solve_curved
+from recon.priors.networks.architectures.ridge_prox import (
+    DEFAULT,
+    InnerSolver,
+    prox,
+    rounding_floor,
+    solve_curved,
+)
 from recon.priors.networks.architectures.sparse_code import SparseCode
 from recon.priors.networks.layers.convolution import check_padding
 from recon.priors.networks.layers.nonexpansive import MARGIN
@@ -31,6 +37,10 @@ _TINY = 1e-12
 _LARGE = 2**14
 """Pixels from which the shifts are solved for one after the other where no gradient is taken: less memory, and the
 dual variable of one stays in the cache."""
+
+_FINE = 1e-3
+"""The accuracy from which rounding in single precision may be in the way, where ||D||^2 is far above that of a trained
+dictionary."""
 
 _DISTURBED = 0.3
 
@@ -364,7 +374,11 @@ def residual(code: SparseCode, y: Tensor, solver: InnerSolver, share: Tensor | f
 
 
 def _dual(code: SparseCode, y: Tensor, solver: InnerSolver, share: Tensor | float) -> Tensor:
-    """The dual solution of each shift and image."""
+    """The dual solution of each shift and image; in double precision where single precision cannot prove it."""
+    if y.dtype is torch.float32 and solver.steps is None and solver.accuracy < _FINE:
+        least = solver.accuracy * (float(share.min()) if isinstance(share, Tensor) else share)
+        if 2 * rounding_floor(code, y.dtype) > least:
+            return _dual(code.to(torch.float64), y.double(), solver, share).to(y.dtype)
     repeated = code.repeated(y)
     start = code.preconditioner(repeated)(repeated.detach())
     finite = start.isfinite().flatten(1).all(1)

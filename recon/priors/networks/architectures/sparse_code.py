@@ -106,6 +106,10 @@ class SparseCode:
         """``||D_s||^2``, ``(1, 1, 1, 1)``."""
         return self.atoms.new_full((1, 1, 1, 1), self.norm.value**2)
 
+    def to(self, dtype: torch.dtype) -> "SparseCode":
+        """The same in another precision."""
+        return replace(self, **{name: getattr(self, name).to(dtype) for name in ("atoms", "threshold", "level")})
+
     def repeated(self, y: Tensor) -> Tensor:
         """The images once for each shift."""
         return y.repeat(self.shifts, 1, 1, 1)
