@@ -35,7 +35,8 @@ def command(data: tuple[str, ...], **given: Any) -> None:
 
     Of a further image of the same kind at most 1 - P of the pixels lie outside of their intervals, in expectation: at
     0.9 from at least 9 images. The file holds for one operator, prior, noise level, method and version; recon
-    uncertainty --calibrate CAL.json reads it. The noise of image k has the seed N + k.
+    uncertainty --calibrate CAL.json reads it. The noise of the
+    simulations follows from --seed, and is other than that of recon simulate and recon evaluate with the same seed.
 
     For example: recon calibrate --data photos --operator blur:gaussian=1.6 --noise 0.01 -o cal.json
     """

@@ -9,16 +9,21 @@ J takes a change away Q reflects it, so that every arm of Q is near one, whateve
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import final
 
 import torch
 from torch import Tensor
 
-from recon.certificates.ascent import Climb, Search
+from recon.certificates.ascent import Climb, Search, norm
 from recon.certificates.feedforward_bounds import layered_bound
 from recon.certificates.lipschitz_bounds import product_bound
-from recon.certificates.lipschitz_search import SLACK, LipschitzLowerBound, hardest, starting_images
+from recon.certificates.lipschitz_search import (
+    SLACK,
+    LipschitzLowerBound,
+    hardest,
+    jacobian_norm,
+    starting_images,
+)
 from recon.errors import GuaranteeError
 from recon.evidence import Constant, Evidence, Measured, Proved, derive
 from recon.operators.convolution_norms import ROUNDING, absolute_norm, convolution_norm
@@ -32,7 +37,6 @@ from recon.priors.networks.layers.nonexpansive import AbbaLayer, Layer
 SEARCH = Search(lanczos=Effort(tolerance=1e-2, applications=16), steps=25, rate=0.05, distances=(0.05,), starts=3)
 """Of the hardest image of one group; a potential, of which every value is an iteration, is searched with less."""
 
-_LEAST_STEPS = 2
 _MOST_COLUMNS = 1024
 """Entries of a group up to which a convolution is a matrix of its own; of more the norm over all pixels is taken."""
 
@@ -40,10 +44,16 @@ _MOST_ROWS = 128
 """Features times pixels up to which the layers are matrices, in matrix inequalities."""
 
 _PROX_ACCURACY = 1e-5
-"""Of the inner iteration while a potential is searched; what it may add to an arm is in the error of what is found."""
+"""Of the inner iteration in the arm of a potential that is returned; what it may add to it is in its error."""
+
+_ROUGH_ACCURACY, _ROUGH_ADJOINT = 2e-3, 1e-2
+"""The same where it is searched, in single precision: they decide where the arm is taken, and not what it is."""
 
 _FEWER = Effort(tolerance=3e-2, applications=5)
-"""Of a potential, of which each application solves a linear system."""
+"""Of a potential, of which each application solves two linear systems."""
+
+_CLIMBS = 8
+"""Steps of the ascent of a potential, each of which solves three systems."""
 
 _FLOOR = 10**6
 """A lower bound is rounded down to so many parts: beyond them it is rounding."""
@@ -241,49 +251,93 @@ def attacked_arm(  # noqa: PLR0913, PLR0917  the network, the group, and how har
         share: As in :func:`partial_bound`.
         search: How hard to look.
     """
-    twin, swift, accuracy = _twins(network, search.seed)
-    if accuracy:
-        search = replace(search, lanczos=_FEWER, steps=_LEAST_STEPS, starts=1)
+    if isinstance(network, GuidedRidge):  # what is proved is meant with a guide that does not follow the image
+        network = network.with_still_guide(search.seed)
     group = mask.double()
-    dtype = next(swift.parameters()).dtype
-
-    def denoise(part: Network, x: Tensor) -> Tensor:
-        taken: Tensor = x - part(x, noise_level)
-        return x - share * taken
-
-    def derivative(x: Tensor) -> Derivative:
-        known = twin.derivative(x.detach(), noise_level)
-
-        def along(apply: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
-            return v + share / 2 * (apply(v) - v)
-
-        return Derivative(
-            lambda v: along(known.forward, group * v), lambda u: group * along(known.transpose, u)
-        )  # fmt: skip
-
-    starts = starting_images(mask.shape[1], mask.shape[-1], search.seed)
-    noise = starts["noise"]
-    with torch.no_grad():
-        starts["J of noise"] = twin(noise, noise_level)
-    order = ("noise", "an edge", "J of noise", "binary noise", "a constant")
-    chosen = {name: starts[name] for name in order[: search.starts]} | dict(images or {})
-    found = hardest(
-        partial(denoise, twin), chosen, derivative, search, accuracy,
-        climbed=Climb(partial(denoise, swift), lambda v: group.to(v) * v, dtype),
-    )  # fmt: skip
+    starts = _starts(network, mask, noise_level, search) | dict(images or {})
+    if network.iterates:
+        found = _attacked_potential(_OnGroup(network, group, noise_level, share), starts, search)
+    else:
+        twin = _OnGroup(network.frozen(), group, noise_level, share)
+        swift = _OnGroup(network.frozen(torch.float32), group, noise_level, share)
+        climb = Climb(swift.denoise, swift.inside, torch.float32)
+        found = hardest(twin.denoise, starts, twin.derivative, search, climbed=climb)
     value = math.floor(found.quotient.value * _FLOOR) / _FLOOR
     return replace(found, quotient=replace(found.quotient, value=value))
 
 
-def _twins(network: Network, seed: int) -> tuple[Network, Network, float]:
-    """The network in double precision, one for the ascent, and the relative accuracy of the former."""
-    if isinstance(network, GuidedRidge):  # what is proved is meant with a guide that does not follow the image
-        network = network.with_still_guide(seed)
-    twin = network.frozen()
-    if twin.iterates:
-        twin.solver = InnerSolver(accuracy=_PROX_ACCURACY, adjoint_accuracy=_PROX_ACCURACY, max_steps=5000)
-        return twin, twin, 2 * _PROX_ACCURACY
-    return twin, network.frozen(torch.float32), 0.0
+@dataclass(frozen=True)
+class _OnGroup:
+    """J of a network, and its derivative along changes of a group."""
+
+    network: Network
+    group: Tensor
+    noise_level: float | None
+    share: float
+
+    def inside(self, v: Tensor) -> Tensor:
+        return self.group.to(v) * v
+
+    def denoise(self, x: Tensor) -> Tensor:
+        taken: Tensor = x - self.network(x, self.noise_level)
+        return x - self.share * taken
+
+    def derivative(self, x: Tensor) -> Derivative:
+        known = self.network.derivative(x.detach(), self.noise_level)
+
+        def along(apply: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
+            return v + self.share / 2 * (apply(v) - v)
+
+        return Derivative(
+            lambda v: along(known.forward, self.inside(v)), lambda u: self.inside(along(known.transpose, u))
+        )
+
+    def to(self, dtype: torch.dtype, accuracy: float, adjoint_accuracy: float) -> "_OnGroup":
+        """The same in another precision, with an inner iteration of another accuracy."""
+        twin = self.network.frozen(dtype)
+        twin.solver = InnerSolver(accuracy=accuracy, adjoint_accuracy=adjoint_accuracy, max_steps=5000)
+        return replace(self, network=twin)
+
+
+def _starts(network: Network, mask: Tensor, noise_level: float | None, search: Search) -> dict[str, Tensor]:
+    """The images of a search without data, as many as are wanted."""
+    count = min(search.starts, 1) if network.iterates else search.starts
+    own = starting_images(mask.shape[1], mask.shape[-1], search.seed)
+    if count > 2:
+        with torch.no_grad():
+            own["J of noise"] = network.frozen()(own["noise"], noise_level)
+    order = ("noise", "an edge", "J of noise", "binary noise", "a constant")
+    return {name: own[name] for name in order[:count]}
+
+
+def _attacked_potential(on: _OnGroup, starts: Mapping[str, Tensor], search: Search) -> LipschitzLowerBound:
+    """The arm of a potential, of which every value is an iteration.
+
+    Image and direction are sought in single precision with inner iterations of few steps; only the arm at the best of
+    them is computed accurately. How inexact the search was decides how near the lower bound is, not whether it is one.
+    """
+    rough = on.to(torch.float32, _ROUGH_ACCURACY, _ROUGH_ADJOINT)
+    steps = replace(search, steps=min(search.steps, _CLIMBS))
+    climb = Climb(rough.denoise, rough.inside, torch.float32)
+    tried: list[tuple[float, Tensor, Tensor, str]] = []
+
+    def look(x: Tensor, name: str) -> Tensor:
+        slope, direction = jacobian_norm(rough.derivative(x), x, _FEWER)
+        tried.append((slope.value, x, direction, name))
+        return direction
+
+    for name, start in starts.items():
+        x = search.inside(start.float())
+        direction = look(x, name)
+        if steps.steps:
+            x, _, _ = climb.ascend(x, direction, search.distances[0] * x.numel() ** 0.5, steps)
+            look(x, f"{name}, after an ascent")
+    _, x, direction, origin = max(tried, key=lambda each: each[0])
+    x, change = x.double(), on.inside(direction.double())
+    exact = on.to(torch.float64, _PROX_ACCURACY, _PROX_ACCURACY).derivative(x)
+    value = float(norm(exact.forward(change)) / norm(change))
+    how = f"the hardest of {len(tried)} images ({origin}, {x.shape[-2]} x {x.shape[-1]} pixels): a lower bound"
+    return LipschitzLowerBound(Measured(value, how, 2 * _PROX_ACCURACY * value), x, x, origin)
 
 
 def reconciled(certified: Constant, found: LipschitzLowerBound) -> Arm:

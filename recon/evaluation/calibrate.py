@@ -30,6 +30,9 @@ from recon.uncertainty.settings import Settings, stream
 Done = Callable[[int, int, str], None]
 """Called after each image, with how many are done, of how many, and what was seen."""
 
+MEASUREMENTS = "measurements of a calibration"
+"""The stream of their noise: apart from the seeds N + k of the measurements on which intervals are tried."""
+
 
 @dataclass(frozen=True)
 class Covered:
@@ -85,7 +88,8 @@ def calibrate(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
     own = _streamed(settings, "calibration")
     pixels, regions, rule = [], [], None
     config, scale = _of_attenuation(config, say)
-    for number, (plans, maps, truth) in enumerate(_each(config, priors, own, files, say, watch, scale)):
+    noise = [stream(config.seed, MEASUREMENTS, number) for number in range(len(files))]
+    for number, (plans, maps, truth) in enumerate(_each(config, priors, own, files, noise, say, watch, scale)):
         found = rule_of(plans, with_method(plans, settings))
         rule = rule or found
         if found != rule:
@@ -191,7 +195,8 @@ def cover(  # noqa: PLR0913, PLR0917  as of calibrate
     factors: Factors = normal_factors(level) if calibration is None else calibration.factors
     own = _streamed(settings, "evaluation")
     covered = []
-    for number, (plans, maps, truth) in enumerate(_each(config, priors, own, files, say, watch)):
+    noise = [config.seed + number for number in range(len(files))]
+    for number, (plans, maps, truth) in enumerate(_each(config, priors, own, files, noise, say, watch)):
         if calibration is not None:
             calibration.check(rule_of(plans, with_method(plans, settings)), level, "calibration")
         seen = coverage(maps, truth, factors, plans[0].problem.scale.factor)
@@ -222,10 +227,10 @@ def _streamed(settings: Settings, name: str) -> Settings:
 
 
 def _each(  # type: ignore[no-untyped-def]  # noqa: PLR0913, PLR0917  internal
-    config: SolveConfig, priors: Sequence[Spec], settings: Settings, files: Sequence[Path], say: Notify,
-    watch: Watch | None, scale: _Attenuation | None = None,
+    config: SolveConfig, priors: Sequence[Spec], settings: Settings, files: Sequence[Path],
+    noise: Sequence[int], say: Notify, watch: Watch | None, scale: _Attenuation | None = None,
 ):  # fmt: skip
-    """The plans, the maps and the truth on the scale of the problem, of each image."""
+    """The plans, the maps and the truth on the scale of the problem, of each image; ``noise`` has a seed for each."""
     if config.noise is None:
         raise UsageError("noise is not given; expected --noise SIGMA, the level that is simulated.")
     if config.photons is not None:
@@ -233,13 +238,13 @@ def _each(  # type: ignore[no-untyped-def]  # noqa: PLR0913, PLR0917  internal
     family = read_operator(config.operator, say)
     pairs: dict[tuple[int, ...], OperatorPair] = {}
     for number, file in enumerate(files):
-        clean, plans = _planned(config, priors, family, file, number, pairs, say, scale)
+        clean, plans = _planned(config, priors, family, file, number, noise[number], pairs, say, scale)
         maps: Maps = quantify(plans, replace(settings, seed=settings.seed + number), watch).maps
         yield plans, maps, _on_scale(clean, plans[0])
 
 
 def _planned(  # noqa: PLR0913, PLR0917  internal
-    config: SolveConfig, priors: Sequence[Spec], family: OperatorFactory, file: Path, number: int,
+    config: SolveConfig, priors: Sequence[Spec], family: OperatorFactory, file: Path, number: int, seed: int,
     pairs: dict[tuple[int, ...], OperatorPair], say: Notify, scale: _Attenuation | None,
 ) -> tuple[Tensor, list[Plan]]:  # fmt: skip
     image = io.read(file, value_range=config.range)
@@ -250,7 +255,7 @@ def _planned(  # noqa: PLR0913, PLR0917  internal
             f"{config.operator} takes {' x '.join(map(str, family.geometry.image_shape))}; expected the same size."
         )
     operator = family.on((image.height, image.width))
-    clean, y, stated = simulated(config, family, operator, image, number)
+    clean, y, stated = simulated(config, family, operator, image, seed)
     measured = as_image(y, image.value_range if family.geometry is None else ValueRange(UNIT.low, UNIT.high))
     plans = []
     for prior in priors or (stated.prior,):

@@ -128,7 +128,7 @@ def _score(  # noqa: PLR0913, PLR0917  internal: the parts of one loop
     if min(image.height, image.width) < SMALLEST:
         raise InputError(f"{file.name}: the image is {image.height} x {image.width} pixels; expected at least 7 x 7.")
     operator = family.on((image.height, image.width))
-    clean, y, stated = simulated(config, family, operator, image, number)
+    clean, y, stated = simulated(config, family, operator, image, config.seed + number)
     sizes, levels = (*y.shape[1:], *clean.shape[1:]), (clean.shape[1], stated.noise)
     alike = earlier.get(sizes)
     as_noisy = None if stated.noise is None else earlier.get(levels)  # an estimate is another one for each image
@@ -148,7 +148,7 @@ def _score(  # noqa: PLR0913, PLR0917  internal: the parts of one loop
 
 
 def simulated(
-    config: SolveConfig, family: OperatorFactory, operator: LinearOperator, image: Image, number: int
+    config: SolveConfig, family: OperatorFactory, operator: LinearOperator, image: Image, seed: int
 ) -> tuple[Tensor, Tensor, SolveConfig]:
     """A clean image, its measurement, and the configuration that solves that one.
 
@@ -157,12 +157,12 @@ def simulated(
         family: Where the operator comes from.
         operator: The operator on images of this size.
         image: The clean image.
-        number: Of the image: its noise has the run's seed plus that.
+        seed: Of its noise.
     """
     clean = to_tensor(image)
     sigma = 0.0 if config.noise is None else on_unit_scale(config.noise, image)
     x = clean.to(torch.complex64) if family.is_complex else clean
-    y = measure(operator, x, sigma, config.seed + number, family.is_masked)
+    y = measure(operator, x, sigma, seed, family.is_masked)
     unit = None if config.noise is None else replace(config.noise, sigma=sigma, unit="")
     stated = replace(config, noise=unit, shape=(image.height, image.width), range=None)
     if family.geometry is not None:

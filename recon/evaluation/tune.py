@@ -92,7 +92,7 @@ def free_parameter(config: SolveConfig, file: Path, say: Notify) -> tuple[Spec, 
         UsageError: The prior has none.
     """
     image, family = io.read(file, value_range=config.range), read_operator(config.operator, say)
-    _, y, stated = simulated(config, family, family.on((image.height, image.width)), image, 0)
+    _, y, stated = simulated(config, family, family.on((image.height, image.width)), image, config.seed)
     measured = as_image(y, image.value_range if family.geometry is None else UNIT)
     problem = make_plan(stated, measured, say).problem
     prior = problem.scale.inverse.of_spec(problem.prior.spec)

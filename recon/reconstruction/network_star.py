@@ -22,6 +22,8 @@ from recon.specs.groups import GroupSpec
 SIDE = 32
 """Height and width of the image where none is stated."""
 
+_BEFORE = "the image of the longest arm before, moved"
+
 Seen = Callable[[int, int], None]
 """Is told how many groups are done, and of how many."""
 
@@ -123,19 +125,34 @@ def network_star(  # noqa: PLR0913  each is an independent choice of the caller
     if quick:
         search = replace(search, starts=1, steps=8)
     bounds: dict[Region, Constant] = {}
-    arms = []
+    arms: list[Arm] = []
     for done, group in enumerate(found.members, start=1):
         region = Region((done - 1,)) if groups.kind == "channels" else Region(None, (groups.size[0], groups.size[1]))
         if region not in bounds:
             bounds[region] = partial_bound(network, region, size, model.level, model.share)
         mask = torch.zeros(1, channels, size, size)
         mask[0][(slice(None),) * (3 - len(group.place)) + group.place] = 1
-        arms.append(
-            reconciled(bounds[region], attacked_arm(network, mask, model.level, starts, model.share, search))
-        )  # fmt: skip
+        begin, extent = starts, search
+        if network.iterates and groups.kind == "blocks" and arms:
+            begin, extent = {_BEFORE: _moved(arms, found, done - 1)}, replace(search, starts=0, steps=0)
+        attacked = attacked_arm(network, mask, model.level, begin, model.share, extent)
+        arms.append(reconciled(bounds[region], attacked))
         seen(done, len(found.members))
     given = "the guide is kept as it is" if chosen.guides_itself else ""
     return NetworkStar(str(chosen.spec), found, tuple(arms), size, given, seed)
+
+
+def _moved(arms: list[Arm], groups: Groups, index: int) -> Tensor:
+    """The image of the longest arm so far, moved with its group to another; it comes in again at the other end.
+
+    A potential looks alike everywhere but at the border: what is hard for one group is so for the next.
+    """
+    longest = max(range(len(arms)), key=lambda k: arms[k].attacked.value)
+    by = [
+        there.start - here.start
+        for here, there in zip(groups.members[longest].place, groups.members[index].place, strict=True)
+    ]
+    return arms[longest].image.roll(by[-2:], (-2, -1))
 
 
 def _middle(name: str, image: Tensor, channels: int, side: int) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from recon import catalogue
 from recon.certificates.feedforward_bounds import layered_bound
 from recon.certificates.partial_lipschitz import (
     SEARCH,
@@ -19,8 +20,12 @@ from recon.certificates.partial_lipschitz import (
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Proved
 from recon.operators.convolution_norms import convolution_norm
-from recon.priors.networks import DnCNNConfig, LipschitzConfig, Network, make
+from recon.priors.networks import ConvexRidgeConfig, DnCNNConfig, LipschitzConfig, Network, load, make
+from recon.priors.networks.architectures.ridge_prox import InnerSolver
 from recon.priors.networks.layers.convolution import convolve
+from recon.reconstruction.network_star import network_star
+from recon.specs.grammar import parse_spec
+from recon.specs.groups import parse_groups
 
 QUICK = replace(SEARCH, starts=2, steps=5)
 
@@ -108,6 +113,7 @@ def networks() -> dict[str, Network]:
         "told": make(LipschitzConfig(features=6, depth=2, conditioned=True, noise_range=(0.01, 0.1))),
         "plain": make(DnCNNConfig(channels=3, features=4, depth=3)),
         "small": make(DnCNNConfig(features=2, depth=3)),
+        "potential": make(ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(0.1, 0.1))),
         "details": make(DnCNNConfig(channels=3, features=4, depth=3, coarse=2.0, divisor=1.5, clip=0.5)),
     }
     for network in known.values():
@@ -144,6 +150,36 @@ def test_a_bound_is_above_the_dense_jacobian_and_the_search(name: str, share: fl
         assert reconciled(bound, found).attacked.value <= bound.value
         changed = (found.y - found.x).abs()
         assert float((changed * (1 - mask)).max()) == 0
+
+
+def test_the_arm_of_a_potential_is_that_of_its_derivative_in_double_precision() -> None:
+    """The search is rough, and what it returns is not: the arm at its image, within the error that it states."""
+    network, side = NETWORKS["potential"], 8
+    mask = torch.zeros(1, 1, side, side)
+    mask[..., 2:6, 3:7] = 1
+    found = attacked_arm(network, mask, search=QUICK)
+    twin = network.frozen()
+    twin.solver = InnerSolver(accuracy=1e-10, adjoint_accuracy=1e-10, max_steps=5000)
+    dense = torch.autograd.functional.jacobian(twin, found.x).reshape(side**2, side**2)
+    exact = float(torch.linalg.matrix_norm(dense[:, mask.flatten().bool()], 2))
+    assert 0.98 * exact <= found.quotient.value <= exact + found.quotient.error
+    assert found.quotient.error < 1e-4
+
+
+def test_a_group_that_begins_where_another_ended_finds_as_much_as_one_that_does_not(monkeypatch) -> None:
+    seen = []
+
+    def attacked(network, mask, *rest):
+        seen.append((mask, rest[1].keys(), rest[3].starts))
+        return attacked_arm(network, mask, *rest)
+
+    monkeypatch.setattr("recon.reconstruction.network_star.attacked_arm", attacked)
+    star = network_star(parse_spec("model:proved-gray"), parse_groups("blocks:8x16"), side=16, quick=True)
+    assert [starts for _, _, starts in seen] == [1, 0]
+    (name,) = seen[1][1]
+    assert "moved" in name
+    alone = attacked_arm(load(catalogue.folders()["proved-gray"]), seen[1][0], 0.044, search=QUICK).quotient.value
+    assert star.arms[1].attacked.value >= 0.97 * alone
 
 
 def test_matrix_inequalities_sharpen_a_small_network() -> None:

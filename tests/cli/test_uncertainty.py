@@ -12,6 +12,8 @@ import torch
 from PIL import Image
 
 from recon.errors import OutputError
+from recon.evaluation import evaluate
+from recon.evaluation.simulate import measure
 from recon.priors.networks import BatchEnsemble, BatchEnsembleConfig, save
 
 FAST = ("--operator", "identity", "--prior", "tikhonov:weight=0.2", "--noise", "0.05", "--samples", "4")
@@ -287,6 +289,29 @@ def test_what_is_wrong_is_said_in_one_sentence_and_nothing_is_written(run, noisy
     assert words in done.err
     assert done.err.count("\n") <= 3
     assert sorted(clean.parent.iterdir()) == before
+
+
+def test_no_noise_of_a_calibration_is_that_of_an_evaluation(run, clean, monkeypatch) -> None:
+    """With the same images and the same noise twice, coverage would look better than it is."""
+    noise: list[np.ndarray] = []
+
+    def measured(operator, x, *rest):
+        y = measure(operator, x, *rest)
+        noise.append((y - operator.A(x)).numpy())
+        return y
+
+    monkeypatch.setattr(evaluate, "measure", measured)
+    rule = (*FAST[:-1], 2)
+    made = run("calibrate", "--data", clean, *rule, "-o", "cal.json", "--seed", 5)
+    assert made.code == 0, made.err
+    of_calibration = list(noise)
+    for seed in (4, 5):  # image k of the one is image k + 1 of the other
+        done = run("evaluate", "--data", clean, *rule, "--uncertainty", "--calibrate", "cal.json", "--seed", seed)
+        assert done.code == 0, done.err
+    assert (len(of_calibration), len(noise)) == (12, 36)
+    alike = [np.abs(one - other).max() < 1e-6 for one in of_calibration for other in noise[12:]]
+    assert not any(alike)
+    assert np.abs(noise[13] - noise[24]).max() < 1e-6  # the comparison finds what is alike
 
 
 def test_images_of_another_kind_do_not_calibrate(run, noisy, clean, folder) -> None:

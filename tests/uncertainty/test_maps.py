@@ -11,6 +11,7 @@ import torch
 
 from recon import io
 from recon.errors import ConsistencyError, InputError, UsageError
+from recon.evaluation.calibrate import MEASUREMENTS
 from recon.io import ValueRange
 from recon.reconstruction.plan import Plan
 from recon.reconstruction.run import execute
@@ -273,9 +274,9 @@ def test_a_calibration_is_bound_to_the_callable_of_the_users_file(tmp_path: Path
 
 def test_no_stream_of_random_numbers_is_that_of_simulated_noise() -> None:
     """Noise of image k has the seed N + k; calibration, evaluation and run have streams of their own."""
-    names = ("transforms", "simulated noise", "starts", "chains", "calibration", "evaluation")
+    names = ("transforms", "simulated noise", "starts", "chains", "calibration", "evaluation", MEASUREMENTS)
     seeds = {stream(seed, name, number) for seed in range(20) for name in names for number in range(5)}
-    assert len(seeds) == 600
+    assert len(seeds) == 700
     assert min(seeds) > 1000
 
 
