@@ -5,20 +5,29 @@ two seconds in which a new process imports torch. How a program starts is seen b
 the quickstart, ``tests/cli/test_before_torch.py``, ``test_threads.py`` and ``test_command.py``.
 """
 
+import atexit
+import contextlib
+import functools
+import itertools
 import multiprocessing
 import os
 import runpy
-import signal
+import shutil
 import subprocess
 import sys
 import tempfile
 import types
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import matplotlib
+import numba
+
+ALONE = {"NUMBA_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+"""The environment of a program: beside another, two threads of compiled loops take five times as long as one."""
+
 LOADED = (
-    "torch", "numba", "scipy.optimize", "scipy.sparse.linalg", "matplotlib.figure", "matplotlib.backends.backend_agg",
+    "torch", "numba", "scipy.optimize", "scipy.sparse.linalg", "matplotlib.pyplot", "matplotlib.backends.backend_agg",
     "pydicom", "recon.reconstruction.run", "recon.reconstruction.tiles.solve", "recon.batch.run", "recon.front",
     "recon.training", "recon.evaluation", "recon.uncertainty", "recon.report.page", "recon.packing",
     "recon.factorization", "recon.compression", "recon.cli.solve",
@@ -52,46 +61,55 @@ def script(path: str) -> None:
     runpy.run_path(path, run_name="__main__")
 
 
-def _begin(program: Callable[..., None], argument: object, how: Mapping[str, object]) -> None:
-    if how["start_new_session"]:
+def module(arguments: Sequence[str]) -> None:
+    """``python -m``."""
+    sys.argv = list(arguments)
+    runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+
+
+def _begin(program: Callable[..., None], argument: object, streams: Sequence[Path], new_session: bool) -> None:
+    if new_session:
         os.setsid()
-    os.chdir(str(how["cwd"]))
-    os.environ.clear()
-    os.environ.update(how["env"])  # type: ignore[call-overload]
-    with Path(os.devnull).open() as nothing:
-        os.dup2(nothing.fileno(), 0)
-    for stream, name in ((1, "out"), (2, "err")):
-        with Path(str(how[name])).open("wb") as file:
-            os.dup2(file.fileno(), stream)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, path in enumerate((Path(os.devnull), *streams)):
+        with path.open("wb" if number else "rb") as file:
+            os.dup2(file.fileno(), number)
+    os.environ.update(ALONE)
+    numba.set_num_threads(1)
+    matplotlib.use("Agg")
     program(argument)
+
+
+_numbers = itertools.count()
+
+
+@functools.cache
+def _folder() -> Path:
+    """Where forks write what they say; not of the test, whose folder is not to have files of this module."""
+    folder = Path(tempfile.mkdtemp(prefix="forks-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 class Fork:
     """A running program, with what the tests use of ``subprocess.Popen``."""
 
     def __init__(
-        self,
-        program: Callable[..., None],
-        argument: object,
-        cwd: Path | None = None,
-        env: Mapping[str, str] | None = None,
-        start_new_session: bool = False,
+        self, program: Callable[..., None], argument: object, cwd: Path | None = None, start_new_session: bool = False
     ) -> None:
-        self._streams = tempfile.TemporaryDirectory()
-        self._out, self._err = (Path(self._streams.name) / name for name in ("out", "err"))
-        how = {
-            "cwd": str(cwd or Path.cwd()), "env": dict(os.environ if env is None else env), "out": str(self._out),
-            "err": str(self._err), "start_new_session": start_new_session,
-        }  # fmt: skip
-        self._process = _CONTEXT.Process(target=_begin, args=(program, argument, how))
+        number = next(_numbers)
+        self._streams = [_folder() / f"{number}.{name}" for name in ("out", "err")]
+        self._process = _CONTEXT.Process(target=_begin, args=(program, argument, self._streams, start_new_session))
+        with contextlib.chdir(cwd or Path.cwd()):  # a fork begins in the folder of who asks for it
+            self._start()
+        self.pid = self._process.pid or 0
+
+    def _start(self) -> None:
         ours = sys.modules["__main__"]
         sys.modules["__main__"] = types.ModuleType("__main__")  # else the fork imports the module of this process
         try:
             self._process.start()
         finally:
             sys.modules["__main__"] = ours
-        self.pid = self._process.pid or 0
 
     @property
     def returncode(self) -> int | None:
@@ -108,7 +126,8 @@ class Fork:
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         self.wait(timeout)
-        return self._out.read_text(), self._err.read_text()
+        out, err = (path.read_text() for path in self._streams)
+        return out, err
 
     def kill(self) -> None:
         self._process.kill()
@@ -118,8 +137,6 @@ class Fork:
 
     def __exit__(self, *_: object) -> None:
         self.wait()
-        with suppress(OSError):
-            self._streams.cleanup()
 
 
 def run(program: Callable[..., None], argument: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -29,9 +29,6 @@ STARTED = {REPOSITORY / "README.md", DOCS / "quickstart.md"}
 SHOWN = {"text", "{toctree}", "{include}", "{eval-rst}", "{glossary}"}
 """Fences that are no commands of a user."""
 
-ALONE = {**os.environ, "NUMBA_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-"""Beside the other worker's, two threads of compiled loops take five times as long as one."""
-
 
 @dataclass(frozen=True)
 class Block:
@@ -122,7 +119,7 @@ def command(line: str, forked: bool) -> None:
 
 
 def started(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(arguments, capture_output=True, text=True, check=False, env=ALONE)
+    return subprocess.run(arguments, capture_output=True, text=True, check=False, env=os.environ | forks.ALONE)
 
 
 @pytest.mark.docs
