@@ -17,11 +17,11 @@ import subprocess
 import sys
 import tempfile
 import types
+import unittest.mock
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
-import numba
 
 ALONE = {"NUMBA_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
 """The environment of a program: beside another, two threads of compiled loops take five times as long as one."""
@@ -74,7 +74,6 @@ def _begin(program: Callable[..., None], argument: object, streams: Sequence[Pat
         with path.open("wb" if number else "rb") as file:
             os.dup2(file.fileno(), number)
     os.environ.update(ALONE)
-    numba.set_num_threads(1)
     matplotlib.use("Agg")
     program(argument)
 
@@ -107,7 +106,8 @@ class Fork:
         ours = sys.modules["__main__"]
         sys.modules["__main__"] = types.ModuleType("__main__")  # else the fork imports the module of this process
         try:
-            self._process.start()
+            with unittest.mock.patch.dict(os.environ, ALONE):  # which the server reads when it starts
+                self._process.start()
         finally:
             sys.modules["__main__"] = ours
 
