@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -74,6 +75,7 @@ def _begin(program: Callable[..., None], argument: object, streams: Sequence[Pat
         with path.open("wb" if number else "rb") as file:
             os.dup2(file.fileno(), number)
     os.environ.update(ALONE)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which what a shell runs in the background ignores
     matplotlib.use("Agg")
     program(argument)
 
@@ -128,6 +130,13 @@ class Fork:
         self.wait(timeout)
         out, err = (path.read_text() for path in self._streams)
         return out, err
+
+    def said(self) -> str:
+        """What it has written to standard error until now."""
+        return self._streams[1].read_text() if self._streams[1].exists() else ""
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
 
     def kill(self) -> None:
         self._process.kill()
