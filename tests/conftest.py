@@ -15,6 +15,42 @@ hypothesis.settings.load_profile("untimed")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+LONGEST = ("test_documentation", "test_kills", "test_catalogue", "test_codec", "test_documents")
+"""Modules with the longest of the long tests, longest first."""
+
+
+@pytest.hookimpl(trylast=True)  # after those that are not asked for are left out
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of two workers, each begins with its share of the long tests: one that began last would run alone."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items[:] = dealt(items, int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+
+
+def dealt(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """The tests in another order, whose equal parts, one a worker, each begin with long tests."""
+    long = [item for item in items if any(map(item.get_closest_marker, ("slow", "docs", "nightly")))]
+    together: dict[object, list[pytest.Item]] = {}
+    for item in sorted(long, key=lambda item: _place(item.path.stem)):
+        together.setdefault(item.path if _shares_a_fixture(item) else item, []).append(item)
+    groups, short = list(together.values()), [item for item in items if item not in set(long)]
+    size, found, begun = len(items) / workers, [], 0
+    for worker in range(workers):
+        share = [item for group in groups[worker::workers] for item in group]
+        count = max(0, round(size * (worker + 1)) - len(found) - len(share))
+        found += share + short[begun : begun + count]
+        begun += count
+    return found + short[begun:]
+
+
+def _place(module: str) -> int:
+    return LONGEST.index(module) if module in LONGEST else len(LONGEST)
+
+
+def _shares_a_fixture(item: pytest.Item) -> bool:
+    """Whether a test needs something that is made once for its module."""
+    fixtures = item._fixtureinfo.name2fixturedefs.values()
+    return any(each.scope == "module" for alike in fixtures for each in alike)
+
 
 @pytest.fixture(autouse=True)
 def _one_thread_and_a_fixed_seed() -> None:

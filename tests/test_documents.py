@@ -2,6 +2,7 @@
 
 A document is tried as a reader follows it: its blocks run in their order, in one folder. Python blocks with no command
 between them are one program. A fence ``console nightly`` is left to the nightly tier, where the whole document runs.
+The README and the quickstart start each command anew, as a reader does; those of other documents are forks (``forks``).
 """
 
 import os
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import forks
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -21,11 +23,11 @@ DOCUMENTS = [REPOSITORY / "README.md", *sorted(DOCS.rglob("*.md"))]
 DOCUMENTS = [each for each in DOCUMENTS if DOCS / "generated" not in each.parents]
 EXAMPLES = sorted((DOCS / "examples").glob("plot_*.py"))
 
+STARTED = {REPOSITORY / "README.md", DOCS / "quickstart.md"}
+"""Documents whose commands begin as processes without any import done."""
+
 SHOWN = {"text", "{toctree}", "{include}", "{eval-rst}", "{glossary}"}
 """Fences that are no commands of a user."""
-
-ALONE = {**os.environ, "NUMBA_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-"""Beside the other worker's, two threads of compiled loops take five times as long as one."""
 
 
 @dataclass(frozen=True)
@@ -86,28 +88,38 @@ def programs(blocks: list[Block]) -> Iterator[Block]:
 
 
 def follow(document: Path, folder: Path, with_long: bool) -> None:
-    blocks = blocks_of(document)
+    blocks, forked = blocks_of(document), document not in STARTED
     for block in blocks:
         if block.file:
             (folder / block.file).write_text(block.text)
     for block in programs([each for each in blocks if each.runs and (with_long or not each.is_long)]):
         if block.language == "python":
-            run([sys.executable, "-c", block.text])
+            python(block.text, forked)
         else:
             for line in block.text.splitlines():
-                command(line)
+                command(line, forked)
 
 
-def command(line: str) -> None:
+def python(text: str, forked: bool) -> None:
+    done = forks.run(forks.text, text) if forked else started([sys.executable, "-c", text])
+    assert done.returncode == 0, f"{text}\n{done.stderr}"
+
+
+def command(line: str, forked: bool) -> None:
     assert line.startswith("$ "), f"not a command: {line}"
     expected = re.search(r"# exits with (\d+)", line)
     program, *arguments = shlex.split(line.removeprefix("$ "), comments=True)
-    run([str(Path(sys.executable).parent / program), *arguments], int(expected[1]) if expected else 0)
+    if forked and program == "recon":
+        done = forks.run(forks.command, arguments)
+    elif forked and arguments[0].endswith(".py"):
+        done = forks.run(forks.script, *arguments)
+    else:
+        done = started([str(Path(sys.executable).parent / program), *arguments])
+    assert done.returncode == (int(expected[1]) if expected else 0), f"{line}\n{done.stderr}"
 
 
-def run(arguments: list[str], expected: int = 0) -> None:
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=ALONE)
-    assert done.returncode == expected, f"{shlex.join(arguments)}\n{done.stderr}"
+def started(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(arguments, capture_output=True, text=True, check=False, env=os.environ | forks.ALONE)
 
 
 @pytest.mark.docs
@@ -125,9 +137,7 @@ def test_a_document_with_its_long_commands(document, folder):
 @pytest.mark.nightly
 @pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
 def test_an_example_of_the_gallery_runs(example):
-    done = subprocess.run(
-        [sys.executable, example.name], cwd=example.parent, capture_output=True, text=True, check=False, env=ALONE
-    )
+    done = forks.run(forks.script, example.name, cwd=example.parent)
     assert done.returncode == 0, done.stderr
 
 

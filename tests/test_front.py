@@ -2,12 +2,11 @@
 
 import pickle
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forks
 import numpy as np
 import pytest
 import torch
@@ -41,10 +40,8 @@ def blurred(channels: int = 0) -> np.ndarray:
 
 def by_command(folder: Path, y: np.ndarray, *options: object) -> np.ndarray:
     np.save(folder / "y.npy", y)
-    command = [sys.executable, "-c", "from recon.cli.main import main; main()", "solve", "y.npy", "-o", "x.npy"]
-    done = subprocess.run(
-        [*command, *map(str, options), "--device", "cpu"], cwd=folder, capture_output=True, text=True, check=False
-    )
+    command = ["solve", "y.npy", "-o", "x.npy", *map(str, options), "--device", "cpu"]
+    done = forks.run(forks.command, command, cwd=folder)
     assert done.returncode == 0, done.stderr
     return np.load(folder / "x.npy")
 

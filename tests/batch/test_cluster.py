@@ -1,14 +1,12 @@
 """A batch on a Dask cluster: a scheduler and two workers as processes of this machine."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import forks
 import heaps
 import pydicom
 import pytest
@@ -16,8 +14,7 @@ import pytest
 pytest.importorskip("distributed", reason="the packages dask and distributed are not installed")
 pytestmark = pytest.mark.slow
 
-SCRIPT = Path(sys.executable).with_name("recon")
-LONG = ("--tolerance", "0", "--iterations", "10000")
+LONG = ("--tolerance", "0", "--iterations", "2000")
 
 
 def free_port() -> int:
@@ -26,14 +23,12 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def start(folder: Path, module: str, *arguments: object) -> subprocess.Popen[bytes]:
-    options = ("--no-dashboard", *map(str, arguments))
-    with (folder / f"{module}.log").open("ab") as log:
-        return subprocess.Popen([sys.executable, "-m", f"distributed.cli.{module}", *options], cwd=folder, stderr=log)
+def start(folder: Path, module: str, *arguments: object) -> forks.Fork:
+    return forks.Fork(forks.module, [f"distributed.cli.{module}", "--no-dashboard", *map(str, arguments)], cwd=folder)
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+def cluster(tmp_path: Path) -> Iterator[tuple[str, list[forks.Fork]]]:
     """The address, and the processes: the scheduler first, then the workers, who work in another folder."""
     port, elsewhere = free_port(), tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -48,13 +43,11 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]
             job.wait()
 
 
-def solve(folder: Path, output: str, *options: str) -> subprocess.Popen[str]:
-    command = [str(SCRIPT), "solve", "in", "-o", output, *heaps.QUICK, *options]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, **pipes)
+def solve(folder: Path, output: str, *options: str) -> forks.Fork:
+    return forks.Fork(forks.command, ["solve", "in", "-o", output, *heaps.QUICK, *options], cwd=folder)
 
 
-def solve_when_ready(folder: Path, output: str, *options: str) -> subprocess.Popen[str]:
+def solve_when_ready(folder: Path, output: str, *options: str) -> forks.Fork:
     """Begin again while the workers are still starting; return when the first slice is done."""
     for _ in range(30):
         job = solve(folder, output, *options)

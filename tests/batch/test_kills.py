@@ -5,11 +5,10 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import forks
 import heaps
 import pydicom
 import pytest
@@ -17,13 +16,17 @@ import pytest
 from recon.batch.ledger import sole_writer
 from recon.errors import OutputError
 
-SCRIPT = Path(sys.executable).with_name("recon")
 SLICES = 8
 IDENTITY = ("SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "PixelData")
 
 
-def command(folder: Path, *more: object) -> list[str]:
-    return [str(each) for each in (SCRIPT, "solve", folder / "in", "-o", folder / "out", *heaps.QUICK, "-q", *more)]
+def command(folder: Path, *more: object, out: str = "out") -> list[str]:
+    return [str(each) for each in ("solve", folder / "in", "-o", folder / out, *heaps.QUICK, "-q", *more)]
+
+
+def run(arguments: list[str]) -> None:
+    done = forks.run(forks.command, arguments)
+    assert done.returncode == 0, done.stderr
 
 
 def identities(out: Path) -> dict[str, tuple[object, ...]]:
@@ -52,14 +55,13 @@ def state(out: Path) -> set[tuple[str, int]]:
 
 def kill_and_go_on(folder: Path, kills: int, jobs: int) -> None:
     heaps.save(heaps.slices(heaps.ct(), range(SLICES)), folder / "in")
-    reference = folder / "reference"
-    subprocess.run([*command(folder)[:4], str(reference), *command(folder)[5:]], check=True)
-    expected, chance, out = identities(reference), random.Random(0), folder / "out"
+    run(command(folder, out="reference"))
+    expected, chance, out = identities(folder / "reference"), random.Random(0), folder / "out"
     more = ("--jobs", jobs) if jobs > 1 else ()
     for _ in range(kills):
-        with subprocess.Popen(command(folder, *more), start_new_session=True) as job:
-            before = state(out)
-            while state(out) == before and job.poll() is None:  # results are written when torch is loaded
+        before = state(out)
+        with forks.Fork(forks.command, command(folder, *more), start_new_session=True) as job:
+            while state(out) == before and job.poll() is None:
                 time.sleep(0.005)
             time.sleep(chance.uniform(0, 0.2))
             with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
@@ -70,13 +72,13 @@ def kill_and_go_on(folder: Path, kills: int, jobs: int) -> None:
             if len(identities(out)) == SLICES:
                 for path in list(out.rglob("0*"))[:: chance.randint(1, 4)]:
                     path.unlink()  # so that there is something to do
-    subprocess.run(command(folder, *more), check=True)
+    run(command(folder, *more))
     assert identities(out) == expected
     assert {path.suffix for path in out.rglob("*") if path.is_file()} == {".dcm", ".json"}
     assert not list(out.rglob(".recon-*"))
     assert len(list(out.rglob("*.run.json"))) == SLICES
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    subprocess.run(command(folder, *more), check=True)
+    run(command(folder, *more))
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
@@ -84,17 +86,17 @@ def kill_and_go_on(folder: Path, kills: int, jobs: int) -> None:
 def test_a_slice_that_is_made_again_is_the_same_file(tmp_path: Path) -> None:
     """A run that is killed between a slice and its record leaves the record of the slice that it replaced."""
     heaps.save(heaps.slices(heaps.ct(), range(2)), tmp_path / "in")
-    subprocess.run(command(tmp_path), check=True)
+    run(command(tmp_path))
     slices = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.dcm")}
     records = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.run.json")}
     for path in slices:
         path.unlink()
     time.sleep(1.1)  # DICOM counts time in seconds
-    subprocess.run(command(tmp_path), check=True)
+    run(command(tmp_path))
     assert {path: path.read_bytes() for path in slices} == slices
     for path, content in records.items():
         path.write_bytes(content)
-    subprocess.run(command(tmp_path), check=True)
+    run(command(tmp_path))
     assert {path: path.read_bytes() for path in records} == records
 
 
@@ -105,15 +107,15 @@ def test_a_few_kills(tmp_path: Path, jobs: int) -> None:
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_hundred_kills(tmp_path: Path, jobs: int) -> None:
-    kill_and_go_on(tmp_path, 50, jobs)
+@pytest.mark.parametrize(("jobs", "kills"), [(1, 85), (2, 15)])
+def test_a_hundred_kills(tmp_path: Path, jobs: int, kills: int) -> None:
+    kill_and_go_on(tmp_path, kills, jobs)
 
 
 @pytest.mark.slow
 def test_a_worker_that_dies_takes_nothing_with_it(tmp_path: Path) -> None:
     heaps.save(heaps.slices(heaps.ct(), range(12)), tmp_path / "in")
-    with subprocess.Popen(command(tmp_path, "--jobs", 2)) as job:
+    with forks.Fork(forks.command, command(tmp_path, "--jobs", 2)) as job:
         while not list((tmp_path / "out").rglob("*.run.json")) and job.poll() is None:
             time.sleep(0.01)
         for child in children(job.pid):
@@ -125,16 +127,49 @@ def test_a_worker_that_dies_takes_nothing_with_it(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out").rglob("*.run.json"))) == 12
 
 
+OPERATOR = """
+import os
+from pathlib import Path
+calls = 0
+
+class Watched:
+    def A(self, x):
+        global calls
+        calls += 1
+        if calls == 500:
+            Path({folder!r}, str(os.getpid())).touch()
+        return x
+
+    A_adjoint = A
+
+def watched(shape):
+    return Watched()
+"""
+"""The identity; after calls that are those of a solve, it leaves the number of its process in a folder."""
+
+
+def endless(folder: Path, jobs: int) -> list[str]:
+    """A batch that does not end by itself, whose processes leave their numbers when they have begun to solve."""
+    (folder / "solving").mkdir()
+    (folder / "watched.py").write_text(OPERATOR.format(folder=str(folder / "solving")))
+    operator = ("--operator", f"python:{folder / 'watched.py'}:watched", "--noise", 10)
+    return command(folder, *operator, "--iterations", 10**8, "--tolerance", 0, "--jobs", jobs)
+
+
+def wait_until_all_solve(folder: Path, jobs: int, job: forks.Fork) -> list[int]:
+    """Return the processes that solve."""
+    while len(found := list((folder / "solving").iterdir())) < jobs:
+        assert job.poll() is None, job.communicate()
+        time.sleep(0.02)
+    return [int(path.name) for path in found]
+
+
 @pytest.mark.slow
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     heaps.save(heaps.slices(heaps.ct(), range(6)), tmp_path / "in")
-    endless = ("--iterations", 10**8, "--tolerance", 0, "--jobs", 2)
-    with subprocess.Popen(command(tmp_path, *endless)) as job:
-        workers: list[int] = []
-        while len(workers) < 2 and job.poll() is None:
-            time.sleep(0.05)
-            workers = [pid for pid in children(job.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        time.sleep(6)
+    with forks.Fork(forks.command, endless(tmp_path, 2)) as job:
+        workers = wait_until_all_solve(tmp_path, 2, job)
+        assert set(workers) <= set(children(job.pid))
         job.kill()
     for _ in range(100):
         if not any(is_running(pid) for pid in workers):
@@ -142,7 +177,7 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
         time.sleep(0.1)
     else:
         pytest.fail("a worker goes on")
-    subprocess.run(command(tmp_path, "--overwrite"), check=True)
+    run(command(tmp_path, "--overwrite"))
 
 
 def is_running(pid: int) -> bool:
@@ -160,14 +195,8 @@ def children(pid: int) -> list[int]:
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_ctrl_c_leaves_a_summary(tmp_path: Path, jobs: int) -> None:
     heaps.save(heaps.slices(heaps.ct(), range(4)), tmp_path / "in")
-    endless = ("--iterations", 10**8, "--tolerance", 0, "--jobs", jobs)
-    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command(tmp_path, *endless), **pipes, start_new_session=True) as job:
-        signal.signal(signal.SIGINT, inherited)
-        while not (tmp_path / "out" / "batch.json").exists() and job.poll() is None:
-            time.sleep(0.05)
-        time.sleep(4 if jobs > 1 else 1)
+    with forks.Fork(forks.command, endless(tmp_path, jobs), start_new_session=True) as job:
+        wait_until_all_solve(tmp_path, jobs, job)
         os.killpg(job.pid, signal.SIGINT)
         out, err = job.communicate(timeout=60)
     assert job.returncode == 130, err

@@ -3,11 +3,9 @@
 import base64
 import contextlib
 import json
-import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 import warnings
@@ -15,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import forks
 import heaps
 import numpy as np
 import pydicom
@@ -22,8 +21,6 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from recon import io
-
-SCRIPT = Path(sys.executable).with_name("recon")
 
 
 @pytest.fixture
@@ -33,8 +30,9 @@ def solved(tmp_path: Path) -> Path:
 
 
 def solve(folder: Path, output: str, *options: object) -> Path:
-    command = [SCRIPT, "solve", folder / "in", "-o", folder / output, *heaps.QUICK, "-q", *options]
-    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    command = ["solve", folder / "in", "-o", folder / output, *heaps.QUICK, "-q", *options]
+    done = forks.run(forks.command, [str(each) for each in command])
+    assert done.returncode == 0, done.stderr
     return folder / output
 
 

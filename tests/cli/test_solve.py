@@ -1,14 +1,12 @@
 """recon solve: what is written, what is not, and what is said."""
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import forks
 import numpy as np
 import pydicom
 import pytest
@@ -25,7 +23,6 @@ from recon.methods import network_search
 from recon.priors.networks import ConvexRidgeConfig, make, save
 from recon.reconstruction import run as chain
 
-SCRIPT = Path(sys.executable).with_name("recon")
 BLUR = ("--operator", "blur:psf=kernel.npy", "--noise", "0.01", "--device", "cpu")
 
 
@@ -422,8 +419,8 @@ def test_a_surrogate_is_certified_only_with_its_shift(run, photo: Path) -> None:
 @pytest.mark.slow
 def test_ctrl_c_leaves_nothing_behind(folder: Path, measured: Path) -> None:
     before = files(folder)
-    command = [SCRIPT, "solve", measured, "-o", "x.png", *BLUR, "--iterations", "100000000", "--tolerance", "0", "-v"]
-    out, err, code = _interrupted(command)
+    command = ["solve", measured, "-o", "x.png", *BLUR, "--iterations", "100000000", "--tolerance", "0", "-v"]
+    out, err, code = _interrupted([str(each) for each in command])
     assert code == 130
     assert out == ""
     assert "recon: interrupted" in err
@@ -447,27 +444,16 @@ def test_ctrl_c_keeps_the_last_iterate_on_request(run, measured: Path, monkeypat
     assert json.loads(Path("x.png.run.json").read_text())["status"] == "interrupted"
 
 
-def _interrupted(command: list[object]) -> tuple[str, str, int]:
+def _interrupted(command: list[str]) -> tuple[str, str, int | None]:
     """Run a command that has no end, and press Ctrl-C once its plan is made."""
-    # A shell has the jobs it puts into the background ignore Ctrl-C, and what they start inherits that.
-    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes, env=_one_thread()) as job:
-        signal.signal(signal.SIGINT, inherited)
-        try:
-            for line in job.stderr:
-                if "condat_vu" in line:  # said when the plan is made
-                    break
-            time.sleep(0.5)
-            job.send_signal(signal.SIGINT)
-            out, err = job.communicate(timeout=60)
-        finally:
-            job.kill()
+    with forks.Fork(forks.command, command) as job:
+        while "condat_vu" not in job.said():  # said when the plan is made
+            assert job.poll() is None
+            time.sleep(0.02)
+        time.sleep(0.5)
+        job.send_signal(signal.SIGINT)
+        out, err = job.communicate(timeout=60)
     return out, err, job.returncode
-
-
-def _one_thread() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.mark.parametrize(("prior", "inexact"), [("tv:weight=0.01", True), ("l1:weight=0.01", False)])

@@ -2,15 +2,13 @@
 
 import csv
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import forks
 import pytest
 import torch
 from training_cases import FREE, RIDGE, TOML, recipe, same, write_scenes
@@ -104,9 +102,8 @@ train(recipe, files, folder, torch.device("cpu"))
 def test_a_run_that_is_killed_goes_on_to_the_bit(tmp_path):
     images, folder = folders(tmp_path), tmp_path / "run"
     (tmp_path / "recipe.toml").write_text(TOML)
-    where = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", KILLED, str(folder), str(tmp_path / "training"), str(tmp_path / "validation")]
-    process = subprocess.Popen(command, cwd=tmp_path, env=where)
+    arguments = [str(tmp_path / name) for name in ("run", "training", "validation")]
+    process = forks.Fork(forks.text, f"import sys\nsys.argv[1:] = {arguments}\n{KILLED}", cwd=tmp_path)
     log = folder / "log.csv"
     while process.poll() is None and not (log.exists() and log.read_text().count("\n") > 5):
         time.sleep(0.005)

@@ -1,14 +1,12 @@
 """Learned step sizes: that they help, go on to the bit after a kill, and are refused where nothing is known of them."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import forks
 import numpy as np
 import pytest
 import torch
@@ -105,17 +103,16 @@ def test_a_run_that_was_stopped_goes_on_to_the_bit(folder: Path, images: Images,
 @pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_to_the_bit(folder: Path, images: Images, tmp_path: Path) -> None:
     code = (
-        "import sys, torch\nfrom pathlib import Path\nfrom recon.training import steps\n"
+        "import torch\nfrom pathlib import Path\nfrom recon.training import steps\n"
         "from recon.training.run import Images\nfrom recon.training.steps_recipe import parse_steps_recipe\n"
         "steps.LONG_RUN, steps.SOLVED, steps.SAVE_SECONDS = 200, 100, 0.0\n"
-        f"recipe = parse_steps_recipe({TOML!r}, 'text')\nplace = Path(sys.argv[1])\n"
+        f"recipe = parse_steps_recipe({TOML!r}, 'text')\nplace = Path({str(tmp_path / 'run')!r})\n"
         "files = [sorted((place.parent / name).iterdir()) for name in ('training', 'validation')]\n"
         "steps.train_steps(steps.prepare_steps(place, recipe, False), Images(*files), place, torch.device('cpu'))\n"
     )
     place = tmp_path / "run"
-    process = subprocess.Popen([sys.executable, "-c", code, str(place)], env={**os.environ, "OMP_NUM_THREADS": "1"})
-    deadline = time.monotonic() + 120
-    while not list(place.glob("state-0000000[3-9].safetensors")) and time.monotonic() < deadline:
+    process = forks.Fork(forks.text, code)
+    while not list(place.glob("state-0000000[3-9].safetensors")):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
