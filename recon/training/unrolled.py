@@ -15,7 +15,7 @@ from recon.errors import InputError, UsageError
 from recon.operators import operator_properties
 from recon.operators.tomography import geometry_to_toml
 from recon.priors.networks import Unrolled, UnrolledConfig, make_unrolled
-from recon.priors.networks.architectures.unrolled import Scaled
+from recon.priors.networks.architectures.unrolled_steps import Scaled
 from recon.specs.grammar import parse_spec
 from recon.specs.operators import OperatorFactory, read_operator
 from recon.training.config import Recipe
@@ -29,6 +29,15 @@ from recon.types import LinearOperator
 Picture = NDArray[Any]
 
 _SHOWN = 4
+_ALIKE = (
+    "channels", "features", "depth", "size", "shared", "method", "dimensions", "hidden", "scales", "gradient",
+    "conditioned",
+)  # fmt: skip
+"""What two networks share of which one takes the weights of the other over."""
+
+_FIRST = 8
+"""Patches on which the unit of the convolutions is found."""
+
 AIR_HU = -1000.0
 
 
@@ -79,6 +88,11 @@ def measuring(recipe: Recipe) -> Measuring:
     if family.is_complex:
         raise UsageError(
             f"unrolled.operator = {named!r}; expected an operator of real images, because networks are trained on such."
+        )
+    if recipe.unrolled.gradient == "filtered" and family.geometry is None:
+        raise UsageError(
+            f"unrolled.gradient = 'filtered' with {named!r}; expected a scan, ct:GEOMETRY, because filtered "
+            "back-projection inverts no other operator."
         )
     only = family.only_shape
     if only is not None and only[-2:] != (side, side):
@@ -142,12 +156,15 @@ class UnrolledTrainer(Optimisation):
             operator=recipe.unrolled.operator,
             shape=self.measuring.shape,
             units=units_of(recipe.data, patches.units, self.measuring.family),
+            unit=recipe.unrolled.unit or 1.0,
         )
         with torch.random.fork_rng([]):
             torch.manual_seed(recipe.training.seed)
             self.network = make_unrolled(config).to(self.device).train()
         self.network.settle(self.measuring.operator, self.measuring.norm)
         self.network.memory = recipe.unrolled.memory
+        if not recipe.unrolled.unit:
+            self._count_as_one(self._error_of_start())
         self._begin(recipe.training.learning_rate)
 
     def advance(self) -> Step:
@@ -169,7 +186,8 @@ class UnrolledTrainer(Optimisation):
 
     def state(self) -> dict[str, Tensor]:
         """Everything that decides the next step, by name."""
-        return self._optimizer_state() | {"step": torch.tensor([self.step])}
+        unit = torch.tensor([self.network.config.unit], dtype=torch.float64)
+        return self._optimizer_state() | {"step": torch.tensor([self.step]), "unit": unit}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Go on from a state.
@@ -179,6 +197,7 @@ class UnrolledTrainer(Optimisation):
         """
         probe = self.network.probe.clone()
         self._restore_as(state, "an unrolled network")
+        self._count_as_one(float(state.get("unit", 1.0)))  # 1 in the checkpoints of version 0.7
         if not torch.equal(probe, self.network.probe):
             raise InputError(
                 f"unrolled.operator = {self.recipe.unrolled.operator!r} is another operator than at the beginning; "
@@ -188,18 +207,37 @@ class UnrolledTrainer(Optimisation):
     def begin_with(self, network: Unrolled) -> None:
         """Take the weights of another unrolled network over, before the first step; its operator may be another.
 
+        Where it has fewer steps, its steps are the first ones, so that steps can be added one by one.
+
         Raises:
-            UsageError: Its architecture is another one.
+            UsageError: Its architecture is another one, or it has more steps.
         """
-        own, weights = self.network, dict(network.named_parameters())
-        shapes = {name: weight.shape for name, weight in weights.items()}
-        if shapes != {name: weight.shape for name, weight in own.named_parameters()}:
+        own, weights = self.network.config, dict(network.named_parameters())
+        alike = all(getattr(network.config, name) == getattr(own, name) for name in _ALIKE)
+        fewer = network.config.steps <= own.steps or own.shared
+        if not (alike and fewer):
             raise UsageError(
                 f"training.start = {self.recipe.training.start!r} is of another architecture; expected an unrolled "
-                "network as the recipe has it."
+                "network as the recipe has it, or one of fewer steps."
             )
         for each in (self.network, self.average):
             each.load_state_dict({**each.state_dict(), **weights})
+        self._count_as_one(network.config.unit)
+
+    def _count_as_one(self, unit: float) -> None:
+        """Set the unit of the convolutions, which belongs to their weights."""
+        for each in {self.network, getattr(self, "average", self.network)}:
+            each.config = replace(each.config, unit=unit)
+
+    def _error_of_start(self) -> float:
+        """The root mean square error of what the steps start from, to three digits, on the CPU for every process."""
+        generator, (low, high) = self._generator("unit", 0), self.recipe.training.noise
+        clean = self.patches.draw(_FIRST, generator)[0]
+        measured = self.measuring.measure(clean)
+        noisy = measured + math.sqrt(low * high) * torch.randn(measured.shape, generator=generator)
+        start = Scaled(self.measuring.operator, self.measuring.norm).start(noisy)
+        found = float((start - clean).double().square().mean().sqrt())
+        return float(f"{found:.3g}") if math.isfinite(found) and found > 0 else 1.0
 
     def _batch(self, begin: int, end: int) -> tuple[Tensor, Tensor, Tensor]:
         """This process's part of the clean images, their measurements, and the levels of the noise in them."""

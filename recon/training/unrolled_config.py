@@ -1,5 +1,6 @@
 """The table ``[unrolled]`` of a training: the operator that is undone, and the steps that undo it."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, final
 
@@ -11,6 +12,9 @@ from recon.priors.networks.layers.momentum import MEMORY, TOLERANCE, growth_of_r
 
 if TYPE_CHECKING:
     from recon.training.config import Recipe
+
+_OF_STEPS = ("steps", "method", "momentum", "gradient")
+"""What the tables [unrolled] and [network] share."""
 
 
 @final
@@ -27,6 +31,10 @@ class UnrolledTrainingConfig:
         steps: T.
         method: ``"forward-backward"`` or ``"primal-dual"``.
         momentum: b, of the momentum form; 0: each step is a residual one.
+        gradient: What takes the residual of a step to an image: ``"adjoint"``, or of a scan ``"filtered"``
+            back-projection; use it with ``momentum = 0``, as no step need go beyond 1.
+        unit: What counts as 1 in the convolutions, on the scale of the images; 0: the root mean square error of the
+            images that the steps start from, as the training finds it on its first patches.
         memory: What is kept for the backward pass: ``"checkpoint"`` (every sqrt(T)-th state), ``"momentum"`` (the last
             one, whatever T) or ``"plain"`` (everything).
     """
@@ -35,6 +43,8 @@ class UnrolledTrainingConfig:
     steps: int = 8
     method: str = "forward-backward"
     momentum: float = 0.8
+    gradient: str = "adjoint"
+    unit: float = 0.0
     memory: str = "checkpoint"
 
 
@@ -42,7 +52,7 @@ def with_steps_of(unrolled: UnrolledTrainingConfig, network: Config) -> Config:
     """The network with the steps of the table ``[unrolled]``, which are part of its architecture."""
     if not isinstance(network, UnrolledConfig):
         return network
-    return replace(network, steps=unrolled.steps, method=unrolled.method, momentum=unrolled.momentum)
+    return replace(network, **{name: getattr(unrolled, name) for name in _OF_STEPS})
 
 
 def refuse_other_steps(unrolled: UnrolledTrainingConfig, network: Config) -> None:
@@ -53,7 +63,7 @@ def refuse_other_steps(unrolled: UnrolledTrainingConfig, network: Config) -> Non
     """
     if not isinstance(network, UnrolledConfig):
         return
-    for name in ("steps", "method", "momentum"):
+    for name in _OF_STEPS:
         stated, wanted = getattr(network, name), getattr(unrolled, name)
         if stated not in (getattr(UnrolledConfig(), name), wanted):
             raise UsageError(
@@ -82,9 +92,11 @@ def check_unrolled(recipe: "Recipe") -> None:
         return
     if not unrolled.operator:
         raise UsageError('unrolled.operator is missing; expected an operator, as in operator = "ct:scan.toml".')
-    for name in ("operator", "shape", "units"):
-        if getattr(network, name):
+    for name in ("operator", "shape", "units", "unit"):
+        if getattr(network, name) != getattr(UnrolledConfig(), name):
             raise UsageError(f"network.{name} = {getattr(network, name)!r}; expected none: the training fills it in.")
+    if not 0 <= unrolled.unit < math.inf:
+        raise UsageError(f"unrolled.unit = {unrolled.unit!r}; expected a positive number, or 0 for one that is found.")
     if unrolled.memory not in MEMORY:
         raise UsageError(f"unrolled.memory = {unrolled.memory!r}; expected {', '.join(MEMORY)}.")
     _check_inverse(unrolled)

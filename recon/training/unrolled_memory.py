@@ -11,7 +11,8 @@ def backward_bytes(config: UnrolledConfig, shape: tuple[int, ...], measured: int
     """Bytes that are kept for the backward pass at its largest, weights and operator not included.
 
     Of a step autograd keeps the input of each convolution, and the change of the data that the step size multiplies;
-    of primal-dual two more of the measurement's size. With ``"momentum"`` it is that of one step and three states, of
+    of primal-dual two more of the measurement's size. Coarser scales keep three images of features each, and the sum
+    with what they make. With ``"momentum"`` it is that of one step and three states, of
     which two in double precision, whatever T; with ``"checkpoint"`` that of a segment of sqrt(T) steps, and two states
     for each segment.
 
@@ -24,9 +25,12 @@ def backward_bytes(config: UnrolledConfig, shape: tuple[int, ...], measured: int
     """
     pixels, numbers = batch * math.prod(shape), batch * measured * config.channels
     image = config.channels * pixels
-    given = 2 * config.channels + config.conditioned
+    given = 2 * config.channels + config.conditioned + config.hidden
     step = (given + (config.depth - 1) * config.features) * pixels + image
-    state = image
+    for scale in range(1, config.scales):
+        finer = 2 ** (len(shape) * (scale - 1))
+        step += config.features * (pixels // finer + 3 * pixels // (finer * 2 ** len(shape)))
+    state = image + config.hidden * pixels
     if config.method == "primal-dual":
         step, state = step + 2 * numbers, state + numbers
     if memory == "plain":

@@ -28,6 +28,7 @@ METHODS = {
     "FBP": {"method": "fbp"},
     "TV": {"prior": "tv:low=0"},
     "model:proved-ct": {"prior": "model:proved-ct,low=0"},
+    "model:guided-ct": {"prior": "model:guided-ct,low=0"},
 }
 
 

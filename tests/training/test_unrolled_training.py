@@ -14,13 +14,15 @@ from recon.operators import Identity
 from recon.priors.networks import UnrolledConfig, load_unrolled, make_unrolled
 from recon.specs.grammar import parse_spec
 from recon.specs.operators import read_operator
-from recon.training import Images, Listeners, Recipe, parse_recipe, prepare, to_toml, train, train_on
-from recon.training.unrolled import UnrolledResult, units_of
+from recon.training import Images, Listeners, Recipe, parse_recipe, prepare, read_recipe, to_toml, train, train_on
+from recon.training.data import read_patches
+from recon.training.unrolled import UnrolledResult, UnrolledTrainer, units_of
 from recon.training.unrolled_config import UnrolledTrainingConfig
 from recon.training.unrolled_memory import backward_bytes
 
 SMALL = UnrolledConfig(features=4, depth=2)
 SILENT = Listeners()
+ROOT = Path(__file__).resolve().parents[2]
 CONE = """
 kind = "cone"
 angles = { start = 0, stop = 360, count = 6, endpoint = false }
@@ -35,9 +37,25 @@ pitch = 1.0
 """
 
 
-def unrolled(operator: str = "blur:gaussian=1", memory: str = "checkpoint", steps: int = 12, **training) -> Recipe:
+FAN = """
+kind = "fan"
+angles = { start = 0, stop = 360, count = 16, endpoint = false }
+source_to_axis = 100.0
+source_to_detector = 150.0
+[detector]
+pixels = 40
+pitch = 1.5
+[volume]
+pixels = [24, 24]
+pitch = 1.0
+"""
+
+
+def unrolled(
+    operator: str = "blur:gaussian=1", memory: str = "checkpoint", steps: int = 12, unit: float = 0.0, **training
+) -> Recipe:
     given = recipe(FREE, steps=steps, **training)
-    table = UnrolledTrainingConfig(operator, 3, memory=memory)
+    table = UnrolledTrainingConfig(operator, 3, memory=memory, unit=unit)
     return replace(given, network=SMALL, training=replace(given.training, mode="unrolled"), unrolled=table)
 
 
@@ -56,7 +74,8 @@ def test_a_run_leaves_a_network_that_knows_its_operator(images: Images, tmp_path
     outcome = go(unrolled(memory=memory), images, tmp_path / "run")
     assert isinstance(outcome.look, UnrolledResult)
     network, card = load_unrolled(tmp_path / "run"), json.loads((tmp_path / "run" / "card.json").read_text())
-    assert network.config == replace(SMALL, operator="blur:gaussian=1", shape=(12, 12), steps=3, noise_range=(0.1, 0.1))
+    known = {"operator": "blur:gaussian=1", "shape": (12, 12), "noise_range": (0.1, 0.1), "unit": network.config.unit}
+    assert network.config == replace(SMALL, steps=3, **known)
     assert card["operator"] == {"spec": "blur:gaussian=1", "shape": [12, 12], "geometry_sha256": None,
                                 "norm": pytest.approx(1, abs=1e-6)}  # fmt: skip
     assert card["guarantee"] is None
@@ -88,9 +107,65 @@ def test_another_network_lends_its_weights_to_another_operator(images: Images, t
     first, second = (load_unrolled(tmp_path / name) for name in ("first", "second"))
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert not torch.equal(first.probe, second.probe)
-    with pytest.raises(UsageError, match="is of another architecture"):
-        deeper = replace(other, unrolled=replace(other.unrolled, steps=4))
-        go(deeper, images, tmp_path / "third")
+    with pytest.raises(UsageError, match=r"is of another architecture.*or one of fewer"):
+        wider = replace(other, network=replace(SMALL, features=5))
+        go(wider, images, tmp_path / "third")
+
+
+def test_steps_are_added_to_a_network_of_fewer(images: Images, tmp_path: Path) -> None:
+    """With learned steps that do nothing at first, so that the longer one begins where the shorter one ended."""
+    first = unrolled(unit=0.3)
+    go(first, images, tmp_path / "first")
+    more = unrolled(start=str(tmp_path / "first"), steps=1, learning_rate=1e-12)
+    more = replace(more, unrolled=replace(more.unrolled, steps=5))
+    go(more, images, tmp_path / "second")
+    short, long = (load_unrolled(tmp_path / name) for name in ("first", "second"))
+    assert (short.config.steps, long.config.steps, short.config.unit, long.config.unit) == (3, 5, 0.3, 0.3)
+    given = dict(short.named_parameters())
+    assert all(
+        torch.allclose(weight, given[name], atol=1e-6) for name, weight in long.named_parameters() if name in given
+    )
+    back = unrolled(start=str(tmp_path / "second"), steps=1)
+    with pytest.raises(UsageError, match="expected an unrolled network as the recipe has it, or one of fewer steps"):
+        go(back, images, tmp_path / "third")
+
+
+def test_the_unit_is_the_error_of_the_start_and_belongs_to_the_weights(images: Images, tmp_path: Path) -> None:
+    look = go(unrolled(steps=1), images, tmp_path / "run").look
+    unit = load_unrolled(tmp_path / "run").config.unit
+    assert unit == pytest.approx(10 ** (-look.figures[0].start / 20), rel=0.3)  # of other images
+    go(unrolled(steps=2), images, tmp_path / "run", resume=True)
+    assert load_unrolled(tmp_path / "run").config.unit == unit
+
+
+def test_a_checkpoint_of_version_0_7_goes_on_with_its_unit(images: Images) -> None:
+    trainer = UnrolledTrainer(unrolled(), read_patches(images.training, unrolled().data, 1, 0, lambda line: None))
+    assert trainer.network.config.unit != 1
+    trainer.restore({name: value for name, value in trainer.state().items() if name != "unit"})
+    assert (trainer.network.config.unit, trainer.average.config.unit) == (1, 1)
+
+
+def test_filtered_steps_of_a_scan_learn(tmp_path: Path) -> None:
+    (tmp_path / "fan.toml").write_text(FAN)
+    generator, files = np.random.default_rng(0), []
+    for name in ("a", "b"):
+        image = np.zeros((24, 24), np.float32)
+        for _ in range(5):
+            row, column = generator.integers(4, 16, 2)
+            image[row : row + 4, column : column + 4] += 0.2
+        np.save(tmp_path / f"{name}.npy", image)
+        files.append(tmp_path / f"{name}.npy")
+    given = unrolled(f"ct:{tmp_path / 'fan.toml'}", steps=20, batch=1, learning_rate=0.02)
+    given = replace(
+        given,
+        network=replace(SMALL, hidden=2, scales=2),
+        data=replace(given.data, patch=24, range=(0.0, 1.0)),
+        unrolled=replace(given.unrolled, steps=2, gradient="filtered", momentum=0.0),
+    )
+    (figure,) = go(given, Images(files[:1], files[1:]), tmp_path / "run").look.figures
+    assert figure.psnr > figure.start + 1
+    network = load_unrolled(tmp_path / "run")
+    assert (network.config.gradient, network.config.hidden) == ("filtered", 2)
 
 
 @pytest.mark.slow
@@ -126,6 +201,12 @@ def test_a_recipe_goes_through_toml() -> None:
     assert parse_recipe(to_toml(given), "text") == given
 
 
+@pytest.mark.parametrize("name", ["first", "second", "third"])
+def test_the_recipes_of_the_documentation(name: str) -> None:
+    given = read_recipe(ROOT / "docs" / "recipes" / "unrolled-ct" / f"{name}.toml")
+    assert (given.unrolled.gradient, given.network.gradient) == ("filtered", "filtered")
+
+
 TEXT = """
 [network]
 family = "{family}"
@@ -155,6 +236,13 @@ BLUR = 'operator = "blur:gaussian=1"'
         ({"unrolled": f"{BLUR}\nstep = 3"}, "the key 'step' is unknown"),
         ({"network": "steps = 5"}, r"network.steps = 5 and unrolled.steps = 8; expected it in \[unrolled\] alone"),
         ({"network": 'operator = "identity"'}, "network.operator = 'identity'; expected none"),
+        ({"network": "unit = 0.5"}, "network.unit = 0.5; expected none"),
+        ({"network": "hidden = -1"}, "hidden=-1, scales=1; expected 0 to 1024 channels and 1 to 6 resolutions"),
+        ({"network": "scales = 7"}, "hidden=0, scales=7; expected"),
+        ({"network": "scales = 2\ndepth = 1"}, "scales=2 with depth=1; expected a depth of 2 or more"),
+        ({"network": 'gradient = "filtered"'}, r"unrolled.gradient = 'adjoint'; expected it in \[unrolled\] alone"),
+        ({"unrolled": f'{BLUR}\ngradient = "ramp"'}, "gradient='ramp'; expected adjoint or filtered"),
+        ({"unrolled": f"{BLUR}\nunit = -1"}, "unrolled.unit = -1.0; expected a positive number, or 0"),
         ({"training": 'loss = "sure"'}, "loss = 'sure'.*expected 'mse' or 'l1'"),
         ({"training": "inner_steps = 2"}, "inner_steps = 2 with mode = 'unrolled'"),
     ],
@@ -186,6 +274,13 @@ def test_operators_that_do_not_fit(images: Images, tmp_path: Path, operator: str
         go(given, images, tmp_path / "run")
 
 
+def test_filtered_steps_need_a_scan(images: Images, tmp_path: Path) -> None:
+    given = unrolled()
+    given = replace(given, unrolled=replace(given.unrolled, gradient="filtered"))
+    with pytest.raises(UsageError, match="gradient = 'filtered' with 'blur:gaussian=1'; expected a scan, ct:GEOMETRY"):
+        go(given, images, tmp_path / "run")
+
+
 def test_a_validation_image_that_is_too_small(images: Images, tmp_path: Path) -> None:
     given = unrolled()
     with pytest.raises(InputError, match="no image for training"):
@@ -210,11 +305,12 @@ def test_datasets_of_ones_own_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["forward-backward", "primal-dual"])
-@pytest.mark.parametrize("steps", [4, 16])
-def test_the_memory_is_that_of_the_formula(method: str, steps: int) -> None:
+@pytest.mark.parametrize(("steps", "hidden", "scales"), [(4, 0, 1), (16, 0, 1), (4, 3, 1), (4, 3, 3)])
+def test_the_memory_is_that_of_the_formula(method: str, steps: int, hidden: int, scales: int) -> None:
     """Of everything, and of one step, as saved-tensor hooks see them."""
     operator = Identity((32, 32))  # which keeps nothing itself
     config = UnrolledConfig(features=6, depth=3, steps=steps, method=method, shape=(32, 32), noise_range=(0.1, 0.1))
+    config = replace(config, hidden=hidden, scales=scales)
     network = make_unrolled(config)
     network.settle(operator, 1.0)
     network.memory = "plain"

@@ -12,7 +12,8 @@ from recon.errors import InputError, UsageError
 from recon.operators import Blur, Inpainting, gaussian_psf
 from recon.operators.tomography import AlongAxis, Detector, Geometry, Tomography, Volume, evenly_spaced
 from recon.priors.networks import Unrolled, UnrolledConfig, load, load_unrolled, make, make_unrolled, save
-from recon.priors.networks.architectures.unrolled import METHODS, SAME, Scaled
+from recon.priors.networks.architectures.unrolled import METHODS, SAME
+from recon.priors.networks.architectures.unrolled_steps import Scaled
 
 SMALL = UnrolledConfig(features=4, depth=2, steps=3, shape=(16, 16), noise_range=(0.1, 0.1))
 BLUR = Blur(gaussian_psf(1.0), (16, 16))
@@ -47,8 +48,9 @@ def gradients(network: Unrolled, memory: str, y: Tensor, operator: object) -> li
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shared", [False, True])
-def test_the_memory_changes_no_gradient(method: str, shared: bool) -> None:
-    network = made(replace(SMALL, method=method, shared=shared, steps=6))
+@pytest.mark.parametrize(("hidden", "scales"), [(0, 1), (2, 3)])
+def test_the_memory_changes_no_gradient(method: str, shared: bool, hidden: int, scales: int) -> None:
+    network = made(replace(SMALL, method=method, shared=shared, steps=6, hidden=hidden, scales=scales, unit=0.2))
     y = BLUR.A(torch.rand(2, 1, 16, 16)).double()
     plain = gradients(network, "plain", y, BLUR)
     for memory in ("checkpoint", "momentum"):

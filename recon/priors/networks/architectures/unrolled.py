@@ -2,30 +2,30 @@
 
 Of the operator A only ``A`` and ``A_adjoint`` are needed, over ||A|| here, and likewise y. Forward-backward has
 ``f_n(x) = D_n(x - s_n A^T (A x - y)) - x``; primal-dual goes from (x, h) to ``h' = (h + r_n (A x - y)) / (1 + r_n)``
-and ``x' = D_n(x - s_n A^T h')``; f_n is the change of both. The steps are put together in momentum form
-(:mod:`recon.priors.networks.layers.momentum`). D_n adds a few convolutions to the image. A rectified convolution with
-a bias is a nonnegative soft thresholding, by a learned threshold for each feature (Papyan, Romano, Elad 2017).
+and ``x' = D_n(x - s_n A^T h')``; f_n is the change of both. Of a scan, filtered back-projection may take the place of
+A^T: without the ramp, what differs from pixel to pixel hardly enters A^T A, and a few steps do not bring it back. The
+steps are put together in momentum form (:mod:`recon.priors.networks.layers.momentum`). D_n adds a few convolutions to
+the image, and may hand channels beside the image on to D_{n+1} (Adler, Oktem 2018).
 
 No theorem says that such a map is near the truth, or stable, on any image. It is made for one operator and one noise,
 and knows both: :meth:`Unrolled.distance_of`.
 """
 
-import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from recon.errors import UsageError
-from recon.operators.tomography import Tomography, inverse
-from recon.priors.networks.architectures.network import Config, Model, NoiseLevel, drawn
+from recon.priors.networks.architectures.network import LATER, Config, Model, NoiseLevel
+from recon.priors.networks.architectures.unrolled_steps import ForwardBackward, PrimalDual, Scaled
 from recon.priors.networks.layers.momentum import MomentumForm
 from recon.types import LinearOperator
 
 METHODS = ("forward-backward", "primal-dual")
+GRADIENTS = ("adjoint", "filtered")
 PROBES = 256
 """Numbers that tell an operator from others: signed sums over all that it measures of one image."""
 
@@ -33,6 +33,8 @@ SAME = 1e-3
 """The largest relative distance of what one operator measures of that image, in any precision and on any device."""
 
 _LARGEST_STEPS = 1000
+_LARGEST_SCALES = 6
+_SINCE = {LATER: "0.8.0"}
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class UnrolledConfig(Config):
         operator: What it was trained for, as it was specified; of no effect.
         shape: The image's shape then.
         units: The grey values that became 0 and 1 then, as in ``"-1000:3071 HU"``; empty: nothing is known.
+        hidden: Channels beside the image that a step hands on to the next one.
+        scales: Resolutions at which the convolutions of a step look at the image, each half as fine as the one before:
+            2 or 3 let a small network see streaks, which cross the whole image.
+        gradient: What takes a residual to an image: ``"adjoint"``, or of a scan ``"filtered"`` back-projection.
+        unit: What counts as 1 in the convolutions, on the scale of the images.
     """
 
     features: int = 32
@@ -64,6 +71,10 @@ class UnrolledConfig(Config):
     operator: str = ""
     shape: tuple[int, ...] = ()
     units: str = ""
+    hidden: int = field(default=0, metadata=_SINCE)
+    scales: int = field(default=1, metadata=_SINCE)
+    gradient: str = field(default="adjoint", metadata=_SINCE)
+    unit: float = field(default=1.0, metadata=_SINCE)
 
     def check(self) -> None:
         """See :meth:`Config.check`."""
@@ -83,50 +94,26 @@ class UnrolledConfig(Config):
             raise UsageError(f"Unrolled: momentum={self.momentum!r}; expected a number from 0 to below 1.")
         if self.dimensions not in (2, 3):
             raise UsageError(f"Unrolled: dimensions={self.dimensions!r}; expected 2 or 3.")
+        if not (0 <= self.hidden <= 1024 and 1 <= self.scales <= _LARGEST_SCALES):
+            raise UsageError(
+                f"Unrolled: hidden={self.hidden!r}, scales={self.scales!r}; expected 0 to 1024 channels and 1 to "
+                f"{_LARGEST_SCALES} resolutions."
+            )
+        if self.scales > 1 and self.depth == 1:
+            raise UsageError(
+                f"Unrolled: scales={self.scales!r} with depth=1; expected a depth of 2 or more, because coarser scales "
+                "see the features of the first convolution."
+            )
+        if self.gradient not in GRADIENTS:
+            raise UsageError(f"Unrolled: gradient={self.gradient!r}; expected {' or '.join(GRADIENTS)}.")
+        if not (0 < self.unit < math.inf):
+            raise UsageError(f"Unrolled: unit={self.unit!r}; expected a positive number.")
 
     @property
     def conditioned(self) -> bool:
         """Whether it wants to be told the noise level: where it was trained for more than one."""
         low, high = self.noise_range
         return low < high
-
-
-@final
-@dataclass(frozen=True)
-class Scaled:
-    """An operator over its norm, with a measurement taken apart from it.
-
-    Attributes:
-        operator: A.
-        norm: ||A||, or a bound of it.
-    """
-
-    operator: LinearOperator
-    norm: float
-
-    def A(self, x: Tensor) -> Tensor:
-        return self._at_home(self.operator.A, x) / self.norm
-
-    def A_adjoint(self, y: Tensor) -> Tensor:
-        return self._at_home(self.operator.A_adjoint, y) / self.norm
-
-    def start(self, y: Tensor) -> Tensor:
-        """An image from a measurement: filtered back-projection, else the scaled back-projection A^T y."""
-        operator = self.operator
-        if isinstance(operator, Tomography):
-            return self._at_home(inverse(operator.geometry, "hann"), y)
-        small = y / self.norm
-        back = self.A_adjoint(small)
-        seen = self.A(back).flatten(1)
-        share = (seen * small.flatten(1)).sum(1) / seen.square().sum(1).clamp(min=1e-30)
-        return back * share.view(-1, *[1] * (back.ndim - 1))
-
-    def _at_home(self, apply: Any, x: Tensor) -> Tensor:
-        """Apply a map where it runs: that of a cone on the CPU, wherever the network is."""
-        operator = self.operator
-        on_cpu = isinstance(operator, Tomography) and operator.geometry.kind == "cone"
-        found: Tensor = apply(x.cpu()).to(x.device) if on_cpu else apply(x)
-        return found
 
 
 class Unrolled(Model):
@@ -144,7 +131,7 @@ class Unrolled(Model):
         super().__init__()
         config.check()
         self.config = config
-        made = _PrimalDual if config.method == "primal-dual" else _ForwardBackward
+        made = PrimalDual if config.method == "primal-dual" else ForwardBackward
         self.branches = nn.ModuleList(made(config) for _ in range(1 if config.shared else config.steps))
         self.register_buffer("probe", torch.zeros(PROBES))
         self.register_buffer("norm", torch.zeros(1))
@@ -203,7 +190,8 @@ class Unrolled(Model):
         self, y: Tensor, operator: LinearOperator, noise_level: NoiseLevel = None, steps: int | None = None
     ) -> "Unrolling":
         """The steps for measurements, one by one; arguments and errors as of :meth:`forward`."""
-        config, scaled = self.config, Scaled(operator, float(self.norm))
+        config = self.config
+        scaled = Scaled(operator, float(self.norm), config.gradient == "filtered", config.unit)
         if not y.is_floating_point() or y.ndim < 3 or y.shape[1] != config.channels:
             raise UsageError(
                 f"Unrolled: the measurement has shape {tuple(y.shape)} and type {y.dtype}; expected (batch, "
@@ -214,8 +202,11 @@ class Unrolled(Model):
             x = scaled.start(y)
         small = y / scaled.norm
         start = x
+        beside = [x.new_zeros(len(x), config.hidden * math.prod(x.shape[2:]))] if config.hidden else []
         if config.method == "primal-dual":
-            start = torch.cat([x.flatten(1), torch.zeros_like(small).flatten(1)], 1)
+            beside.append(torch.zeros_like(small).flatten(1))
+        if beside:
+            start = torch.cat([x.flatten(1), *beside], 1)
         context = (scaled, small, level, x.shape)
         return Unrolling(start, x.shape, context, [_Bound(branch, context) for branch in self._chosen(steps)])
 
@@ -295,77 +286,3 @@ def probe_of(operator: LinearOperator, config: UnrolledConfig) -> Tensor:
     found = torch.zeros(PROBES, dtype=torch.float64)
     found.index_add_(0, torch.arange(len(measured)) % PROBES, measured * signs)
     return found.float()
-
-
-class _Convolution(nn.Module):
-    """A convolution over two or three axes, continued by zeros."""
-
-    def __init__(self, channels: tuple[int, int], size: int, dimensions: int, zero: bool = False) -> None:
-        super().__init__()
-        given, made = channels
-        shape = (made, given, *[size] * dimensions)
-        spread = 0.0 if zero else math.sqrt(2 / (given * size**dimensions))
-        self.kernel = drawn(shape, lambda: spread * torch.randn(shape))
-        self.bias = drawn((made,), lambda: torch.zeros(made))
-        self.apply_ = functional.conv2d if dimensions == 2 else functional.conv3d
-        self.reach = size // 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.apply_(x, self.kernel, self.bias, padding=self.reach)
-
-
-class _Correction(nn.Module):
-    """D: the image and what convolutions add to it, which see the image, the last change of the data, and the level."""
-
-    def __init__(self, config: UnrolledConfig) -> None:
-        super().__init__()
-        given = 2 * config.channels + config.conditioned
-        widths = [given, *[config.features] * (config.depth - 1), config.channels]
-        pairs = list(itertools.pairwise(widths))
-        self.layers = nn.ModuleList(
-            _Convolution(pair, config.size, config.dimensions, zero=index == len(pairs) - 1)
-            for index, pair in enumerate(pairs)
-        )
-        self.conditioned = config.conditioned
-
-    def forward(self, x: Tensor, change: Tensor, level: Tensor) -> Tensor:
-        parts = [x, change]
-        if self.conditioned:
-            parts.append(level.view(-1, *[1] * (x.ndim - 1)).expand(len(x), 1, *x.shape[2:]))
-        features = torch.cat(parts, 1)
-        for layer in self.layers[:-1]:
-            features = torch.relu(layer(features))
-        found: Tensor = self.layers[-1](features)
-        return x + found
-
-
-class _ForwardBackward(nn.Module):
-    """The branch of a step of forward-backward."""
-
-    def __init__(self, config: UnrolledConfig) -> None:
-        super().__init__()
-        self.log_step = drawn((1,), lambda: torch.zeros(1))
-        self.correction = _Correction(config)
-
-    def forward(self, x: Tensor, scaled: Scaled, y: Tensor, level: Tensor, _shape: torch.Size) -> Tensor:
-        change = scaled.A_adjoint(scaled.A(x) - y)
-        found: Tensor = self.correction(x - self.log_step.exp() * change, change, level)
-        return found - x
-
-
-class _PrimalDual(nn.Module):
-    """The branch of a step of primal-dual, of images and dual variables in one row an item."""
-
-    def __init__(self, config: UnrolledConfig) -> None:
-        super().__init__()
-        self.log_steps = drawn((2,), lambda: torch.zeros(2))
-        self.correction = _Correction(config)
-
-    def forward(self, state: Tensor, scaled: Scaled, y: Tensor, level: Tensor, shape: torch.Size) -> Tensor:
-        pixels = math.prod(shape[1:])
-        x, h = state[:, :pixels].view(shape), state[:, pixels:].view(y.shape)
-        primal, dual = self.log_steps.exp()
-        moved = (h + dual * (scaled.A(x) - y)) / (1 + dual)
-        change = scaled.A_adjoint(moved)
-        found: Tensor = self.correction(x - primal * change, change, level)
-        return torch.cat([(found - x).flatten(1), (moved - h).flatten(1)], 1)
