@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-_compiled = numba.njit(error_model="numpy", cache=True, nogil=True)
-_forced = numba.njit(error_model="numpy", forceinline=True, nogil=True)
+# Nothing is allocated here, so references need no counts (`_nrt`), which took a quarter of the time: numba counted each
+# array twice for each pixel.
+_compiled = numba.njit(error_model="numpy", cache=True, nogil=True, _nrt=False)
+_forced = numba.njit(error_model="numpy", forceinline=True, nogil=True, _nrt=False)
 _inlined = numba.njit(error_model="numpy", inline="always")
 
 Array = Any
@@ -41,6 +43,9 @@ FEW = 5
 
 BLOCK = 16
 """Pixels in a row with the same weights of the prediction."""
+
+TOGETHER = 4
+"""Rows of the equations that are eliminated at once, because one sum waits for itself."""
 
 WINDOW = 64
 """Rows that are kept, beside those that the next row needs."""
@@ -68,12 +73,15 @@ RIDGE, RELATIVE_RIDGE = 0.05, 1e-10
 SIMPLE = 0.1
 """Trust in a prediction by a fixed formula, against one by least squares of the same error."""
 
+HALF = 1 << 31
+"""A counter that has seen nothing; 0 stands for it, so that memory that is not used is never written."""
+
 RATE_LIMIT = 1000
 LEARNING_RATE = 10
 FIRST_WEIGHT = 15000
 """Of a probability in the mixture, in units of 1 / 65536."""
 
-LARGEST_WEIGHT = 1 << 22
+LARGEST_WEIGHT = 2.0**22
 ROOM = 512
 """More bytes than one pixel can take."""
 
@@ -160,27 +168,27 @@ def _code_bit(
     """Code or decode one bit, and learn from it; ``row`` chooses the weights that mix the probabilities."""
     counters, weights, slots, inputs = mixture.counters, mixture.weights, mixture.slots, mixture.inputs
     first = row * CONTEXTS
-    total: Integer = np.int64(0)
+    total: Real = 0.0
     for i in range(CONTEXTS):
-        value = np.int64(mixture.stretch[np.uint64(counters[np.uint64(slots[i] + decision)] >> 20)])
+        value = mixture.stretch[np.uint64((np.int64(counters[np.uint64(slots[i] + decision)]) ^ HALF) >> 20)]
         inputs[i] = value
-        total += np.int64(weights[np.uint64(first + i)]) * value
-    total = min(max(total >> 16, -2047), 2047)
-    probability = np.int64(mixture.squash[np.uint64(total + 2048)])
+        total += weights[np.uint64(first + i)] * value
+    mixed: Integer = min(max(np.int64(np.floor(total * 2.0**-16)), -2047), 2047)
+    probability = np.int64(mixture.squash[np.uint64(mixed + 2048)])
     bit = _divide(coder, probability, bit, encodes)
     _shift(coder, encodes)
-    error = ((bit << 16) - probability) * LEARNING_RATE
-    target = bit << 22
+    error = float(((bit << 16) - probability) * LEARNING_RATE)
     for i in range(CONTEXTS):
         place = np.uint64(first + i)
-        weight: Integer = np.int64(weights[place]) + ((inputs[i] * error + (1 << 17)) >> 18)
+        weight = weights[place] + np.floor((inputs[i] * error + 2.0**17) * 2.0**-18)
         weights[place] = min(max(weight, -LARGEST_WEIGHT), LARGEST_WEIGHT)
+    target = bit << 22
+    for i in range(CONTEXTS):
         place = np.uint64(slots[i] + decision)
-        counter = np.int64(counters[place])
+        counter = np.int64(counters[place]) ^ HALF
         count = counter & 1023
-        value = counter >> 10
-        value += ((target - value) * mixture.reciprocal[np.uint64(count)]) >> 16
-        counters[place] = (min(value, 4194303) << 10) | min(count + 1, RATE_LIMIT)
+        change = ((target - (counter >> 10)) * mixture.reciprocal[np.uint64(count)]) >> 16
+        counters[place] = (counter + (change << 10) + (count < RATE_LIMIT)) ^ HALF
     return bit
 
 
@@ -238,20 +246,18 @@ def _code_magnitude(
 def _code_residual(value: Integer, scale: Integer, encodes: Integer, coder: Coder, mixture: Mixture) -> Integer:
     """Code or decode a signed number whose magnitude is about 2 to the power of ``scale``."""
     row = scale * DECISIONS
-    if scale == 0:
-        if _code_bit(1 if value != 0 else 0, ZERO, row + ZERO, encodes, coder, mixture) == 0:
-            return np.int64(0)
+    apart = 1 if scale == 0 else 0  # where most residuals are 0, that is a decision of its own
+    found = np.int64(0)
+    if apart == 0 or _code_bit(1 if value != 0 else 0, ZERO, row + ZERO, encodes, coder, mixture):
         negative = _code_bit(1 if value < 0 else 0, SIGN, row + SIGN, encodes, coder, mixture)
-        size = _code_magnitude(abs(value) - 1, 0, row, encodes, coder, mixture) + 1
-        return -size if negative else size
-    negative = _code_bit(1 if value < 0 else 0, SIGN, row + SIGN, encodes, coder, mixture)
-    folded = -value - 1 if value < 0 else value
-    size = _code_magnitude(folded, scale, row, encodes, coder, mixture)
-    return -size - 1 if negative else size
+        folded = -value - 1 if value < 0 else value - apart
+        size = _code_magnitude(folded, scale, row, encodes, coder, mixture)
+        found = -size - 1 if negative else size + apart
+    return found
 
 
-@_inlined
-def _level(value: Integer) -> Integer:
+@_compiled
+def _long_level(value: Integer) -> Integer:
     """Four times the binary logarithm of ``value + 1``, roughly, at most 63."""
     value += 1
     octave = 0
@@ -270,6 +276,33 @@ def _level(value: Integer) -> Integer:
 
 
 @_compiled
+def _long_scale(magnitude: Integer) -> Integer:
+    """One less than the binary logarithm of ``magnitude``, within the scales."""
+    scale = 0
+    while magnitude >> (scale + 1) > 0 and scale < SCALES - 1:
+        scale += 1
+    return max(scale - 1, 0)
+
+
+SHORT = 4096
+"""Of what is below this, there are tables."""
+
+LEVELS = np.array([_long_level.py_func(value) for value in range(SHORT)], np.int64)
+LEVELS_OF_SCALE = np.array([_long_scale.py_func(value) for value in range(SHORT)], np.int64)
+
+
+@_inlined
+def _level(value: Integer) -> Integer:
+    """The same as :func:`_long_level`, from a table where the value is small: branches would be mispredicted."""
+    return LEVELS[np.uint64(value)] if value < SHORT else _long_level(value)
+
+
+@_inlined
+def _scale(magnitude: Integer) -> Integer:
+    return LEVELS_OF_SCALE[np.uint64(magnitude)] if magnitude < SHORT else _long_scale(magnitude)
+
+
+@_compiled
 def _solve(equations: Equations, block: Integer, few: Integer) -> None:
     """Weights of the prediction in one block, from its neighbourhood, by a factorisation L D L^T.
 
@@ -278,7 +311,7 @@ def _solve(equations: Equations, block: Integer, few: Integer) -> None:
     """
     above, current, matrix = equations.above, equations.current, equations.matrix
     lower, diagonal, reduced = equations.lower, equations.diagonal, equations.reduced
-    size = matrix.shape[0]
+    size = diagonal.shape[0]
     for i in range(size):
         for j in range(size + 1):
             matrix[i, j] = (
@@ -288,23 +321,43 @@ def _solve(equations: Equations, block: Integer, few: Integer) -> None:
                 + CURRENT * current[block + 1, i, j]
                 + FURTHER * current[block, i, j]
             )
-    for i in range(size):
-        least = RIDGE + RELATIVE_RIDGE * matrix[i, i]
-        matrix[i, i] += least
-        for j in range(i):
-            value = matrix[i, j]
-            for k in range(j):
-                value -= lower[i, k] * lower[j, k] * diagonal[k]
-            lower[i, j] = value / diagonal[j]
-        value = matrix[i, i]
-        right = matrix[i, size]
-        for k in range(i):
-            value -= lower[i, k] * lower[i, k] * diagonal[k]
-            right -= lower[i, k] * reduced[k]
-        diagonal[i] = value if value > 0.5 * least else 0.5 * least
-        reduced[i] = right
+    for first in range(0, size, TOGETHER):
+        for j in range(first):
+            _eliminate(equations, first, j)
+        for i in range(first, min(first + TOGETHER, size)):
+            least = RIDGE + RELATIVE_RIDGE * matrix[i, i]
+            for j in range(first, i):
+                value = matrix[i, j]
+                for k in range(j):
+                    value -= lower[i, k] * lower[j, k] * diagonal[k]
+                lower[i, j] = value / diagonal[j]
+            value = matrix[i, i] + least
+            right = matrix[i, size]
+            for k in range(i):
+                value -= lower[i, k] * lower[i, k] * diagonal[k]
+                right -= lower[i, k] * reduced[k]
+            diagonal[i] = value if value > 0.5 * least else 0.5 * least
+            reduced[i] = right
     _substitute(equations, size, equations.weights)
     _substitute(equations, few, equations.few_weights)
+
+
+@_inlined
+def _eliminate(equations: Equations, first: Integer, j: Integer) -> None:
+    """Column ``j`` of L in the rows ``first`` to ``first + 3``: four sums side by side, each in its own order."""
+    matrix, lower, diagonal = equations.matrix, equations.lower, equations.diagonal
+    a, b, c, d = matrix[first, j], matrix[first + 1, j], matrix[first + 2, j], matrix[first + 3, j]
+    for k in range(j):
+        factor, pivot = lower[j, k], diagonal[k]
+        a -= lower[first, k] * factor * pivot
+        b -= lower[first + 1, k] * factor * pivot
+        c -= lower[first + 2, k] * factor * pivot
+        d -= lower[first + 3, k] * factor * pivot
+    pivot = diagonal[j]
+    lower[first, j] = a / pivot
+    lower[first + 1, j] = b / pivot
+    lower[first + 2, j] = c / pivot
+    lower[first + 3, j] = d / pivot
 
 
 @_inlined
@@ -314,6 +367,12 @@ def _substitute(equations: Equations, size: Integer, weights: Array) -> None:
         for k in range(i + 1, size):
             value -= equations.lower[k, i] * weights[k]
         weights[i] = value
+
+
+@_inlined
+def _at(place: Integer) -> Integer:
+    """An index that is not negative, which spares the compiled code the test."""
+    return np.uint64(place)
 
 
 @_inlined
@@ -345,12 +404,13 @@ def _copy(window: Window, target: Integer, source: Integer) -> None:
 
 @_compiled
 def code_plane(
-    pixels: Array, largest: Integer, reference: Array, refers: Integer, tolerance: Integer, encodes: Integer,
-    offsets: Array, is_reference: Array, few: Integer,
-    coder: Coder, mixture: Mixture, window: Window, equations: Equations, bias: Array,
+    pixels: Array, largest: Integer, planes: Array, wide: Integer, refers: Integer, tolerance: Integer,
+    encodes: Integer, offsets: Array, is_reference: Array, few: Integer,
+    coder: Coder, mixture: Mixture, window: Window, equations: Equations, bias: Array, predicted: Array,
 ) -> Integer:  # fmt: skip
     """Code ``pixels`` of shape (rows, columns) and values in 0..largest, or decode them; return how many bytes.
 
+    ``planes`` is the plane that they are predicted from, row by row of ``wide`` values with its border, if ``refers``.
     Each pixel is predicted by two solutions of least squares over its neighbourhood and by two fixed formulas, weighted
     by the inverse square of what each missed nearby. The residual is coded bit by bit, with probabilities of six
     contexts mixed by a logistic regression that learns as it goes. With a tolerance t > 0, the residual is rounded to a
@@ -358,8 +418,6 @@ def code_plane(
     """
     height, columns = pixels.shape
     width = columns + 2 * PAD
-    wide = reference.shape[1]
-    planes = reference.ravel()
     grey, missed, squared = window.grey, window.error, window.squared
     size = offsets.shape[0]
     blocks = (columns + BLOCK - 1) // BLOCK
@@ -367,7 +425,6 @@ def code_plane(
     limit = float(largest)
     taps = equations.taps
     weights, few_weights = equations.weights, equations.few_weights
-    predicted = np.zeros(PREDICTORS)
     slots = mixture.slots
     for y in range(height):
         inside = y % WINDOW
@@ -386,48 +443,47 @@ def code_plane(
                 o = start + x
                 r = (y + PAD) * wide + PAD + x
                 west, north, north_west, north_east = (
-                    grey[o - 1],
-                    grey[o - width],
-                    grey[o - width - 1],
-                    grey[o - width + 1],
+                    grey[_at(o - 1)],
+                    grey[_at(o - width)],
+                    grey[_at(o - width - 1)],
+                    grey[_at(o - width + 1)],
                 )
-                west_west, north_north, north_north_east = grey[o - 2], grey[o - 2 * width], grey[o - 2 * width + 1]
+                west_west, north_north, north_north_east = (
+                    grey[_at(o - 2)],
+                    grey[_at(o - 2 * width)],
+                    grey[_at(o - 2 * width + 1)],
+                )
                 change = np.int64(0)
                 if refers:
-                    left = np.int64(planes[r - 1])
-                    here = np.int64(planes[r])
-                    change = abs(here - left) + abs(here - np.int64(planes[r - wide]))
+                    left = np.int64(planes[_at(r - 1)])
+                    here = np.int64(planes[_at(r)])
+                    change = abs(here - left) + abs(here - np.int64(planes[_at(r - wide)]))
                     for i in range(size):
                         if is_reference[i]:
-                            taps[i] = float(np.int64(planes[r + offsets[i]]) - left)
+                            taps[i] = float(np.int64(planes[_at(r + offsets[i])]) - left)
                         else:
-                            taps[i] = grey[o + offsets[i]] - west
+                            taps[i] = grey[_at(o + offsets[i])] - west
                 else:
                     for i in range(size):
-                        taps[i] = grey[o + offsets[i]] - west
-                value = west
-                for i in range(size):
-                    value += weights[i] * taps[i]
-                predicted[0] = _limited(value, limit)
-                value = west
+                        taps[i] = grey[_at(o + offsets[i])] - west
+                large, small = west, west
                 for i in range(few):
-                    value += few_weights[i] * taps[i]
-                predicted[1] = _limited(value, limit)
+                    large += weights[i] * taps[i]
+                    small += few_weights[i] * taps[i]
+                for i in range(few, size):
+                    large += weights[i] * taps[i]
+                predicted[0], predicted[1] = _limited(large, limit), _limited(small, limit)
                 high = west if west > north else north
                 low = north if west > north else west
-                if north_west >= high:
-                    predicted[2] = low
-                elif north_west <= low:
-                    predicted[2] = high
-                else:
-                    predicted[2] = west + north - north_west
+                predicted[2] = min(max(west + north - north_west, low), high)
                 predicted[3] = _limited(0.5 * west + 0.5 * north + 0.25 * (north_east - north_west), limit)
                 total = 0.0
                 value = 0.0
                 for k in range(PREDICTORS):
                     off = (
-                        squared[o - 1, k] + squared[o - width, k] + 0.7 * squared[o - width + 1, k]
-                        + 0.7 * squared[o - width - 1, k] + 0.5 * squared[o - 2, k] + 0.5 * squared[o - 2 * width, k]
+                        squared[_at(o - 1), k] + squared[_at(o - width), k] + 0.7 * squared[_at(o - width + 1), k]
+                        + 0.7 * squared[_at(o - width - 1), k] + 0.5 * squared[_at(o - 2), k]
+                        + 0.5 * squared[_at(o - 2 * width), k]
                     )  # fmt: skip
                     trust = 1.0 / (off + 0.5)
                     trust = trust * trust
@@ -437,13 +493,18 @@ def code_plane(
                     value += trust * predicted[k]
                 mean = value / total
                 # what the prediction missed around the pixel, in halves of a grey value
-                e_w, e_n, e_nw, e_ne = missed[o - 1], missed[o - width], missed[o - width - 1], missed[o - width + 1]
-                e_ww, e_nn = missed[o - 2], missed[o - 2 * width]
+                e_w, e_n, e_nw, e_ne = (
+                    missed[_at(o - 1)],
+                    missed[_at(o - width)],
+                    missed[_at(o - width - 1)],
+                    missed[_at(o - width + 1)],
+                )
+                e_ww, e_nn = missed[_at(o - 2)], missed[_at(o - 2 * width)]
                 near = 2 * e_w + 2 * e_n + e_nw + e_ne + e_ww + e_nn
                 far = (
-                    2 * near + missed[o - width + 2] + missed[o - width - 2] + missed[o - 3]
-                    + missed[o - 2 * width + 1] + missed[o - 2 * width - 1] + missed[o - 3 * width]
-                    + missed[o - 2 * width + 2] + missed[o - 2 * width - 2]
+                    2 * near + missed[_at(o - width + 2)] + missed[_at(o - width - 2)] + missed[_at(o - 3)]
+                    + missed[_at(o - 2 * width + 1)] + missed[_at(o - 2 * width - 1)] + missed[_at(o - 3 * width)]
+                    + missed[_at(o - 2 * width + 2)] + missed[_at(o - 2 * width - 2)]
                 )  # fmt: skip
                 slope = np.int64(
                     abs(west - north_west) + abs(north - north_west) + abs(north - north_east)
@@ -470,17 +531,14 @@ def code_plane(
                 centre = min((sixteenths + 8) >> 4, largest)
                 part = ((sixteenths + 8) & 15) >> 2
                 magnitude = (near + far // 3 + (slope >> 1)) >> 4
-                scale = 0
-                while magnitude >> (scale + 1) > 0 and scale < SCALES - 1:
-                    scale += 1
-                scale = max(scale - 1, 0)
+                scale = _scale(magnitude)
                 few_scales = min(scale, 7)
                 slots[0] = far_level * 8
                 slots[1] = (min(_level(e_w), 47) >> 1) * 192 + (min(_level(e_n), 47) >> 1) * 8
                 slots[2] = (slope_level >> 1) * 256 + (near_level >> 1) * 8
                 slots[3] = (_level(apart) >> 1) * 8 + (near_level >> 3) * 256
                 slots[4] = (texture & 31) * 32 + part * 8
-                slots[5] = (centre * 63 // (largest + 1)) * 128 + (far_level >> 2) * 8
+                slots[5] = np.int64(float(centre * 63) / (limit + 1.0)) * 128 + (far_level >> 2) * 8
                 if refers:
                     slots[4] = (_level(change) >> 1) * 8 + (far_level >> 3) * 256
                 for i in range(CONTEXTS):

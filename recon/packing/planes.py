@@ -113,9 +113,10 @@ def _run(  # noqa: PLR0913, PLR0917  what the loops take
         state[3] = 4
     return int(
         kernels.code_plane(
-            pixels, span, bordered, int(reference is not None), tolerance, encodes, offsets, is_reference, few,
+            pixels, span, bordered.ravel(), wide, int(reference is not None), tolerance, encodes, offsets,
+            is_reference, few,
             kernels.Coder(state, data), _mixture(), _window(wide), _equations(len(spatial), columns),
-            np.zeros((2, 64 * 32), np.int64),
+            np.zeros((2, 64 * 32), np.int64), np.zeros(kernels.PREDICTORS),
         )
     )  # fmt: skip
 
@@ -124,11 +125,11 @@ def _mixture() -> kernels.Mixture:
     squash, stretch, reciprocal = tables()
     slots = kernels.CONTEXT_SIZE * kernels.DECISIONS
     return kernels.Mixture(
-        np.full(kernels.CONTEXTS * slots, 1 << 31, np.uint32),
-        np.full(kernels.SCALES * kernels.DECISIONS * kernels.CONTEXTS, kernels.FIRST_WEIGHT, np.int32),
+        np.zeros(kernels.CONTEXTS * slots, np.uint32),
+        np.full(kernels.SCALES * kernels.DECISIONS * kernels.CONTEXTS, kernels.FIRST_WEIGHT, np.float64),
         np.zeros(kernels.CONTEXTS, np.int64),
-        np.zeros(kernels.CONTEXTS, np.int64),
-        stretch,
+        np.zeros(kernels.CONTEXTS),
+        stretch.astype(np.float64),
         squash,
         reciprocal,
     )
@@ -141,11 +142,12 @@ def _window(wide: int) -> kernels.Window:
 
 def _equations(size: int, columns: int) -> kernels.Equations:
     blocks = -(-columns // kernels.BLOCK) + 4
+    rows = size + -size % kernels.TOGETHER
     return kernels.Equations(
         np.zeros((blocks, size, size + 1)),
         np.zeros((blocks, size, size + 1)),
-        np.zeros((size, size + 1)),
-        np.zeros((size, size)),
+        np.zeros((rows, size + 1)),
+        np.zeros((rows, size)),
         np.zeros(size),
         np.zeros(size),
         np.zeros(size),
