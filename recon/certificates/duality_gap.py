@@ -74,7 +74,7 @@ def duality_gap(
     *Theorem* (Fenchel and Rockafellar). For every u, min F >= -||u||^2 / 2 - <u, y> - g*(-A^T u), so that F(x) minus
     the right side bounds F(x) - min F. Here u is a multiple of the residual A x - y, the best one that is feasible:
 
-    - g* finite everywhere (``w/2 ||x||^2``, a box): u = A x - y.
+    - g* finite everywhere (``w/2 ||x||^2``, a box, an elastic net): u = A x - y.
     - g = w ||W x||_1, W orthonormal: feasible is ``|W A^T u| <= w``.
     - g = w ||(W x)_P||_1 with free coefficients: feasible is besides that A^T u vanishes on the free ones. The
       projection of the residual on the complement of A V, V the space of free images, has that by conjugate gradients.
@@ -138,7 +138,7 @@ class _Gap:
         """The gap of each item."""
         evidence = weakest(self.known.adjoint_gap.evidence, self.known.norm.evidence)
         sparse = self.prior.sparse
-        if sparse is None:
+        if sparse is None or self.prior.conjugate is not None:
             value, how = self._of_conjugate(), "F(x) + ||u||^2/2 + <u, y> + g*(-A^T u), u = A x - y"
         else:
             value, proved = self._of_sparse(sparse)
@@ -157,6 +157,8 @@ class _Gap:
         strong = max(0.0, from_below(self.known.gram_min).value) * (1 - self.eps)
         if self.prior.multiple is not None:
             strong += from_below(self.prior.multiple).value
+        if self.prior.strong is not None:
+            strong += from_below(self.prior.strong).value
         distance = math.sqrt(2 * value / strong) if strong > 0 else math.inf
         if math.isfinite(distance) and self.known.gram_min.value > 0:
             evidence = weakest(evidence, self.known.gram_min.evidence)

@@ -10,6 +10,7 @@ from recon.certificates import ErrorBound
 from recon.certificates.conditions import strength
 from recon.errors import UsageError
 from recon.evidence import Constant, Evidence, derive
+from recon.methods import coefficients
 from recon.methods.catalogue import ENTRIES
 from recon.methods.chambolle_pock import fits
 from recon.methods.entry import MethodEntry, Requirement
@@ -80,7 +81,10 @@ def choose_method(  # noqa: PLR0913, PLR0917  the problem, and what a user may s
             f"method is {entry.name!r}, and the prior {prior.name!r} has bounds; expected {able}, or "
             "no low= and high=, because the others cannot keep an image within bounds."
         )
-    method = entry.build(MethodSetting(pair, prior, stepsize, weight, noise, matched, window, warm, learned, stepsizes))
+    setting = MethodSetting(pair, prior, stepsize, weight, noise, matched, window, warm, learned, stepsizes)
+    if prior.synthesis is not None:
+        return coefficients.build(entry, setting, like)
+    method = entry.build(setting)
     if not (entry.takes_prior and method.solves_sum):
         return method
     monotone = pair.properties.gram_min if pair.mismatch is None else pair.mismatch.symmetric_part_min
@@ -131,7 +135,8 @@ def _default(
         return "forward_backward"
     if fits(pair, prior) and (like is None or (like.is_cpu and like.dtype == torch.float32)):
         return "chambolle_pock"
-    if prior.smooth is not None and prior.constraint is None and not _splits(pair, prior, like):
+    smooth = prior.smooth is not None and prior.constraint is None and not _splits(pair, prior, like)
+    if smooth or prior.synthesis is not None:
         return "fista"
     if prior.split is not None:
         return "condat_vu"

@@ -21,6 +21,7 @@ from recon.priors.smooth import Smooth
 from recon.priors.smoothed_variation import smoothed_total_variation_prior
 from recon.priors.sparse import SparseTerm, attained, l1_term, wavelet_term
 from recon.priors.split import Split
+from recon.priors.synthesis import Synthesis, elastic_net_prior, synthesis_prior
 from recon.priors.total_variation import total_variation, total_variation_split, total_variation_value
 from recon.priors.wavelet_transform import WaveletTransform, orthonormal_wavelet
 from recon.priors.wavelets import wavelet_l1_value, wavelet_shrinkage
@@ -36,11 +37,13 @@ __all__ = [
     "Smooth",
     "SparseTerm",
     "Split",
+    "Synthesis",
     "WaveletTransform",
     "attained",
     "box",
     "box_prior",
     "conjugate",
+    "elastic_net_prior",
     "guided_total_variation_prior",
     "identity",
     "l1_prior",
@@ -59,6 +62,7 @@ __all__ = [
     "separable",
     "smoothed_total_variation_prior",
     "soft_threshold",
+    "synthesis_prior",
     "tikhonov",
     "tikhonov_prior",
     "total_variation",

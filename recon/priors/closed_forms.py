@@ -13,6 +13,7 @@ from recon.operators.rounding import rounded_up
 from recon.priors.resolvent import Resolvent, ResolventProperties, proximity_operator
 
 ATTAINS_LEAST_SQUARES = Fact(Evidence.PROVED, "least squares attains its minimum in finite dimension")
+ATTAINS_STRONG = Fact(Evidence.PROVED, "a strongly convex function attains its minimum")
 ATTAINS_SEMINORM = Fact(
     Evidence.PROVED,
     "a convex quadratic plus a seminorm is constant in each of its directions of recession, so it attains its minimum, "
@@ -118,9 +119,7 @@ def tikhonov(weight: float | Tensor) -> Resolvent:
     properties = ResolventProperties(
         lipschitz_Q=Proved(min(1.0, rounded_up(abs(1 - weight) / (1 + weight))), "Q = (1 - w)/(1 + w) Id"),
         proximity=Fact(Evidence.PROVED, f"{name} is the proximity operator of w/2 ||x||^2"),
-        attains=Fact(Evidence.PROVED, "a strongly convex function attains its minimum")
-        if weight
-        else ATTAINS_LEAST_SQUARES,
+        attains=ATTAINS_STRONG if weight else ATTAINS_LEAST_SQUARES,
         everywhere=EVERYWHERE,
     )
     return Resolvent(lambda x: x / (1 + as_made(given, weight)), properties, name)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
@@ -24,6 +24,9 @@ from recon.priors.total_variation import (
     total_variation_value,
 )
 from recon.priors.wavelets import LEVELS, WAVELET, wavelet_l1_value, wavelet_shrinkage
+
+if TYPE_CHECKING:
+    from recon.priors.synthesis import Synthesis
 
 
 @final
@@ -65,6 +68,8 @@ class Prior(Made):
         multiple: m where A is m Id, so that the solution is linear in the data; ``None`` where it is another map.
         sparse: The penalty as a weighted l1 norm in an orthonormal basis; ``None`` where it is another one.
         conjugate: From images z to ``(w g)*(z)`` of each batch item, where that is finite everywhere; else ``None``.
+        strong: m where ``w g`` is known to be m-strongly convex; else ``None``.
+        synthesis: The penalty as one of the coefficients of a dictionary, which are then the unknowns; else ``None``.
     """
 
     name: str
@@ -78,6 +83,8 @@ class Prior(Made):
     multiple: Constant | None = None
     sparse: SparseTerm | None = None
     conjugate: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
+    strong: Constant | None = None
+    synthesis: "Synthesis | None" = None
 
 
 @remembered

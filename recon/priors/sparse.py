@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recon._values import Made, remembered
 from recon.evidence import Evidence, Fact, Proved
-from recon.priors.closed_forms import ATTAINS_SEMINORM, EVERYWHERE, shrink
+from recon.priors.closed_forms import ATTAINS_SEMINORM, ATTAINS_STRONG, EVERYWHERE, shrink
 from recon.priors.resolvent import ResolventProperties
 from recon.priors.wavelet_transform import Details, WaveletTransform, orthonormal_wavelet
 from recon.types import Map
@@ -21,17 +21,23 @@ from recon.types import Map
 class SparseTerm(Made):
     """The penalty ``x -> w ||(W x)_P||_1`` with W orthonormal: the coefficients outside of P are free.
 
+    With thresholds and a ridge it is ``w sum_i t_i |z_i| + r/2 z_i^2`` over P.
+
     Attributes:
         weight: w, not negative.
         analyse: W, images (batch, ...) to coefficients (batch, ..., n), the free ones first.
         synthesise: W^T, from coefficients and the shape of the images.
         free: From the shape of images to the number of free coefficients of each channel.
+        thresholds: t, a number or one for each coefficient with a penalty, as far as they differ.
+        ridge: r, not negative.
     """
 
     weight: float | Tensor
     analyse: Map = field(repr=False)
     synthesise: Callable[[Tensor, Sequence[int]], Tensor] = field(repr=False)
     free: Callable[[Sequence[int]], int] = field(repr=False)
+    thresholds: float | Tensor = 1.0
+    ridge: float = 0.0
 
     def penalised(self, z: Tensor, shape: Sequence[int]) -> Tensor:
         """The coefficients with a penalty."""
@@ -39,19 +45,32 @@ class SparseTerm(Made):
 
     def value(self, z: Tensor, shape: Sequence[int]) -> Tensor:
         """The penalty of each batch item, from its coefficients."""
-        return (self.penalised(z, shape).abs() * self.weight).flatten(1).sum(1)
+        penalised = self.penalised(z, shape)
+        if self.ridge:
+            each = _to(self.thresholds, z) * penalised.abs() + self.ridge / 2 * penalised.abs().square()
+            return (each * self.weight).flatten(1).sum(1)
+        return (penalised.abs() * self.weight).flatten(1).sum(1)
 
     def shrink(self, z: Tensor, stepsize: float | Tensor, shape: Sequence[int]) -> Tensor:
         """The coefficients after the proximity operator of ``s`` times the penalty."""
         count = self.free(shape)
-        shrunk = shrink(z[..., count:], stepsize * self.weight)
+        reach = stepsize * self.weight
+        if not self.ridge:
+            shrunk = shrink(z[..., count:], reach)
+        else:
+            shrunk = shrink(z[..., count:], reach * _to(self.thresholds, z)) / (1 + reach * self.ridge)
         return torch.cat([z[..., :count], shrunk], -1) if count else shrunk
+
+
+def _to(value: float | Tensor, like: Tensor) -> float | Tensor:
+    return value.to(like) if isinstance(value, Tensor) else value
 
 
 def attained(term: SparseTerm) -> ResolventProperties:
     """What is known of the proximity operators of a sparse term."""
     how = "the proximity operator of a weighted l1 norm in an orthonormal basis"
-    return ResolventProperties(Proved(1.0, how), Fact(Evidence.PROVED, how), ATTAINS_SEMINORM, everywhere=EVERYWHERE)
+    attains = ATTAINS_STRONG if term.ridge else ATTAINS_SEMINORM
+    return ResolventProperties(Proved(1.0, how), Fact(Evidence.PROVED, how), attains, everywhere=EVERYWHERE)
 
 
 @remembered

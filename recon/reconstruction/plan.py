@@ -94,7 +94,9 @@ class Plan:
             responses = dual_size(split, of_pixels) / max(1, of_pixels.numel())
             copies = _IMAGES + (_SWEPT if swept else _WHOLE) * responses
             return int(image * copies)
-        return image * ENTRIES[self.method.name].copies
+        synthesis = self.problem.prior.prior.synthesis
+        redundancy = 1.0 if synthesis is None else synthesis.redundancy((shape[-2], shape[-1]))
+        return int(image * ENTRIES[self.method.name].copies * redundancy)
 
     def to_json(self) -> dict[str, object]:
         """Return what was chosen and what is known, as plain values."""

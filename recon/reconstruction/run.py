@@ -40,7 +40,7 @@ from recon.reconstruction.record import (
 )
 from recon.reconstruction.residual_check import ResidualCheck, check_residual
 from recon.report import FIGURE_SUFFIXES
-from recon.solvers import Distance, LearnedIterate, Progress, Solution, Status
+from recon.solvers import CodedIterate, Distance, LearnedIterate, Progress, Solution, Status
 from recon.solvers.convergence import estimates_distance
 from recon.specs.operators import scanned
 from recon.specs.solve_config import SolveConfig, to_json
@@ -115,7 +115,9 @@ class Result:
     def gaps(self) -> tuple[DualityGap, ...]:
         """How far the energy of each frame is at most from the least one; none where there is no energy."""
         gap = self.plan.method.gap
-        return () if gap is None else gap(self.plan.problem.measurement, self.solution.x)
+        if gap is None:
+            return ()
+        return gap(self.plan.problem.measurement, solvers.unknowns(self.solution.state, self.solution.x))
 
     @property
     def gap(self) -> DualityGap | None:
@@ -126,6 +128,7 @@ class Result:
     def refused_steps(self) -> int | None:
         """Learned steps that were not taken, of the frame with the most; ``None`` where none are learned."""
         state = self.solution.state
+        state = state.coded if isinstance(state, CodedIterate) else state
         return int(state.refused.max()) if isinstance(state, LearnedIterate) else None
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from recon.solvers.algorithm import Algorithm, State, iterate
 from recon.solvers.chains import Chains, sample
+from recon.solvers.coded import CodedIterate, coded, unknowns
 from recon.solvers.condat_vu import condat_vu
 from recon.solvers.constant import constant
 from recon.solvers.douglas_rachford import davis_yin, douglas_rachford
@@ -25,6 +26,7 @@ __all__ = [
     "Algorithm",
     "Callback",
     "Chains",
+    "CodedIterate",
     "DirectRun",
     "Distance",
     "LearnedIterate",
@@ -38,6 +40,7 @@ __all__ = [
     "ba_gmres",
     "certify",
     "cgls",
+    "coded",
     "condat_vu",
     "constant",
     "davis_yin",
@@ -56,4 +59,5 @@ __all__ = [
     "sk_rock",
     "solve",
     "tseng",
+    "unknowns",
 ]

@@ -206,6 +206,8 @@ def _hold(items: list[int], old: S, new: S) -> S:
     mask = mask.to(new.x.device)
 
     def hold(a: Any, b: Any) -> Any:
+        if hasattr(b, "_fields"):  # a state within a state
+            return type(b)(*map(hold, a, b))
         return torch.where(mask.view(-1, *[1] * (b.ndim - 1)), a, b) if isinstance(b, Tensor) else b
 
     return type(new)(*map(hold, old, new))  # type: ignore[call-overload]

@@ -33,11 +33,13 @@ from recon.priors.networks import (
     GuidedRidge,
     Network,
     claim_of,
+    dictionary_prior,
     guided_prior,
     learned_prior,
     load,
 )
 from recon.priors.networks.files.store import DESCRIPTION, WEIGHTS
+from recon.priors.total_variation import FLAT
 from recon.specs import options
 from recon.specs.configured_prior import PriorContext
 from recon.specs.grammar import Spec
@@ -191,7 +193,7 @@ def read_model(spec: Spec, setting: PriorContext) -> Model:
             other channels.
         InputError: The folder holds no network, or a damaged one.
     """
-    known = ("sigma", "weight", "low", "high", "precision", "guided_weight", "member")
+    known = ("sigma", "weight", "low", "high", "precision", "guided_weight", "member", "synthesis")
     options.expect_keys(spec, known, value="NAME" if spec.name == "model" else "FOLDER")
     folder = network_folder(spec)
     network = _member(spec, load(folder))
@@ -203,6 +205,8 @@ def read_model(spec: Spec, setting: PriorContext) -> Model:
             f"{kinds.get(setting.channels, setting.channels)} images, as the measurement has {setting.channels} "
             "channel(s)."
         )
+    if options.truth(spec, "synthesis", False):
+        return _of_coefficients(spec, setting, network, folder)
     sigma, weight = _matched(spec, setting, network)
     if weight is not None and "weight" not in spec.options:
         spec = replace(spec, options={**spec.options, "weight": repr(rounded(weight))})
@@ -242,6 +246,35 @@ def read_model(spec: Spec, setting: PriorContext) -> Model:
     return Model(
         chosen, prior, network, told, files, precise, remarks, use.share, stepsize, claim, identity_of(folder), guided
     )  # fmt: skip
+
+
+def _of_coefficients(spec: Spec, setting: PriorContext, network: Network, folder: Path) -> Model:
+    """The penalty of the coefficients of a sparse coding network, with (noise / sigma)^2 for its weight."""
+    for key in ("low", "high", "precision", "guided_weight"):
+        if key in spec.options:
+            raise UsageError(
+                f"{spec}: {key} with synthesis=true; expected sigma and weight only, because the unknowns are "
+                "coefficients in single precision, without bounds."
+            )
+    if len(setting.spacing) > len(FLAT):
+        raise UsageError(f"{spec}: synthesis=true for a volume; expected images, because atoms are pictures.")
+    noise = None if setting.noise is None else setting.noise / (setting.column_norm or 1.0)
+    low, high = network.config.noise_range
+    if "sigma" in spec.options:
+        sigma = options.positive(spec, "sigma", high=LARGEST_LEVEL)
+    elif noise:
+        sigma = rounded(min(max(noise, low), high))
+    else:
+        raise UsageError(f"{spec}: a learned prior needs a noise level above 0; expected sigma=S in it or --noise S.")
+    matched = 1.0 if not setting.noise else rounded((setting.noise / sigma) ** 2)
+    weight = options.positive(spec, "weight", matched, high=1e6)
+    try:
+        prior = dictionary_prior(network, sigma, weight)
+    except UsageError as error:
+        raise UsageError(f"{spec}: {error}") from error
+    chosen = replace(spec, options={**spec.options, "sigma": repr(sigma), "weight": repr(weight)})
+    told = sigma if network.conditioned else None
+    return Model(chosen, prior, network, told, (folder / DESCRIPTION, folder / WEIGHTS), identity=identity_of(folder))
 
 
 def _member(spec: Spec, network: Network) -> Network:

@@ -40,6 +40,27 @@ def test_a_network_is_adapted_to_an_image_and_its_atoms_are_drawn(run, start) ->
     assert json.loads(solved.out)["certificate"]["evidence"] == "proved", solved.err
 
 
+def test_the_coefficients_of_a_dictionary_are_the_unknowns_and_end_with_a_gap(run, start) -> None:
+    image = str(next(Path("images").iterdir()))
+    given = ("--operator", "blur:gaussian=0.8", "--noise", "0.1", "--prior", "folder:start,synthesis=true")
+    solved = run("solve", image, "-o", "out.png", *given, "--method", "oista", "--iterations", 3, "--json")
+    record = json.loads(solved.out)
+    assert (record["duality_gap"]["evidence"], record["certificate"]["evidence"]) == ("proved", "proved"), solved.err
+    assert record["duality_gap"]["distance"] > 0
+    assert "sigma=0.1,weight=1" in Path("out.png.run.json").read_text()
+    assert run("replay", "out.png.run.json", "-o", "again.png").code == 0
+    assert Path("again.png").read_bytes() == Path("out.png").read_bytes()
+    for prior, method, said in (
+        ("folder:start,synthesis=true", "condat_vu", "expected ista, fista, oista or slista"),
+        ("folder:start,synthesis=true,low=0", "ista", "low with synthesis=true"),
+        ("model:proved-gray,synthesis=true", "ista", "expected a ConvolutionalSparseCoding"),
+    ):
+        refused = run("solve", image, "-o", "no.png", *given[:-1], prior, "--method", method)
+        assert refused.code == 2, refused.err
+        assert said in refused.err
+        assert not Path("no.png").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -47,7 +68,7 @@ def test_a_network_is_adapted_to_an_image_and_its_atoms_are_drawn(run, start) ->
         (["--from", "start", "--resume"], "--from start with --resume; expected one of them"),
         (["--from", "start", "--operator", "identity"], "--from start with --operator; expected one of them"),
         (["--from", "start", "--sweep", "widths=4,8"], "--from start with --sweep; expected one of them"),
-        (["--from", "model:csc-grey"], "--from = 'model:csc-grey'; expected one of"),
+        (["--from", "model:other"], "--from = 'model:other'; expected one of"),
         (["--from", "start", "--loss", "l1"], "--loss is 'l1' with --from; expected sure or r2r"),
         (["--from", "start", "--noise", "two"], "'two'; expected a number"),
         (["--from", "start", "--noise", "-1"], "--noise is -1; expected a standard deviation above 0"),

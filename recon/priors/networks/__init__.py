@@ -24,6 +24,7 @@ from recon.priors.networks.architectures.lipschitz_network import LipschitzConfi
 from recon.priors.networks.architectures.network import Config, Derivative, Model, Network
 from recon.priors.networks.architectures.ridge_prox import InnerSolver
 from recon.priors.networks.architectures.unrolled import Unrolled, UnrolledConfig
+from recon.priors.networks.dictionary import ConvolutionalDictionary, dictionary_prior
 from recon.priors.networks.files.card import Claim, claim_of, measured_on_card
 from recon.priors.networks.files.safetensors import read_safetensors, write_safetensors
 from recon.priors.networks.files.store import (
@@ -59,6 +60,7 @@ __all__ = [
     "Config",
     "ConvexRidge",
     "ConvexRidgeConfig",
+    "ConvolutionalDictionary",
     "ConvolutionalSparseCoding",
     "ConvolutionalSparseCodingConfig",
     "Critic",
@@ -80,6 +82,7 @@ __all__ = [
     "activation",
     "architecture",
     "claim_of",
+    "dictionary_prior",
     "guided_prior",
     "learned_prior",
     "load",

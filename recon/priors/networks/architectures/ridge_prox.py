@@ -27,7 +27,7 @@ take away from. Of small dictionaries and of trained ones, 0.02 to 0.08 were see
 _CHECK = 4
 """Steps between two looks at the norms on a GPU, each of which waits for it; on the CPU every step looks."""
 
-_FULL_STEPS, _NEWTON_STEPS, _NEWTON_ACCURACY = 25, 60, 1e-4
+_FULL_STEPS, _NEWTON_STEPS, _NEWTON_ACCURACY = 25, 60, 1e-2
 """Of Newton's method: its budgets, of full steps and of shortened ones, and the relative residual of its systems."""
 
 _HALVINGS, _BEYOND = 12, 0.1

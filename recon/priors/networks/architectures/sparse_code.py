@@ -106,9 +106,9 @@ class SparseCode:
         """``||D_s||^2``, ``(1, 1, 1, 1)``."""
         return self.atoms.new_full((1, 1, 1, 1), self.norm.value**2)
 
-    def to(self, dtype: torch.dtype) -> "SparseCode":
-        """The same in another precision."""
-        return replace(self, **{name: getattr(self, name).to(dtype) for name in ("atoms", "threshold", "level")})
+    def to(self, to: torch.dtype | Tensor) -> "SparseCode":
+        """The same in another precision, or on the device and in the precision of a tensor."""
+        return replace(self, atoms=self.atoms.to(to), threshold=self.threshold.to(to), level=self.level.to(to))
 
     def repeated(self, y: Tensor) -> Tensor:
         """The images once for each shift."""

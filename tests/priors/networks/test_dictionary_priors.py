@@ -1,0 +1,146 @@
+"""Convolutional dictionaries as priors of proximal gradient methods on their coefficients."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from recon import priors, solvers
+from recon.certificates import DualityGap
+from recon.errors import UsageError
+from recon.evidence import Evidence
+from recon.methods.choice import choose_method
+from recon.methods.coefficients import METHODS, composed
+from recon.methods.learned_steps import LearnedSteps
+from recon.methods.operator_pair import analyse_operator
+from recon.methods.setting import Method
+from recon.operators import Blur, Identity, gaussian_psf
+from recon.operators.composition import CharacterisedOperator
+from recon.priors import Prior, elastic_net_prior
+from recon.priors.networks import (
+    ConvexRidgeConfig,
+    ConvolutionalSparseCoding,
+    ConvolutionalSparseCodingConfig,
+    InnerSolver,
+    dictionary_prior,
+    make,
+)
+
+SIZE, LEVEL = (11, 9), 0.1
+CONFIG = ConvolutionalSparseCodingConfig(atoms=6, size=4, stride=2, shifts=1, noise_range=(LEVEL, LEVEL))
+LIKE = torch.zeros(1, 1, *SIZE, dtype=torch.float64)
+STEPS = LearnedSteps((1.0, 1.4, 1.8, 1.2) * 10)
+
+
+@pytest.fixture(scope="module")
+def network() -> ConvolutionalSparseCoding:
+    torch.manual_seed(0)
+    made = make(CONFIG)
+    assert isinstance(made, ConvolutionalSparseCoding)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    made.solver = InnerSolver(accuracy=1e-11, adjoint_accuracy=1e-11, max_steps=3000)
+    return made.frozen()
+
+
+def image(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def blur() -> CharacterisedOperator:
+    return Blur(gaussian_psf(0.8), SIZE)
+
+
+def method_of(prior: Prior, name: str | None, operator: CharacterisedOperator | None = None) -> Method:
+    pair = analyse_operator(operator or blur(), None, LIKE)
+    return choose_method(pair, prior, name, like=LIKE, stepsizes=STEPS if name == "slista" else None)
+
+
+def ran(method: Method, y: Tensor, steps: int) -> tuple[solvers.Solution, DualityGap]:
+    found = solvers.solve(method.algorithm(y), torch.zeros_like(y), tolerance=0, max_steps=steps)
+    assert method.gap is not None
+    return found, method.gap(y, solvers.unknowns(found.state, found.x))[0]
+
+
+def test_the_adjoint_of_a_dictionary_and_the_norm_of_its_composition(network: ConvolutionalSparseCoding) -> None:
+    synthesis = dictionary_prior(network, LEVEL).synthesis
+    assert synthesis is not None
+    dictionary = synthesis.on(SIZE)
+    x = image(2, 1, *SIZE)
+    z = image(2, synthesis.bands, *dictionary.domain.shape)
+    assert torch.allclose((dictionary.A(z) * x).sum(), (z * dictionary.A_adjoint(x)).sum())
+    together = composed(analyse_operator(blur(), None, LIKE), dictionary)
+    v = image(1, synthesis.bands, *dictionary.domain.shape)
+    for _ in range(30):
+        v = together.operator.A_adjoint(together.operator.A(v))
+        v = v / v.norm()
+    assert together.operator.A(v).norm() <= together.properties.norm.value
+    assert together.properties.norm.evidence is Evidence.PROVED
+
+
+def test_denoising_with_the_prior_is_the_network(network: ConvolutionalSparseCoding) -> None:
+    y = image(1, 1, *SIZE)
+    found, gap = ran(method_of(dictionary_prior(network, LEVEL), None, Identity(SIZE)), y, 3000)
+    assert torch.allclose(found.x, network(y), atol=1e-7)
+    assert gap.value < 1e-9
+    assert torch.linalg.vector_norm(found.x - network(y)) <= gap.distance + 1e-9
+
+
+def test_the_conjugate_is_that_of_the_value() -> None:
+    """Fenchel's inequality, with equality at the shrunk coefficients; a weight that is forgotten breaks it."""
+    prior = elastic_net_prior(0.7, torch.tensor([0.2, 0.0, 1.0]).double().view(1, 3, 1, 1), ridge=1.3)
+    assert prior.value is not None
+    assert prior.conjugate is not None
+    c = image(4, 3, 5, 5)
+    z = prior.resolvent(1e9)(1e9 * c)  # the maximiser of <c, z> - w g(z), as the resolvent of a long step
+    inner = (c * z).flatten(1).sum(1)
+    assert torch.allclose(prior.value(z) + prior.conjugate(c), inner, rtol=1e-6)
+    other = z + image(4, 3, 5, 5, seed=2)
+    assert (prior.value(other) + prior.conjugate(c) >= (c * other).flatten(1).sum(1)).all()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_gap_bounds_what_is_left_of_the_energy(network: ConvolutionalSparseCoding, name: str) -> None:
+    prior, y = dictionary_prior(network, LEVEL, 0.8), blur().A(image(1, 1, *SIZE))
+    best, tight = ran(method_of(prior, "fista"), y, 3000)
+    method = method_of(prior, name)
+    assert method.certificate.holds
+    before = torch.inf
+    for steps in (5, 20, 40):
+        found, gap = ran(method, y, steps)
+        assert gap.evidence is Evidence.PROVED
+        left = gap.objective - tight.objective
+        assert -1e-12 <= left <= gap.value
+        assert torch.linalg.vector_norm(found.x - best.x) <= gap.distance + tight.distance
+        if name != "fista":
+            assert gap.objective <= before
+            before = gap.objective
+    assert gap.value < 0.5 * gap.objective
+
+
+def test_items_of_a_batch_end_one_by_one(network: ConvolutionalSparseCoding) -> None:
+    """The state of the coefficients lies within that of the images, and is held with it."""
+    method = method_of(dictionary_prior(network, LEVEL), "ista")
+    y = torch.cat([torch.zeros(1, 1, *SIZE, dtype=torch.float64), blur().A(image(1, 1, *SIZE))])
+    found = solvers.solve(method.algorithm(y), torch.zeros_like(y), tolerance=1e-6, max_steps=4000, scale=1.0)
+    assert found.steps[0] < found.steps[1]
+    alone = solvers.solve(method.algorithm(y[1:]), torch.zeros_like(y[1:]), tolerance=1e-6, max_steps=4000, scale=1.0)
+    assert torch.allclose(found.x[1:], alone.x)
+
+
+def test_methods_and_networks_without_coefficients_are_refused(network: ConvolutionalSparseCoding) -> None:
+    with pytest.raises(UsageError, match="expected ista, fista, oista or slista"):
+        method_of(dictionary_prior(network, LEVEL), "douglas_rachford")
+    with pytest.raises(UsageError, match="the network is a ConvexRidge; expected a ConvolutionalSparseCoding"):
+        dictionary_prior(make(ConvexRidgeConfig(widths=(2, 4), size=3, noise_range=(LEVEL, LEVEL))), LEVEL)
+    with pytest.raises(UsageError, match="expected a ConvolutionalSparseCoding of one layer"):
+        dictionary_prior(make(replace(CONFIG, layers=2)), LEVEL)
+    with pytest.raises(UsageError, match=r"noise_level=0\.0; expected a positive"):
+        dictionary_prior(network, 0.0)
+    with pytest.raises(UsageError, match="weight=0; expected a number above 0"):
+        dictionary_prior(network, LEVEL, 0)
+    with pytest.raises(UsageError, match="is a penalty of coefficients"):
+        dictionary_prior(network, LEVEL).resolvent(1.0)(LIKE)
+    assert priors.l1_prior(0.1).synthesis is None
