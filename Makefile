@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: demo check test nightly test-lowest lint docs bench study measured clean
+.PHONY: demo check test nightly test-lowest lint lint-types lint-style docs bench study measured clean
 .DELETE_ON_ERROR:
 
 $(VENV)/package: pyproject.toml
@@ -42,8 +42,9 @@ check: $(VENV)/dev lint
 test: $(VENV)/dev lint
 	$(BIN)/python $(PYTEST) -m "not nightly"
 
+# The modules are named, because collecting all of them takes twenty seconds.
 nightly: $(VENV)/dev $(VENV)/docs
-	$(BIN)/python $(PYTEST) -m nightly
+	$(BIN)/python $(PYTEST) -m nightly $$(grep -rlw nightly tests --include='test_*.py')
 
 # The tests with the lowest releases that pyproject.toml admits, which tests/lowest.txt names; several GB of packages.
 LOWEST ?= .venv-lowest
@@ -58,9 +59,14 @@ test-lowest: $(LOWEST)/installed
 	$(LOWEST)/bin/python $(PYTEST)
 
 lint: $(VENV)/dev
+	$(MAKE) --jobs 2 --output-sync --keep-going lint-types lint-style
+
+lint-types:
+	$(BIN)/mypy
+
+lint-style:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 # The documentation as a site, with its gallery, in some minutes; warnings are errors.

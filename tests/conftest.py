@@ -23,7 +23,10 @@ LONGEST = ("test_documentation", "test_kills", "test_catalogue", "test_codec", "
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of two workers, each begins with its share of the long tests: one that began last would run alone."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items[:] = dealt(items, int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+        order = dealt(items, int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+        assert len(order) == len(items), "a test is lost"
+        assert set(order) == set(items), "a test is lost"
+        items[:] = order
 
 
 def dealt(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
@@ -32,7 +35,8 @@ def dealt(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
     together: dict[object, list[pytest.Item]] = {}
     for item in sorted(long, key=lambda item: _place(item.path.stem)):
         together.setdefault(item.path if _shares_a_fixture(item) else item, []).append(item)
-    groups, short = list(together.values()), [item for item in items if item not in set(long)]
+    groups, of_long = list(together.values()), set(long)
+    short = [item for item in items if item not in of_long]
     size, found, begun = len(items) / workers, [], 0
     for worker in range(workers):
         share = [item for group in groups[worker::workers] for item in group]

@@ -49,14 +49,14 @@ def solve(folder: Path, output: str, *options: str) -> forks.Fork:
 
 def solve_when_ready(folder: Path, output: str, *options: str) -> forks.Fork:
     """Begin again while the workers are still starting; return when the first slice is done."""
-    for _ in range(30):
+    for _ in range(150):
         job = solve(folder, output, *options)
         while job.poll() is None and not list((folder / output).rglob("*.run.json")):
             time.sleep(0.02)
         if job.returncode != 6:
             return job
         job.communicate()
-        time.sleep(1)
+        time.sleep(0.2)
     raise TimeoutError
 
 

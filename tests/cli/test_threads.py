@@ -5,8 +5,7 @@ import subprocess
 import sys
 
 import pytest
-
-pytestmark = pytest.mark.slow
+from recon.cli.threads import sleep_while_waiting
 
 POLICY = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 PROBE = """
@@ -28,6 +27,7 @@ def probe(**given: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
 
 
+@pytest.mark.slow
 def test_the_runtime_that_torch_loads_is_told_to_let_threads_sleep() -> None:
     done = probe()
     assert done.stdout.splitlines()[-1] == "['PASSIVE', '1000', None]"
@@ -36,9 +36,23 @@ def test_the_runtime_that_torch_loads_is_told_to_let_threads_sleep() -> None:
     assert "OMP_WAIT_POLICY = 'PASSIVE'" in done.stderr
 
 
+@pytest.mark.slow
+def test_the_runtime_hears_what_the_user_says() -> None:
+    done = probe(OMP_WAIT_POLICY="ACTIVE")
+    assert done.stdout.splitlines()[-1] == "['ACTIVE', None, None]"
+    if "OPENMP DISPLAY ENVIRONMENT" in done.stderr:
+        assert "OMP_WAIT_POLICY = 'ACTIVE'" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("OMP_WAIT_POLICY", "ACTIVE"), ("GOMP_SPINCOUNT", "7"), ("KMP_BLOCKTIME", "1")]
 )
-def test_what_the_user_says_of_waiting_stays_and_nothing_is_added(name: str, value: str) -> None:
-    expected = [value if each == name else None for each in POLICY]
-    assert probe(**{name: value}).stdout.splitlines()[-1] == str(expected)
+def test_what_the_user_says_of_waiting_stays_and_nothing_is_added(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    with monkeypatch.context() as patch:
+        for each in POLICY:
+            patch.delenv(each, raising=False)
+        patch.setenv(name, value)
+        sleep_while_waiting()
+        assert {each: os.environ[each] for each in POLICY if each in os.environ} == {name: value}
