@@ -53,6 +53,16 @@ def debug_option(command: Command) -> Command:
     )(command)
 
 
+def threads_option(command: Command) -> Command:
+    """Add ``--jobs`` of commands whose threads share this process."""
+    return click.option(
+        "--jobs",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Threads that work side by side; the result is the same for any number.  [default: one for each core]",
+    )(command)
+
+
 def config_option(command: Command) -> Command:
     """Add ``--config``, whose options the command line goes before."""
     return click.option(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from . import terminal
-from .common import NUMBER, talk_options
+from .common import NUMBER, talk_options, threads_option
 
 if TYPE_CHECKING:
     from recon.packing import Packed
@@ -38,12 +38,14 @@ if TYPE_CHECKING:
     metavar="N",
     help="How many slices of a series or stack may depend on each other. With 1, each is packed by itself.",
 )
+@threads_option
 @click.option("--overwrite", is_flag=True, help="Replace an existing archive (never an input).")
 @click.option("--json", "as_json", is_flag=True, help="Print what became of each file as JSON.")
 @talk_options
 def command(  # noqa: PLR0913, PLR0917  one for each option
-    inputs: tuple[Path, ...], output: Path, tolerance: float, group: int, overwrite: bool, as_json: bool
-) -> None:
+    inputs: tuple[Path, ...], output: Path, tolerance: float, group: int, jobs: int | None, overwrite: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Pack images into a lossless archive, from which recon unpack restores every byte of every file.
 
     Pixels of DICOM, NPY, TIFF and NIfTI files that are not compressed, and of PNG, are coded by prediction from their
@@ -59,13 +61,13 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     from recon.io.atomic import check_output
 
     check_output(output, overwrite=overwrite)
-    from recon.packing import Settings, pack
+    from recon.packing import Settings, pack, usable_cores
 
     line = terminal.ProgressLine("packing")
     try:
         done = pack(
             inputs, output, Settings(tolerance, group), overwrite, terminal.say,
-            lambda at, count: line.show(f"file {at + 1} of {count}"),
+            lambda at, count: line.show(f"file {at + 1} of {count}"), jobs or usable_cores(),
         )  # fmt: skip
     finally:
         line.close()

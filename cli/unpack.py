@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from . import terminal
-from .common import talk_options
+from .common import talk_options, threads_option
 
 if TYPE_CHECKING:
     from recon.packing import Restored
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 )
 @click.option("--list", "lists", is_flag=True, help="Print names and sizes, and restore nothing.")
 @click.option("--verify", is_flag=True, help="Restore and compare everything, and write nothing.")
+@threads_option
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
 @click.option("--json", "as_json", is_flag=True, help="Print what became of each file as JSON.")
 @talk_options
 def command(  # noqa: PLR0913, PLR0917  one for each option
     archive: Path, output: Path | None, only: tuple[str, ...], frame: int | None, lists: bool, verify: bool,
-    overwrite: bool, as_json: bool,
+    jobs: int | None, overwrite: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Restore the files of an archive that recon pack wrote, each to the byte, checked by its SHA-256.
 
@@ -46,7 +47,7 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
     elif frame is not None and output is not None:
         _write_frame(archive, only[0], frame, output, overwrite)
     else:
-        _restore(archive, None if verify else output or Path(), only, overwrite, as_json)
+        _restore(archive, None if verify else output or Path(), only, jobs, overwrite, as_json)
 
 
 def _check_options(lists: bool, verify: bool, frame: int | None, only: tuple[str, ...], output: Path | None) -> None:
@@ -92,14 +93,21 @@ def _write_frame(archive: Path, name: str, frame: int, output: Path, overwrite: 
     terminal.result(f"{output}: frame {frame} of {printable(name)}, {pixels.shape[0]} x {pixels.shape[1]}")
 
 
-def _restore(archive: Path, folder: Path | None, only: tuple[str, ...], overwrite: bool, as_json: bool) -> None:
+def _restore(  # noqa: PLR0913, PLR0917  what the command was told
+    archive: Path, folder: Path | None, only: tuple[str, ...], jobs: int | None, overwrite: bool, as_json: bool
+) -> None:
     from recon.errors import BatchError
-    from recon.packing import unpack
+    from recon.packing import unpack, usable_cores
 
     line = terminal.ProgressLine("unpacking")
     try:
         done, remark = unpack(
-            archive, folder, only, overwrite, lambda at, count: line.show(f"file {at + 1} of {count}")
+            archive,
+            folder,
+            only,
+            overwrite,
+            lambda at, count: line.show(f"file {at + 1} of {count}"),
+            jobs or usable_cores(),
         )
     finally:
         line.close()

@@ -5,6 +5,7 @@ from the one that came before it in the same sample, but in every ``group``-th f
 of its pixel: a frame is had from at most ``group`` frames.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from recon.io.decoded import RefusedError
 from recon.io.image import Array
 from recon.packing.floats import decode_floats, encode_floats
 from recon.packing.planes import MOST_COLUMNS, MOST_PIXELS, decode_plane, encode_plane, refers
+from recon.packing.workers import Workers
 
 _FEW_PIXELS = 2**21
 """Frames of at most so many pixels are coded both ways to find out whether the frame before helps."""
@@ -56,6 +58,10 @@ class Plan:
         """Return whether the numbers are integers."""
         return np.dtype(self.dtype).kind != "f"
 
+    def runs(self, frames: range) -> list[range]:
+        """Frames, beginning with the first of a group, in runs that do not depend on each other."""
+        return [range(start, min(start + self.group, frames.stop)) for start in frames[:: self.group]]
+
     def rows(self, band: int) -> int:
         return min(self.band, self.shape[1] - band * self.band)
 
@@ -68,46 +74,74 @@ Bands = dict[tuple[int, int], Array]
 """Planes of the frame before, by band and sample."""
 
 
-def encode(pixels: Array, plan: Plan, tolerance: float, before: Bands | None) -> Iterator[bytes]:
+ALONE = Workers()
+
+
+def encode(
+    pixels: Array, plan: Plan, tolerance: float, before: Bands | None, workers: Workers = ALONE
+) -> Iterator[bytes]:
     """The pieces of an array, in the order in which they are decoded."""
-    kept: Bands = dict(before or {}) if plan.before else {}
-    for frame in range(plan.shape[0]):
-        if _is_key(plan, frame):
-            kept = {}
+    first: Bands = dict(before or {}) if plan.before else {}
+
+    def coded(run: range) -> list[bytes]:
+        return list(_encode_run(pixels, plan, run, tolerance, dict(first) if run.start == 0 else {}, workers))
+
+    for pieces in workers.map(coded, plan.runs(range(plan.shape[0]))):
+        yield from pieces
+
+
+def _encode_run(  # noqa: PLR0913, PLR0917  what a run of frames needs
+    pixels: Array, plan: Plan, run: range, tolerance: float, kept: Bands, workers: Workers
+) -> Iterator[bytes]:
+    for frame in run:
         for band in range(plan.bands):
             rows = slice(band * plan.band, band * plan.band + plan.rows(band))
             first: Array | None = None
             for sample in range(plan.shape[3]):
                 plane = np.ascontiguousarray(pixels[frame, rows, :, sample])
                 if not plan.is_whole:
-                    yield encode_floats(plane, tolerance)
+                    with workers.core():
+                        floats = encode_floats(plane, tolerance)
+                    yield floats
                     continue
                 whole = as_integers(plane)
                 reference = first if first is not None else kept.get((band, sample))
-                coded = encode_plane(whole, reference, int(tolerance))
+                with workers.core():
+                    coded = encode_plane(whole, reference, int(tolerance))
+                    if tolerance >= 1:
+                        whole = decode_plane(coded, whole.shape, reference if refers(coded) else None)
                 yield coded
-                if tolerance >= 1:
-                    whole = decode_plane(coded, whole.shape, reference if refers(coded) else None)
                 first = whole if first is None else first
                 kept[band, sample] = whole
 
 
 def decode(
-    plan: Plan, piece: Callable[[int], bytes], frames: range, before: Callable[[], Bands]
+    plan: Plan, piece: Callable[[int], bytes], frames: range, before: Callable[[], Bands], workers: Workers = ALONE
 ) -> Iterator[tuple[int, Array, Bands]]:
     """Bands of some frames, each with its frame's number, (rows, columns, samples), and the planes kept so far.
 
     ``piece`` gives the bytes of one piece by its number, ``before`` the last planes of the file before.
     """
     start = frames.start - frames.start % plan.group if plan.group > 1 else frames.start
-    kept = before() if plan.before and start == 0 else {}
-    for frame in range(start, frames.stop):
-        if _is_key(plan, frame):
-            kept = {}
-        for band in range(plan.bands):
-            planes = _band(plan, frame, band, piece, kept)
-            if frame in frames:
-                yield frame, np.stack(planes, axis=-1), kept
+    runs = plan.runs(range(start, frames.stop))
+    first = before() if plan.before and start == 0 else {}
+
+    def decoded(run: range) -> Iterator[tuple[int, Array, Bands]]:
+        kept = dict(first) if run.start == 0 else {}
+        for frame in run:
+            for band in range(plan.bands):
+                with workers.core():
+                    planes = _band(plan, frame, band, piece, kept)
+                if frame in frames:
+                    yield frame, np.stack(planes, axis=-1), kept
+
+    if workers.jobs == 1 or len(runs) == 1:  # one band after another, in little memory
+        for run in runs:
+            yield from decoded(run)
+    else:
+        size = math.prod(plan.shape[1:]) * np.dtype(plan.dtype).itemsize
+        for bands in workers.map(lambda run: list(decoded(run)), runs, lambda run: len(run) * size):
+            yield from bands
 
 
 def _band(plan: Plan, frame: int, band: int, piece: Callable[[int], bytes], kept: Bands) -> list[Array]:
@@ -127,10 +161,6 @@ def _band(plan: Plan, frame: int, band: int, piece: Callable[[int], bytes], kept
         kept[band, sample] = whole
         planes.append(from_integers(whole, dtype))
     return planes
-
-
-def _is_key(plan: Plan, frame: int) -> bool:
-    return frame % plan.group == 0 and (frame > 0 or not plan.before)
 
 
 def as_integers(plane: Array) -> Array:

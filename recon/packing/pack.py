@@ -2,8 +2,9 @@
 
 import hashlib
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from recon.packing.layout import Layout, find_layout
 from recon.packing.planes import MOST_COLUMNS, deflated
 from recon.packing.png_stream import Stream, read_stream, write_stream
 from recon.packing.restore import PIECE
+from recon.packing.workers import Workers
 
 GROUP = 8
 """How many slices of a series depend on each other."""
@@ -107,31 +109,103 @@ def _files(given: Path, say: Callable[[str], None]) -> Iterator[tuple[str, Path]
 
 def pack(  # noqa: PLR0913, PLR0917  the inputs, and how to write, to warn and to go on
     inputs: Sequence[Path], archive: Path, settings: Settings | None = None, overwrite: bool = False,
-    say: Callable[[str], None] = lambda _: None, progress: Progress = lambda _done, _all: None,
+    say: Callable[[str], None] = lambda _: None, progress: Progress = lambda _done, _all: None, jobs: int = 1,
 ) -> list[Packed]:  # fmt: skip
     """Write an archive of files and folders; see :class:`Packed`.
 
     Every file is restored from what is to be written, and compared, before it is written. Slices of a DICOM series are
-    put in the order of their places.
+    put in the order of their places. The bytes of the archive do not depend on ``jobs``, the number of threads.
 
     Raises:
         InputError: One cannot be read.
         UsageError: A DICOM file, and a tolerance: its pixels must not change under its name.
     """
-    settings = settings or Settings()
+    settings, workers = settings or Settings(), Workers(jobs)
     files = find_files(inputs, say)
     done: list[Packed] = []
     with replacing(archive, overwrite=overwrite, inputs=[path for _, path in files]) as temporary:
-        files = _in_order(files)
+        sources = _in_order(files)
+        helps = _Helps(sources)
+
+        def packed(run: list[_Source]) -> list[_Entry]:
+            packer = _Packer(settings, helps, workers)
+            return [packer.add(source) for source in run]
+
         with temporary.open("wb") as handle:
             writer = Writer(handle)
-            writer.contents([(name, path.stat().st_size) for name, path in files])
-            packer = _Packer(writer, settings)
-            for number, (name, path) in enumerate(files):
-                progress(number, len(files))
-                done.append(packer.add(number, name, _read(path)))
+            writer.contents([(source.name, source.size) for source in sources])
+            progress(0, len(sources))
+            for entries in workers.map(packed, _runs(sources, settings.group), lambda run: sum(s.size for s in run)):
+                for entry in entries:
+                    done.append(entry.write(writer, len(done)))
+                    progress(min(len(done), len(sources) - 1), len(sources))
             writer.finish()
     return done
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A file to pack; ``series`` is empty where it is no slice of one."""
+
+    number: int
+    name: str
+    path: Path
+    size: int
+    series: str
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What is written of a file, and what is said of it."""
+
+    facts: dict[str, Any]
+    rest: bytes
+    pieces: list[bytes]
+    packed: Packed
+
+    def write(self, writer: Writer, number: int) -> Packed:
+        return replace(self.packed, stored=writer.entry(number, self.facts, self.rest, self.pieces))
+
+
+def _runs(sources: list[_Source], group: int) -> list[list[_Source]]:
+    """Files in runs that do not depend on each other: slices of one series, at most ``group``, or single files."""
+    runs: list[list[_Source]] = []
+    for source in sources:
+        if runs and source.series and runs[-1][0].series == source.series and len(runs[-1]) < group:
+            runs[-1].append(source)
+        else:
+            runs.append([source])
+    return runs
+
+
+class _Helps:
+    """Whether slices of a series are to be predicted from each other, by the first two of it."""
+
+    def __init__(self, sources: list[_Source]) -> None:
+        self.first: dict[str, list[Path]] = {}
+        self.found: dict[str, bool] = {}
+        self.lock = threading.Lock()
+        for source in sources:
+            if source.series:
+                self.first.setdefault(source.series, []).append(source.path)
+
+    def __call__(self, series: str) -> bool:
+        with self.lock:
+            if series not in self.found:
+                self.found[series] = self._try(self.first[series][:2])
+            return self.found[series]
+
+    @staticmethod
+    def _try(paths: list[Path]) -> bool:
+        planes = []
+        for path in paths:
+            data = _read(path)
+            layout = find_layout(data)
+            if layout is None:
+                return False
+            rows = frames.Plan(layout.shape, layout.dtype).rows(0)
+            planes.append(frames.as_integers(layout.pixels(data)[0, :rows, :, 0]))
+        return len(planes) == 2 and frames.helps(planes[1], planes[0])
 
 
 def _read(path: Path) -> bytes:
@@ -141,17 +215,20 @@ def _read(path: Path) -> bytes:
         return content(handle)
 
 
-def _in_order(files: list[tuple[str, Path]]) -> list[tuple[str, Path]]:
+def _in_order(files: list[tuple[str, Path]]) -> list[_Source]:
     """Files in the order given, but slices of one series side by side and by their places."""
     places: list[tuple[Any, ...]] = []
     first: dict[str, int] = {}
+    names: list[str] = []
     for number, (_, path) in enumerate(files):
         series = _series(path)
+        names.append(series[0] if series else "")
         if series:
             places.append((first.setdefault(series[0], number), *series[1:], number))
         else:
             places.append((number, 0.0, 0, number))
-    return [files[place[-1]] for place in sorted(places)]
+    found = [(*files[place[-1]], names[place[-1]]) for place in sorted(places)]
+    return [_Source(number, name, path, path.stat().st_size, uid) for number, (name, path, uid) in enumerate(found)]
 
 
 def _series(path: Path) -> tuple[Any, ...]:
@@ -165,20 +242,19 @@ def _series(path: Path) -> tuple[Any, ...]:
 
 
 class _Packer:
-    """Packs one file after another; a slice may be predicted from the one before it."""
+    """Packs the files of a run, one after another; a slice may be predicted from the one before it."""
 
-    def __init__(self, writer: Writer, settings: Settings) -> None:
-        self.writer, self.settings = writer, settings
+    def __init__(self, settings: Settings, helps: _Helps, workers: Workers) -> None:
+        self.settings, self.helps, self.workers = settings, helps, workers
         self.last: tuple[int, tuple[Any, ...], frames.Plan, frames.Bands] | None = None
-        self.chain = 0
-        self.helps: dict[str, bool] = {}
 
-    def add(self, number: int, name: str, data: bytes) -> Packed:
+    def add(self, source: _Source) -> _Entry:
+        number, name, data = source.number, source.name, _read(source.path)
         stream = read_stream(data)
         layout = find_layout(data) if stream is None else None
         found = None
         if stream is not None:
-            found = self._png(number, name, data, stream)
+            found = self._png(name, data, stream)
         elif layout is not None:
             if self.settings.tolerance and kind_of(data[:1024]) == "dicom":
                 raise UsageError(
@@ -186,15 +262,15 @@ class _Packer:
                     "must not change under its own SOP instance UID."
                 )
             found = self._array(number, name, data, layout)
-        return found or self._bytes(number, name, data)
+        return found or self._bytes(name, data)
 
-    def _array(self, number: int, name: str, data: bytes, layout: Layout) -> Packed | None:
+    def _array(self, number: int, name: str, data: bytes, layout: Layout) -> _Entry | None:
         pixels = layout.pixels(data)
         plan, before = self._plan(pixels, layout)
         if not plan.fits():
             return None
-        pieces = list(frames.encode(pixels, plan, self.settings.tolerance, before))
-        restored, bands = _decoded(pieces, plan, before)
+        pieces = list(frames.encode(pixels, plan, self.settings.tolerance, before, self.workers))
+        restored, bands = _decoded(pieces, plan, before, self.workers)
         error = _largest_error(pixels, restored, self.settings.tolerance)
         size = sum(map(len, pieces))
         if error is None or (error == 0 and size > _POOR * pixels.nbytes and len(deflated(pixels.tobytes())) < size):
@@ -204,7 +280,7 @@ class _Packer:
             "after": self.last[0] if plan.before and self.last else None,
         }  # fmt: skip
         whole = _replaced(data, layout, restored) if error else data
-        done = self._write(number, name, data, whole, facts, layout.rest(data), pieces, pixels.size, error)
+        done = _entry(name, data, whole, facts, layout.rest(data), pieces, pixels.size, error)
         self.last = (number, layout.series, plan, bands) if layout.series and plan.is_whole else None
         return done
 
@@ -220,27 +296,21 @@ class _Packer:
                 if (single.fits() and frames.helps(second, first))
                 else (single, None)
             )
-        if self.last is None or not layout.series or self.chain + 1 >= self.settings.group:
-            self.chain = 0
+        if self.last is None or not layout.series:
             return single, None
         _, series, plan, bands = self.last
-        if series[0] != layout.series[0] or plan.shape != single.shape or plan.dtype != single.dtype:
-            self.chain = 0
+        alike = series[0] == layout.series[0] and plan.shape == single.shape and plan.dtype == single.dtype
+        if not alike or not self.helps(series[0]):
             return single, None
-        if series[0] not in self.helps:
-            self.helps[series[0]] = frames.helps(frames.as_integers(pixels[0, : single.rows(0), :, 0]), bands[0, 0])
-        if not self.helps[series[0]]:
-            return single, None
-        self.chain += 1
         return frames.Plan(layout.shape, layout.dtype, 1, before=True), bands
 
-    def _png(self, number: int, name: str, data: bytes, stream: Stream) -> Packed | None:
+    def _png(self, name: str, data: bytes, stream: Stream) -> _Entry | None:
         if stream.pixels.shape[1] > MOST_COLUMNS:
             return None
         plan = frames.Plan((1, *stream.pixels.shape), stream.pixels.dtype.str)
         pixels = stream.pixels[None]
-        pieces = list(frames.encode(pixels, plan, self.settings.tolerance, None))
-        restored, _ = _decoded(pieces, plan, None)
+        pieces = list(frames.encode(pixels, plan, self.settings.tolerance, None, self.workers))
+        restored, _ = _decoded(pieces, plan, None, self.workers)
         error = _largest_error(pixels, restored, self.settings.tolerance)
         chunks = write_stream(stream)
         end = stream.start + sum(stream.pieces) + 12 * len(stream.pieces)
@@ -256,19 +326,9 @@ class _Packer:
             whole = data[: stream.start] + write_stream(lossy) + data[end:]
         rest = stream.filters + data[: stream.start] + data[end:]
         self.last = None
-        return self._write(number, name, data, whole, facts, rest, pieces, pixels.size, error)
+        return _entry(name, data, whole, facts, rest, pieces, pixels.size, error)
 
-    def _write(  # noqa: PLR0913, PLR0917  what an entry holds
-        self, number: int, name: str, data: bytes, whole: bytes, facts: dict[str, Any], rest: bytes,
-        pieces: list[bytes], count: int, error: float,
-    ) -> Packed:  # fmt: skip
-        facts |= {"name": name, "size": len(whole), "sha256": hashlib.sha256(whole).hexdigest()}
-        if error:
-            facts |= {"error": error, "source_sha256": hashlib.sha256(data).hexdigest()}
-        stored = self.writer.entry(number, facts, rest, pieces)
-        return Packed(name, len(data), stored, "lossy" if error else "pixels", count, sum(map(len, pieces)), error)
-
-    def _bytes(self, number: int, name: str, data: bytes) -> Packed:
+    def _bytes(self, name: str, data: bytes) -> _Entry:
         """A file in pieces of bounded length, each packed where that makes it smaller."""
         self.last = None
         cut = [data[start : start + PIECE] for start in range(0, len(data), PIECE)]
@@ -278,15 +338,30 @@ class _Packer:
             "mode": "packed" if is_packed else "raw", "name": name, "size": len(data),
             "sha256": hashlib.sha256(data).hexdigest(),
         }  # fmt: skip
-        stored = self.writer.entry(number, facts, b"", small if is_packed else cut)
-        return Packed(name, len(data), stored, "bytes" if is_packed else "as is")
+        how = "bytes" if is_packed else "as is"
+        return _Entry(facts, b"", small if is_packed else cut, Packed(name, len(data), 0, how))
 
 
-def _decoded(pieces: list[bytes], plan: frames.Plan, before: frames.Bands | None) -> tuple[Array, frames.Bands]:
+def _entry(  # noqa: PLR0913, PLR0917  what an entry holds
+    name: str, data: bytes, whole: bytes, facts: dict[str, Any], rest: bytes, pieces: list[bytes], count: int,
+    error: float,
+) -> _Entry:  # fmt: skip
+    """The entry of a file whose pixels were coded."""
+    facts |= {"name": name, "size": len(whole), "sha256": hashlib.sha256(whole).hexdigest()}
+    if error:
+        facts |= {"error": error, "source_sha256": hashlib.sha256(data).hexdigest()}
+    how = "lossy" if error else "pixels"
+    return _Entry(facts, rest, pieces, Packed(name, len(data), 0, how, count, sum(map(len, pieces)), error))
+
+
+def _decoded(
+    pieces: list[bytes], plan: frames.Plan, before: frames.Bands | None, workers: Workers
+) -> tuple[Array, frames.Bands]:
     """The array that an archive will give back."""
     found: list[Array] = []
     kept: frames.Bands = {}
-    for _, band, kept in frames.decode(plan, pieces.__getitem__, range(plan.shape[0]), lambda: dict(before or {})):  # noqa: B007
+    everything = range(plan.shape[0])
+    for _, band, kept in frames.decode(plan, pieces.__getitem__, everything, lambda: dict(before or {}), workers):  # noqa: B007
         found.append(band)
     whole = np.concatenate([band.reshape(-1, *plan.shape[2:]) for band in found]).reshape(plan.shape)
     return whole.astype(plan.dtype), kept

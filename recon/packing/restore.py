@@ -20,6 +20,7 @@ from recon.packing.container import Reader, open_archive
 from recon.packing.layout import Layout
 from recon.packing.planes import inflated
 from recon.packing.png_stream import Stream, write_stream
+from recon.packing.workers import Workers
 
 PIECE = 2**24
 """Bytes of a file without pixels in one chunk."""
@@ -103,8 +104,8 @@ def read_entry(reader: Reader, number: int) -> Entry:
 class Restorer:
     """Restores entries of one archive; the planes of the last one are kept, as the next may need them."""
 
-    def __init__(self, reader: Reader) -> None:
-        self.reader = reader
+    def __init__(self, reader: Reader, workers: Workers = frames.ALONE) -> None:
+        self.reader, self.workers = reader, workers
         self.last: tuple[int, frames.Bands] = (-1, {})
 
     def data(self, entry: Entry) -> Iterator[bytes]:
@@ -124,7 +125,8 @@ class Restorer:
             raise RefusedError("it was packed without its pixels being read: restore the whole file.")
         plan = entry.plan
         kept: frames.Bands = {}
-        for _, band, planes in frames.decode(plan, self._piece(entry), wanted, lambda: self._before(entry)):
+        decoded = frames.decode(plan, self._piece(entry), wanted, lambda: self._before(entry), self.workers)
+        for _, band, planes in decoded:
             kept = planes
             yield band
         if plan.is_whole and wanted.stop == plan.shape[0]:
@@ -235,11 +237,13 @@ def list_entries(archive: Path) -> tuple[list[tuple[str, int]], str]:
         return reader.contents, reader.remark
 
 
-def unpack(
+def unpack(  # noqa: PLR0913, PLR0917  what to restore, and how to go on
     archive: Path, folder: Path | None, only: Sequence[str] = (), overwrite: bool = False,
-    progress: Callable[[int, int], None] = lambda _done, _all: None,
+    progress: Callable[[int, int], None] = lambda _done, _all: None, jobs: int = 1,
 ) -> tuple[list[Restored], str]:  # fmt: skip
     """Restore all files, or those named, into a folder; without one, only try. Return what became of each.
+
+    ``jobs`` threads restore files that do not depend on each other.
 
     A file is written only if its SHA-256 is that of the one that was packed; of a PNG that this machine's zlib packs
     otherwise, if its pixels are the same, with a remark.
@@ -249,17 +253,45 @@ def unpack(
         ConsistencyError: A name in it leads out of the folder.
         OutputError: A file exists, or cannot be written. Nothing is written if one exists.
     """
+    workers = Workers(jobs)
     with open_archive(archive) as reader:
         numbers = _chosen(archive, reader, only)
         targets = {number: _target(archive, folder, reader.contents[number][0]) for number in numbers}
         if folder is not None:
             for number in numbers:
                 _check_free(targets[number], overwrite)
-        restorer, done = Restorer(reader), []
-        for place, number in enumerate(numbers):
-            progress(place, len(numbers))
-            done.append(_restore(archive, restorer, number, folder, overwrite))
+
+        def restored(run: list[int]) -> list[Restored]:
+            restorer = Restorer(reader, workers)
+            return [_restore(archive, restorer, number, folder, overwrite) for number in run]
+
+        def size(run: list[int]) -> int:
+            return sum(max(0, min(reader.contents[number][1], _MOST_SIZE)) for number in run)
+
+        done: list[Restored] = []
+        progress(0, len(numbers))
+        for files in workers.map(restored, _runs(reader, numbers), size):
+            done += files
+            progress(min(len(done), len(numbers) - 1), len(numbers))
         return done, reader.remark
+
+
+def _runs(reader: Reader, numbers: list[int]) -> list[list[int]]:
+    """Entries in runs, each of which was predicted from the one before it, or stands alone."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1 and _follows(reader, number):
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return runs
+
+
+def _follows(reader: Reader, number: int) -> bool:
+    try:
+        return read_entry(reader, number).facts.get("after") == number - 1
+    except RefusedError:
+        return False
 
 
 def _chosen(archive: Path, reader: Reader, only: Sequence[str]) -> list[int]:

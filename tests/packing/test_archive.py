@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import struct
+import time
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -22,6 +23,7 @@ from recon.packing import Settings, list_entries, pack, png_stream, read_frame, 
 from recon.packing.container import MAGIC, Reader, Writer
 from recon.packing.layout import find_layout
 from recon.packing.planes import deflated
+from recon.packing.workers import Workers
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 EXAMPLES = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -116,6 +118,66 @@ def test_dicom_files_of_every_kind_come_back(path, tmp_path):
     pack([path], tmp_path / "a.rpk")
     unpack(tmp_path / "a.rpk", tmp_path)
     assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+
+
+class TestThreads:
+    @pytest.mark.parametrize("tolerance", [0, 3])
+    def test_the_archive_is_the_same_for_any_number(self, folder, tmp_path, tolerance):
+        inputs = [folder] if tolerance else [folder, series(tmp_path / "ct", 7)]
+        archives = []
+        for jobs in (1, 3):
+            pack(inputs, tmp_path / f"{jobs}.rpk", Settings(tolerance, group=2), jobs=jobs)
+            archives.append((tmp_path / f"{jobs}.rpk").read_bytes())
+        assert archives[0] == archives[1]
+
+    def test_what_is_restored_is_the_same_for_any_number(self, folder, tmp_path):
+        ct = series(tmp_path / "ct", 7)
+        pack([folder, ct], tmp_path / "a.rpk", Settings(group=3))
+        found = [unpack(tmp_path / "a.rpk", tmp_path / f"out{jobs}", jobs=jobs) for jobs in (1, 4)]
+        assert found[0] == found[1]
+        for jobs in (1, 4):
+            assert same(folder, tmp_path / f"out{jobs}" / "files")
+            assert same(ct, tmp_path / f"out{jobs}" / "ct")
+
+    def test_some_slices_of_a_group_are_restored(self, tmp_path):
+        ct = series(tmp_path / "ct", 5)
+        names = [file.name for file in pack([ct], tmp_path / "a.rpk", jobs=2)]
+        unpack(tmp_path / "a.rpk", tmp_path / "out", only=[names[1], names[2], names[4]], jobs=2)
+        for name in (names[1], names[2], names[4]):
+            assert (tmp_path / "out" / name).read_bytes() == (tmp_path / name).read_bytes()
+
+    def test_a_refusal_in_a_thread_is_that_of_the_first_file(self, folder, tmp_path):
+        with pytest.raises(UsageError, match="SOP instance UID"):
+            pack([folder, series(tmp_path / "ct", 2)], tmp_path / "a.rpk", Settings(tolerance=1), jobs=3)
+        assert not (tmp_path / "a.rpk").exists()
+
+    def test_fewer_than_one(self, folder, tmp_path):
+        with pytest.raises(UsageError, match="expected at least 1"):
+            pack([folder], tmp_path / "a.rpk", jobs=0)
+
+    def test_results_come_in_order_and_few_are_begun_early(self):
+        begun = []
+
+        def work(item):
+            begun.append(item)
+            return item
+
+        results = Workers(2).map(work, range(50))
+        assert next(results) == 0
+        assert len(begun) < 10
+        assert list(results) == list(range(1, 50))
+
+    def test_large_pieces_are_not_worked_on_together(self):
+        running, most = [0], [0]
+
+        def work(_):
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+            time.sleep(0.01)
+            running[0] -= 1
+
+        list(Workers(4).map(work, range(6), lambda _: 2**31))
+        assert most[0] == 1
 
 
 def test_pixels_of_uncompressed_dicom_are_found():
