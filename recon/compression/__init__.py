@@ -5,6 +5,7 @@
 """
 
 from recon.compression.blocks import BlockReport
+from recon.compression.bounds import lipschitz_bound
 from recon.compression.compress import Compressed, compress
 from recon.compression.flexible import FlexibleActivation
 from recon.compression.package import Listeners, Settings, compress_folder
@@ -19,4 +20,5 @@ __all__ = [
     "Settings",
     "compress",
     "compress_folder",
+    "lipschitz_bound",
 ]
