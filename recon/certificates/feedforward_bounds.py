@@ -63,6 +63,109 @@ def layered_bound(layers: Sequence[Tensor], *, iterations: int = _ITERATIONS) ->
     return Proved(best, how) if best < product else Proved(product, f"the product of the norms of {len(norms)} layers")
 
 
+def sector_bound(first: Tensor, low: Tensor, high: Tensor, last: Tensor, *, iterations: int = _ITERATIONS) -> Proved:
+    """A bound of the Lipschitz constant of ``W s(V x + a) + b``, s_i with slopes between ``low_i`` and ``high_i``.
+
+    *Theorem* (LipSDP-neuron of one hidden layer, Fazlyab et al. 2019, with an interval for each unit). Let c and r be
+    the middle and half the length of the intervals, ``M = W diag(c) V`` and ``N = W diag(r)``. For every diagonal L
+    with ``L - N^T N`` positive definite the square of the constant is at most
+
+        || M^T M + V^T L V + M^T N (L - N^T N)^-1 N^T M ||.
+
+    *Proof*: for a change dx the change of s is ``c * V dx + r * e`` with ``|e_i| <= |(V dx)_i|``, so ``<e, L e> <=
+    <dx, V^T L V dx>``. Hence ``|M dx + N e|^2 <= |M dx|^2 + 2 <M dx, N e> - <e, (L - N^T N) e> + <dx, V^T L V dx>``,
+    whose largest value over e is the quadratic form above. With all slopes in [0, 1] it says what
+    :func:`layered_bound` says; any L is sound, and a quasi-Newton method seeks the best.
+
+    Args:
+        first: V, ``(units, inputs)``.
+        low: The least slopes, ``(units,)``.
+        high: The largest.
+        last: W, ``(outputs, units)``.
+        iterations: Of the search; 0: none.
+
+    Raises:
+        UsageError: The matrices do not fit, something is not finite, or a least slope exceeds the largest.
+    """
+    v, a, b, w = (each.detach().double() for each in (first, low, high, last))
+    _check([v, w])
+    if a.shape != (len(v),) or b.shape != a.shape or not bool((a <= b).all()) or not bool((b - a).isfinite().all()):
+        given = f"slopes of shape {tuple(a.shape)} and {tuple(b.shape)}"
+        raise UsageError(f"sector_bound: {given}; expected {len(v)} finite intervals, one for each unit.")
+    middle, half = (a + b) / 2, (b - a) / 2
+    m, n = (w * middle) @ v, w * half
+    rows, columns = v.norm(dim=1).clamp(min=1e-30), n.norm(dim=0)
+    floor = 1e-6 * (rows * columns).max().clamp(min=1e-30) / rows
+    logs = torch.log((columns.maximum(floor)) / rows)
+    share = torch.zeros((), dtype=v.dtype, device=v.device)
+    best = _sector_value(m, n, v, logs, share)
+    if iterations:
+        best = min(best, _sector_value(m, n, v, *_sector_search((m, n, v), logs, share, iterations)))
+    largest = torch.maximum(a.abs(), b.abs())
+    product = float(
+        torch.linalg.matrix_norm(w * largest.sqrt(), 2) * torch.linalg.matrix_norm(largest.sqrt()[:, None] * v, 2)
+    )
+    product *= 1 + _SAFETY * EPS * max(*v.shape, *w.shape)
+    how = f"a matrix inequality of {len(v)} units, each with slopes in its interval (LipSDP-neuron)"
+    return Proved(best, how) if best < product else Proved(product, "the product of the norms of two layers")
+
+
+def _sector_weights(n: Tensor, log_t: Tensor, log_share: Tensor) -> Tensor:
+    """The diagonal of L: a multiple of exp(log_t) above ``N^T N``."""
+    weights = (log_t - log_t.mean()).exp()
+    scaled = n * weights.rsqrt()
+    found: Tensor = weights * torch.linalg.matrix_norm(scaled, 2).square().clamp(min=1e-30) * (1 + log_share.exp())
+    return found
+
+
+def _sector_form(m: Tensor, n: Tensor, v: Tensor, weights: Tensor) -> Tensor:
+    left = torch.diag(weights) - n.mT @ n
+    half = torch.linalg.solve_triangular(torch.linalg.cholesky(left), n.mT @ m, upper=False)
+    found: Tensor = m.mT @ m + (v.mT * weights) @ v + half.mT @ half
+    return found
+
+
+@torch.no_grad()
+def _sector_value(m: Tensor, n: Tensor, v: Tensor, log_t: Tensor, log_share: Tensor) -> float:
+    """The bound of given multipliers, with what rounding may have cost; infinite where they are not admitted."""
+    weights = _sector_weights(n, log_t, log_share)
+    values = torch.linalg.eigvalsh(torch.diag(weights) - n.mT @ n)
+    least = float(values[0]) - _SAFETY * EPS * len(weights) * float(weights.max())
+    if not least > 0 or not bool(weights.isfinite().all()):
+        return math.inf
+    form = _sector_form(m, n, v, weights)
+    slack = _SAFETY * EPS * sum(v.shape) * float(weights.max()) / least
+    return math.sqrt(float(torch.linalg.eigvalsh(form)[-1]) + slack * float(form.trace()))
+
+
+def _sector_search(
+    matrices: tuple[Tensor, Tensor, Tensor], logs: Tensor, share: Tensor, iterations: int
+) -> tuple[Tensor, Tensor]:
+    """Better multipliers, or those that it began with."""
+    m, n, v = matrices
+    variables = [logs.clone().requires_grad_(), share.clone().requires_grad_()]
+    best: list[tuple[float, list[Tensor]]] = [(math.inf, [logs, share])]
+    optimizer = torch.optim.LBFGS(
+        variables, max_iter=iterations, max_eval=2 * iterations, history_size=20,
+        line_search_fn="strong_wolfe",
+    )  # fmt: skip
+
+    def value() -> Tensor:
+        optimizer.zero_grad()
+        with torch.enable_grad():
+            form = _sector_form(m, n, v, _sector_weights(n, variables[0], variables[1]))
+            total: Tensor = torch.linalg.eigvalsh(form)[-1].log() / 2
+        total.backward()  # type: ignore[no-untyped-call]
+        reached = float(total.detach())
+        if reached < best[0][0]:
+            best[0] = (reached, [each.detach().clone() for each in variables])
+        return total
+
+    with contextlib.suppress(RuntimeError):  # torch's error of linear algebra, of a step that was too long
+        optimizer.step(value)  # type: ignore[no-untyped-call]
+    return best[0][1][0], best[0][1][1]
+
+
 def _check(layers: Sequence[Tensor]) -> None:
     if not layers:
         raise UsageError("layered_bound: no matrix was given; expected at least one.")

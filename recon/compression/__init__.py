@@ -4,8 +4,21 @@
 - :func:`compress_folder`: a network in a folder, searched again, with its card.
 """
 
+from recon.compression.blocks import BlockReport
+from recon.compression.bounds import lipschitz_bound
 from recon.compression.compress import Compressed, compress
+from recon.compression.flexible import FlexibleActivation
 from recon.compression.package import Listeners, Settings, compress_folder
 from recon.compression.sparse import LayerReport
 
-__all__ = ["Compressed", "LayerReport", "Listeners", "Settings", "compress", "compress_folder"]
+__all__ = [
+    "BlockReport",
+    "Compressed",
+    "FlexibleActivation",
+    "LayerReport",
+    "Listeners",
+    "Settings",
+    "compress",
+    "compress_folder",
+    "lipschitz_bound",
+]

@@ -36,7 +36,7 @@ def links_of(network: nn.Sequential) -> list[Link]:
     """
     links: list[Link] = []
     before: list[Map] = []
-    for name, module in _flat(network, ""):
+    for name, module in flat(network):
         if isinstance(module, nn.Conv2d) and type(module) is nn.Conv2d:
             links.append(_link(name, module, _convolution(name, module), before))
             before = []
@@ -83,7 +83,7 @@ def require_pointwise(network: nn.Sequential) -> None:
     Raises:
         UsageError: There is one.
     """
-    for name, module in _flat(network, ""):
+    for name, module in flat(network):
         if isinstance(module, nn.Softmax) or (isinstance(module, nn.PReLU) and module.num_parameters > 1):
             raise UsageError(
                 f"{name}: {module} with structured; expected an activation that is the same for every channel, because "
@@ -91,11 +91,12 @@ def require_pointwise(network: nn.Sequential) -> None:
             )
 
 
-def _flat(network: nn.Sequential, prefix: str) -> list[tuple[str, nn.Module]]:
+def flat(network: nn.Sequential, prefix: str = "") -> list[tuple[str, nn.Module]]:
+    """The modules of a sequential network and of those in it, in their order, with their places."""
     found: list[tuple[str, nn.Module]] = []
     for name, module in network.named_children():
         place = f"{prefix}{name}"
-        found += _flat(module, f"{place}.") if type(module) is nn.Sequential else [(place, module)]
+        found += flat(module, f"{place}.") if type(module) is nn.Sequential else [(place, module)]
     return found
 
 
