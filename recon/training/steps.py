@@ -256,9 +256,20 @@ def with_weight(spec: Spec, weight: float) -> Prior:
     return prior_from_spec(replace(spec, options={**spec.options, "weight": repr(weight)}))
 
 
-def in_unknowns(operator: CharacterisedOperator, prior: Prior, shape: tuple[int, int]) -> CharacterisedOperator:
-    """A, or A D where the prior is a penalty of the coefficients of a dictionary D."""
-    return operator if prior.synthesis is None else compose(operator, prior.synthesis.on(shape))
+def in_unknowns(operator: LinearOperator, prior: Prior, shape: tuple[int, int]) -> LinearOperator:
+    """A, or A D where the prior is a penalty of the coefficients of a dictionary D.
+
+    Raises:
+        UsageError: There is a dictionary, and A does not know its norm.
+    """
+    if prior.synthesis is None:
+        return operator
+    if not isinstance(operator, CharacterisedOperator):
+        raise UsageError(
+            f"the operator is a {type(operator).__name__} and the prior a penalty of coefficients; expected an "
+            "operator that knows its spaces and its norm."
+        )
+    return compose(operator, prior.synthesis.on(shape))
 
 
 def of_unknowns(spec: Spec, weight: float) -> Prior:
