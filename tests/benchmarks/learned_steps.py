@@ -6,8 +6,8 @@ Step sizes are learned on patches of --data, a mild blur with wavelets, and judg
 energy above its least value (that of a long run of FISTA) over itself, in the mean, for each weight of the penalty; the
 largest of the ratios to ISTA; and the duality gap, which needs no long run. Beside it, with no law behind it: where the
 learned steps lie to 2/L_S, and how near the last layers of a convolutional LISTA, learned on the same problems, are to
-the form of ISTA. Where celer is installed (pip install celer), the least energies of small problems with a dense matrix are
-compared: its Lasso against l1, and its elastic net against the coefficients of a small dictionary; with the seconds.
+the form of ISTA. Where celer is installed (pip install celer), the least energies of small problems with a dense matrix
+are compared: its Lasso against l1, and its elastic net against the coefficients of a small dictionary, with seconds.
 """
 
 import argparse
