@@ -9,6 +9,7 @@ from typing import Any, final
 
 import torch
 
+from recon.catalogue import identity_of
 from recon.certificates import Remark
 from recon.device import Notify
 from recon.errors import InputError, UsageError
@@ -65,8 +66,10 @@ def described(spec: Spec) -> str:
 
 def _hash_of(path: Path) -> str:
     try:
+        if path.is_dir():
+            return f"sha256-{identity_of(path)[:16]}"
         return f"sha256-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
-    except OSError:
+    except (OSError, InputError):
         return "sha256-unreadable"
 
 

@@ -19,9 +19,11 @@ from torch import Tensor
 from recon.certificates import duality_gap
 from recon.errors import InputError, UsageError
 from recon.io import replacing
-from recon.operators import LeastSquares, operator_properties
+from recon.operators import Composition, LeastSquares, compose, operator_properties
 from recon.operators.adjoint import check_adjoint
+from recon.operators.composition import CharacterisedOperator
 from recon.priors import Prior, SparseTerm
+from recon.priors.networks import ConvolutionalDictionary
 from recon.solvers import Algorithm, fista, forward_backward, learned_ista, solve
 from recon.specs.grammar import Spec, parse_spec
 from recon.specs.learned_steps import MOST_FACTOR, StepsCard, described, write_steps
@@ -185,7 +187,14 @@ class Solved:
 
 
 class Problems:
-    """Draws problems, and knows the constants of their operator."""
+    """Draws problems, and knows the constants of their operator.
+
+    Attributes:
+        of_images: A.
+        operator: A, or A D where the unknowns are the coefficients of a dictionary D.
+        squared_norm: Of the operator, from above.
+        term: The penalty of the unknowns, with the weight 1.
+    """
 
     def __init__(self, recipe: StepsRecipe, patches: Source, device: torch.device) -> None:
         self.recipe, self.patches, self.device = recipe, patches, device
@@ -197,12 +206,13 @@ class Problems:
                 "images are such."
             )
         side = recipe.data.patch
-        self.operator = self.family.on((side, side))
-        check_adjoint(self.operator, torch.zeros(1, 1, side, side))
+        self.of_images = self.family.on((side, side))
+        check_adjoint(self.of_images, torch.zeros(1, 1, side, side))
+        self.operator = in_unknowns(self.of_images, self.prior(1.0), (side, side))
         known = operator_properties(self.operator, torch.zeros(1, 1, side, side)).norm
         self.squared_norm = (known.value + known.error) ** 2
         self.term = term_of(recipe.steps.prior_spec)
-        if recipe.steps.measured and self.operator.A(torch.zeros(1, 1, side, side)).shape[-2:] != (side, side):
+        if recipe.steps.measured and self.of_images.A(torch.zeros(1, 1, side, side)).shape[-2:] != (side, side):
             raise UsageError(
                 f"steps.measured = true with steps.operator = {recipe.steps.operator!r}; expected an operator whose "
                 "measurements have the size of the images, because patches of them are measurements of patches."
@@ -232,7 +242,7 @@ class Problems:
             return images.to(self.device)
         low, high = self.recipe.training.noise
         level = low + (high - low) * torch.rand(len(images), 1, 1, 1, generator=generator)
-        y = self.operator.A(images.to(self.device))
+        y = self.of_images.A(images.to(self.device))
         return y + (level * torch.randn(y.shape, generator=generator)).to(y)
 
     def _weights(self, generator: torch.Generator) -> Tensor:
@@ -246,15 +256,39 @@ def with_weight(spec: Spec, weight: float) -> Prior:
     return prior_from_spec(replace(spec, options={**spec.options, "weight": repr(weight)}))
 
 
+def in_unknowns(operator: LinearOperator, prior: Prior, shape: tuple[int, int]) -> LinearOperator:
+    """A, or A D where the prior is a penalty of the coefficients of a dictionary D.
+
+    Raises:
+        UsageError: There is a dictionary, and A does not know its norm.
+    """
+    if prior.synthesis is None:
+        return operator
+    if not isinstance(operator, CharacterisedOperator):
+        raise UsageError(
+            f"the operator is a {type(operator).__name__} and the prior a penalty of coefficients; expected an "
+            "operator that knows its spaces and its norm."
+        )
+    return compose(operator, prior.synthesis.on(shape))
+
+
+def of_unknowns(spec: Spec, weight: float) -> Prior:
+    """The prior of the unknowns: of images, or of coefficients."""
+    prior = with_weight(spec, weight)
+    return prior if prior.synthesis is None else prior.synthesis.codes
+
+
 def term_of(spec: Spec) -> SparseTerm:
     """The sparse term of a prior that states no weight, with the weight 1."""
-    prior = with_weight(spec, 1.0)
+    prior = of_unknowns(spec, 1.0)
     assert prior.sparse is not None  # noqa: S101  the recipe sees to it
     return prior.sparse
 
 
 def start_of(operator: LinearOperator, y: Tensor) -> Tensor:
-    """The back-projection, scaled for each item so that it measures nearest to y: where a run begins."""
+    """Where a run begins: the back-projection, scaled so that it measures nearest to y; coefficients begin at 0."""
+    if isinstance(operator, Composition) and isinstance(operator.inner, ConvolutionalDictionary):
+        return torch.zeros_like(operator.A_adjoint(y))
     back = operator.A_adjoint(y)
     image = operator.A(back).flatten(1)
     scale = (image * y.flatten(1)).sum(1) / image.square().sum(1).clamp(min=1e-30)
@@ -495,7 +529,7 @@ def figure_of(
     operator: LinearOperator, prior: Spec, weight: float, factors: tuple[float, ...], y: Tensor
 ) -> StepsFigure:
     """The gaps on measurements, in the mean, at one weight."""
-    wanted = with_weight(prior, weight)
+    wanted = of_unknowns(prior, weight)
     y = y.double()
     data, start, count = LeastSquares(operator, y), start_of(operator, y), len(factors)
     known = operator_properties(operator, start[:1])

@@ -14,6 +14,7 @@ from recon.specs.learned_steps import MOST_STEPS
 from recon.training.tables import AboutConfig, DataConfig
 
 PRIORS = ("wavelet", "l1")
+DICTIONARIES = ("folder", "model")
 
 
 @final
@@ -23,7 +24,8 @@ class StepsConfig:
 
     Attributes:
         operator: A, as ``--operator`` takes it; of images of ``data.patch`` pixels.
-        prior: g, as ``--prior`` takes it, without a weight: ``wavelet`` with its options, or ``l1``.
+        prior: g, as ``--prior`` takes it, without a weight: ``wavelet`` with its options, ``l1``, or
+            a sparse coding network with ``sigma`` and ``synthesis=true``.
         weights: The least and the largest weight w, on the scale of the images; its logarithm is uniform.
         count: T, the number of step sizes.
         measured: Whether the files are measurements y themselves, of the size of the image; else y is A x with noise.
@@ -50,10 +52,13 @@ class StepsConfig:
             raise UsageError(f"steps.count = {self.count!r}; expected 1 to {MOST_STEPS}.")
         parse_spec(self.operator, "steps.operator")
         spec = self.prior_spec
-        if spec.name not in PRIORS or "weight" in spec.options or spec.options.get("shifts", "1") != "1":
+        of_dictionary = spec.options.get("synthesis") == "true" and "sigma" in spec.options
+        known = spec.name in PRIORS or (spec.name in DICTIONARIES and of_dictionary)
+        if not known or "weight" in spec.options or spec.options.get("shifts", "1") != "1":
             raise UsageError(
-                f"steps.prior = {self.prior!r}; expected wavelet or l1 without a weight and without shifts, because "
-                "steps are learned on a penalty of weights from a range."
+                f"steps.prior = {self.prior!r}; expected wavelet or l1 without a weight and without shifts, or "
+                "folder:DIR,sigma=S,synthesis=true without a weight, because steps are learned on a penalty of weights "
+                "from a range."
             )
 
     @property

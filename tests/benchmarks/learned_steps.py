@@ -6,11 +6,14 @@ Step sizes are learned on patches of --data, a mild blur with wavelets, and judg
 energy above its least value (that of a long run of FISTA) over itself, in the mean, for each weight of the penalty; the
 largest of the ratios to ISTA; and the duality gap, which needs no long run. Beside it, with no law behind it: where the
 learned steps lie to 2/L_S, and how near the last layers of a convolutional LISTA, learned on the same problems, are to
-the form of ISTA. Where celer is installed, the least energy of a small problem is compared with that of its Lasso.
+the form of ISTA. Where celer is installed (pip install celer), the least energies of small problems with a dense matrix
+are compared: its Lasso against l1, and its elastic net against the coefficients of a small dictionary, with seconds.
 """
 
 import argparse
 import json
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +23,9 @@ import numpy as np
 import torch
 
 from recon import priors, solvers
-from recon.operators import Blur, LeastSquares, gaussian_psf, operator_properties
+from recon.operators import Blur, LeastSquares, compose, gaussian_psf
+from recon.operators.composition import CharacterisedOperator
+from recon.priors.networks import ConvolutionalDictionary, ConvolutionalSparseCodingConfig, dictionary_prior, make
 from recon.training.data import read_patches, read_validation
 from recon.training.lista import ConvolutionalLista, learn_lista
 from recon.training.run import Images
@@ -125,26 +130,65 @@ def _lista(recipe: StepsRecipe, training: list[Path]) -> dict[str, Any]:
     }
 
 
-def _celer() -> dict[str, float] | None:
-    """The least energy of a small problem with l1, by us and by celer; ``None`` where it is not installed."""
+def _celer() -> dict[str, Any] | None:
+    """Least energies of small problems, ours and celer's, with their seconds; ``None`` where it is not installed."""
     try:
-        from celer import Lasso  # noqa: PLC0415
+        from celer import ElasticNet, Lasso  # noqa: PLC0415
     except ImportError:
         return None
     operator, weight = Blur(gaussian_psf(0.8), CELER), 0.05
     x = torch.zeros(1, 1, *CELER, dtype=torch.float64)
     x[..., 3:6, 4:9] = 1
     y = operator.A(x) + 0.02 * torch.randn(x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(0))
-    matrix = operator.A(torch.eye(x.numel(), dtype=x.dtype).reshape(-1, 1, *CELER)).flatten(1).T.numpy()
-    count = len(matrix)
-    peer = Lasso(alpha=weight / count, fit_intercept=False, tol=1e-12)
-    peer.fit(np.asfortranarray(matrix), y.flatten().numpy())
-    prior, data = priors.l1_prior(weight), LeastSquares(operator, y)
-    s = 1 / operator_properties(operator, x).norm.value ** 2
-    ours = solvers.solve(solvers.fista(data, prior.resolvent(s), s), y, tolerance=0, max_steps=3000).x
-    theirs = torch.from_numpy(peer.coef_).reshape(x.shape)
+    count = y.numel()
+    lasso = Lasso(alpha=weight / count, fit_intercept=False, tol=1e-12)
+    dictionary, net = _of_atoms()
+    # the elastic net of celer has one threshold and one weight of the square: sum = alpha count, ratio = t / (t + r)
+    t, r = 0.05, 1.0
+    elastic = ElasticNet(alpha=(t + r) / count, l1_ratio=t / (t + r), fit_intercept=False, tol=1e-12)
+    return {
+        "lasso": _compared(operator, priors.l1_prior(weight), lasso, y, x),
+        "elastic net of a dictionary": _compared(compose(operator, dictionary), net(t, r), elastic, y, None),
+    }
+
+
+def _of_atoms() -> tuple[ConvolutionalDictionary, Callable[[float, float], priors.Prior]]:
+    """A small dictionary, and its elastic net by threshold and weight of the square."""
+    torch.manual_seed(0)
+    network = make(ConvolutionalSparseCodingConfig(atoms=8, size=4, stride=2, noise_range=(0.1, 0.1)))
+    synthesis = dictionary_prior(network, 0.1).synthesis
+    assert synthesis is not None
+    dictionary = synthesis.on(CELER)
+    assert isinstance(dictionary, ConvolutionalDictionary)
+    ones = torch.ones(1, synthesis.bands, 1, 1, dtype=torch.float64)
+    return dictionary, lambda t, r: priors.elastic_net_prior(1.0, t * ones, r)
+
+
+def _compared(
+    operator: CharacterisedOperator, prior: priors.Prior, peer: Any, y: torch.Tensor, start: torch.Tensor | None
+) -> dict[str, float]:
+    """The least energy by FISTA and by another solver on the matrix, and their seconds."""
+    bands = 1 if start is not None else len(operator.A_adjoint(y)[0])
+    shape = (1, bands, *operator.domain.shape)
+    unknowns = bands * operator.domain.shape[0] * operator.domain.shape[1]
+    matrix = operator.A(torch.eye(unknowns, dtype=y.dtype).reshape(-1, *shape[1:])).flatten(1).T.numpy()
+    matrix = np.asfortranarray(matrix)
+    began = time.perf_counter()
+    peer.fit(matrix, y.flatten().numpy())
+    between = time.perf_counter()
+    data, s = LeastSquares(operator, y), 1 / operator.properties.norm.value**2
+    zero = torch.zeros(shape, dtype=y.dtype)
+    ours = solvers.solve(solvers.fista(data, prior.resolvent(s), s), zero, tolerance=0, max_steps=3000).x
+    ended = time.perf_counter()
+    theirs = torch.from_numpy(peer.coef_).reshape(shape)
     assert prior.value is not None
-    return {name: float(data.value(image) + prior.value(image)) for name, image in (("ours", ours), ("celer", theirs))}
+    return {
+        "ours": float(data.value(ours) + prior.value(ours)),
+        "celer": float(data.value(theirs) + prior.value(theirs)),
+        "seconds_ours": ended - between,
+        "seconds_celer": between - began,
+        "unknowns": unknowns,
+    }
 
 
 def main() -> None:
@@ -170,7 +214,7 @@ def main() -> None:
     last = found["lista"]["layers"][-1]
     print(f"LISTA, {LAYERS} layers; the last is away from ISTA's form by {last['kernel']:.3f} (kernel) and "
           f"{last['threshold']:.3f} (threshold), at a step of {last['step']:.3g} / ||A||^2")  # fmt: skip
-    print(f"celer: {found['celer'] or 'not installed'}")
+    print(f"celer: {found['celer'] or 'skipped, as it is not installed'}")
 
 
 if __name__ == "__main__":

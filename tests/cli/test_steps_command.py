@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from training_cases import write_scenes
 
+from recon.priors.networks import ConvolutionalSparseCodingConfig, make, save
 from recon.training import steps as learning
 
 TOML = """
@@ -33,6 +35,38 @@ def inputs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     write_scenes(folder / "training", 2)
     write_scenes(folder / "validation", 1, first=50)
     return ["train", "--data", "training", "--validation", "validation", "--device", "cpu"]
+
+
+def test_steps_are_learned_for_the_coefficients_of_a_dictionary(run, inputs) -> None:
+    torch.manual_seed(0)
+    save(make(ConvolutionalSparseCodingConfig(atoms=4, size=3, stride=3, noise_range=(0.1, 0.1))), "own")
+    prior = "folder:own,sigma=0.1,synthesis=true"
+    stated = TOML.replace("wavelet:levels=2,wavelet=haar", prior).replace("[0.02, 0.1]", "[0.3, 2.0]")
+    Path("recipe.toml").write_text(stated)
+    outcome = run(*inputs, "--config", "recipe.toml", "-o", "runs/steps", "--json")
+    assert outcome.code == 0, outcome.err
+    assert all(figure["ista"] > 0 for figure in json.loads(outcome.out)["figures"])
+    (image,) = Path("validation").iterdir()
+    asked = [
+        "solve",
+        image,
+        "--operator",
+        "blur:gaussian=0.7",
+        "--method",
+        "slista:folder=runs/steps",
+        "--device",
+        "cpu",
+    ]
+    outcome = run(*asked, "--prior", f"{prior},weight=0.5", "-o", "x.tif", "--json")
+    assert outcome.code == 0, outcome.err
+    assert "may be worse" not in outcome.err
+    assert json.loads(outcome.out)["duality_gap"]["evidence"] == "proved"
+    save(make(ConvolutionalSparseCodingConfig(atoms=5, size=3, stride=3, noise_range=(0.1, 0.1))), "other")
+    assert "may be worse" in run(*asked, "--prior", f"{prior.replace('own', 'other')},weight=0.5", "-o", "y.tif").err
+    Path("recipe.toml").write_text(stated.replace("sigma=0.1,", ""))
+    refused = run(*inputs, "--config", "recipe.toml", "-o", "runs/no")
+    assert refused.code == 2
+    assert "or folder:DIR,sigma=S,synthesis=true without a weight" in refused.err
 
 
 def test_steps_are_learned_and_solve(run, inputs) -> None:
