@@ -44,12 +44,13 @@ def solved(place: Path, **given: object) -> Result:
 
 
 @pytest.mark.parametrize("method", ["forward-backward", "primal-dual"])
-def test_the_steps_are_those_of_the_network(tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize("more", [{}, {"hidden": 2, "scales": 2, "unit": 0.1}])
+def test_the_steps_are_those_of_the_network(tmp_path: Path, method: str, more: dict[str, float]) -> None:
     """One by one in the chain, and all at once in a training."""
-    place = folder(tmp_path, method=method)
+    place = folder(tmp_path, method=method, **more)
     result = solved(place)
     torch.manual_seed(0)
-    network = make_unrolled(replace(CONFIG, method=method))
+    network = make_unrolled(replace(CONFIG, method=method, **more))
     operator = Blur(gaussian_psf(1.0), SHAPE)
     network.settle(Blur(gaussian_psf(1.0), (16, 16)), 1.0)
     with torch.no_grad():
