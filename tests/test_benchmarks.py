@@ -31,7 +31,7 @@ from recon.priors.networks import (
 
 FOLDER = Path(__file__).resolve().parent / "benchmarks"
 ROOT = FOLDER.parents[1]
-HELPERS = {"timing", "peers"}
+HELPERS = {"timing", "peers", "lifting"}
 KEPT = {"deblurring, tv", "deblurring, wavelets", "denoising, tv", "60 views, tv"}
 
 Load = Callable[..., ModuleType]

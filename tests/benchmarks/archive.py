@@ -7,7 +7,8 @@ repository are. Every codec codes and decodes every image, in CPU time of one th
 for bit. Bits on pixels are those of each image alone; on whole files, ours are those of the archive of the set, with
 all headers, names and check sums and with prediction from slice to slice, and the peers' are those of the files
 with their pixels replaced by the coded ones. MB are those of the smallest type
-that holds the grey values. Peers that are not installed are left out: pip install imagecodecs.
+that holds the grey values. The two rows of lifting are `lifting.py`, with our coder. Peers that are not installed are
+left out: pip install imagecodecs.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import lifting
 import numpy as np
 from PIL import Image
 
@@ -37,7 +39,8 @@ SETS = {
 }
 MEGA = 1e6
 
-Codec = tuple[Callable[[np.ndarray], bytes], Callable[[bytes], np.ndarray]]
+Codec = tuple[Callable[[np.ndarray], bytes], Callable[[bytes, np.ndarray], np.ndarray]]
+"""Pixels to bytes, and back, given an image of the same shape and type."""
 
 
 @dataclass(frozen=True)
@@ -97,18 +100,23 @@ def read(path: Path) -> Sample | None:
 
 def codecs() -> dict[str, Codec]:
     found: dict[str, Codec] = {
-        "ours": (encode_plane, decode_plane),
-        "LZMA": (lambda pixels: lzma.compress(pixels.tobytes()), None),
+        "ours": (encode_plane, lambda coded, like: decode_plane(coded, like.shape)),
+        "LZMA": (lambda pixels: lzma.compress(pixels.tobytes()), _from_lzma),
     }
+    for name, fitted in (("lifting, 5/3", False), ("lifting, fitted", True)):
+        found[name] = (
+            functools.partial(lifting.encode, fitted=fitted),
+            lambda coded, like, fitted=fitted: lifting.decode(coded, like.shape, fitted),
+        )
     if importlib.util.find_spec("imagecodecs"):
         import imagecodecs  # noqa: PLC0415  a peer that may be absent
 
         jpeg_xl = functools.partial(imagecodecs.jpegxl_encode, lossless=True, effort=7, numthreads=1)
         jpeg_2000 = functools.partial(imagecodecs.jpeg2k_encode, level=0, reversible=True, numthreads=1)
         found |= {
-            "JPEG-LS": (imagecodecs.jpegls_encode, imagecodecs.jpegls_decode),
-            "JPEG XL, effort 7": (jpeg_xl, functools.partial(imagecodecs.jpegxl_decode, numthreads=1)),
-            "JPEG 2000": (jpeg_2000, functools.partial(imagecodecs.jpeg2k_decode, numthreads=1)),
+            "JPEG-LS": (imagecodecs.jpegls_encode, lambda coded, _: imagecodecs.jpegls_decode(coded)),
+            "JPEG XL, effort 7": (jpeg_xl, lambda coded, _: imagecodecs.jpegxl_decode(coded, numthreads=1)),
+            "JPEG 2000": (jpeg_2000, lambda coded, _: imagecodecs.jpeg2k_decode(coded, numthreads=1)),
         }
     return found
 
@@ -141,17 +149,15 @@ def run(codec: Codec, samples: list[Sample]) -> tuple[int, float, float]:
         encoding += time.process_time() - start
         total += len(coded)
         start = time.process_time()
-        back = decoded(decode, coded, sample.pixels)
+        back = decode(coded, sample.pixels)
         decoding += time.process_time() - start
         if not np.array_equal(np.squeeze(back), np.squeeze(sample.pixels)):
             raise SystemExit(f"{sample.path}: the pixels do not come back")
     return total, encoding, decoding
 
 
-def decoded(decode: Callable | None, coded: bytes, pixels: np.ndarray) -> np.ndarray:
-    if decode is None:
-        return np.frombuffer(lzma.decompress(coded), pixels.dtype).reshape(pixels.shape)
-    return decode(coded, pixels.shape) if decode is decode_plane else decode(coded)
+def _from_lzma(coded: bytes, like: np.ndarray) -> np.ndarray:
+    return np.frombuffer(lzma.decompress(coded), like.dtype).reshape(like.shape)
 
 
 def table(name: str, case: dict) -> str:
