@@ -5,23 +5,17 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from recon.errors import UsageError
 from recon.priors.networks import Network
 from recon.training.equilibrium import Restoration
 from recon.training.measurement_losses import fidelity_of_measurements, measured_sample
+from recon.training.neighbours import difference_of_halves, pairs_of_neighbours
 from recon.training.sample import RECORRUPTED, TAU, Sample
 from recon.training.tables import WITHOUT_CLEAN, TrainingConfig
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """From images found and clean ones, (batch, channels, height, width), to a number for each, (batch,)."""
-
-_NEIGHBOURS = [(row, column) for row in range(3) for column in range(3) if (row, column) != (1, 1)]
-"""Of a pixel at (1, 1)."""
-
-_PERIOD = 3
-"""Of the lattice of pixels that splitting hides: neighbours of a hidden one are seen."""
 
 
 def sample(
@@ -47,7 +41,7 @@ def sample(
     if config.loss in ("sure", "r2r"):
         return Sample(image, image, level, torch.randn(image.shape, generator=generator), nothing)
     if config.loss == "splitting":
-        return Sample(image, image, level, hidden_pixels(image, generator), nothing)
+        return Sample(image, image, level, pairs_of_neighbours(image, generator), nothing)
     measured = image if restoration is None else restoration.operator.A(image)
     noise = torch.randn(measured.shape, generator=generator)
     return Sample(measured + level.view(-1, 1, 1, 1) * noise, image, level, nothing, nothing)
@@ -65,7 +59,7 @@ def fidelity(
     SURE is the Monte Carlo estimate of the mean squared error (Ramani, Blu, Unser 2008), ``"r2r"`` the
     recorrupted-to-recorrupted loss (Pang et al. 2021), which makes pairs of independent noise out of one image: as
     deepinv has them, with random numbers that are given. For two noisy images of a scene the comparison of one with
-    the other is all there is to do (Lehtinen et al. 2018). ``"splitting"`` hides pixels (Batson and Royer 2019).
+    the other is all there is to do (Lehtinen et al. 2018). ``"splitting"`` is :mod:`recon.training.neighbours`.
 
     Args:
         network: In training.
@@ -83,7 +77,7 @@ def fidelity(
     if config.loss in ("sure", "r2r"):
         return (_sure if config.loss == "sure" else _recorrupted)(network, data, level, config.noise[0])
     if config.loss == "splitting":
-        return _split(network, data, level)
+        return difference_of_halves(network, data, level)
     low = config.precision == "bfloat16"
     with torch.autocast(data.noisy.device.type, torch.bfloat16, enabled=low):
         found = _found(network, data, level, restoration)
@@ -119,42 +113,3 @@ def _recorrupted(network: Network, data: Sample, level: Tensor | None, sigma: fl
     other = (data.noisy - (1 - RECORRUPTED) * noisier) / RECORRUPTED  # its noise is independent of that of the first
     found: Tensor = network(noisier, level)
     return (found - other).square().mean((1, 2, 3)), found.detach()
-
-
-def hidden_pixels(images: Tensor, generator: torch.Generator) -> Tensor:
-    """One pixel of each square of 3 x 3, at a place of its own in each image.
-
-    Returns:
-        0 at pixels that are seen, and 1 to 8 at hidden ones: the number of the neighbour that takes their place.
-    """
-    batch, _, height, width = images.shape
-    rows, columns = torch.randint(_PERIOD, (2, batch, 1, 1, 1), generator=generator)
-    down = (torch.arange(height).view(1, 1, -1, 1) + rows) % _PERIOD == 0
-    across = (torch.arange(width).view(1, 1, 1, -1) + columns) % _PERIOD == 0
-    others = torch.randint(1, len(_NEIGHBOURS) + 1, (batch, 1, height, width), generator=generator)
-    chosen: Tensor = torch.where(down & across, others, 0).to(images.dtype)
-    return chosen.expand(images.shape)
-
-
-def _split(network: Network, data: Sample, level: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The squared error at hidden pixels, which are found from all others.
-
-    In their place stands a neighbour, drawn at random (Krull, Buchholz, Jug 2019), so that a hidden pixel looks like
-    any other: what is learnt there is what is done everywhere. The mean of the neighbours would be trusted, as no
-    noisy pixel may be, and of a trained network 1.7 dB of gain were left where others had 11. deepinv's SplittingLoss
-    leaves zeros; a nonexpansive network moves an image by no more than noise does, and cannot fill holes.
-    """
-    hidden = (data.draws > 0).to(data.noisy.dtype)
-    found: Tensor = network(_with_neighbours(data.noisy, data.draws), level)
-    error = hidden * (found - data.noisy)
-    return error.square().sum((1, 2, 3)) / hidden.sum((1, 2, 3)), found.detach()
-
-
-def _with_neighbours(images: Tensor, chosen: Tensor) -> Tensor:
-    """Images with neighbours in the place of hidden pixels; the border is continued by its mirror image."""
-    height, width = images.shape[-2:]
-    padded = functional.pad(images, (1, 1, 1, 1), mode="reflect")
-    found = images
-    for number, (row, column) in enumerate(_NEIGHBOURS, 1):
-        found = torch.where(chosen == number, padded[..., row : row + height, column : column + width], found)
-    return found

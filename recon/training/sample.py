@@ -25,8 +25,8 @@ class Sample:
         noisy: ``(batch, channels, height, width)``.
         target: Of the same shape: clean, or noisy independently of the first, or the first itself.
         level: The standard deviation of the noise of each patch, ``(batch,)``.
-        draws: Normal numbers for the loss to use, of the shape of the patches; of ``"splitting"`` what says
-            which are hidden, and 0 elsewhere; or nothing, ``(batch, 0)``. They are drawn for the whole batch, so that a
+        draws: Normal numbers for the loss to use, of the shape of the patches; of ``"splitting"`` what says how
+            each is split; or nothing, ``(batch, 0)``. They are drawn for the whole batch, so that a
             loss does not depend on which process has which patch.
         guide: Of the shape of the noisy patches, for a network that takes one; or nothing, ``(batch, 0)``.
         moves: Of an equivariant loss: uniform numbers that decide a transformation of each image; or nothing.

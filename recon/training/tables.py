@@ -93,8 +93,8 @@ class TrainingConfig:
             network. Levels between are equally likely in their logarithm.
         loss: ``"mse"`` or ``"l1"`` for clean images; for images that are noisy themselves ``"sure"`` and ``"r2r"``,
             with ``noise`` the level in the files, ``"noise2noise"`` for files of several frames of one scene, or
-            ``"splitting"``: pixels are hidden and compared with what is found from the others, for noise of any level
-            that is independent from pixel to pixel.
+            ``"splitting"``: an image is split into two of half the size, and one compared with what is found from the
+            other, for noise of any level that is independent from pixel to pixel.
         batch: Patches per step.
         steps: Number of steps.
         seed: Seed of all random numbers.

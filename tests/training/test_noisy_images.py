@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,8 @@ from training_cases import FREE, RIDGE, patches, recipe, scene, write_scenes
 from recon.errors import InputError, UsageError
 from recon.priors.networks import make
 from recon.training import Images, Patches, Recipe, Trainer, ValidationConfig, prepare, train
-from recon.training.losses import fidelity, hidden_pixels, sample
+from recon.training.losses import fidelity, sample
+from recon.training.neighbours import CONSISTENCY, halves, pairs_of_neighbours
 from recon.training.noise_level import estimated, noise_stated
 from recon.training.validation import held_out
 
@@ -39,61 +41,55 @@ def unsupervised(loss: str, **validation: object) -> Recipe:
     return replace(given, data=data, validation=ValidationConfig(every=4, images=2, crop=24, **validation))
 
 
-def test_a_hidden_pixel_is_never_an_input_of_what_is_found_there() -> None:
+def test_the_halves_of_an_image_are_of_neighbours_and_share_no_pixel() -> None:
+    """Of odd sizes too; each pixel of a cell is compared as often as any other."""
+    images = torch.arange(90.0).view(1, 1, 9, 10).expand(500, 2, 9, 10)
+    first, second = halves(images, pairs_of_neighbours(images, torch.Generator().manual_seed(0)))
+    assert first.shape == second.shape == (500, 2, 4, 5)
+    assert set((first - second).abs().flatten().tolist()) == {1.0, 10.0}
+    assert torch.equal(first[:, 0], first[:, 1])
+    cells = [image.div(20, rounding_mode="floor") * 5 + image.remainder(10).div(2, rounding_mode="floor")
+             for image in (first, second)]  # fmt: skip
+    assert torch.equal(cells[0], cells[1])
+    assert set(cells[0][0, 0].flatten().tolist()) == set(range(20))
+    seen = torch.bincount(second.flatten().long(), minlength=90).view(9, 10) / 1000
+    assert not bool(seen[8].any())
+    assert float((seen[:8] - 1 / 4).abs().max()) < 0.1
+
+
+class Known(torch.nn.Module):
+    """A map of images in the place of a network."""
+
+    conditioned = False
+
+    def __init__(self, of: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.of = of
+
+    def forward(self, y: torch.Tensor, _level: None) -> torch.Tensor:
+        return self.of(y)
+
+
+@pytest.mark.parametrize(
+    ("of", "variances"),
+    [(lambda y: torch.full_like(y, 0.5), 1 + CONSISTENCY), (lambda y: y, 2.0)],
+)
+def test_the_loss_of_splitting_for_a_constant_image(of, variances: float) -> None:
+    """Known answers: of the truth the noise of one half is left, twice; of the image itself the noise of both, once."""
     given = recipe(FREE, loss="splitting").training
-    torch.manual_seed(0)
-    network = make(FREE)
-    data = sample(torch.rand(1, 2, 1, 12, 12), given, torch.Generator().manual_seed(0))
-    hidden = data.draws.bool()
-    changed = replace(data, noisy=torch.where(hidden, data.noisy + torch.rand_like(data.noisy), data.noisy))
-    assert torch.equal(fidelity(network, data, given)[1], fidelity(network, changed, given)[1])
-    seen = replace(data, noisy=torch.where(hidden, data.noisy, data.noisy + 0.1))
-    assert not torch.equal(fidelity(network, data, given)[1], fidelity(network, seen, given)[1])
-
-
-def test_every_pixel_is_hidden_as_often_as_any_other_and_neighbours_never_together() -> None:
-    hidden = hidden_pixels(torch.zeros(900, 1, 12, 12), torch.Generator().manual_seed(0))
-    assert set(hidden.flatten().tolist()) == set(range(9))
-    hidden = hidden.sign()
-    assert float((hidden.mean(0) - 1 / 9).abs().max()) < 0.05
-    assert not bool((hidden[..., 1:] * hidden[..., :-1]).any())
-    assert not bool((hidden[..., 1:, :] * hidden[..., :-1, :]).any())
-
-
-def test_a_neighbour_stands_in_the_place_of_a_hidden_pixel() -> None:
-    """At the border too, where the mirror image must not be the pixel itself."""
-    given = recipe(FREE, loss="splitting").training
-    y = torch.arange(49.0).view(1, 1, 1, 7, 7)
-    seen = []
-
-    class Watching(torch.nn.Module):
-        conditioned = False
-
-        def forward(self, y: torch.Tensor, _level: None) -> torch.Tensor:
-            seen.append(y)
-            return y
-
-    for seed in range(30):
-        data = sample(y, given, torch.Generator().manual_seed(seed))
-        fidelity(Watching(), data, given)
-        moved = (seen[-1] - y[0])[data.draws > 0].abs()
-        assert set(moved.tolist()) <= {1.0, 6.0, 7.0, 8.0}
-        assert torch.equal(seen[-1][data.draws == 0], y[0][data.draws == 0])
-
-
-def test_the_loss_of_splitting_is_the_error_and_the_variance_of_the_noise() -> None:
-    """Known answer: what is found for a constant image is the constant, so that the noise alone is left."""
-    given = recipe(FREE, loss="splitting").training
-    noisy = 0.5 + SIGMA * torch.randn(1, 1, 1, 300, 300, generator=torch.Generator().manual_seed(0))
+    noisy = 0.5 + SIGMA * torch.randn(1, 1, 1, 400, 400, generator=torch.Generator().manual_seed(0))
     data = sample(noisy, given, torch.Generator().manual_seed(0))
+    values, found = fidelity(Known(of), data, given)
+    assert float(values) == pytest.approx(variances * SIGMA**2, rel=0.03)
+    assert torch.equal(found, of(noisy[0]))
 
-    class Half(torch.nn.Module):
-        conditioned = False
 
-        def forward(self, y: torch.Tensor, _level: None) -> torch.Tensor:
-            return torch.full_like(y, 0.5)
-
-    assert float(fidelity(Half(), data, given)[0]) == pytest.approx(SIGMA**2, rel=0.03)
+def test_splitting_takes_out_what_neighbours_differ_by() -> None:
+    """Known answer: of a slope without noise the identity is charged the difference of neighbours once, not thrice."""
+    given = recipe(FREE, loss="splitting").training
+    slope = (0.01 * (torch.arange(40.0).view(-1, 1) + torch.arange(40.0))).view(1, 1, 1, 40, 40)
+    data = sample(slope, given, torch.Generator().manual_seed(0))
+    assert float(fidelity(Known(lambda y: y), data, given)[0]) == pytest.approx(0.01**2, rel=1e-3)
 
 
 def test_sure_on_held_out_images_is_the_error_of_images_that_were_never_seen() -> None:
