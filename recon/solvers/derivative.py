@@ -172,7 +172,7 @@ class Derivative:
         Where some pixels are not measured that matrix is far from the inverse there: what is left of them is small,
         and their error is not. Of conjugate gradients without it a few steps find such an error.
         """
-        if not self._selects:
+        if not (self._selects and self._is_blind):
             return found
         rest = force - self._stiffness(found.x)
         more = self._by_gradients(rest, _OF_ERROR, _PLAIN, plain=True)
@@ -214,6 +214,12 @@ class Derivative:
     def _selects(self) -> bool:
         """Whether P is the identity, or nearly: a circulant matrix between two of it is a preconditioner."""
         return self.equation.resolvent is None or self.equation.is_projection
+
+    @cached_property
+    def _is_blind(self) -> bool:
+        """Whether some pixels are not measured: of an image of noise G leaves nothing there, to the last digit."""
+        noise = torch.randn(self.at[:1].shape, generator=torch.Generator().manual_seed(2), dtype=self.at.dtype)
+        return bool((self.equation.gram(noise.to(self.at.device)) == 0).any())
 
     @cached_property
     def _projects(self) -> bool:

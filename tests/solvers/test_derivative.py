@@ -105,6 +105,20 @@ def test_a_changed_problem_is_solved_to_its_accuracy(name: str) -> None:
         torch.testing.assert_close(found[None], solve(force + change) - equation.point, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("blind", [False, True])
+def test_only_where_a_pixel_is_not_measured_are_steps_without_the_circulant_matrix_taken(blind: bool) -> None:
+    gram = of_matrix(matrix(1).T @ matrix(1))
+    seen = torch.ones(SHAPE, dtype=torch.float64)
+    seen[..., :2, :] = 0 if blind else 1
+    masked = lambda v: seen * gram(seen * v)  # noqa: E731
+    force = torch.rand(SHAPE, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    x = torch.rand(SHAPE, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    derivative = Optimality(masked, masked, x, force - masked(x), gradient=PENALTY.smooth.gradient).derivative
+    found = derivative.solve(force, 1e-3)
+    steps = derivative.newton(force, 1e-3)  # the same system, once
+    assert (torch.equal(found.x, steps)) is not blind
+
+
 def test_the_longest_stretch_is_a_singular_value_from_below() -> None:
     maps = torch.stack([matrix(seed, 12) for seed in range(4)])
     start = torch.randn(4, 1, PIXELS, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
