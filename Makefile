@@ -59,7 +59,7 @@ test-lowest: $(LOWEST)/installed
 	$(LOWEST)/bin/python $(PYTEST)
 
 lint: $(VENV)/dev
-	$(MAKE) --jobs 2 --output-sync --keep-going lint-types lint-style
+	$(MAKE) --jobs 2 --keep-going lint-types lint-style
 
 lint-types:
 	$(BIN)/mypy

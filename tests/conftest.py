@@ -15,7 +15,10 @@ hypothesis.settings.load_profile("untimed")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-LONGEST = ("test_documentation", "test_kills", "test_catalogue", "test_codec", "test_documents")
+LONGEST = (
+    "test_documentation", "test_first_and_later_runs", "test_teacher", "test_hostile_folders", "test_kills",
+    "test_catalogue", "test_codec", "test_documents",
+)  # fmt: skip
 """Modules with the longest of the long tests, longest first."""
 
 

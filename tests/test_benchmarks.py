@@ -518,6 +518,7 @@ def test_learned_steps(load: Load, monkeypatch, capsys) -> None:
     monkeypatch.setattr(steps, "LONG_RUN", 200)
     monkeypatch.setattr(steps, "SOLVED", 60)
     toy = {"PATCH": 16, "POOL": 2, "BATCH": 2, "STEPS": 4, "HELD_OUT": 1, "LAYERS": 2, "LISTA_STEPS": 2, "COUNTS": (3,)}
+    toy["LONG_RUN"] = 200
     small = load("learned_steps", **toy)
     monkeypatch.setattr(sys, "argv", ["learned_steps", "--json"])
     small.main()

@@ -39,6 +39,8 @@ WEIGHTS = (0.02, 0.1)
 PATCH, POOL, BATCH, STEPS, HELD_OUT = 64, 32, 8, 240, 6
 LAYERS, SIDE, LISTA_STEPS = 20, 9, 150
 CELER = (10, 12)
+LONG_RUN = 2000
+"""The steps of FISTA that stand for the minimiser."""
 
 
 def recipe_of(count: int) -> StepsRecipe:
@@ -105,7 +107,7 @@ def _oracle(problems: Problems, weight: float, count: int, y: torch.Tensor) -> f
     assert prior.sparse is not None
     assert prior.value is not None
     x = solvers.solve(solvers.oracle_ista(data, prior.sparse, s), start, tolerance=0, max_steps=count).x
-    least = solvers.solve(solvers.fista(data, prior.resolvent(s), s), start, tolerance=0, max_steps=2000).x
+    least = solvers.solve(solvers.fista(data, prior.resolvent(s), s), start, tolerance=0, max_steps=LONG_RUN).x
     energy, lowest = data.value(x) + prior.value(x), data.value(least) + prior.value(least)
     return float(((energy - lowest) / energy).mean())
 
