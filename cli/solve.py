@@ -70,7 +70,7 @@ _PROBLEM_OPTIONS = (
         "--guide",
         metavar="FILE",
         help="An image that decides where the prior smooths, as an earlier scan: of tv and the guided models. Default: "
-        "of a guided model, the reconstruction without a guide.",
+        "of a guided model, a first reconstruction without a guide.",
     ),
     click.option(
         "--noise",

@@ -331,6 +331,25 @@ def test_guided(load: Load, capsys, tmp_path: Path) -> None:
     assert [line.partition(":")[0] for line in lines] == ["denoising, 25 on 255", "deblurring, noise 0.02"]
 
 
+def test_guided_time(load: Load, capsys, tmp_path: Path) -> None:
+    small = load(
+        "guided_time", PROBLEMS={"denoising": (("identity", 0.1),), "inpainting": (("inpaint:mask=half.npy", 0.1),)}
+    )
+    torch.manual_seed(0)
+    shared = {"widths": (2, 4), "size": 3, "noise_range": (0.05, 0.2), "levels": 2}
+    save(make(GuidedRidgeConfig(mask_width=0, **shared)), tmp_path / "guided")
+    save(make(ConvexRidgeConfig(**shared)), tmp_path / "plain")
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 30), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    kind = f"{tmp_path / 'guided'},{tmp_path / 'plain'}"
+    small.main([str(tmp_path / "a.png"), "--kind", kind, "--side", "24", "--reference"], standalone_mode=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["denoising, noise 0.1000", "inpainting, noise 0.1000"]
+    assert all("CPU time" in line for line in lines)
+    assert all(float(line.partition("lost ")[2].partition(" dB")[0]) < 0.1 for line in lines)
+    assert torch.equal(small.mirrored(torch.arange(6.0).view(1, 1, 2, 3), 4)[0, 0, 0], torch.tensor([0.0, 1, 2, 2]))
+
+
 @pytest.mark.slow
 def test_interval_coverage(load: Load, capsys, tmp_path: Path) -> None:
     small = load("interval_coverage", SIDE=32, MOST=(10, 2))

@@ -15,7 +15,7 @@ from recon.methods.data_term import RESOLVENT_RELAXATION, data_resolvent, free_s
 from recon.methods.entry import INSIDE
 from recon.methods.operator_pair import OperatorPair
 from recon.methods.setting import Method, MethodSetting
-from recon.operators import Identity, LeastSquares, OperatorProperties
+from recon.operators import CircularBlur, Downsampling, Identity, LeastSquares, OperatorProperties
 from recon.operators.base import HasDataResolvent
 from recon.operators.data_split import HasDataSplit
 from recon.priors import Prior, Resolvent, Split
@@ -43,6 +43,17 @@ A learned potential after a camera shake takes 30 to 60 steps, where FISTA takes
 
 IDENTITY_BALANCE = 0.4
 """The same for the identity, which is as strongly convex as it is steep, at any steepness of the penalty."""
+
+MASKED_BALANCE, MASKED_IDENTITY_BALANCE = 28.0, 1.9
+"""The same for a penalty with a mask of mean m: the primal step size is the first over m Lip(grad R) for blurred and
+small images, and of the identity the second over the root of m Lip(grad R), at most what it is without a mask.
+
+The root is the rule for a data term and a conjugate penalty that are both strongly convex. Without a mask few responses
+lie where the penalty is steepest; a mask is large exactly there.
+"""
+
+GUIDE_STEPS, IDENTITY_GUIDE_STEPS = 12, 4
+"""Steps of a penalty with a Lipschitz gradient that make a guide: more do not improve what is solved with it."""
 
 PRIMAL_DUAL_RELAXATION = 1.8
 """Of Condat-Vu with the resolvent of the data. Where the penalty has a constant slope the dual variable goes to and fro
@@ -114,15 +125,27 @@ def _primal_dual(pair: OperatorPair, prior: Prior, stepsize: float | None, weigh
             None, data, split.operator, dual_resolvent, s, t, r, local=split.local, dual_start=start
         )
 
-    return Method("condat_vu", s, t, None, certificate, algorithm, r)
+    steps = None if prior.smooth is None or stepsize is not None else _guide_steps(pair)
+    return Method("condat_vu", s, t, None, certificate, algorithm, r, guide_steps=steps)
+
+
+def _guide_steps(pair: OperatorPair) -> int | None:
+    """The steps to a guide, where the first image is a blurred or noisy one, and not one with holes."""
+    if isinstance(pair.operator, Identity):
+        return IDENTITY_GUIDE_STEPS
+    return GUIDE_STEPS if isinstance(pair.operator, CircularBlur | Downsampling) else None
 
 
 def _balanced(pair: OperatorPair, prior: Prior, weight: float | None) -> float:
     """The primal step size times ||A||^2."""
     if prior.smooth is not None and prior.smooth.lipschitz.value > 0:
+        steepness = _steepness(prior)
         if isinstance(pair.operator, Identity):
-            return IDENTITY_BALANCE
-        balanced = SMOOTH_BALANCE * pair.squared_norm / _steepness(prior)
+            rooted = MASKED_IDENTITY_BALANCE / math.sqrt(steepness)
+            return IDENTITY_BALANCE if prior.mask is None else min(rooted, IDENTITY_BALANCE)
+        masked = prior.mask is not None and isinstance(pair.operator, CircularBlur | Downsampling)
+        balance = MASKED_BALANCE if masked else SMOOTH_BALANCE
+        balanced = balance * pair.squared_norm / steepness
         return min(max(balanced, 1.0), 100.0)
     if not weight:
         return 10.0

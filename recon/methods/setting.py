@@ -136,6 +136,7 @@ class Method:
         direct: What solves the problem in place of the driver's loop; ``None``: nothing.
         polish: From measurement and images to what is computed of each image that no theorem speaks of; else ``None``.
         files: The files that the method was read from.
+        guide_steps: How many of its steps make the guide of a second run; ``None``: as many as lead near the limit.
     """
 
     name: str
@@ -158,6 +159,7 @@ class Method:
     direct: Callable[[Tensor, solvers.DirectRun], solvers.Solution] | None = None
     polish: Callable[[Tensor, Tensor], tuple[Polish, ...]] | None = None
     files: tuple[Path, ...] = ()
+    guide_steps: int | None = None
 
     def algorithm(self, measurement: Tensor) -> solvers.Algorithm[Any]:
         """The algorithm for a measurement, (batch, channels, ...), with the certificate of this method.

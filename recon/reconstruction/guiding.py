@@ -35,8 +35,8 @@ class GuideFigures:
     """How much a guide matters, as measured on the result.
 
     Attributes:
-        changed: The distance of the result from the one without a guide, relative to the latter; ``None`` where there
-            was no run without.
+        changed: The distance of the result from the first reconstruction, which was the guide, relative to the latter;
+            ``None`` where there was none.
         from_guide: The distance of the result from a guide of the user's, relative to the guide; else ``None``.
         weights: The least and the largest weight that the guide gave.
         mean: The mean weight.
@@ -64,7 +64,7 @@ class GuideFigures:
         moved = (
             f"the result is {self.from_guide:.2%} of the image from the guide"
             if self.changed is None and self.from_guide is not None
-            else f"it changed the result by {self.changed:.2%} of the image"
+            else f"the result is {self.changed:.2%} of the image from the first reconstruction"
         )
         low, high = self.weights
         return f"{moved} (measured); weights {low:.3g} to {high:.3g}, mean {self.mean:.3g}"
@@ -76,7 +76,7 @@ def guide_figures(plan: "Plan", x: Tensor, first: Tensor | None) -> GuideFigures
     Args:
         plan: What was run.
         x: The result, on the scale of the problem.
-        first: The result without a guide.
+        first: The first reconstruction, of which the guide was made.
     """
     mask = plan.problem.prior.prior.mask
     if plan.guide is None or mask is None:

@@ -191,7 +191,9 @@ class Plan:
 
     def _guide_lines(self) -> list[tuple[str, str]]:
         if self.makes_guide:
-            return [("  guide", "the result of this run, for a second one with the same operator and method")]
+            steps = self.method.guide_steps
+            guide = "the result of this run" if steps is None else f"the image of this run after {steps} steps"
+            return [("  guide", f"{guide}, for a second one with the same operator and method")]
         mask = self.problem.prior.prior.mask
         if mask is None:
             return []
@@ -265,6 +267,17 @@ def of_volumes(pair: OperatorPair, problem: Problem) -> OperatorPair:
     if problem.layout is None:
         return pair
     return replace(pair, operator=problem.operator, surrogate=problem.surrogate)
+
+
+def for_guide(plan: Plan) -> Plan:
+    """The plan of the run that makes a guide: of a fixed number of steps, where the method knows how many are enough.
+
+    A run to a stated distance would take at least as many as an estimate of the distance needs.
+    """
+    steps = plan.method.guide_steps
+    if steps is None:
+        return plan
+    return replace(plan, method=replace(plan.method, steps=min(steps, plan.budget)))
 
 
 def with_guide(plan: Plan, guide: Tensor, warm: bool = True) -> Plan:

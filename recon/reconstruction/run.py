@@ -25,7 +25,16 @@ from recon.reconstruction.ct_input import as_frames, as_items, read_scan
 from recon.reconstruction.file_names import SUFFIXES
 from recon.reconstruction.guiding import GuideFigures, guide_figures
 from recon.reconstruction.memory import require_free, state_room
-from recon.reconstruction.plan import GUIDE_TOLERANCE, Plan, make_plan, require, scale_of, starting_image, with_guide
+from recon.reconstruction.plan import (
+    GUIDE_TOLERANCE,
+    Plan,
+    for_guide,
+    make_plan,
+    require,
+    scale_of,
+    starting_image,
+    with_guide,
+)
 from recon.reconstruction.problem import Problem
 from recon.reconstruction.record import (
     InputFile,
@@ -74,7 +83,7 @@ class Result:
         scale: The norm of each frame of the start, of which residuals and distances are fractions.
         seconds: How long the solver took.
         peak_bytes: The largest memory used so far: resident on the CPU, allocated on a CUDA device.
-        first: The run without a guide whose result was the guide of this one; ``None`` where there was none.
+        first: The run without a guide whose last image was the guide of this one; ``None`` where there was none.
     """
 
     plan: Plan
@@ -269,7 +278,8 @@ def execute(plan: Plan, watch: ProgressCallback | None = None, folder: Path | No
     """
     if not plan.makes_guide:
         return _executed(plan, plan.tolerance, watch, folder=folder)
-    first = _executed(plan, max(plan.tolerance, GUIDE_TOLERANCE), watch)
+    making = for_guide(plan)
+    first = _executed(making, max(making.tolerance, GUIDE_TOLERANCE), watch)
     if first.status in _NO_GUIDE:
         return first
     guided = with_guide(plan, first.solution.x)

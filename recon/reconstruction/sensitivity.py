@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ from recon.operators.tomography import WeightedTomography
 from recon.priors import Prior
 from recon.reconstruction.equation import Stationarity, is_single, same, stationarity
 from recon.reconstruction.groups import Groups, groups_of
-from recon.reconstruction.plan import Plan, with_guide
+from recon.reconstruction.plan import Plan, for_guide, starting_image, with_guide
 from recon.reconstruction.problem import in_units
 from recon.reconstruction.record import nameless, versions
 from recon.reconstruction.run import ProgressCallback, Result, execute
@@ -540,7 +541,9 @@ class _Analysis:
             masks = self.groups.masks(part, self.problem.measurement)
             change = size * self._noise(part, masks, self.seed + 1)
             moved = self._with_guide(first.plan, self.problem.measurement + self.solved.insert(change)) - start
-            how = f"a random change of {size:.2g}, both solves done again to {_TOTAL_TOLERANCE:g} of the image"
+            how = (
+                f"a random change of {size:.2g}, both runs done again, the second to {_TOTAL_TOLERANCE:g} of the image"
+            )
             values += [Measured(value, how) for value in quotient(norms(moved), norms(change)).tolist()]
             self.seen("total", len(values), len(self.groups.members))
         return values
@@ -549,8 +552,20 @@ class _Analysis:
         """Both solves, of a batch of measurements."""
         config = replace(plan.problem.config, tolerance=_TOTAL_TOLERANCE, iterations=5000, require_certificate=False)
         first = replace(plan, problem=replace(plan.problem, config=config, measurement=measurement))
-        guided = with_guide(first, self._solution(first, self.result.scale))
+        guided = with_guide(first, self._guide(first))
         return self._solution(guided, self.result.scale)
+
+    def _guide(self, plan: Plan) -> Tensor:
+        """The guide of a batch of measurements, as a run makes it: of its number of steps where that is fixed."""
+        steps = for_guide(plan).method.steps
+        if steps is None:
+            return self._solution(plan, self.result.scale)
+        states = solvers.iterate(
+            plan.method.algorithm(plan.problem.measurement), starting_image(plan.problem, plan.pair)
+        )
+        found: Tensor = next(islice(states, steps, None)).x
+        constraint = plan.problem.prior.prior.constraint
+        return found if constraint is None else constraint(found)
 
     @staticmethod
     def _solution(plan: Plan, scale: Sequence[float]) -> Tensor:

@@ -15,6 +15,8 @@ from recon import io
 from recon.errors import ConsistencyError, GuaranteeError, InputError, UsageError
 from recon.evidence import Evidence
 from recon.io import Source, ValueRange, from_array, write
+from recon.methods.choice import choose_method
+from recon.priors import weighted_prior
 from recon.priors.networks import GuidedRidgeConfig, make, save
 from recon.reconstruction.plan import make_plan
 from recon.reconstruction.replay import replay
@@ -69,6 +71,34 @@ def test_a_guided_prior_is_solved_twice_and_the_second_limit_is_that_of_the_guid
     gradient = problem.operator.A_adjoint(problem.operator.A(x) - problem.measurement) + prior.smooth.gradient(x)
     assert float(gradient.norm()) <= 1e-2 * float(x.norm())
     assert float((x - result.first.solution.x).norm()) > 1e-3 * float(x.norm())
+
+
+@pytest.mark.parametrize(
+    ("operator", "steps"), [("identity", 4), ("blur:gaussian=1", 12), ("inpaint:mask={mask}", None)]
+)
+def test_a_guide_takes_a_few_steps_where_the_first_image_has_no_holes(folder, tmp_path, operator, steps) -> None:
+    np.save(tmp_path / "mask.npy", np.random.default_rng(0).random(SHAPE) < 0.7)
+    stated = config(f"folder:{folder}", operator.format(mask=tmp_path / "mask.npy"))
+    result = solve_image(stated, image(scene()))
+    assert result.status is Status.CONVERGED
+    if steps is None:
+        assert result.first.status is Status.CONVERGED
+        assert result.first.steps > 12
+    else:
+        assert (result.first.status, result.first.steps) == (Status.COMPLETED, steps)
+    assert solve_image(replace(stated, iterations=3), image(scene())).first.steps == 3  # no more than were asked for
+
+
+def test_the_steps_with_a_mask_follow_its_mean(folder) -> None:
+    plan = make_plan(config(f"folder:{folder}"), image(scene()), lambda line: None)
+    pair, prior = plan.pair, plan.problem.prior.guided.given(plan.problem.measurement)
+    steep = [weighted_prior(prior, weight) for weight in (0.01, 100.0, 400.0)]
+    steps = [
+        choose_method(pair, replace(each, mask=prior.mask), "condat_vu", like=plan.problem.images).stepsize
+        for each in steep
+    ]
+    assert steps[0] == plan.method.stepsize  # never longer than without a mask
+    assert steps[1] == pytest.approx(2 * steps[2])
 
 
 def test_the_certificate_says_what_is_given_and_what_is_not_claimed(folder) -> None:
@@ -217,7 +247,7 @@ def test_a_plan_for_a_guide_says_so_before_the_first_step(folder) -> None:
     plan = make_plan(config(f"folder:{folder}"), image(scene()), lambda line: None)
     assert plan.makes_guide
     assert plan.to_json()["makes_guide"]
-    assert "the result of this run, for a second one" in plan.describe()
+    assert "the image of this run after 4 steps, for a second one" in plan.describe()
 
 
 def test_total_variation_makes_no_guide_by_itself() -> None:

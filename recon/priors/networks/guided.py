@@ -11,6 +11,7 @@ from recon.errors import UsageError
 from recon.evidence import Proved
 from recon.priors.guided import GuidedPrior
 from recon.priors.networks.architectures.guided_ridge import GuidedRidge
+from recon.priors.networks.architectures.ridge_potential import Ridge
 from recon.priors.networks.learned_resolvent import (
     ACCURACY,
     Frozen,
@@ -46,11 +47,11 @@ def guided_prior(network: GuidedRidge, noise_level: float | None = None, *, accu
     network.check_input(torch.zeros(1, network.config.channels, 1, 1), noise_level)
     frozen = Frozen(network, noise_level, accuracy)
     name = name_of(network, noise_level)
-    unguided = _prior(frozen, f"{name}, unguided")
-    return GuidedPrior(name, unguided, partial(_given, frozen, name), network.config.mask_bounds)
+    unguided = _unguided(frozen, f"{name}, unguided")
+    return GuidedPrior(name, unguided, partial(_given, frozen, unguided, name), network.config.mask_bounds)
 
 
-def _given(frozen: Frozen, name: str, guide: Tensor) -> Prior:
+def _given(frozen: Frozen, unguided: Prior, name: str, guide: Tensor) -> Prior:
     if not bool(guide.isfinite().all()):
         raise UsageError(f"{name}: the guide holds NaN or infinity; expected finite numbers.")
     network = frozen.like(guide)
@@ -58,25 +59,40 @@ def _given(frozen: Frozen, name: str, guide: Tensor) -> Prior:
     with torch.no_grad():
         mask = network.guided(guide, frozen.noise_level).mask
     assert mask is not None  # noqa: S101  guided() makes one
-    return _prior(replace(frozen, mask=mask), f"{name}, {GIVEN}")
+    return _masked(replace(frozen, mask=mask), unguided, f"{name}, {GIVEN}", mask)
 
 
-def _prior(frozen: Frozen, name: str) -> Prior:
-    """The potential with the mask of a network, or without."""
-    network, mask = frozen.network, frozen.mask
-    assert isinstance(network, GuidedRidge)  # noqa: S101  guided_prior sees to it
-    ridge = replace(network.frozen().ridge(frozen.noise_level), mask=mask)
-    known = network.smoothness(frozen.noise_level)
-    seen = None
-    if mask is not None:
-        bounds = torch.tensor(network.config.mask_bounds, dtype=torch.float64)
-        low, high = bounds.to(mask).tolist()  # as the clamp rounds them
-        seen = MaskRange(1.0, 1.0, 1.0, (low, high))  # of no pixels
-        if mask.numel():
-            seen = MaskRange(float(mask.min()), float(mask.max()), float(mask.mean()), (low, high))
-        known = Proved(known.value * seen.high * (1 + 1e-6), f"times the largest weight of the mask: {known.how}")
-    family = RidgeFamily(name, frozen)
+def _unguided(frozen: Frozen, name: str) -> Prior:
+    """The potential of a network without a mask."""
+    known = frozen.network.smoothness(frozen.noise_level)  # type: ignore[operator]
     return Prior(
-        name, family, split=split_of(ridge, f"conjugate of {name}"), value=frozen.value,
+        name, RidgeFamily(name, frozen), split=split_of(_derived(frozen), f"conjugate of {name}"), value=frozen.value,
+        smooth=Smooth(frozen.gradient, known),
+    )  # fmt: skip
+
+
+def _masked(frozen: Frozen, unguided: Prior, name: str, mask: Tensor) -> Prior:
+    """The potential with a mask; what is known of the filters is taken over from the one without."""
+    network = frozen.network
+    assert isinstance(network, GuidedRidge)  # noqa: S101  guided_prior sees to it
+    assert unguided.smooth is not None  # noqa: S101  a potential has a gradient
+    assert unguided.split is not None  # noqa: S101  and filters
+    bounds = torch.tensor(network.config.mask_bounds, dtype=torch.float64)
+    low, high = bounds.to(mask).tolist()  # as the clamp rounds them
+    seen = MaskRange(1.0, 1.0, 1.0, (low, high))  # of no pixels
+    if mask.numel():
+        seen = MaskRange(float(mask.min()), float(mask.max()), float(mask.mean()), (low, high))
+    known = unguided.smooth.lipschitz
+    known = Proved(known.value * seen.high * (1 + 1e-6), f"times the largest weight of the mask: {known.how}")
+    split = split_of(replace(_derived(frozen), mask=mask), f"conjugate of {name}")
+    return Prior(
+        name, RidgeFamily(name, frozen), split=replace(split, operator=unguided.split.operator), value=frozen.value,
         smooth=Smooth(frozen.gradient, known), mask=seen,
     )  # fmt: skip
+
+
+def _derived(frozen: Frozen) -> Ridge:
+    """The potential of a network in double precision, derived once."""
+    network = frozen.like(torch.zeros(1, dtype=torch.float64))
+    assert isinstance(network, GuidedRidge)  # noqa: S101  guided_prior sees to it
+    return network.ridge(frozen.noise_level)

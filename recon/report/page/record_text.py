@@ -141,7 +141,7 @@ def _guide(guide: Mapping[str, object]) -> str:
     changed, apart = number(guide.get("changed")), number(guide.get("from_guide"))
     moved = "How much the guide matters is not known"
     if changed is not None:
-        moved = f"The guide changed the result by {100 * changed:.2g} % of the image, as measured"
+        moved = f"The result is {100 * changed:.2g} % of the image from the first reconstruction, as measured"
     elif apart is not None:
         moved = f"The result is {100 * apart:.2g} % of the image from the guide, as measured"
     weights = [general(number(each), 3) for each in listed(guide.get("weights"))[:2]]
