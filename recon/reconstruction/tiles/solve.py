@@ -105,13 +105,13 @@ class TiledResult:
 
     @property
     def guide(self) -> str | None:
-        """By how much the guides of the tiles changed them, in a line; ``None`` where the prior takes no guide."""
+        """How far the tiles are from their guides, in a line; ``None`` where the prior takes no guide."""
         known = [tile.guide for tile in self.tiles if tile.guide is not None]
         if not known:
             return None
         moved = [figures.changed for figures in known if figures.changed is not None]
         lows, highs = zip(*(figures.weights for figures in known), strict=True)
-        changed = f"changed the tiles by {min(moved):.2%} to {max(moved):.2%} (measured); " if moved else ""
+        changed = f"the tiles are {min(moved):.2%} to {max(moved):.2%} from it (measured); " if moved else ""
         return f"each tile's own first result; {changed}weights {min(lows):.3g} to {max(highs):.3g}"
 
     @property

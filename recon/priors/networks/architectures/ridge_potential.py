@@ -63,7 +63,9 @@ class Ridge:
     @property
     def smoothness(self) -> Tensor:
         """``w max(m)``, which bounds the Lipschitz constant of grad R, ``(batch or 1, 1, 1, 1)``."""
-        return self.weight if self.mask is None else self.weight * self.mask.amax((1, 2, 3), keepdim=True)
+        if self.mask is None or not self.mask.numel():  # of an image without pixels
+            return self.weight
+        return self.weight * self.mask.amax((1, 2, 3), keepdim=True)
 
     @property
     def mean_weight(self) -> Tensor:
