@@ -16,9 +16,16 @@ if TYPE_CHECKING:
 @click.argument("network", metavar="NETWORK")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR",
               help="A new folder for the smaller network.")  # fmt: skip
-@click.option("--sparsity", required=True, type=NUMBER, metavar="S",
-              help="The share of the weights that goes, as 0.8; of a potential with --structured, of its filters.",
+@click.option("--sparsity", type=NUMBER, metavar="S",
+              help="The share of the weights that goes, as 0.8; of a potential with --structured, of its filters. "
+                   "Required by --method inclusion.",
               )  # fmt: skip
+@click.option("--method", default="inclusion", metavar="inclusion|decouple",
+              help="Fewer weights by subdifferential inclusion; or matrices and convolutions of 1 x 1 of a network of "
+                   "your own become few units with learned functions (extra decouple).  [default: inclusion]",
+              )  # fmt: skip
+@click.option("--rank", type=click.IntRange(1), metavar="R",
+              help="How many units, with --method decouple.  [default: the fewest with an error of 0.001]")  # fmt: skip
 @click.option("--structured", is_flag=True,
               help="Drop whole filters: what is left is a smaller dense network, which saves time too.")  # fmt: skip
 @click.option("--data", multiple=True, metavar="DIR",
@@ -34,27 +41,38 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the card of the network as JSON.")
 @talk_options
 def command(  # noqa: PLR0913, PLR0917  one for each option
-    network: str, output: Path, sparsity: float, structured: bool, data: tuple[str, ...], noise: str | None,
+    network: str, output: Path, sparsity: float | None, method: str, rank: int | None, structured: bool,
+    data: tuple[str, ...], noise: str | None,
     quick: bool, uncertified: bool, seed: int, as_json: bool,
 ) -> None:  # fmt: skip
-    """Make a network smaller, without labels and without training: a DnCNN, a ConvexRidge or a GuidedRidge.
+    """Make a network smaller, without labels: a DnCNN, a ConvexRidge, a GuidedRidge, or a torch.nn.Sequential.
 
-    NETWORK is model:NAME or a folder. Layer by layer the fewest weights are sought with which the layer still says what
-    it said. The result is searched for violations again; its card says what was lost. A network whose card says that Q
-    is nonexpansive stays one, or nothing is written.
+    NETWORK is model:NAME, a folder, or python:FILE.py:CALLABLE that makes a torch.nn.Sequential. Layer by layer the
+    fewest weights are sought with which the layer still says what it said. The result is searched for violations again;
+    its card says what was lost. A network whose card says that Q is nonexpansive stays one, or nothing is written. Of a
+    Sequential a bound of the Lipschitz constant is proved, before and after.
 
     For example: recon compress model:proved-gray -o runs/small --sparsity 0.8 --data photos
+
+    recon compress python:mine.py:network -o runs/small --method decouple --rank 8 --data samples.npy
     """
     levels = _levels(noise)
-    if not 0 < sparsity < 1:
+    own = network.startswith("python:")
+    if method not in ("inclusion", "decouple"):
+        raise click.UsageError(f"--method is {method!r}; expected inclusion or decouple.")
+    if method == "inclusion" and sparsity is None:
+        raise click.UsageError("Missing option '--sparsity': the share of the weights that goes, as 0.8.")
+    if sparsity is not None and not 0 < sparsity < 1:
         raise click.UsageError(f"--sparsity is {sparsity:g}; expected more than 0 and less than 1, a share as in 0.8.")
     from recon.reconstruction.file_names import expand_inputs, require_files
     from recon.specs.input_checks import refuse_unreadable
 
     files = expand_inputs(data) if data else []
     require_files(files)
-    refuse_unreadable(files)  # before torch loads
-    from recon.compression.package import Listeners, Settings, compress_folder, source_of
+    if not own:
+        refuse_unreadable(files)  # before torch loads
+    from recon.compression import Listeners, Settings, compress_folder, compress_own
+    from recon.compression.package import source_of
 
     line = terminal.ProgressLine(output.name)
 
@@ -73,15 +91,22 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
         line.close()
         return searched(Spec("folder", value=str(folder)), quick=quick, seed=seed)
 
-    settings = Settings(sparsity, structured, levels, seed, uncertified)
+    settings = Settings(sparsity, structured, levels, seed, uncertified, method, rank)
     try:
-        card = compress_folder(source_of(network), output, files, settings, Listeners(say, watch, certify))
+        listeners = Listeners(say, watch, certify)
+        if own:
+            card = compress_own(network, output, files, settings, listeners)
+        else:
+            card = compress_folder(source_of(network), output, files, settings, listeners)
     finally:
         line.close()
     if as_json:
         terminal.result_json(card)
         return
-    _print(output, card)
+    if own:
+        _print_own(output, card)
+    else:
+        _print(output, card)
 
 
 def _levels(text: str | None) -> tuple[float, float] | None:
@@ -113,3 +138,23 @@ def _print(output: Path, card: dict[str, Any]) -> None:
     terminal.result(terminal.table(["", "before", "after"], rows))
     for layer in made["layers"]:
         terminal.detail(f"{layer['name']}: {layer['kept']} of {layer['weights']} weights, error {layer['error']:.2e}")
+
+
+def _print_own(output: Path, card: dict[str, Any]) -> None:
+    made = card["compression"]
+    terminal.result(f"{output}: error {card['error']:.2e} of the output on samples that were held out")
+    bounds = (made["lipschitz_before"], card["lipschitz"])
+    rows = [
+        ["numbers", f"{made['parameters_before']}", f"{card['parameters']}"],
+        ["bytes of the weights", *(f"{value}" for value in made["bytes"])],
+        ["multiplications an input", *(f"{value}" for value in made["operations"])],
+        [f"seconds, {' x '.join(map(str, made['seconds']['input']))}",
+         *(f"{value:.6f}" for value in made["seconds"]["values"])],
+        ["Lipschitz constant, at most", *(f"{each['value']:.4g} {each['evidence']}" for each in bounds)],
+    ]  # fmt: skip
+    terminal.result(terminal.table(["", "before", "after"], rows))
+    for layer in made["layers"]:
+        units = f", {layer['rank']} units" if layer.get("rank") else ""
+        terminal.detail(
+            f"{layer['name']}: {layer['kept']} of {layer['weights']} numbers{units}, error {layer['error']:.2e}"
+        )

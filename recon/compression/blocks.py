@@ -211,7 +211,7 @@ def decoupled_network(
     reports: list[BlockReport] = []
     for part in parts:
         if not isinstance(part, Block):
-            dense, seen = part[1](dense), part[1](seen)
+            dense, seen = (_applied(*part, z) for z in (dense, seen))
             modules.append(copy.deepcopy(part[1]))
             continue
         watch(len(reports), len(blocks), part.name)
@@ -225,6 +225,14 @@ def decoupled_network(
             f"rank to be given, of at most {max(block.highest for block in blocks)}, whose error is then said."
         )
     return nn.Sequential(*modules), reports
+
+
+def _applied(name: str, module: nn.Module, x: Tensor) -> Tensor:
+    try:
+        found: Tensor = module(x)
+    except RuntimeError as error:  # torch's, of shapes
+        raise UsageError(f"{name}: {module} does not take what comes before it, of shape {tuple(x.shape)}.") from error
+    return found
 
 
 def _check(blocks: Sequence[Block], rank: int | None) -> None:

@@ -77,7 +77,7 @@ def compress(  # noqa: PLR0913  each is an independent choice of the caller
     Raises:
         UsageError: A layer is not understood, which is named; or a value is out of range.
     """
-    _check_method(method, sparsity, rank, structured)
+    check_method(method, sparsity, rank, structured)
     if samples.ndim < 2 or not samples.is_floating_point() or not bool(samples.isfinite().all()):
         raise UsageError(
             f"compress: the samples have shape {tuple(samples.shape)} and type {samples.dtype}; expected a batch of "
@@ -92,7 +92,12 @@ def compress(  # noqa: PLR0913  each is an independent choice of the caller
     return Compressed(found.eval(), tuple(layers))
 
 
-def _check_method(method: str, sparsity: float | None, rank: int | None, structured: bool) -> None:
+def check_method(method: str, sparsity: float | None, rank: int | None, structured: bool) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        UsageError: In one sentence.
+    """
     if method not in METHODS:
         raise UsageError(f"method = {method!r}; {suggestion(method, METHODS)}.")
     if method == INCLUSION:
@@ -130,8 +135,8 @@ def decouple_refusal(network: nn.Module) -> UsageError:
     if isinstance(network, ConvexRidge):
         why = "its filters are tied to their transposes, and what it is proved to be rests on that tie"
     return UsageError(
-        f"decouple: {name}: {why}; expected a torch.nn.Sequential with such layers, on the command line "
-        "python:FILE.py:CALLABLE that makes one."
+        f"decouple: {name}: {why}; expected a torch.nn.Sequential with matrices or convolutions of 1 x 1 "
+        "and activations, on the command line python:FILE.py:CALLABLE that makes one."
     )
 
 

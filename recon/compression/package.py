@@ -19,9 +19,9 @@ from torch import Tensor
 
 from recon._version import __version__
 from recon.catalogue import CARD, identity_of, read_card
-from recon.compression.compress import Compressed, compress, refusal
+from recon.compression.compress import INCLUSION, Compressed, check_method, compress, decouple_refusal, refusal
 from recon.compression.measure import SIDE, operations, seconds
-from recon.compression.sparse import Watch, check_sparsity
+from recon.compression.sparse import Watch
 from recon.errors import GuaranteeError, OutputError, ReconError, UsageError
 from recon.evidence import Constant, Evidence
 from recon.io import replacing
@@ -60,13 +60,17 @@ class Settings:
         noise: The lowest and the highest noise level of the samples; ``None``: those of the network.
         seed: Of what is drawn.
         uncertified: Whether a network is also written that lost what the dense one's card says of Q.
+        method: As of :func:`compress`.
+        rank: Likewise.
     """
 
-    sparsity: float
+    sparsity: float | None
     structured: bool = False
     noise: tuple[float, float] | None = None
     seed: int = 0
     uncertified: bool = False
+    method: str = INCLUSION
+    rank: int | None = None
 
 
 @final
@@ -115,14 +119,18 @@ def compress_folder(
         UsageError: The network is not understood, or a value is out of range.
         GuaranteeError: A search found more than 1, and the card of the dense network says at most 1.
     """
-    check_sparsity(settings.sparsity)
+    check_method(settings.method, settings.sparsity, settings.rank, settings.structured)
     network = load(source)
+    if settings.method != INCLUSION:
+        raise decouple_refusal(network)
     if not isinstance(network, DnCNN | ConvexRidge):
         raise refusal(network)
-    _require_new(output, source)
+    if output.resolve() == source.resolve():
+        raise OutputError(f"{output}: the output is the folder of the dense network; expected another, which is kept.")
+    require_new(output)
     card = read_card(source) if (source / CARD).is_file() else {}
     levels = _levels(network, card, settings)
-    with _copy_of(output) as copy:
+    with copy_of(output) as copy:
         samples, told, held = _images(network, card, files, levels, settings.seed, listeners.say)
         found = compress(
             network, samples, settings.sparsity,
@@ -132,7 +140,7 @@ def compress_folder(
 
 
 @contextlib.contextmanager
-def _copy_of(output: Path) -> Iterator[Path]:
+def copy_of(output: Path) -> Iterator[Path]:
     """A folder beside another, whose name it takes when the block ends well; else it is removed."""
     copy = output.parent / f".{output.name}-{secrets.token_hex(4)}"
     try:
@@ -149,9 +157,12 @@ def _copy_of(output: Path) -> Iterator[Path]:
         shutil.rmtree(copy, ignore_errors=True)
 
 
-def _require_new(output: Path, source: Path) -> None:
-    if output.resolve() == source.resolve():
-        raise OutputError(f"{output}: the output is the folder of the dense network; expected another, which is kept.")
+def require_new(output: Path) -> None:
+    """Refuse a folder that holds something.
+
+    Raises:
+        OutputError: It does.
+    """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise OutputError(f"{output}: it is there and not empty; expected a new folder, because networks are kept.")
 
@@ -283,7 +294,7 @@ def _found_out(  # noqa: PLR0913, PLR0917  the parts of one card
         },
         "versions": {"recon": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
-    _write(copy / CARD, made)
+    write_card(copy / CARD, made)
     keep(report)
     kept: dict[str, Any] = json.loads((copy / CARD).read_text(encoding="utf-8"))
     return kept
@@ -319,7 +330,9 @@ def _about(card: dict[str, Any], settings: Settings) -> dict[str, object]:
     stated = card.get("about")
     words = {key: str(value) for key, value in stated.items()} if isinstance(stated, dict) else {}
     what = "filters" if settings.structured else "weights"
-    words["title"] = f"{words.get('title') or 'a network'}; compressed, {100 * settings.sparsity:.3g} % fewer {what}"
+    words["title"] = (
+        f"{words.get('title') or 'a network'}; compressed, {100 * (settings.sparsity or 0):.3g} % fewer {what}"
+    )
     return dict(words)
 
 
@@ -331,7 +344,8 @@ def _figures(network: Network, images: list[Tensor], levels: Sequence[float], se
     ]
 
 
-def _write(path: Path, document: dict[str, Any]) -> None:
+def write_card(path: Path, document: dict[str, Any]) -> None:
+    """Write a card as JSON."""
     with replacing(path, overwrite=True) as temporary:
         text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
         temporary.write_text(text + "\n", encoding="utf-8")
