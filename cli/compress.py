@@ -30,9 +30,10 @@ if TYPE_CHECKING:
               help="Drop whole filters: what is left is a smaller dense network, which saves time too.")  # fmt: skip
 @click.option("--data", multiple=True, metavar="DIR",
               help="Images of the kind that the network is for; repeatable. A quarter of them, at most eight, is kept "
-                   "for the figures.  [default: photographs of scikit-image]")  # fmt: skip
+                   "for the figures. Of a network of your own that begins with a matrix, NPY files of (samples, "
+                   "features).  [default: photographs of scikit-image]")  # fmt: skip
 @click.option("--noise", metavar="SIGMA|LO:HI", help="Noise levels of the samples, on [0, 1].  [default: those of the "
-              "network]")  # fmt: skip
+              "network; of one of your own, none]")  # fmt: skip
 @click.option("--quick", is_flag=True,
               help="Search for violations for about a minute. Such a search can refute, and nothing else.")  # fmt: skip
 @click.option("--uncertified", is_flag=True,
