@@ -21,8 +21,8 @@ TOLERANCE = 1e-3
 """The error of the output on held-out samples up to which the fewest units are sought, where no rank is given: 30 dB
 below the output."""
 
-_ROWS, _HELD, _LEAST = 4096, 2048, 64
-"""Samples that a block is fitted to, and held-out ones for its error, at most; and samples at least, in all."""
+_ROWS, _HELD, _LEAST = 4096, 2048, 48
+"""Samples that a block is fitted to, and held-out ones for its error, at most; and those to fit it to, at least."""
 
 _JACOBIANS, _ENTRIES = 200, 2**23
 """Samples with Jacobians, at most, and numbers in these at most."""
@@ -260,10 +260,10 @@ def _replaced(  # noqa: PLR0913, PLR0917  one block, what it sees, and how it is
     _check_input(block, seen)
     fitted = _rows(block, dense[:-held], seen[:-held], _ROWS, generator)
     shown = _rows(block, dense[-held:], seen[-held:], _HELD, generator)
-    if len(fitted[0]) + len(shown[0]) < _LEAST:
+    if len(fitted[0]) < _LEAST:
         raise UsageError(
-            f"{block.name}: there are {len(fitted[0]) + len(shown[0])} samples of what it sees; expected {_LEAST} or "
-            "more, a quarter of which is held out."
+            f"{block.name}: there are {len(fitted[0])} samples of what it sees to fit it to; expected {_LEAST} or more "
+            "beside the last quarter of the inputs, which is held out."
         )
     inputs, outputs = block.sides
     count = max(1, min(_JACOBIANS, _ENTRIES // (inputs * outputs)))

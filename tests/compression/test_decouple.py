@@ -265,8 +265,10 @@ def test_what_cannot_be_decoupled_is_refused(tensorly, network, options, said) -
 
 
 def test_too_few_or_equal_samples_are_refused(tensorly) -> None:
-    with pytest.raises(UsageError, match="there are 20 samples of what it sees; expected 64"):
+    with pytest.raises(UsageError, match="there are 15 samples of what it sees to fit it to; expected 48"):
         compress(perceptron(12, 40, 5), draw(20, 12).float(), method="decouple", rank=2)
+    with pytest.raises(UsageError, match="there are 0 samples"):  # of one image all is held out
+        compress(repeated(True), draw(1, 12, 9, 9).float(), method="decouple", rank=2)
     with pytest.raises(UsageError, match="the same for all samples"):
         compress(perceptron(12, 40, 5), torch.ones(100, 12), method="decouple", rank=2)
 
