@@ -22,6 +22,9 @@ from recon.specs.groups import GroupSpec
 SIDE = 32
 """Height and width of the image where none is stated."""
 
+_LATER_STEPS = 3
+"""Of the ascent of a potential from there."""
+
 _BEFORE = "the image of the longest arm before, moved"
 
 Seen = Callable[[int, int], None]
@@ -134,7 +137,7 @@ def network_star(  # noqa: PLR0913  each is an independent choice of the caller
         mask[0][(slice(None),) * (3 - len(group.place)) + group.place] = 1
         begin, extent = starts, search
         if network.iterates and groups.kind == "blocks" and arms:
-            begin, extent = {_BEFORE: _moved(arms, found, done - 1)}, replace(search, starts=0, steps=0)
+            begin, extent = {_BEFORE: _moved(arms, found, done - 1)}, replace(search, starts=0, steps=_LATER_STEPS)
         attacked = attacked_arm(network, mask, model.level, begin, model.share, extent)
         arms.append(reconciled(bounds[region], attacked))
         seen(done, len(found.members))
