@@ -35,8 +35,10 @@ LOADED = (
 )  # fmt: skip
 """What the server imports; nothing of it computes, so that the server has one thread when it forks."""
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(list(LOADED))
+CONTEXT = multiprocessing.get_context("forkserver")
+"""Whose processes are such forks too: for what starts processes of its own."""
+
+CONTEXT.set_forkserver_preload(list(LOADED))
 
 
 def command(arguments: Sequence[str]) -> None:
@@ -99,7 +101,7 @@ class Fork:
     ) -> None:
         number = next(_numbers)
         self._streams = [_folder() / f"{number}.{name}" for name in ("out", "err")]
-        self._process = _CONTEXT.Process(target=_begin, args=(program, argument, self._streams, start_new_session))
+        self._process = CONTEXT.Process(target=_begin, args=(program, argument, self._streams, start_new_session))
         with contextlib.chdir(cwd or Path.cwd()):  # a fork begins in the folder of who asks for it
             self._start()
         self.pid = self._process.pid or 0
