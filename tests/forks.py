@@ -70,13 +70,17 @@ def module(arguments: Sequence[str]) -> None:
     runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
 
 
-def _begin(program: Callable[..., None], argument: object, streams: Sequence[Path], new_session: bool) -> None:
+def _begin(
+    program: Callable[..., None], argument: object, environment: dict[str, str], streams: Sequence[Path],
+    new_session: bool,
+) -> None:  # fmt: skip
     if new_session:
         os.setsid()
     for number, path in enumerate((Path(os.devnull), *streams)):
         with path.open("wb" if number else "rb") as file:
             os.dup2(file.fileno(), number)
-    os.environ.update(ALONE)
+    os.environ.clear()  # that of the server is of the first test that forked
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which what a shell runs in the background ignores
     matplotlib.use("Agg")
     program(argument)
@@ -101,7 +105,8 @@ class Fork:
     ) -> None:
         number = next(_numbers)
         self._streams = [_folder() / f"{number}.{name}" for name in ("out", "err")]
-        self._process = CONTEXT.Process(target=_begin, args=(program, argument, self._streams, start_new_session))
+        arguments = (program, argument, os.environ | ALONE, self._streams, start_new_session)
+        self._process = CONTEXT.Process(target=_begin, args=arguments)
         with contextlib.chdir(cwd or Path.cwd()):  # a fork begins in the folder of who asks for it
             self._start()
         self.pid = self._process.pid or 0
