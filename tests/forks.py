@@ -35,8 +35,10 @@ LOADED = (
 )  # fmt: skip
 """What the server imports; nothing of it computes, so that the server has one thread when it forks."""
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(list(LOADED))
+CONTEXT = multiprocessing.get_context("forkserver")
+"""Whose processes are such forks too: for what starts processes of its own."""
+
+CONTEXT.set_forkserver_preload(list(LOADED))
 
 
 def command(arguments: Sequence[str]) -> None:
@@ -68,13 +70,17 @@ def module(arguments: Sequence[str]) -> None:
     runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
 
 
-def _begin(program: Callable[..., None], argument: object, streams: Sequence[Path], new_session: bool) -> None:
+def _begin(
+    program: Callable[..., None], argument: object, environment: dict[str, str], streams: Sequence[Path],
+    new_session: bool,
+) -> None:  # fmt: skip
     if new_session:
         os.setsid()
     for number, path in enumerate((Path(os.devnull), *streams)):
         with path.open("wb" if number else "rb") as file:
             os.dup2(file.fileno(), number)
-    os.environ.update(ALONE)
+    os.environ.clear()  # that of the server is of the first test that forked
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which what a shell runs in the background ignores
     matplotlib.use("Agg")
     program(argument)
@@ -99,7 +105,8 @@ class Fork:
     ) -> None:
         number = next(_numbers)
         self._streams = [_folder() / f"{number}.{name}" for name in ("out", "err")]
-        self._process = _CONTEXT.Process(target=_begin, args=(program, argument, self._streams, start_new_session))
+        arguments = (program, argument, os.environ | ALONE, self._streams, start_new_session)
+        self._process = CONTEXT.Process(target=_begin, args=arguments)
         with contextlib.chdir(cwd or Path.cwd()):  # a fork begins in the folder of who asks for it
             self._start()
         self.pid = self._process.pid or 0

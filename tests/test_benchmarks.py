@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import forks
 import numpy as np
 import pydicom
 import pytest
@@ -223,7 +224,7 @@ def test_inference(load: Load, monkeypatch, capsys) -> None:
 
 @pytest.mark.slow
 def test_dataloader(load: Load, monkeypatch, capsys) -> None:
-    cases = compared(load("dataloader", IMAGES=3, SIDE=32, ROUNDS=1), monkeypatch, capsys)
+    cases = compared(load("dataloader", IMAGES=3, SIDE=32, ROUNDS=1, CONTEXT=forks.CONTEXT), monkeypatch, capsys)
     (case,) = cases.values()
     assert case["difference"]["one worker"] == 0
 

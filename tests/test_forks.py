@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import forks
+import pytest
 
 ENDLESS = "import sys, time\nprint('begun', file=sys.stderr, flush=True)\nwhile True: time.sleep(1)"
 
@@ -30,6 +31,13 @@ def test_what_one_changes_the_next_does_not_see() -> None:
         forks.run(forks.text, f"import os, recon; recon.mine = os.environ['MINE'] = '1'; {read}").stdout == "True 1\n"
     )
     assert forks.run(forks.text, read).stdout == "False None\n"
+
+
+def test_it_has_the_environment_of_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = "import os; print(os.environ.get('MINE'))"
+    assert forks.run(forks.text, read).stdout == "None\n"
+    monkeypatch.setenv("MINE", "set")
+    assert forks.run(forks.text, read).stdout == "set\n"
 
 
 def test_it_begins_with_the_imports_done() -> None:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 import recon
 
 IMAGES, SIDE, ROUNDS = 12, 128, 3
+CONTEXT = "spawn"
 
 
 class Denoised(Dataset):
@@ -48,7 +49,7 @@ def run() -> dict[str, dict]:
 def epoch(images: Denoised, workers: int) -> tuple[torch.Tensor, float]:
     """All images, and the least time of an epoch after a first one, in which the workers start."""
     loader = DataLoader(
-        images, batch_size=None, num_workers=workers, multiprocessing_context="spawn", persistent_workers=True,
+        images, batch_size=None, num_workers=workers, multiprocessing_context=CONTEXT, persistent_workers=True,
         worker_init_fn=one_thread,
     )  # fmt: skip
     found, least = torch.stack(list(loader)), float("inf")
