@@ -18,12 +18,14 @@ from recon.io import Source, ValueRange, from_array, write
 from recon.methods.choice import choose_method
 from recon.priors import weighted_prior
 from recon.priors.networks import GuidedRidgeConfig, make, save
-from recon.reconstruction.plan import make_plan
+from recon.reconstruction import sensitivity as sensitivities
+from recon.reconstruction.plan import make_plan, with_guide
 from recon.reconstruction.replay import replay
 from recon.reconstruction.run import Target, execute, solve_image, write_run
 from recon.solvers import Status
 from recon.specs.configured_prior import PriorContext
 from recon.specs.grammar import parse_spec
+from recon.specs.groups import GroupSpec
 from recon.specs.priors import read_prior
 from recon.specs.solve_config import Noise, SolveConfig, config_from, to_json
 
@@ -87,6 +89,16 @@ def test_a_guide_takes_a_few_steps_where_the_first_image_has_no_holes(folder, tm
     else:
         assert (result.first.status, result.first.steps) == (Status.COMPLETED, steps)
     assert solve_image(replace(stated, iterations=3), image(scene())).first.steps == 3  # no more than were asked for
+
+
+def test_what_a_group_does_in_total_is_that_of_the_guide_of_a_run(folder, monkeypatch) -> None:
+    plan = make_plan(config(f"folder:{folder}", tolerance=1e-5, iterations=5000), image(scene()), lambda line: None)
+    made: list[torch.Tensor] = []
+    monkeypatch.setattr(sensitivities, "with_guide", lambda plan, guide: made.append(guide) or with_guide(plan, guide))
+    groups = sensitivities.find_groups(GroupSpec("blocks", SHAPE), plan)
+    (arm,) = sensitivities.sensitivity(plan, groups).arms
+    assert arm.total.value > 0
+    assert torch.allclose(made[0], execute(plan).first.solution.x, atol=1e-6)
 
 
 def test_the_steps_with_a_mask_follow_its_mean(folder) -> None:
