@@ -38,12 +38,12 @@ _MARGIN = 0.02
 """Of the range of a unit on the samples, added at both ends: the splines end there."""
 
 _JACOBIAN_WEIGHT = 0.03
-"""l. With 0.1 or 0.01 the errors on held-out samples of a trained perceptron were the same to a tenth."""
+"""l. The result hardly depends on it."""
 
 _SMOOTH, _ROUGHNESS = 0.1, 1e-6
 """Weights of the fourth differences of the coefficients, in the projection and in the criterion. They vanish for cubic
-polynomials, so nothing that is cubic is lost. With 1e-4 in the projection, splines followed the noise of free factors:
-of a trained perceptron in 8 units the error after it was 7.1e-3 instead of 1.9e-3."""
+polynomials, so nothing that is cubic is lost. With much less in the projection, splines follow the noise of free
+factors."""
 
 _RIDGE = 1e-10
 """Singular values of least squares below that share of the largest are taken as 0."""
