@@ -226,7 +226,7 @@ def test_a_measurement_of_another_size_lies_where_the_result_does(operator: str,
 @pytest.mark.slow
 def test_the_memory_is_as_predicted(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.tile(image((300, 260), "f4") / 255, (2, 2)))
-    asked = ("--operator", "identity", "--noise", "0.05", "--memory", "1000MiB", "--iterations", "2")
+    asked = ("--operator", "identity", "--noise", "0.05", "--memory", "1128MiB", "--iterations", "2")
     call = (sys.executable, "-c", "from recon.cli.main import main; main()", "solve", "a.npy", "-o", "t.npy", *asked)
     subprocess.run(call, cwd=tmp_path, check=True, capture_output=True)
     found = record(tmp_path / "t.npy")
