@@ -15,6 +15,7 @@ import numpy as np
 from recon.io.decoded import Decoded, RefusedError, check_size, to_axes
 from recon.io.formats.orientation import TAG, UPRIGHT, upright
 from recon.io.formats.raster import open_raster
+from recon.io.formats.tiff_chain import check_chain
 from recon.io.formats.tiff_stack import Stack, arguments, check_ome, pitch_of, read_stack, spacing_of, stack_of
 from recon.io.image import Array, Grid, Slices, Source, integer_grid
 
@@ -113,14 +114,26 @@ def check_tiff(data: bytes, limit: int) -> None:
 
 def _checked(opened: Any, data: bytes | mmap.mmap, limit: int) -> tuple[Any, str, int]:
     """The first series, its axes as letters of F, H, W and C, and its orientation."""
+    check_chain(opened, data)
     series = opened.series[0]
     check_size(series.shape, limit)
     axes = _checked_axes(series)
+    _check_imagej(opened, series)
     if series.kind == "ome" or opened.is_ome:
         check_ome(opened, series)
     for part in series.pages:
         _check_segments(data, part)
     return series, axes, _orientation(series.pages)
+
+
+def _check_imagej(opened: Any, series: Any) -> None:
+    """Refuse a stack of ImageJ of which the file holds the first page alone: its other pages have no directories."""
+    stated = (opened.imagej_metadata or {}).get("images", 1) if opened.is_imagej else 1
+    if series.kind != "imagej" and isinstance(stated, int) and stated > len(opened.pages):
+        raise RefusedError(
+            f"it is cut off or damaged: it states {stated} images of ImageJ, and {len(opened.pages)} can be "
+            "read; expected a whole file."
+        )
 
 
 def _checked_axes(series: Any) -> str:

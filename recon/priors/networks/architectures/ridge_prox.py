@@ -27,8 +27,9 @@ take away from. Of small dictionaries and of trained ones, 0.02 to 0.08 were see
 _CHECK = 4
 """Steps between two looks at the norms on a GPU, each of which waits for it; on the CPU every step looks."""
 
-_FULL_STEPS, _NEWTON_STEPS, _NEWTON_ACCURACY = 25, 60, 1e-2
-"""Of Newton's method: its budgets, of full steps and of shortened ones, and the relative residual of its systems."""
+_PASSES = ((25, 1e-2, False), (25, 1e-4, False), (60, 1e-4, True))
+"""Of Newton's method, one after the other where the goal is not reached: a budget of steps, the relative residual of
+their systems, and whether steps are shortened. Rough systems cost half, and of a large norm do not lead all the way."""
 
 _HALVINGS, _BEYOND = 12, 0.1
 """Of a Newton step; and the slope at its end, relative to that at its beginning, that is small enough."""
@@ -151,10 +152,9 @@ def _solve(ridge: Potential, y: Tensor, solver: InnerSolver, share: Tensor | flo
     """
     goal = _Goal(ridge, y, share * solver.accuracy, start)
     steps = _anderson(ridge, goal, solver.max_steps)
-    if goal.open.any() and ridge.has_kinks:
-        _newton(ridge, goal, _FULL_STEPS, shorten=False)
-    if goal.open.any() and ridge.has_kinks:
-        _newton(ridge, goal, _NEWTON_STEPS, shorten=True)
+    for budget, accuracy, shorten in _PASSES if ridge.has_kinks else ():
+        if goal.open.any():
+            _newton(ridge, goal, budget, accuracy, shorten)
     if goal.open.any():
         _nesterov(ridge, goal, solver.max_steps - steps)
     if goal.open.any():
@@ -251,7 +251,7 @@ def _mixed(plain: Tensor, points: list[Tensor], moves: list[Tensor]) -> Tensor:
     return mixed
 
 
-def _newton(ridge: Potential, goal: _Goal, budget: int, shorten: bool) -> None:
+def _newton(ridge: Potential, goal: _Goal, budget: int, accuracy: float, shorten: bool) -> None:
     """Newton's method on a piecewise quadratic F, each item by itself; whatever it reaches, the bound says how near.
 
     Where Anderson's acceleration stalls, the condition number is large, or the pieces change with every step; on one
@@ -264,7 +264,7 @@ def _newton(ridge: Potential, goal: _Goal, budget: int, shorten: bool) -> None:
     for _ in range(budget):
         if goal.reached(v, gradient):
             return
-        move = -solve_curved(ridge, v, gradient, _NEWTON_ACCURACY)
+        move = -solve_curved(ridge, v, gradient, accuracy)
         slope = (gradient * move).sum((1, 2, 3), keepdim=True)
         length = torch.ones_like(slope)
         for _ in range(_HALVINGS):
