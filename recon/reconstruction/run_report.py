@@ -169,7 +169,7 @@ def slices_of(
             judged = alarm_layer(document, at, after.values.shape[1:], after.aspect)
             shown = shown if judged is None else [*shown, judged]
         change = _change(shown, config, found.frames[at])
-        window = None if found.frames[at] is None else _window(found.frames[at])  # type: ignore[arg-type]
+        window = _window(found.frames[at], found.before)
         remarks = (*alarm_remarks(document, at), *remarks_of(document), *(said if at == 0 or count == 1 else ()))
         facts = (("run record", record.name), *alarm_facts(document, at), *found.facts)
         missing = tuple(found.missing) if at == 0 else ()
@@ -375,8 +375,12 @@ def _change(layers: Sequence[Layer], config: SolveConfig | None, after: Image | 
     return measure(before, result, unit=unit, correlated=correlated, pixel=pixel)
 
 
-def _window(image: Image) -> tuple[float, float] | None:
-    """What is black and white at first: as DICOM says, and of 8-bit pictures all of their range."""
-    if (window := io.display_window(image)) is not None:
-        return window
-    return (0.0, 255.0) if image.pixels.dtype == np.uint8 else None
+def _window(after: Image | None, before: Image | None) -> tuple[float, float] | None:
+    """What is black and white at first: as DICOM says, of the measurement too; of 8-bit pictures all of their range."""
+    if after is None:
+        return None
+    alike = before is not None and before.units == after.units
+    for image in (after, before if alike else None):
+        if image is not None and (window := io.display_window(image)) is not None:
+            return window
+    return (0.0, 255.0) if after.pixels.dtype == np.uint8 else None

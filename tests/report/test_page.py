@@ -6,6 +6,7 @@ import json
 import math
 import random
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -247,6 +248,70 @@ def test_a_badge_says_no_more_than_the_conditions():
     assert "convergence proved" not in lies
     assert "no theorem guarantees it" in lies
     assert "convergence proved" not in text_of(certificate(conditions=[{**condition, "evidence": "measured"}]))
+
+
+def volume_slice(number, count=3):
+    """The record of a slice that was solved with the others, as a folder has it."""
+    digests = [str(at) * 64 for at in range(count)]
+    return {
+        **RECORD,
+        "config": {**RECORD["config"], "volume": True},
+        "batch": {"series_sha256": "e" * 64},
+        "inputs": [{"role": "measurement", "path": None, "sha256": digests[number], "bytes": 1}],
+    }
+
+
+def slices_with(records, frames=None):
+    whole = contents(len(records))
+    found = [replace(each, record=record, frame=at if frames else 0)
+             for at, (each, record) in enumerate(zip(whole.groups[0].slices, records, strict=True))]  # fmt: skip
+    return replace(whole, groups=[Group("series", found, len(found), "CT")])
+
+
+def plain_text(page):
+    return html.unescape(re.sub(r"<[^>]+>", " ", re.sub(r"<(script|style).*?</\1>", "", page, flags=re.S)))
+
+
+def test_the_slices_of_a_volume_are_one_run():
+    """The planted faults: eight runs that were one, and a command that is refused."""
+    text = plain_text(page_text(slices_with([volume_slice(at) for at in range(3)])))
+    assert "Convergence of" not in text and "median of" not in text
+    assert "recon replay" not in text
+    assert "recon solve with the whole series" in text
+    assert "slices solved together, as a volume" in text
+    apart = plain_text(page_text(slices_with([{**volume_slice(at), "batch": {}} for at in range(3)])))
+    assert "Convergence of 3 runs" in apart and "recon replay" in apart
+
+
+def test_each_slice_of_a_file_has_the_hash_of_its_own_input():
+    inputs = [{"role": "measurement", "path": None, "sha256": str(at) * 64, "bytes": 1} for at in range(3)]
+    record = {**RECORD, "inputs": inputs}
+    text = plain_text(page_text(slices_with([record] * 3, frames=True)))
+    files = text[text.index("Files of each slice") :]
+    assert all(files.count(str(at) * 64) == 1 for at in (0, 2))
+    assert "For another slice" not in text
+
+
+def test_a_proved_distance_is_called_one_and_is_told_in_units():
+    proved = {**RECORD, "distance": {"value": 64 * 48, "relative": 0.01, "evidence": "proved", "how": "a gap"}}
+    proved["plan"] = {**RECORD["plan"], "image_shape": [48, 64], "measurement_shape": [1, 1, 48, 64],
+                      "range": {"low": 0.0, "high": 0.125, "units": "HU"}}  # fmt: skip
+    text = text_of(proved)
+    assert "proved bound of the distance" in text and "estimated distance" not in text
+    assert "proved upper bound of the distance" in text and "fixed-point residual" not in text
+    assert f"({(64 * 48) ** 0.5 / 8:.3g} HU root mean square)" in text
+    assert "fixed-point residual" in text_of(RECORD)
+
+
+def test_a_page_without_its_result_is_not_green():
+    whole = contents(1)
+    (each,) = whole.groups[0].slices
+    lost = replace(each, layers=(), change=None, missing=("after.dcm: the result is not there any more.",))
+    page = page_text(replace(whole, groups=[Group("series", [lost], 1, "CT")]))
+    text = plain_text(page)
+    assert "a result is altered or missing" in text and "recorded: converged" in text
+    assert 'class="good"' not in page
+    assert "The result is not shown, so nothing is stated." in text
 
 
 # Hostile records

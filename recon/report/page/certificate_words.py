@@ -8,7 +8,7 @@ _KINDS = (
     (
         "proved",
         "What is proved",
-        "holds for every input, by construction or by a sound bound that includes rounding",
+        "was proved, not tested, for every measurement, rounding included",
     ),
     (
         "measured",
@@ -87,9 +87,11 @@ def _verdict(certificate: Mapping[str, object], held: Mapping[str, object] | Non
     }[weakest]
     given = plain(mapping(held.get("given")).get("what"))
     condition = f"given {given}, " if given else ""
+    conclusion = plain(held.get("conclusion"))
+    short = " In short: with more steps the image approaches a solution of the problem as it was stated."
     return [
-        tag("strong", f"{how}{condition}{plain(held.get('conclusion'))}."),
-        f" The theorem is {_name(held)}.",
+        tag("strong", f"{how}{condition}{conclusion}."),
+        f" The theorem is {_name(held)}.{short if 'converge' in conclusion else ''}",
     ]
 
 

@@ -17,7 +17,19 @@ from typing import Any, final
 
 from recon.io.atomic import replacing
 from recon.report.page.chart import chart, curves_of
-from recon.report.page.markup import Markup, definitions, for_script, joined, plain, short, table, tag, void
+from recon.report.page.markup import (
+    Markup,
+    definitions,
+    for_script,
+    joined,
+    listed,
+    mapping,
+    plain,
+    short,
+    table,
+    tag,
+    void,
+)
 from recon.report.page.measures import Change, Region, median_of
 from recon.report.page.packing import Budget, Packed
 from recon.report.page.pictures import Layer, Scale, Slice, robust_limits
@@ -26,10 +38,12 @@ from recon.report.page.record_text import (
     certificate_of,
     claims_of,
     ending,
+    is_proved_bound,
     parameters,
     replay_lines,
     residual_lines,
     tolerance_of,
+    volume_of,
 )
 
 BUDGET = 44 * 10**6
@@ -233,8 +247,11 @@ def _runs(members: Sequence[_Shown]) -> list[int]:
 def _header(contents: Contents, groups: Sequence[Sequence[_Shown]]) -> Markup:
     parts: list[object] = [tag("h1", contents.title)]
     records = _records([each for members in groups for each in members])
-    parts += [tag("ul", *(tag("li", text, class_=kind) for kind, text in badges(records)), class_="badges")]
+    known = badges(records)
     missing = [line for members in groups for each in members for line in each.slice.missing]
+    if missing:
+        known = [("bad", "a result is altered or missing"), *(("doubt", f"recorded: {text}") for _, text in known)]
+    parts.append(tag("ul", *(tag("li", text, class_=kind) for kind, text in known), class_="badges"))
     if contents.remarks or missing:
         parts.append(_box("To know first", dict.fromkeys([*contents.remarks, *missing]), "remarks altered"))
     return tag("header", *parts)
@@ -418,7 +435,9 @@ def _numbers(places: Sequence[int]) -> str:
 def _changes(slices: Sequence[Slice]) -> list[Markup]:
     known = [(at, each.change) for at, each in enumerate(slices) if each.change is not None]
     if not known:
-        return [tag("p", "There is no picture of before to compare with, so nothing is stated.")]
+        lost = any(each.missing for each in slices)
+        why = "The result is not shown" if lost else "There is no picture of before to compare with"
+        return [tag("p", f"{why}, so nothing is stated.")]
     changes = [change for _, change in known]
     many = len(changes) > 1
     parts = [_summary(changes, f"Medians over {len(changes)} slices" if many else "Before and after")]
@@ -482,8 +501,9 @@ def _digits(value: float) -> str:
 
 
 _HOW_MEASURED = (
-    "All figures are estimates from the two pictures. Noise: the standard deviation by the median of the finest "
-    "wavelet coefficients where there is signal; a smooth picture reads less because fine details are gone too. Edge "
+    "All figures are estimates from the two pictures. Noise is estimated from the finest detail in a picture, so that "
+    "a smoothed picture reads low even where real detail was removed. A region of the table with a large standard "
+    "deviation holds real structure. Edge "
     "width: the median distance in which the strongest edges rise from 10 to 90 %; a noisy profile reads short. Less "
     "noise with wider edges is smoothing."
 )
@@ -534,7 +554,7 @@ def _regions_table(change: Change, many: bool) -> Markup:
 
     side, of = change.regions[0].side, " of the slice that is shown" if many else ""
     header = ("region", "row, column", "mean before", "after", "change", "std. dev. before", "after")
-    caption = f"Flat regions of {side} × {side} pixels{of}, dark to bright{_in(change.unit)}"
+    caption = f"Most even regions of {side} × {side} pixels{of}, dark to bright{_in(change.unit)}"
     return table(
         header, [row(at, each) for at, each in enumerate(change.regions, 1)], caption, numeric=(0, 1, 2, 3, 4, 5, 6)
     )
@@ -549,11 +569,16 @@ def _convergence(slices: Sequence[Slice], records: Sequence[Mapping[str, object]
     drawing = chart(curves, tolerance_of(records[0]) if records else None, title)
     if many:
         drawing = Markup(drawing.replace('class="chart"', 'class="chart many"', 1))
+    if records and all(is_proved_bound(record) for record in records):
+        named: tuple[object, ...] = (
+            tag("b", "— proved upper bound of the distance of the image to the exact solution", class_="a"),
+        )
+    else:
+        named = (tag("b", "— fixed-point residual", class_="a"), ", the step of all variables")
+        if distances:
+            named += (", and ", tag("b", "- - estimated distance of the image to its limit", class_="b"))
     legend = tag(
-        "p",
-        tag("b", "— fixed-point residual", class_="a"), ", the step of all variables",
-        *((", and ", tag("b", "- - estimated distance of the image to its limit", class_="b")) if distances else ()),
-        ", relative to the size of the image.", " Strong: the slice that is shown." if many else "",
+        "p", *named, ", relative to the norm of the image.", " Strong: the slice that is shown." if many else "",
         class_="legend",
     )  # fmt: skip
     return [*parts, drawing, *([legend] if any(each.any for each in curves) else [])]
@@ -581,7 +606,8 @@ def _certificates(slices: Sequence[Slice]) -> list[Markup]:
 
 
 def _distinct(slices: Sequence[Slice]) -> list[Mapping[str, object]]:
-    return list({id(each.record): each.record for each in slices}.values())
+    """One record of each run: the slices of a volume have records of their own, and were solved in one."""
+    return list({volume_of(each.record) or id(each.record): each.record for each in slices}.values())
 
 
 def _parameters(slices: Sequence[Slice]) -> list[Markup]:
@@ -599,7 +625,7 @@ def _parameters(slices: Sequence[Slice]) -> list[Markup]:
                 each.name,
                 plain(each.record.get("status"), 40),
                 plain(each.record.get("steps"), 12),
-                *_hashes(each.record),
+                *_hashes(each),
             )
             for at, each in enumerate(slices)
         ]
@@ -610,13 +636,16 @@ def _parameters(slices: Sequence[Slice]) -> list[Markup]:
     return parts
 
 
-def _hashes(record: Mapping[str, object]) -> tuple[Markup, Markup]:
-    def first(key: str) -> Markup:
-        entries = record.get(key)
-        entry = entries[0] if isinstance(entries, list) and entries else None
-        return tag("code", plain(entry.get("sha256") if isinstance(entry, dict) else "", 64))
+def _hashes(each: Slice) -> tuple[Markup, Markup]:
+    """Of the input and of the result; of a volume those of the slice, where they are files of their own."""
 
-    return first("inputs"), first("outputs")
+    def digest(entries: Sequence[Mapping[str, object]]) -> Markup:
+        entry = entries[each.frame] if each.frame < len(entries) else next(iter(entries), {})
+        return tag("code", plain(entry.get("sha256"), 64))
+
+    inputs = [mapping(entry) for entry in listed(each.record.get("inputs"))]
+    measured = [entry for entry in inputs if entry.get("role") == "measurement"]
+    return digest(measured or inputs), digest([mapping(entry) for entry in listed(each.record.get("outputs"))])
 
 
 def _footer() -> Markup:

@@ -1,5 +1,6 @@
 """What a run record says, as text: whatever is in it, of whatever type."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -33,6 +34,7 @@ _CONFIGURATION = (
     ("water", "attenuation of water in 1/mm"), ("photons", "photons per ray"), ("flat", "flat field"),
     ("dark", "dark field"), ("seed", "seed"),
     ("deterministic", "deterministic"), ("device", "device"), ("require_certificate", "certificate required"),
+    ("volume", "slices solved together, as a volume"), ("memory", "largest memory in bytes"),
 )  # fmt: skip
 
 _PLAN = (
@@ -40,6 +42,7 @@ _PLAN = (
     ("noise_in_units", "noise level, in units"), ("stepsize", "step size"), ("dual_stepsize", "dual step size"),
     ("relaxation", "relaxation"), ("tolerance", "tolerance"), ("operator_norm", "norm of the operator"),
     ("adjoint_gap", "gap of the adjoint"), ("shift", "shift"), ("device", "device"),
+    ("slice_distance", "distance of slices, over that of pixels"),
 )  # fmt: skip
 
 
@@ -89,7 +92,10 @@ def ending(record: Mapping[str, object]) -> str:
     distance = mapping(record.get("distance"))
     relative = number(distance.get("relative"))
     taken = "" if steps is None else f" after {general(steps, 7)} step{'s' * (steps != 1)}"
-    text = f"The run ended as “{status}”{taken}. {plain(record.get('sentence'))}"
+    sentence = plain(record.get("sentence"))
+    if status == "converged" and is_proved_bound(record):
+        sentence = "It stopped because the proved bound of the distance to the solution fell below the tolerance."
+    text = f"The run ended as “{status}”{taken}. {sentence}"
     if is_of_uncertainty(record):
         return f"{text} The certificate is about the solution from which the maps were made."
     if relative is None or not listed(record.get("history")):
@@ -97,13 +103,34 @@ def ending(record: Mapping[str, object]) -> str:
     kind = distance.get("evidence")
     if relative >= 1 and kind != "proved":
         return f"{text} How far the image is from the limit is not known."
-    size = f"{100 * relative:.2g} %"
-    known = (
-        f"at most {size} of its norm, as is proved"
-        if kind == "proved"
-        else f"about {size} of its norm, as estimated from the last steps"
-    )
+    size = f"{100 * relative:.2g} % of its norm{_per_pixel(record)}"
+    known = f"at most {size}, as is proved" if kind == "proved" else f"about {size}, as estimated from the last steps"
     return f"{text} The distance of the image from the limit is {known}."
+
+
+def _per_pixel(record: Mapping[str, object]) -> str:
+    """The distance as a root mean square over the pixels, in the units of the image; empty where it does not follow."""
+    plan, value = mapping(record.get("plan")), number(mapping(record.get("distance")).get("value"))
+    limits, sides = mapping(plan.get("range")), [number(each) for each in listed(plan.get("image_shape"))]
+    low, high = number(limits.get("low")), number(limits.get("high"))
+    channels = number(next(iter(listed(plan.get("measurement_shape"))[1:2]), 1))
+    pixels = math.prod(each or 0 for each in (*sides, channels))
+    if value is None or low is None or high is None or not sides or not pixels >= 1:
+        return ""
+    unit = plain(limits.get("units"), 20)
+    return f" ({short(value * abs(high - low) / math.sqrt(pixels))}{f' {unit}' if unit else ''} root mean square)"
+
+
+def is_proved_bound(record: Mapping[str, object]) -> bool:
+    """Whether the distance to the limit is bounded by proof in a record, as by a duality gap."""
+    return mapping(record.get("distance")).get("evidence") == "proved"
+
+
+def volume_of(record: Mapping[str, object]) -> str | None:
+    """The hash of the series that a slice was solved with as a volume; ``None`` of a run by itself."""
+    found = mapping(record.get("batch")).get("series_sha256")
+    together = mapping(record.get("config")).get("volume") is True
+    return found if together and isinstance(found, str) and found else None
 
 
 def certificate_of(record: Mapping[str, object], end: str) -> Markup:
@@ -187,7 +214,8 @@ def residual_lines(records: Sequence[Mapping[str, object]]) -> list[str]:
         ]
     ratios = sorted(inside / noise for inside, noise in pairs)
     middle, source = ratios[len(ratios) // 2], plain(checks[0].get("noise_source"), 20)
-    if source == "stated" and mapping(records[0].get("batch")).get("series_sha256"):
+    asked = mapping(records[0].get("config")).get("noise")
+    if source == "stated" and asked is None and mapping(records[0].get("batch")).get("series_sha256"):
         source = "that of the whole series"
     each = "" if len(pairs) == 1 else f" (median of {len(pairs)} runs, {short(ratios[0])} to {short(ratios[-1])})"
     units = _noise_in_units(records[0])
@@ -218,15 +246,20 @@ def replay_lines(records: Sequence[Mapping[str, object]], facts: Sequence[Sequen
     """The line that does a run again; of several, that of the middle one."""
     if is_of_uncertainty(records[len(records) // 2]):
         return [tag("p", "recon uncertainty with the parameters above, and the recorded seed, makes the same maps.")]
+    if any(volume_of(record) for record in records):
+        text = (
+            "recon solve with the whole series and the parameters below does the run again: its slices are one volume."
+        )
+        return [tag("p", text)]
     known = dict(facts[len(facts) // 2])
     name = known.get("run record", "OUT.run.json")
     entry = mapping(next(iter(listed(records[len(records) // 2].get("inputs"))), None))
     places = "" if isinstance(entry.get("path"), str) else " INPUT_OR_ITS_FOLDER"
     line = f"recon replay {_quoted(name)}{places}"
-    also = "" if len(records) == 1 else " For another slice, take its record."
+    also = "" if len({id(record) for record in records}) == 1 else " For another slice, take its record."
     text = (
-        "This does the run again on inputs with the recorded hashes, and says whether the result is the same to the "
-        f"bit and the file unchanged.{also}"
+        "This repeats the run on the same input files, which are found by their hashes, and says whether the result is "
+        f"identical to the bit.{also}"
     )
     return [tag("pre", tag("code", line), tabindex="0", role="region", aria_label="Command"), tag("p", text)]
 
