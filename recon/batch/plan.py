@@ -170,7 +170,8 @@ def folder_of(output: str, count: int) -> Path:
     if suffix_of(folder) in SUFFIXES:
         raise UsageError(
             f"{output}: {count} inputs are given and the output is named like one image; expected the name of a "
-            "folder, because each input becomes a file in it."
+            "folder, because each input becomes a file in it. One DICOM series becomes one file with --volume and the "
+            "suffix .nii.gz, .tif, .zarr or .npy."
         )
     if folder.suffix.lower() in _NO_FOLDERS:
         raise UsageError(

@@ -121,7 +121,7 @@ def _uneven(slices: list[Slice]) -> str:
     if not pitch > _SAME_PLACE or abs(gaps[worst] - pitch) > _UNEVEN * pitch:
         return (
             f"its slices {worst + 1} and {worst + 2} are {gaps[worst]:.4g} mm apart and most {pitch:.4g}; expected one "
-            "distance, because the slices of a volume are evenly spaced: is one missing, or there twice?"
+            "distance, because the slices of a volume are evenly spaced: one may be missing, or there twice"
         )
     return next(iter(_tilt(slices)), "")
 

@@ -264,9 +264,11 @@ def _require_alike(header: Any, first: tuple[int, Array], second: tuple[int, Arr
     alike = bool(np.abs(sides[0] - sides[1]).max() <= _UNLIKE * float(sides[1].max()))
     turned = bool(np.sign(np.linalg.det(q[:3, :3])) != np.sign(np.linalg.det(s[:3, :3]))) or _letters(q) != _letters(s)
     if (code == other and apart > _APART * least) or turned or not alike:
+        ways = (_letters(q), _letters(s))
+        directions = f"the axes of the voxels point to {ways[0]} by the one and to {ways[1]} by the other, and "
         raise RefusedError(
-            f"its qform and its sform contradict each other: by the one the axes of the voxels point to {_letters(q)}, "
-            f"by the other to {_letters(s)}, and corners lie up to {apart:.4g} apart; expected one orientation."
+            f"its qform and its sform contradict each other: {directions if ways[0] != ways[1] else ''}the corners lie "
+            f"up to {apart:.4g} apart, in the unit of the voxels; expected one orientation."
         )
 
 
