@@ -303,6 +303,16 @@ def test_a_proved_distance_is_called_one_and_is_told_in_units():
     assert "fixed-point residual" in text_of(RECORD)
 
 
+def test_widths_are_stated_in_a_unit_of_their_size():
+    before, after = pictures()
+    for pixel, said in ((0.5, "The same in mm"), (2e-4, "The same in µm")):
+        whole = contents(1)
+        (each,) = whole.groups[0].slices
+        change = measure(before, after, unit="HU", pixel=pixel)
+        page = page_text(replace(whole, groups=[Group("series", [replace(each, change=change)], 1, "CT")]))
+        assert said in plain_text(page)
+
+
 def test_a_page_without_its_result_is_not_green():
     whole = contents(1)
     (each,) = whole.groups[0].slices

@@ -500,6 +500,9 @@ def _digits(value: float) -> str:
     return f"{value:.4g}"
 
 
+_MICROSCOPE = 0.01
+"""The side of a pixel in mm below which widths are stated in micrometres."""
+
 _HOW_MEASURED = (
     "All figures are estimates from the two pictures. Noise is estimated from the finest detail in a picture, so that "
     "a smoothed picture reads low even where real detail was removed. A region of the table with a large standard "
@@ -521,8 +524,8 @@ def _summary(changes: Sequence[Change], caption: str) -> Markup:
         ("Width of edges, 10 to 90 %, in pixels", *map(short, found["width"]), _ratio(*found["width"])),
     ]
     if math.isfinite(one.pixel):
-        wide = [each * one.pixel for each in found["width"]]
-        rows.append(("The same in mm", *map(short, wide), ""))
+        unit_of, scale = ("mm", 1.0) if one.pixel >= _MICROSCOPE else ("µm", 1e3)
+        rows.append((f"The same in {unit_of}", *(short(scale * each * one.pixel) for each in found["width"]), ""))
     means = [sum(each.mean[side] for each in changes) / len(changes) for side in (0, 1)]
     rows.append(
         (f"Mean of all pixels{unit}", short(means[0], 5), short(means[1], 5), f"{_signed(means[1] - means[0])}")
