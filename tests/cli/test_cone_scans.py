@@ -110,7 +110,7 @@ def test_a_series_has_its_places_and_is_read_as_the_same_volume(run, projections
     Path("series/03.dcm").unlink()
     refused = run("simulate", "series", "-o", "other.tif", "--operator", "ct:scan.toml", *water, "--noise", "0")
     assert refused.code == 4
-    assert "one may be missing, or there twice" in refused.err
+    assert "is one missing, or there twice?" in refused.err
 
 
 def test_counts_become_line_integrals_row_by_row(run, body: np.ndarray) -> None:
