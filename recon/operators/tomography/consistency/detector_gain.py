@@ -87,9 +87,9 @@ def odd_columns(sinogram: Values, geometry: Geometry) -> tuple[OddColumns, ...]:
     away = np.abs(detector_coordinates(geometry)) / geometry.detector.pitch
     every: list[OddColumns] = []
     for width in range(1, min(_WIDEST, means.shape[1] - 4) + 1):
-        excess, is_clear = _standing_out(means, width)
+        excess, kinks, is_clear = _standing_out(means, width)
         clear = [OddColumns(int(first), width, float(excess[first])) for first in np.flatnonzero(is_clear)]
-        every += [one for one in clear if not _is_mirrored(one, excess, geometry)]
+        every += [one for one in clear if not _is_mirrored(one, excess, kinks, geometry)]
     found: list[OddColumns] = []
     for one in sorted(every, key=lambda each: -abs(each.excess)):
         beside = any(one.distance(other) <= _REACH for other in found)  # its neighbours' line goes through that one
@@ -135,10 +135,11 @@ def _group_means(sinogram: Values, geometry: Geometry) -> Floats:
     return np.stack([sinogram[group].mean(axis=0, dtype=np.float64) for group in groups])
 
 
-def _standing_out(means: Floats, width: int) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return how much ``width`` columns from each on stand out of both sides, and which do so clearly, (pixels,) both.
+def _standing_out(means: Floats, width: int) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Return how much ``width`` columns from each on stand out, (pixels,), of both sides and of one, and which clearly.
 
-    Of the lines through the two columns on either side: so neither a slope nor the edge of an object stands out.
+    Of the lines through the two columns on either side: so neither a slope nor the edge of an object stands out of
+    both.
     """
     pixels = means.shape[1]
     before, after = np.arange(2, pixels - width - 1), np.arange(2, pixels - width - 1) + width - 1
@@ -146,7 +147,8 @@ def _standing_out(means: Floats, width: int) -> tuple[Floats, NDArray[np.bool_]]
     right = means[:, after] - 2 * means[:, after + 1] + means[:, after + 2]
     one_side, other_side, both = np.median(left, axis=0), np.median(right, axis=0), (left + right) / 2
     smaller = np.minimum(np.abs(one_side), np.abs(other_side))
-    excess = np.zeros(pixels)
+    excess, kinks = np.zeros(pixels), np.zeros(pixels)
+    kinks[before] = np.maximum(np.abs(one_side), np.abs(other_side))
     excess[before] = np.where(one_side * other_side > 0, np.sign(one_side) * smaller, 0.0)
     largest = float(np.percentile(means, 99))
     spread = np.median(np.abs(both - np.median(both, axis=0)), axis=0) / 0.6745
@@ -155,13 +157,19 @@ def _standing_out(means: Floats, width: int) -> tuple[Floats, NDArray[np.bool_]]
     same = np.maximum((both > 0).mean(axis=0), (both < 0).mean(axis=0))
     clear = np.zeros(pixels, np.bool_)
     clear[before] = (np.abs(excess[before]) > level) & (same >= _STEADY)
-    return excess, clear
+    return excess, kinks, clear
 
 
-def _is_mirrored(one: OddColumns, excess: Floats, geometry: Geometry) -> bool:
-    """Whether about as much stands out at its mirror image about the axis of rotation, as of a round object there."""
+def _is_mirrored(one: OddColumns, excess: Floats, kinks: Floats, geometry: Geometry) -> bool:
+    """Whether about as much stands out at its mirror image about the axis of rotation, as of a round object there.
+
+    The edge of such an object lies elsewhere between two pixels on the other side, and may stand out of one side only:
+    a kink counts where it is about as large.
+    """
     u, pitch = detector_coordinates(geometry), geometry.detector.pitch
     mirrored = -(u[one.first] + u[one.first + one.count - 1]) / 2  # the middle of the mirror image
     first = round((mirrored - u[0]) / pitch - (one.count - 1) / 2)
-    near = excess[max(first - 1, 0) : max(first + 2, 0)] / one.excess
-    return bool(((near > _AS_MUCH) & (near < 1 / _AS_MUCH)).any())
+    around = slice(max(first - 1, 0), max(first + 2, 0))
+    near = excess[around] / one.excess
+    alike = (near > _AS_MUCH) & (near < 1 / _AS_MUCH)
+    return bool((alike | (kinks[around] > _AS_MUCH * abs(one.excess))).any())
