@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -143,18 +143,27 @@ def _sector_search(
 ) -> tuple[Tensor, Tensor]:
     """Better multipliers, or those that it began with."""
     m, n, v = matrices
-    variables = [logs.clone().requires_grad_(), share.clone().requires_grad_()]
-    best: list[tuple[float, list[Tensor]]] = [(math.inf, [logs, share])]
+
+    def bound(variables: list[Tensor]) -> Tensor:
+        largest: Tensor = torch.linalg.eigvalsh(_sector_form(m, n, v, _sector_weights(n, *variables)))[-1]
+        return largest.log() / 2
+
+    found, part = _searched([logs, share], bound, iterations)
+    return found, part
+
+
+def _searched(start: list[Tensor], bound: Callable[[list[Tensor]], Tensor], iterations: int) -> list[Tensor]:
+    """The variables of the least bound that a quasi-Newton method meets, or those that it began with."""
+    variables = [each.clone().requires_grad_() for each in start]
+    best: list[tuple[float, list[Tensor]]] = [(math.inf, start)]
     optimizer = torch.optim.LBFGS(
-        variables, max_iter=iterations, max_eval=2 * iterations, history_size=20,
-        line_search_fn="strong_wolfe",
-    )  # fmt: skip
+        variables, max_iter=iterations, max_eval=2 * iterations, history_size=20, line_search_fn="strong_wolfe"
+    )
 
     def value() -> Tensor:
         optimizer.zero_grad()
         with torch.enable_grad():
-            form = _sector_form(m, n, v, _sector_weights(n, variables[0], variables[1]))
-            total: Tensor = torch.linalg.eigvalsh(form)[-1].log() / 2
+            total = bound(variables)
         total.backward()  # type: ignore[no-untyped-call]
         reached = float(total.detach())
         if reached < best[0][0]:
@@ -163,7 +172,7 @@ def _sector_search(
 
     with contextlib.suppress(RuntimeError):  # torch's error of linear algebra, of a step that was too long
         optimizer.step(value)  # type: ignore[no-untyped-call]
-    return best[0][1][0], best[0][1][1]
+    return best[0][1]
 
 
 def _check(layers: Sequence[Tensor]) -> None:
@@ -201,28 +210,15 @@ def _improved(
     matrices: Sequence[Tensor], plain: Sequence[Tensor], shares: Tensor, iterations: int
 ) -> tuple[list[Tensor], Tensor]:
     """Multipliers with a smaller bound, or those that it began with."""
-    variables = [each.clone().requires_grad_() for each in (*plain, shares)]
-    best: list[tuple[float, list[Tensor]]] = [(math.inf, [*plain, shares])]
-    optimizer = torch.optim.LBFGS(
-        variables, max_iter=iterations, max_eval=2 * iterations, history_size=20, line_search_fn="strong_wolfe"
-    )
 
-    def value() -> Tensor:
-        optimizer.zero_grad()
-        with torch.enable_grad():
-            gram = matrices[0] @ matrices[0].mT
-            for w, log_t, share in zip(matrices[1:], variables[:-1], variables[-1].unbind(), strict=True):
-                gram = _next(w, gram, _multipliers(gram, log_t, share))
-            total: Tensor = torch.linalg.eigvalsh(gram)[-1].log() / 2
-        total.backward()  # type: ignore[no-untyped-call]
-        reached = float(total.detach())
-        if reached < best[0][0]:
-            best[0] = (reached, [each.detach().clone() for each in variables])
-        return total
+    def bound(variables: list[Tensor]) -> Tensor:
+        gram = matrices[0] @ matrices[0].mT
+        for w, log_t, share in zip(matrices[1:], variables[:-1], variables[-1].unbind(), strict=True):
+            gram = _next(w, gram, _multipliers(gram, log_t, share))
+        largest: Tensor = torch.linalg.eigvalsh(gram)[-1]
+        return largest.log() / 2
 
-    with contextlib.suppress(RuntimeError):  # torch's error of linear algebra, of a step that was too long
-        optimizer.step(value)  # type: ignore[no-untyped-call]
-    *found, share = best[0][1]
+    *found, share = _searched([*plain, shares], bound, iterations)
     return found, share
 
 

@@ -24,13 +24,15 @@ CONFIG = ConvolutionalSparseCodingConfig(atoms=5, size=4, stride=2, noise_range=
 FINE = InnerSolver(accuracy=1e-11, adjoint_accuracy=1e-11, max_steps=3000)
 
 
-def network_of(config: ConvolutionalSparseCodingConfig, seed: int = 0) -> ConvolutionalSparseCoding:
+def network_of(
+    config: ConvolutionalSparseCodingConfig, seed: int = 0, disturbed: float = 0.2
+) -> ConvolutionalSparseCoding:
     torch.manual_seed(seed)
     network = make(config)
     assert isinstance(network, ConvolutionalSparseCoding)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
+            parameter.add_(disturbed * torch.randn_like(parameter))
     network.solver = FINE
     return network.frozen()
 
@@ -230,14 +232,7 @@ Newton's method that end at the first kinks."""
 
 
 def steep_network() -> ConvolutionalSparseCoding:
-    torch.manual_seed(0)
-    network = make(STEEP)
-    assert isinstance(network, ConvolutionalSparseCoding)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(1.5 * torch.randn_like(parameter))
-    network.solver = FINE
-    return network.frozen()
+    return network_of(STEEP, disturbed=1.5)
 
 
 def test_a_dictionary_of_large_norm_is_coded_to_the_accuracy_that_was_asked_for() -> None:
