@@ -294,6 +294,8 @@ def test_each_slice_of_a_file_has_the_hash_of_its_own_input():
 
 def test_a_proved_distance_is_called_one_and_is_told_in_units():
     proved = {**RECORD, "distance": {"value": 64 * 48, "relative": 0.01, "evidence": "proved", "how": "a gap"}}
+    assert "fixed-point residual" in text_of(proved)  # of a contraction the curve is the residual all the same
+    proved["history"] = [{"step": 4, "residuals": [0.02], "distances": [0.02]}]
     proved["plan"] = {**RECORD["plan"], "image_shape": [48, 64], "measurement_shape": [1, 1, 48, 64],
                       "range": {"low": 0.0, "high": 0.125, "units": "HU"}}  # fmt: skip
     text = text_of(proved)

@@ -122,8 +122,10 @@ def _per_pixel(record: Mapping[str, object]) -> str:
 
 
 def is_proved_bound(record: Mapping[str, object]) -> bool:
-    """Whether the distance to the limit is bounded by proof in a record, as by a duality gap."""
-    return mapping(record.get("distance")).get("evidence") == "proved"
+    """Whether a run was stopped by a proved bound of the distance, as by a duality gap: then both curves are it."""
+    looks = [mapping(each) for each in listed(record.get("history"))]
+    both = bool(looks) and all(each.get("residuals") == each.get("distances") for each in looks)
+    return both and mapping(record.get("distance")).get("evidence") == "proved"
 
 
 def volume_of(record: Mapping[str, object]) -> str | None:
