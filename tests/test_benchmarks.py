@@ -454,13 +454,14 @@ def test_tables(load: Load, monkeypatch, capsys, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 255, (24, 24), np.uint8)).save(tmp_path / "natural" / "tiny" / "one.png")
     cache, text = tmp_path / "tables.json", tmp_path / "TABLES.md"
-    cache.write_text(json.dumps({"sparse-ct": {"a": {"FBP": 1.0, "TV": 9}, "b": {"FBP": 3.0}}}))
+    cache.write_text(json.dumps({"sparse-ct": {"60 1e5": {"a": {"FBP": 1.0, "TV": 9}, "b": {"FBP": 3.0}}}}))
     tables = load("tables", CACHE=cache, TEXT=text)
     monkeypatch.setattr(tables, "TABLES", {"tiny": lambda: tables.denoising(("natural/tiny",), (25,), 1)})
+    monkeypatch.setattr(tables, "PLAIN", {1: ()})
     monkeypatch.setattr(sys, "argv", ["tables", str(tmp_path)])
     tables.main()
     rows = capsys.readouterr().out.splitlines()
-    assert rows
+    assert len(rows) == 3
     assert "| b | 3.0 | - |\n| mean | 2.0 | - |" in text.read_text()
     tables.main()
     assert capsys.readouterr().out == ""  # what is known is not done again
@@ -505,14 +506,14 @@ def test_sparse_ct(load: Load, monkeypatch, capsys, tmp_path: Path) -> None:
     slice_.save_as(tmp_path / "small.dcm")
     cache = tmp_path / "tables.json"
     cache.write_text("{}")
-    scan = ("--operator", "ct:data/ct/small.toml", "--water", "0.02", "--photons", "1e5")
-    sparse = load("sparse_ct", SCAN=scan, CACHE=cache, PRIORS={"FBP": ("--method", "fbp")})
-    monkeypatch.setattr(sys, "argv", ["sparse_ct", str(tmp_path / "small.dcm")])
-    sparse.main()
-    error = json.loads(cache.read_text())["sparse-ct"]["small"]["FBP"]
+    small = Path("data/ct/small.toml")
+    sparse = load("sparse_ct", GEOMETRY=small, CACHE=cache, PRIORS={"FBP": ("--method", "fbp")})
+    given = [str(tmp_path / "small.dcm"), "--views", "40"]
+    sparse.main.main(given, standalone_mode=False)
+    error = json.loads(cache.read_text())["sparse-ct"]["40 1e5"]["small"]["FBP"]
     assert 10 < error < 300
     assert f"{error:.1f} HU" in capsys.readouterr().out
-    sparse.main()
+    sparse.main.main(given, standalone_mode=False)
     assert capsys.readouterr().out == ""  # what is known is not done again
 
 

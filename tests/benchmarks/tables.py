@@ -7,13 +7,16 @@ there to have them anew. Weights of total variation, of wavelets and of potentia
 noise by itself; nothing is tuned on a test image.
 """
 
+import itertools
 import json
+import re
 import sys
+import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from recon import catalogue
+from recon import io
 from recon.evaluation.evaluate import evaluate, mean
 from recon.io import replacing
 from recon.reconstruction.file_names import expand_inputs
@@ -24,12 +27,25 @@ CACHE, TEXT = ROOT / "models" / "tables.json", ROOT / "models" / "TABLES.md"
 CLOSED = {1: ("tv", "wavelet"), 3: ("tv", "tv:joint=true", "wavelet")}
 """The priors without training, by channels; joint total variation has the edges of the three colours in one place."""
 
+GUIDED = {1: ("model:guided-gray",), 3: ("model:guided-color",)}
+"""Their masks come from a first result, so that they are run as ``recon solve`` runs them, to the limit."""
+
+PLAIN = {
+    1: ("model:proved-gray", "model:proved-monotone-gray", "model:csc-gray"),
+    3: ("model:proved-color",),
+}
+"""Networks for photographs whose J is one call."""
+
 FREE = "runs/dncnn-gray"
 """Where `recon train --config models/dncnn-gray/config.toml` left the network without a constraint, which is not
 packaged: its rows are left out where it is not there."""
 
 SHAKES = tuple(f"blur:psf=data/kernels/levin09_{k}.npy" for k in range(1, 9))
 BLURS = (*SHAKES, "blur:gaussian=1.6", "blur:box=9")
+MASKS = tuple(f"inpaint:mask=data/masks/missing-{share}.png" for share in (20, 50))
+THREES = "set3c-255"
+"""The images of Set3C without their last row and column: 3 divides their sides."""
+
 PUBLISHED = {
     "denoise-gray": {
         "CRR-NN, published": {("bsd68", 5): 36.96, ("bsd68", 15): 30.55, ("bsd68", 25): 28.10},
@@ -74,29 +90,22 @@ class Row:
                 f"--prior {self.prior}{method}")  # fmt: skip
 
 
-def of_models(channels: int) -> tuple[str, ...]:
-    return tuple(
-        f"model:{model.name}"
-        for model in catalogue.models()
-        if model.channels == channels and model.name != "proved-ct"
-    )
-
-
 def denoising(data: Iterable[str], levels: Iterable[float], channels: int) -> list[Row]:
     """J(y) itself: one step of forward-backward."""
+    to_the_limit = (*CLOSED[channels], *GUIDED[channels])
     return [
-        Row(where, "identity", level / 255, prior, None if prior in CLOSED[channels] else "forward_backward")
+        Row(where, "identity", level / 255, prior, None if prior in to_the_limit else "forward_backward")
         for where in data
-        for prior in (*CLOSED[channels], *of_models(channels), *((FREE,) if channels == 1 else ()))
+        for prior in (*to_the_limit, *PLAIN[channels], *((FREE,) if channels == 1 else ()))
         for level in levels
     ]
 
 
-def deblurring(data: str, noises: Iterable[float], operators: Iterable[str]) -> list[Row]:
+def restoring(data: str, noises: Iterable[float], operators: Iterable[str]) -> list[Row]:
     return [
         Row(data, operator, noise, prior)
         for noise in noises
-        for prior in (*CLOSED[3], *of_models(3))
+        for prior in (*CLOSED[3], *GUIDED[3], "model:proved-color")
         for operator in operators
     ]
 
@@ -104,20 +113,35 @@ def deblurring(data: str, noises: Iterable[float], operators: Iterable[str]) -> 
 TABLES = {
     "denoise-gray": lambda: denoising(("natural/bsd68", "natural/set12"), (5, 15, 25), 1),
     "denoise-color": lambda: denoising(("natural/cbsd68",), (5, 15, 25, 40), 3),
-    "deblur": lambda: deblurring("natural/set3c", (0.01,), BLURS),
-    "deblur-levin": lambda: deblurring("natural/set3c", (2.55 / 255, 7.65 / 255), SHAKES),
+    "deblur": lambda: restoring("natural/set3c", (0.0025, 0.01, 0.03), BLURS),
+    "inpaint": lambda: restoring("natural/set3c", (0.01,), MASKS),
+    "enlarge": lambda: (
+        restoring("natural/set3c", (0.01,), ("downsample:factor=2",))
+        + restoring(THREES, (0.01,), ("downsample:factor=3",))
+    ),
 }
 
 
 def files_of(data: Path, name: str) -> list[Path]:
+    if name == THREES:
+        return cropped(files_of(data, "natural/set3c"))
     if name == "natural/cbsd68":
         listed = (data / "natural" / "lists" / "cbsd68.txt").read_text().split()
         return [next((data / "natural").rglob(Path(entry).name)) for entry in listed]
     return expand_inputs((str(data / name),))
 
 
+def cropped(files: Iterable[Path]) -> list[Path]:
+    """The images without their last row and column, so that 3 divides the sides."""
+    folder = Path(tempfile.mkdtemp(prefix="set3c-255-"))
+    for path in files:
+        image = io.read(path)
+        io.write(replace(image, pixels=image.pixels[..., :255, :255]), folder / path.name)
+    return sorted(folder.iterdir())
+
+
 def done(row: Row, data: Path) -> dict[str, object]:
-    operator = row.operator.replace("data/kernels", str(ROOT / "data" / "kernels"))
+    operator = row.operator.replace("=data/", f"={ROOT}/data/")
     prior = str(ROOT / FREE) if row.prior == FREE else row.prior
     given = {"operator": operator, "noise": repr(row.noise), "prior": prior, "method": row.method,
              "iterations": 1 if row.method else None}  # fmt: skip
@@ -152,19 +176,21 @@ def text() -> str:
             psnr = {(row.prior, row.column): cache[row.command]["psnr"] for row in known}
             firsts = {row.prior: row.command for row in reversed(known)}
             lines += [f"## {name}", "", *table(name, psnr), "", "```", *reversed(firsts.values()), "```", ""]
-    return "\n".join([*lines, *sparse_ct(cache["sparse-ct"])])
+    scans = (sparse_ct(*scan.split(), found) for scan, found in cache["sparse-ct"].items())
+    return "\n".join([*lines, *itertools.chain(*scans)])
 
 
-def sparse_ct(found: dict[str, dict[str, float]]) -> list[str]:
+def sparse_ct(views: str, photons: str, found: dict[str, dict[str, float]]) -> list[str]:
     """CT slices from few views: errors in HU, by `python tests/benchmarks/sparse_ct.py SLICE.dcm ...`."""
     priors = list(dict.fromkeys(prior for errors in found.values() for prior in errors))
     figures = {prior: [errors.get(prior) for errors in found.values()] for prior in priors}
     head = ["| | " + " | ".join(priors) + " |", "|---" * (len(priors) + 1) + "|"]
     body = [line(name, [errors.get(prior) for prior in priors], 1) for name, errors in found.items()]
     body.append(line("mean", [average(each) for each in figures.values()], 1))
-    about = "RMSE in HU of slices of 512 x 512 from 60 views of 1e5 photons a ray, untuned; test patients of ct/tcga."
-    command = "python tests/benchmarks/sparse_ct.py ct/tcga/test/*.dcm"
-    return ["## sparse-ct", "", about, "", *head, *body, "", "```", command, "```", ""]
+    about = (f"RMSE in HU of slices of 512 x 512 from {views} views of {photons} photons a ray, untuned; test patients "
+             "of ct/tcga.")  # fmt: skip
+    command = f"python tests/benchmarks/sparse_ct.py --views {views} --photons {photons} ct/tcga/test/*.dcm"
+    return [f"## sparse-ct, {views} views, {photons}", "", about, "", *head, *body, "", "```", command, "```", ""]
 
 
 def table(name: str, psnr: dict[tuple[str, Column], float]) -> list[str]:
@@ -194,7 +220,7 @@ def heading(column: Column) -> str:
     what = (
         ""
         if operator == "identity"
-        else f" {operator.removeprefix('blur:').removeprefix('psf=data/kernels/').removesuffix('.npy')}"
+        else f" {re.sub('blur:|psf=data/kernels/|inpaint:mask=data/masks/|downsample:|[.](npy|png)$', '', operator)}"
     )
     level = f"{255 * noise:.3g}/255" if operator == "identity" else f"{noise:g}"
     return f"{Path(data).name}{what} {level}"
