@@ -421,8 +421,8 @@ HOSTILE = [
     {"group": 10**9}, {"after": 0}, {"after": 99}, {"after": -1}, {"after": "x"}, {"ranges": [[0, 5], [2, 5]]},
     {"ranges": [[-5, 336]]}, {"ranges": None}, {"ranges": [[10**15, 336]]}, {"setting": [6, 15, 9, 99]},
     {"setting": [99, 99, 99, 99]}, {"setting": []}, {"cut": [-5, 10]}, {"cut": "x"}, {"start": -3}, {"start": 10**9},
-    {"shape": [math.inf] * 4}, {"group": math.inf}, {"ranges": [[math.inf, 1]]}, {"error": 10**400}, {"error": math.nan},
-    {"cut": [math.inf]}, {"start": -math.inf},
+    {"shape": [math.inf] * 4}, {"group": math.inf}, {"ranges": [[math.inf, 1]]}, {"error": 10**400},
+    {"error": math.nan}, {"cut": [math.inf]}, {"start": -math.inf},
 ]  # fmt: skip
 
 
