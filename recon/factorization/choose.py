@@ -26,6 +26,9 @@ TOLERANCE = 1e-2
 LARGEST = 8192
 """Rows or columns: beyond, the matrix takes more than a gigabyte in double precision."""
 
+_RANGE = 1e-30, 1e30
+"""Of the largest entry: bounds take eighth powers, which overflow or vanish in double precision beyond."""
+
 _ROUNDINGS = 4
 """Times the number of factors and the rounding of the numbers given: an error up to which a product counts as exact."""
 
@@ -109,6 +112,12 @@ def _check(matrix: Tensor, structure: str, tolerance: float) -> None:
         raise UsageError(
             f"The matrix has {matrix.shape[0]} x {matrix.shape[1]} entries; expected from 2 to {LARGEST} rows and "
             "columns."
+        )
+    largest = float(matrix.abs().max())
+    if largest and not _RANGE[0] <= largest <= _RANGE[1]:
+        raise UsageError(
+            f"The largest entry of the matrix is {largest:.3g}; expected one of {_RANGE[0]:g} to {_RANGE[1]:g}, in "
+            "other units, because its powers are beyond the numbers of double precision."
         )
 
 

@@ -114,13 +114,15 @@ def hierarchical_factors(matrix: Tensor, starts: Sequence[Sequence[Tensor]] = ()
     """Factors with two entries in each row and column, where the matrix has N = 2^J rows.
 
     Args:
-        matrix: M.
+        matrix: M, not zero; its units do not matter.
         starts: Factors of N rows, J each time, from which all are fitted too; the nearest product of all is kept.
     """
+    unit = 2.0 ** math.frexp(float(matrix.abs().max()))[1]
+    matrix = matrix / unit
     kept = [largest_of_lines(2)] * int(math.log2(len(matrix)))
     fits = [_level_by_level(matrix), *(palm4msa(matrix, start, kept, REFIT_STEPS) for start in starts)]
     best = min(fits, key=lambda fit: float(torch.linalg.vector_norm(matrix - fit.product)))
-    return tuple(_entries(factor) for factor in (best.scale * best.factors[0], *best.factors[1:]))
+    return tuple(_entries(factor) for factor in (unit * best.scale * best.factors[0], *best.factors[1:]))
 
 
 def _level_by_level(matrix: Tensor) -> Fit:

@@ -14,6 +14,7 @@ An archive is opened by walking from head to head. Where one is damaged, the wal
 
 import contextlib
 import json
+import math
 import mmap
 import struct
 import zlib
@@ -199,10 +200,25 @@ def _text(value: object) -> bytes:
 
 
 def _parsed(text: bytes) -> Any:
+    """The value of a JSON text whose numbers are finite and of at most 64 bits: others overflow where they are used."""
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError):
         raise RefusedError("a list in it is damaged.") from None
+
+
+def _whole(text: str) -> int:
+    found = int(text)
+    if abs(found) >= 2**64:
+        raise ValueError(text)
+    return found
+
+
+def _finite(text: str) -> float:
+    found = float(text)
+    if not math.isfinite(found):
+        raise ValueError(text)
+    return found
 
 
 @contextlib.contextmanager

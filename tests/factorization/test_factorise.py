@@ -221,6 +221,20 @@ def test_what_has_no_factors_is_refused_by_name(matrix, options, error, message)
         factorise(matrix, **options)
 
 
+@pytest.mark.parametrize("structure", ["butterfly", "low-rank", "hierarchical"])
+@pytest.mark.parametrize("units", [5e-324, 1e-300, 1e-31, 1e-29, 1e29, 1e31, 1e160, 1e300])
+@pytest.mark.parametrize("turn", [1.0, 1j])
+def test_matrices_in_any_units_have_factors_or_are_refused(structure, units, turn):
+    matrix = torch.full((8, 8), units * turn, dtype=torch.complex128 if turn == 1j else torch.float64)
+    if not 1e-30 < units < 1e30:
+        with pytest.raises(UsageError, match="in other units"):
+            factorise(matrix, structure)
+        return
+    found = factorise(matrix, structure)
+    assert float(abs(product(found) / units - turn).max()) <= 8 * found.error.value
+    assert found.error.value < 1e-12
+
+
 def test_rank_one_is_the_best_and_its_residual_is_bounded_from_below():
     blocks = torch.randn(20, 4, 7, generator=generator(), dtype=torch.complex128)
     blocks[0] = 0

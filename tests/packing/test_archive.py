@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import os
 import shutil
 import struct
@@ -420,6 +421,8 @@ HOSTILE = [
     {"group": 10**9}, {"after": 0}, {"after": 99}, {"after": -1}, {"after": "x"}, {"ranges": [[0, 5], [2, 5]]},
     {"ranges": [[-5, 336]]}, {"ranges": None}, {"ranges": [[10**15, 336]]}, {"setting": [6, 15, 9, 99]},
     {"setting": [99, 99, 99, 99]}, {"setting": []}, {"cut": [-5, 10]}, {"cut": "x"}, {"start": -3}, {"start": 10**9},
+    {"shape": [math.inf] * 4}, {"group": math.inf}, {"ranges": [[math.inf, 1]]}, {"error": 10**400},
+    {"error": math.nan}, {"cut": [math.inf]}, {"start": -math.inf},
 ]  # fmt: skip
 
 
@@ -443,6 +446,21 @@ def test_archives_whose_descriptions_lie_are_refused_in_bounded_memory(small, tm
         assert tracemalloc.get_traced_memory()[1] < 2**26
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", [math.inf, -math.inf, math.nan, 10**400, "x", None, []])
+def test_a_list_whose_sizes_are_none_is_passed_over(small, tmp_path, size):
+    """The files are restored by their own descriptions."""
+    tmp, whole = small
+    reader = Reader(whole)
+    with (tmp_path / "bad.rpk").open("wb") as handle:
+        writer = Writer(handle)
+        writer.contents([(name, size) for name, _ in reader.contents])
+        handle.write(whole[reader.chunks[b"D", 0, 0].start - 36 :])
+    restored, remark = unpack(tmp_path / "bad.rpk", tmp_path / "out")
+    assert "altered" in remark
+    assert not [file for file in restored if file.problem]
+    assert same(tmp / "files", tmp_path / "out" / "files")
 
 
 def test_a_bomb_is_refused_in_bounded_memory(tmp_path):
