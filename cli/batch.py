@@ -51,12 +51,12 @@ def solve(
     contents = look_into(inputs, output, config, allowed).under(given["secret"])
     single = _single_file(contents, output)
     if single is not None:
-        _say_contents(contents, given["show_paths"])
+        _say_contents(contents, config, given["show_paths"])
         alone(single, config, given)
         return
     series = one_series(contents, output)
     if series is not None and output is not None:
-        _say_contents(contents, given["show_paths"])
+        _say_contents(contents, config, given["show_paths"])
         solve_series(series, output, config, given)
         return
     if given["figure"] is not None and contents.count != 1:
@@ -65,7 +65,7 @@ def solve(
         )
     total = contents.count + len(contents.failed)
     folder = Path() if given["output"] is None else folder_of(given["output"], total)
-    _say_contents(contents, given["show_paths"])
+    _say_contents(contents, config, given["show_paths"])
     for spec in (config.operator, config.surrogate):
         if spec is not None:
             look_at_operator(spec)
@@ -101,14 +101,15 @@ def _single_file(contents: "Contents", output: Path | None) -> Path | None:
     return source.path if source.member is None else None
 
 
-def _say_contents(contents: "Contents", show_paths: bool) -> None:
-    """Return what was found, and what was set aside, with the reasons."""
+def _say_contents(contents: "Contents", config: "SolveConfig", show_paths: bool) -> None:
+    """Say what was found, and what was set aside, with the reasons."""
     from recon.batch.classify import hint
     from recon.batch.discover import counted
+    from recon.batch.series import remarks_beside, volume_doubt
 
     for one in contents.series:
         terminal.say(f"{one.folder}: {one.described}")
-        for remark in one.remarks:
+        for remark in remarks_beside(one, volume_doubt(one) if config.volume else ""):
             terminal.say(f"{one.folder}: {remark}")
     if contents.aside:
         options = sorted({found for each in contents.aside if (found := hint(each.reason))})

@@ -1,8 +1,10 @@
 """Translation of exceptions to one sentence on stderr and the documented exit code."""
 
 import os
+import re
 import sys
 import traceback
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
@@ -19,14 +21,15 @@ UNEXPECTED, USAGE, OUT_OF_MEMORY, INTERRUPTED, READER_GONE = 1, 2, 6, 130, 141
 def exit_code_of(group: click.Group, arguments: list[str] | None) -> int:
     """Run a command line, say what went wrong in one sentence, and give the exit code."""
     terminal.settings = terminal.Settings()
+    typed = sys.argv[1:] if arguments is None else arguments
     try:
-        return _run(group, sys.argv[1:] if arguments is None else arguments)
+        return _run(group, typed)
     except BaseException as error:
         if isinstance(error, SystemExit | GeneratorExit):
             raise
         if terminal.settings.debug:
             traceback.print_exception(error)
-        return _explain(error)
+        return _explain(error, typed)
 
 
 def _run(group: click.Group, arguments: list[str]) -> int:
@@ -42,15 +45,15 @@ def _run(group: click.Group, arguments: list[str]) -> int:
     return code
 
 
-def _explain(error: BaseException) -> int:  # noqa: PLR0911  one line for each kind of failure
+def _explain(error: BaseException, typed: Sequence[str]) -> int:  # noqa: PLR0911  one line for each kind of failure
     match error:
         case NoArgsIsHelpError():
             click.echo(error.format_message(), err=True)
             return USAGE
         case click.ClickException():
-            return _complain(_usage_sentence(error), USAGE)
+            return _complain(_as_typed(_usage_sentence(error), typed), USAGE)
         case ReconError():
-            return _complain(str(error), error.exit_code)
+            return _complain(_as_typed(str(error), typed), error.exit_code)
         case KeyboardInterrupt() | click.Abort():
             return _complain(f"interrupted {error}.".replace(" .", "."), INTERRUPTED)
         case BrokenPipeError():
@@ -70,6 +73,27 @@ def _explain(error: BaseException) -> int:  # noqa: PLR0911  one line for each k
 def _complain(sentence: str, code: int) -> int:
     terminal.complain(sentence)
     return code
+
+
+def _as_typed(sentence: str, typed: Sequence[str]) -> str:
+    """A sentence that begins with the key of an option, with the option and its number as the user typed them."""
+    found = re.match(r"([a-z]+(?:_[a-z]+)*) is ([^\s;,]+)", sentence)
+    if found is None:
+        return sentence
+    option = f"--{found[1].replace('_', '-')}"
+    given = [typed[at + 1] for at, each in enumerate(typed[:-1]) if each == option]
+    given += [each.partition("=")[2] for each in typed if each.startswith(f"{option}=")]
+    if not given:
+        return sentence
+    value = given[-1] if _same_number(given[-1], found[2]) else found[2]
+    return f"{option} is {value}{sentence[found.end() :]}"
+
+
+def _same_number(typed: str, shown: str) -> bool:
+    try:
+        return float(typed) == float(shown)
+    except ValueError:
+        return False
 
 
 def _usage_sentence(error: click.ClickException) -> str:

@@ -186,7 +186,7 @@ def read_critic(folder: Path) -> CriticModel:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{folder / CARD}: it does not say what the card of a critic says ({type(error).__name__}: {error}); "
+            f"{folder / CARD}: it does not say what the card of a critic says{_absent(error)}; "
             'expected one that recon train wrote with family = "Critic".'
         ) from error
 
@@ -231,8 +231,7 @@ def read_model(folder: Path) -> Model:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{folder / CARD}: it does not say what a card says ({type(error).__name__}: {error}); expected one that "
-            "recon train wrote."
+            f"{folder / CARD}: it does not say what a card says{_absent(error)}; expected one that recon train wrote."
         ) from error
 
 
@@ -281,3 +280,8 @@ def _require_own(card: Mapping[str, Any], folder: Path) -> None:
 
 def _figure(stated: Mapping[str, Any]) -> Figure:
     return Figure(str(stated.get("data", "validation")), float(stated["noise"]), float(stated["psnr"]))
+
+
+def _absent(error: Exception) -> str:
+    """The key that a card has not, in brackets, where that is what is wrong with it."""
+    return f" ({error} is missing)" if isinstance(error, KeyError) else ""

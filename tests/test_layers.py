@@ -25,3 +25,13 @@ def test_nothing_in_the_library_imports_the_command_line(module):
 def test_an_import_of_the_command_line_would_be_seen():
     assert list(imported("from recon.cli import main")) == ["recon.cli.main"]
     assert list(imported("import recon.cli.main")) == ["recon.cli.main"]
+
+
+SAID = ("failures.py", "work.py", "atomic.py")
+"""Modules that name the class of a fault of recon, or of an error without a message."""
+
+
+@pytest.mark.parametrize("module", [each for each in MODULES if each.name not in SAID], ids=lambda path: path.stem)
+def test_no_sentence_names_the_class_of_an_exception(module):
+    """``ValueError`` says nothing to who has the file; --debug shows the traceback."""
+    assert "type(error).__name__" not in module.read_text()

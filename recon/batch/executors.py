@@ -91,9 +91,9 @@ def on_cluster(tasks: Iterator[Task], address: str) -> Iterator[tuple[Task, Outc
         ) from None
     try:
         client = distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError, TimeoutError, TypeError) as error:
+    except (OSError, ValueError, TimeoutError, TypeError):
         raise DeviceError(
-            f"--scheduler {address}: no Dask scheduler answers there ({type(error).__name__}); expected the address "
+            f"--scheduler {address}: no Dask scheduler answers there; expected the address "
             "that it printed when it was started, such as tcp://HOST:8786."
         ) from None
     with _without_logs(), _closed_in_the_end(client):

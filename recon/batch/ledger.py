@@ -72,9 +72,9 @@ def read_ledger(folder: Path) -> Ledger:
             raise ValueError(f"schema {document['schema']!r}")
     except FileNotFoundError:
         return Ledger(path)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise OutputError(
-            f"{path}: the ledger of the folder cannot be read ({type(error).__name__}); expected the one that recon "
+            f"{path}: the ledger of the folder cannot be read; expected the one that recon "
             "wrote, or none: move it away, and what is done is found by the run records."
         ) from None
     return Ledger(path, groups)

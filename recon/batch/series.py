@@ -55,6 +55,7 @@ class Series:
         duplicates: Files that are there twice.
         pitch: The distance of the slices of the first stack in mm, where there is one.
         secret: What its hash follows from too, where results are de-identified.
+        placement: Those of the remarks that are about where the slices are: gaps, uneven distances, tilts.
     """
 
     key: tuple[str, str]
@@ -65,6 +66,7 @@ class Series:
     duplicates: tuple[Slice, ...] = ()
     pitch: float | None = None
     secret: bytes = field(default=b"", repr=False)
+    placement: tuple[str, ...] = ()
 
     @property
     def first(self) -> Header:
@@ -123,7 +125,12 @@ def _uneven(slices: list[Slice]) -> str:
             f"its slices {worst + 1} and {worst + 2} are {gaps[worst]:.4g} mm apart and most {pitch:.4g}; expected one "
             "distance, because the slices of a volume are evenly spaced: one may be missing, or there twice"
         )
-    return next(iter(_tilt(slices)), "")
+    return next((f"{tilt}; expected none, because a volume has upright sides" for tilt in _tilt(slices)), "")
+
+
+def remarks_beside(one: Series, doubt: str) -> tuple[str, ...]:
+    """The remarks on a series that its doubt does not repeat: of what is no volume, none about where its slices are."""
+    return tuple(each for each in one.remarks if not doubt or each not in one.placement)
 
 
 def group(slices: Iterable[Slice], allowed: Allowed) -> list[Series]:
@@ -138,7 +145,7 @@ def group(slices: Iterable[Slice], allowed: Allowed) -> list[Series]:
 
 def _ordered(key: tuple[str, str], members: Sequence[Slice], allowed: Allowed) -> Series:
     kept, twice, contradicting = _once(members)
-    remarks, doubts = [], []
+    remarks, doubts, placement = [], [], []
     if twice:
         remarks.append(f"{len(twice)} file{'s are' if len(twice) > 1 else ' is'} there twice and used once")
     if contradicting:
@@ -151,9 +158,10 @@ def _ordered(key: tuple[str, str], members: Sequence[Slice], allowed: Allowed) -
     arranged: list[list[Slice]] = []
     pitch = None
     for stack in stacks:
-        in_order, told, doubt, distance = _arranged(stack)
+        in_order, told, odd, doubt, distance = _arranged(stack)
         arranged.append(in_order)
-        remarks += told
+        remarks += told + odd
+        placement += odd
         doubts += doubt
         pitch = distance if pitch is None else pitch
     return Series(
@@ -164,6 +172,7 @@ def _ordered(key: tuple[str, str], members: Sequence[Slice], allowed: Allowed) -
         "" if allowed.unordered else "; ".join(doubts),
         (*twice, *contradicting),
         pitch,
+        placement=tuple(placement),
     )
 
 
@@ -225,11 +234,11 @@ def _near(one: tuple[float, ...] | None, other: tuple[float, ...] | None) -> boo
     return all(math.isclose(a, b, rel_tol=_PARALLEL, abs_tol=_PARALLEL) for a, b in zip(one, other, strict=True))
 
 
-def _arranged(stack: list[Slice]) -> tuple[list[Slice], list[str], list[str], float | None]:
-    """A stack in its order, what is odd, why the order is in doubt, and the distance of its slices."""
+def _arranged(stack: list[Slice]) -> tuple[list[Slice], list[str], list[str], list[str], float | None]:
+    """A stack in its order, what is odd, what of its places, why the order is in doubt, the distance of its slices."""
     heights = _heights(stack)
     if len(stack) == 1:
-        return stack, [], [], None
+        return stack, [], [], [], None
     if heights is None:
         return _by_number(stack)
     order = sorted(range(len(stack)), key=lambda k: (round(heights[k] / _SAME_PLACE), *_tie(stack[k])))
@@ -247,7 +256,7 @@ def _arranged(stack: list[Slice]) -> tuple[list[Slice], list[str], list[str], fl
             "numbered one after the other"
         )
     gaps, pitch = _gaps(places)
-    return in_order, remarks + gaps + _tilt(in_order), doubts, pitch
+    return in_order, remarks, gaps + _tilt(in_order), doubts, pitch
 
 
 def _tie(each: Slice) -> tuple[int, tuple[str, ...], str]:
@@ -258,14 +267,14 @@ def _or_last(number: int | None) -> int:
     return 2**62 if number is None else number
 
 
-def _by_number(stack: list[Slice]) -> tuple[list[Slice], list[str], list[str], float | None]:
+def _by_number(stack: list[Slice]) -> tuple[list[Slice], list[str], list[str], list[str], float | None]:
     """Slices that do not all say where they are, in the order of their numbers."""
     numbers = [each.header.number for each in stack]
     in_order = sorted(stack, key=_tie)
     if None not in numbers and len(set(numbers)) == len(numbers):
-        return in_order, ["its slices do not say where they are: they are in the order of their numbers"], [], None
+        return in_order, [], ["its slices do not say where they are: they are in the order of their numbers"], [], None
     doubt = f"{len(stack)} of its slices neither say where they are nor have numbers that tell them apart"
-    return in_order, [], [doubt], None
+    return in_order, [], [], [doubt], None
 
 
 def _heights(stack: list[Slice]) -> list[float] | None:

@@ -20,7 +20,7 @@ class Condition(ByValue):
     constants themselves, so that a measured number cannot end up as a proved condition.
 
     Attributes:
-        name: The condition in words.
+        name: The condition in words, and behind a comma in symbols.
         value: The number that was compared; ``nan`` where the condition is a statement.
         relation: ``"<="``, ``"<"`` or ``">"``; empty where the condition is a statement.
         bound: What it was compared with.
@@ -141,6 +141,7 @@ class Certificate:
         remarks: What leaves the theorem as it is, and was not looked at.
         weaker: A theorem that asks less and says less, where there is one for the same run; else ``None``.
         given: What the run takes as given, such as a guide, and what is not claimed for that reason; ``None``: nothing.
+        in_words: The conclusion without symbols; empty where it has none.
     """
 
     theorem: str
@@ -149,6 +150,7 @@ class Certificate:
     remarks: tuple[Remark, ...] = ()
     weaker: "Certificate | None" = None
     given: "Given | None" = None
+    in_words: str = ""
 
     def with_guide(self, given: "Given", conditions: tuple[Condition, ...]) -> "Certificate":
         """Return the certificate of a run whose prior a guide decided, with the conditions that the guide meets."""
@@ -202,7 +204,7 @@ class Certificate:
             Evidence.ASSUMED: "Holds under assumptions that nobody has checked",
         }[self.evidence]
         given = "" if self.given is None else f", given {self.given.what}"
-        return f"{reason}{given}: {self.conclusion}."
+        return f"{reason}{given}: {self.in_words or self.conclusion}."
 
     def _failing(self) -> str:
         verdicts = (
@@ -216,6 +218,7 @@ class Certificate:
         return {
             "theorem": self.theorem,
             "conclusion": self.conclusion,
+            "in_words": self.in_words or self.conclusion,
             "holds": self.holds,
             "evidence": self.evidence.value,
             "missing": list(self.missing),
@@ -245,7 +248,7 @@ class Certificate:
         return "\n".join(lines if self.weaker is None else [*lines, *self.weaker._lines("  weaker: ")])
 
     def _lines(self, head: str = "  theorem: ") -> list[str]:
-        lines = [f"{head}{self.theorem}"]
+        lines = [f"{head}{self.theorem}", *([f"  that is: {self.conclusion}"] if self.in_words else [])]
         width = max((len(c.name) for c in self.conditions), default=0)
         for c in self.conditions:
             mark = "yes" if c.holds else "NO"

@@ -16,6 +16,18 @@ ROUNDING = 1e-4
 _VANISHING = 1e-6
 """Relative to ||A||: a smaller singular value may be zero, and its rounding."""
 
+BEST = "with more steps the image approaches one that fits the measurement and the prior together best"
+"""The limit where the prior has an energy."""
+
+BALANCE = "with more steps the image approaches a balance of the measurement and the prior, as the problem was stated"
+"""The limit where it has none."""
+
+MISMATCHED = (
+    "with more steps the image approaches a balance of the measurement, as the surrogate of the adjoint sees it, and "
+    "the prior: not the image that the exact adjoint would give"
+)
+"""The limit with a surrogate of the adjoint."""
+
 EXACTLY = "is evaluated exactly"
 """What a condition says that only a resolvent without an inner iteration fulfils."""
 
@@ -50,9 +62,9 @@ def inverse(numerator: float, constant: Constant, how: str) -> Constant:
     return derive(lambda value: numerator / value if value else math.inf, constant, how=how)
 
 
-def exact_adjoint(operator: OperatorProperties, what: str = "A_adjoint") -> Condition:
+def exact_adjoint(operator: OperatorProperties, what: str = "the adjoint") -> Condition:
     """The pair is a pair."""
-    return at_most(f"{what} is the adjoint, relative gap", operator.adjoint_gap, ROUNDING)
+    return at_most(f"{what} is exact, relative gap", operator.adjoint_gap, ROUNDING)
 
 
 def firmly_nonexpansive(prior: ResolventProperties, what: str = "the prior") -> Condition:

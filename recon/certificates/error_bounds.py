@@ -229,7 +229,7 @@ def _check(stepsize: float) -> None:
 
 def refusal(known: OperatorProperties) -> str:
     """Return the reason why nothing can be said with this operator, or nothing."""
-    return "" if known.adjoint_gap.value <= ROUNDING else "A_adjoint is not the adjoint of A"
+    return "" if known.adjoint_gap.value <= ROUNDING else "the adjoint is not exact"
 
 
 def expansion(prior: ResolventProperties) -> str:

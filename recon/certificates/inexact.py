@@ -16,6 +16,11 @@ _BACKWARD = (
     "of A^T(A p - y) + M p / s, where v = x - s A^T(A x - y), J~ is the prior as evaluated, e = {error:.3g} its error"
 )
 
+_IN_WORDS = (
+    "wherever the run ends, the distance of its image from satisfying the equation of the problem is bounded, and the "
+    "bound is computed at the end"
+)
+
 
 def certify_backward_error(operator: OperatorProperties, prior: ResolventProperties, stepsize: float) -> Certificate:
     """What holds of every image, whatever iteration gave it: the theorem of :func:`recon.certificates.backward_error`.
@@ -27,9 +32,10 @@ def certify_backward_error(operator: OperatorProperties, prior: ResolventPropert
     return Certificate(
         theorem="backward error of a forward-backward step (v - J v is in M J v)",
         conclusion=_BACKWARD.format(error=prior.error.value),
+        in_words=_IN_WORDS,
         conditions=(
             exact_adjoint(operator),
-            at_most("s ||A||^2 at most 2", needed, 2.0),
+            at_most("the step size is at most its limit, s ||A||^2 at most 2", needed, 2.0),
             firmly_nonexpansive(prior),
             _bounded(prior),
         ),
@@ -60,8 +66,8 @@ def certify_inexact_forward_backward(
     limit = derive(lambda value: 2 - stepsize * value / 2, square, how="2 - s L / 2")
     conditions: tuple[Condition, ...] = (
         exact_adjoint(operator),
-        below("step size below 2 / ||A||^2", stepsize, inverse(2, square, square.how)),
-        below("relaxation below 2 - s L / 2", relaxation, limit),
+        below("the step size is below its limit, 2 / ||A||^2", stepsize, inverse(2, square, square.how)),
+        below("the relaxation is below its limit, 2 - s L / 2", relaxation, limit),
         firmly_nonexpansive(prior),
         _bounded(prior),
     )
@@ -72,9 +78,13 @@ def certify_inexact_forward_backward(
     conclusion += "solution than it began"
     left = contraction_left(operator, prior, stepsize, relaxation)
     if left.value > 0:
-        conditions += (positive("(1 + q)/2 ||Id - s A^T A|| and the error below 1, what is left", left),)
+        conditions += (
+            positive("each step is a contraction, what (1 + q)/2 ||Id - s A^T A|| and the error leave of 1", left),
+        )
         conclusion += f", and the iterates end within {moved / left.value:.3g} ||v(x*)|| of the only solution x*"
-    return Certificate("forward-backward splitting with errors of a fixed relative size", conclusion, conditions)
+    return Certificate(
+        "forward-backward splitting with errors of a fixed relative size", conclusion, conditions, in_words=_IN_WORDS
+    )
 
 
 def contraction_left(
@@ -95,4 +105,4 @@ def contraction_left(
 
 
 def _bounded(prior: ResolventProperties) -> Condition:
-    return at_most("the prior's error relative to its input at most 1", prior.error, 1.0)
+    return at_most("the prior's error is at most its input, relative error", prior.error, 1.0)

@@ -2,6 +2,7 @@
 
 from recon.certificates.certificate import SOLUTION, Certificate, Condition, below, positive, stated
 from recon.certificates.conditions import (
+    BALANCE,
     evaluated_exactly,
     exact_adjoint,
     firmly_nonexpansive,
@@ -34,9 +35,10 @@ def certify_shifted_ba(iteration: LinearIteration, stepsize: float) -> Certifica
     return Certificate(
         theorem="BA iteration (Elfving and Hansen 2018; shifted: Dong, Hansen, Hochstenbach and Riis 2019)",
         conclusion="the iterates converge linearly to a solution of K A x + shift x = K y",
+        in_words="with more steps the image approaches one that fits the measurement as seen by the surrogate",
         conditions=(
             positive("every nonzero eigenvalue has a positive real part, 2 Re(l) / |l|^2", iteration.limit),
-            below("step size below 2 Re(l) / |l|^2", stepsize, iteration.limit),
+            below("the step size is below its limit, 2 Re(l) / |l|^2", stepsize, iteration.limit),
             stated(SOLUTION, iteration.solvable, "zero is an eigenvalue, and K does not spare its part"),
         ),
     )
@@ -67,9 +69,12 @@ def certify_preconditioned_forward_backward(
     return Certificate(
         theorem="preconditioned forward-backward splitting (Bauschke and Combettes 2017, Theorem 26.14)",
         conclusion="the iterates converge to a zero of A^T R (Ax - y) + M x / s, least squares weighted by R",
+        in_words=f"{BALANCE}, with the weights of the method",
         conditions=(
             exact_adjoint(operator),
-            below("step size below 2 / ||R^1/2 A D^1/2||^2", stepsize, inverse(2, square, square.how)),
+            below(
+                "the step size is below its limit, 2 / ||R^1/2 A D^1/2||^2", stepsize, inverse(2, square, square.how)
+            ),
             firmly_nonexpansive(prior),
             _fits_the_metric(weights, prior),
             evaluated_exactly(prior),

@@ -6,6 +6,8 @@ step size, r the relaxation. Each docstring carries its theorem in full.
 
 from recon.certificates.certificate import SOLUTION, Certificate, Condition, at_most, below, stated
 from recon.certificates.conditions import (
+    BALANCE,
+    BEST,
     evaluated_exactly,
     exact_adjoint,
     firmly_nonexpansive,
@@ -35,10 +37,11 @@ def certify_forward_backward(
     return Certificate(
         theorem="forward-backward splitting (Bauschke and Combettes 2017, Theorem 26.14)",
         conclusion=_conclusion(prior, "the iterates converge to"),
+        in_words=_in_words(prior),
         conditions=(
             exact_adjoint(operator),
-            below("step size below 2 / ||A||^2", stepsize, inverse(2, constant, constant.how)),
-            below("relaxation below 2 - s L / 2", relaxation, limit),
+            below("the step size is below its limit, 2 / ||A||^2", stepsize, inverse(2, constant, constant.how)),
+            below("the relaxation is below its limit, 2 - s L / 2", relaxation, limit),
             firmly_nonexpansive(prior),
             evaluated_exactly(prior),
             solvable(prior, operator),
@@ -57,9 +60,10 @@ def certify_tseng(operator: OperatorProperties, prior: ResolventProperties, step
     return Certificate(
         theorem="Tseng's forward-backward-forward splitting (Tseng 2000)",
         conclusion=_conclusion(prior, "the iterates converge to"),
+        in_words=_in_words(prior),
         conditions=(
             exact_adjoint(operator),
-            below("step size below 1 / ||A||^2", stepsize, inverse(1, constant, constant.how)),
+            below("the step size is below its limit, 1 / ||A||^2", stepsize, inverse(1, constant, constant.how)),
             firmly_nonexpansive(prior),
             evaluated_exactly(prior),
             solvable(prior, operator),
@@ -80,9 +84,14 @@ def certify_douglas_rachford(
     return Certificate(
         theorem="Douglas-Rachford splitting (Lions and Mercier 1979)",
         conclusion=_conclusion(prior, "the iterates converge to"),
+        in_words=_in_words(prior),
         conditions=(
             exact_adjoint(operator),
-            below("relaxation below 2", relaxation, Proved(2.0, "of a governing map that is firmly nonexpansive")),
+            below(
+                "the relaxation is below its limit, 2",
+                relaxation,
+                Proved(2.0, "of a governing map that is firmly nonexpansive"),
+            ),
             firmly_nonexpansive(prior),
             evaluated_exactly(prior),
             solvable(prior, operator),
@@ -108,10 +117,11 @@ def certify_davis_yin(
     return Certificate(
         theorem="three-operator splitting (Davis and Yin 2017, Theorem 2.1)",
         conclusion="the images converge to a zero of A^T(Ax - y) + M x / s + C x, C the constraint's normal cone",
+        in_words=f"{BALANCE}, within the constraint",
         conditions=(
             exact_adjoint(operator),
-            below("step size below 2 / ||A||^2", stepsize, inverse(2, constant, constant.how)),
-            below("relaxation below 2 - s L / 2", relaxation, limit),
+            below("the step size is below its limit, 2 / ||A||^2", stepsize, inverse(2, constant, constant.how)),
+            below("the relaxation is below its limit, 2 - s L / 2", relaxation, limit),
             firmly_nonexpansive(prior),
             firmly_nonexpansive(constraint, "the constraint"),
             evaluated_exactly(prior),
@@ -157,11 +167,12 @@ def certify_condat_vu(  # noqa: PLR0913, PLR0917  the problem has as many parts
     return Certificate(
         theorem="primal-dual splitting (Condat 2013, Vu 2013)",
         conclusion=_primal_dual_conclusion(prior, dual_prior),
+        in_words=_in_words(prior, dual_prior),
         conditions=(
             *data,
-            exact_adjoint(dual_operator, "the dual operator's A_adjoint"),
-            at_most("L/2 - (1/s - t ||D||^2)", need, 0.0),
-            below("relaxation below 2 - (L/2) / (1/s - t ||D||^2)", relaxation, limit),
+            exact_adjoint(dual_operator, "the adjoint of the dual step"),
+            at_most("the two step sizes are small enough together, L/2 - (1/s - t ||D||^2)", need, 0.0),
+            below("the relaxation is below its limit, 2 - (L/2) / (1/s - t ||D||^2)", relaxation, limit),
             firmly_nonexpansive(prior, "the primal prior"),
             firmly_nonexpansive(dual_prior, "the dual prior"),
             evaluated_exactly(prior, "the primal prior"),
@@ -191,9 +202,10 @@ def certify_accelerated_primal_dual(
     return Certificate(
         theorem="accelerated primal-dual method (Chambolle and Pock 2011)",
         conclusion="the iterates converge, ||x - x*||^2 as 1/k^2, to the minimiser of ||x - y||^2 / 2 + g(Dx)",
+        in_words=f"{BEST}; the distance falls at least as fast as 1 over the number of steps",
         conditions=(
-            exact_adjoint(dual_operator, "the dual operator's A_adjoint"),
-            at_most("s t ||D||^2 at most 1", product, 1.0),
+            exact_adjoint(dual_operator, "the adjoint of the dual step"),
+            at_most("the two step sizes are small enough together, s t ||D||^2", product, 1.0),
             stated(
                 SOLUTION,
                 Fact(Evidence.PROVED, "the sum is strongly convex with constant 1, because A is the identity"),
@@ -214,6 +226,7 @@ def certify_fista(operator: OperatorProperties, prior: ResolventProperties, step
     return Certificate(
         theorem="FISTA with converging iterates (Chambolle and Dossal 2015)",
         conclusion=_conclusion(prior, "the iterates converge, the values as 1/k^2, to"),
+        in_words=_in_words(prior),
         conditions=(*_proximal_gradient(operator, prior, stepsize), solvable(prior, operator)),
         weaker=certify_backward_error(operator, prior, stepsize) if prior.error.value else None,
     )
@@ -238,6 +251,7 @@ def certify_proximal_descent(operator: OperatorProperties, prior: ResolventPrope
     return Certificate(
         theorem="proximal gradient steps that pass the test of descent (after Beck and Teboulle 2009)",
         conclusion=_conclusion(prior, "the energy falls at every step, and the iterates converge to"),
+        in_words=_in_words(prior),
         conditions=(*_proximal_gradient(operator, prior, stepsize), solvable(prior, operator)),
     )
 
@@ -258,6 +272,7 @@ def certify_compared_steps(operator: OperatorProperties, prior: ResolventPropert
     return Certificate(
         theorem="proximal gradient steps, compared by the energy (after Beck and Teboulle 2009)",
         conclusion="the energy rises at no step; the duality gap says how far it is from the least one",
+        in_words="no step makes the fit to measurement and prior worse; the duality gap says how far from best it is",
         conditions=_proximal_gradient(operator, prior, stepsize),
     )
 
@@ -270,7 +285,7 @@ def _proximal_gradient(
     needed = derive(lambda value: stepsize * value, constant, how=constant.how)
     return (
         exact_adjoint(operator),
-        at_most("s ||A||^2 at most 1", needed, 1.0),
+        at_most("the step size is at most its limit, s ||A||^2", needed, 1.0),
         proximity(prior),
         evaluated_exactly(prior),
     )
@@ -304,9 +319,10 @@ def certify_smooth_fista(
     return Certificate(
         theorem="FISTA with converging iterates (Chambolle and Dossal 2015)",
         conclusion="the iterates converge, the values as 1/k^2, to a minimiser of ||Ax - y||^2 / 2 + R(x)",
+        in_words=BEST,
         conditions=(
             exact_adjoint(operator),
-            at_most(f"s Lip(grad R{'' if implicit else ' + A^T A'}) at most 1", needed, 1.0),
+            at_most(f"the step size is at most its limit, s Lip(grad R{'' if implicit else ' + A^T A'})", needed, 1.0),
             stated(SOLUTION, attains, "not known for this penalty"),
         ),
     )
@@ -316,6 +332,10 @@ def _conclusion(prior: ResolventProperties, verb: str) -> str:
     if prior.proximity is None:
         return f"{verb} a zero of A^T(Ax - y) + M x / s"
     return f"{verb} a minimiser of ||Ax - y||^2 / 2 + g(x) / s"
+
+
+def _in_words(*priors: ResolventProperties) -> str:
+    return BALANCE if any(prior.proximity is None for prior in priors) else BEST
 
 
 def _primal_dual_conclusion(prior: ResolventProperties, dual_prior: ResolventProperties) -> str:

@@ -8,7 +8,14 @@ import math
 from operator import neg
 
 from recon.certificates.certificate import SOLUTION, Certificate, Condition, at_most, below, positive, stated
-from recon.certificates.conditions import evaluated_exactly, firmly_nonexpansive, inverse, lower_bound, strength
+from recon.certificates.conditions import (
+    MISMATCHED,
+    evaluated_exactly,
+    firmly_nonexpansive,
+    inverse,
+    lower_bound,
+    strength,
+)
 from recon.evidence import Constant, Evidence, Fact, Proved, derive, from_above
 from recon.operators import Mismatch
 from recon.operators.rounding import EPS, rounded_up, sum_rounded_down
@@ -32,10 +39,15 @@ def certify_mismatched_forward_backward(
     return Certificate(
         theorem="forward-backward splitting with a cocoercive surrogate (Chouzenoux et al. 2021)",
         conclusion=_CONCLUSION,
+        in_words=MISMATCHED,
         conditions=(
-            positive("K A + shift Id is cocoercive", eta),
-            below("step size below 2 eta", stepsize, derive(lambda value: 2 * value, eta, how=f"2 eta; {eta.how}")),
-            below("relaxation below 2 - s / (2 eta)", relaxation, limit),
+            positive("the data map with the surrogate is cocoercive, K A + shift Id", eta),
+            below(
+                "the step size is below its limit, 2 eta",
+                stepsize,
+                derive(lambda value: 2 * value, eta, how=f"2 eta; {eta.how}"),
+            ),
+            below("the relaxation is below its limit, 2 - s / (2 eta)", relaxation, limit),
             firmly_nonexpansive(prior),
             evaluated_exactly(prior),
             _mismatched_solvable(pair, prior, stepsize),
@@ -53,9 +65,10 @@ def certify_mismatched_tseng(pair: Mismatch, prior: ResolventProperties, stepsiz
     return Certificate(
         theorem="Tseng's forward-backward-forward splitting (Tseng 2000)",
         conclusion=_CONCLUSION,
+        in_words=MISMATCHED,
         conditions=(
             _monotone(pair.symmetric_part_min),
-            below("step size below 1 / ||K A + shift Id||", stepsize, inverse(1, norm, norm.how)),
+            below("the step size is below its limit, 1 / ||K A + shift Id||", stepsize, inverse(1, norm, norm.how)),
             firmly_nonexpansive(prior),
             evaluated_exactly(prior),
             _mismatched_solvable(pair, prior, stepsize),
@@ -83,9 +96,14 @@ def certify_mismatched_douglas_rachford(
         theorem="Douglas-Rachford splitting (Lions and Mercier 1979), mismatched",
         conclusion="the iterates converge to a zero of K(Ax - y) + shift x + M x / s, which is not the matched "
         "solution",
+        in_words=MISMATCHED,
         conditions=(
             _monotone(pair.symmetric_part_min),
-            below("relaxation below 2", relaxation, Proved(2.0, "of a governing map that is firmly nonexpansive")),
+            below(
+                "the relaxation is below its limit, 2",
+                relaxation,
+                Proved(2.0, "of a governing map that is firmly nonexpansive"),
+            ),
             firmly_nonexpansive(prior),
             evaluated_exactly(prior),
             _mismatched_solvable(pair, prior, stepsize),
@@ -124,10 +142,11 @@ def certify_contractive_forward_backward(
         theorem="forward-backward splitting as a contraction (Banach's fixed-point theorem)",
         conclusion=f"the iterates converge linearly, by the factor {factor:.6g} a step, to the only zero of "
         "K(Ax - y) + shift x + M x / s, which is not the matched solution",
+        in_words=f"{MISMATCHED}; the distance falls by the factor {factor:.6g} a step",
         conditions=(
-            positive("(1 + q)/2 ||Id - s B|| below 1, what is left", left),
-            below("step size positive", stepsize, Proved(math.inf, "any, as far as the factor is below 1")),
-            below("relaxation below 2 / (1 + rho)", relaxation, limit),
+            positive("each step is a contraction, what (1 + q)/2 ||Id - s B|| leaves of 1", left),
+            below("the step size is positive", stepsize, Proved(math.inf, "any, as far as the factor is below 1")),
+            below("the relaxation is below its limit, 2 / (1 + rho)", relaxation, limit),
             evaluated_exactly(prior),
         ),
     )
@@ -166,7 +185,7 @@ def _root(square: float) -> float:
 
 def _monotone(lowest: Constant) -> Condition:
     """mu is not negative: proved where its lower bound is not, and measured where rounding leaves zero open."""
-    name = "K A + shift Id is monotone: -lambda_min(sym)"
+    name = "the data map with the surrogate is monotone, -lambda_min of the symmetric part of K A + shift Id"
     low = lowest.value
     if lowest.evidence is Evidence.PROVED and low < 0 <= low + lowest.error:
         how = f"zero up to rounding, which may hide a negative one; {lowest.how}"

@@ -4,6 +4,7 @@ import math
 
 from recon.certificates.certificate import Certificate, at_most, below, positive
 from recon.certificates.conditions import (
+    MISMATCHED,
     evaluated_exactly,
     exact_adjoint,
     firmly_nonexpansive,
@@ -63,17 +64,18 @@ def certify_mismatched_condat_vu(  # noqa: PLR0913, PLR0917  the problem has as 
     need = derive(
         lambda value, size: value / 2 + dual_stepsize * size**2 - 1 / stepsize, L, norm, how=f"{L.how}; {norm.how}"
     )
+    factor = _factor(norm.value, d.value, g.value, h.value, stepsize, dual_stepsize)
     return Certificate(
         theorem="primal-dual splitting with a mismatched dual adjoint (cf. Lorenz and Schneppe 2023)",
-        conclusion=f"the iterates converge linearly, by the factor "
-        f"{_factor(norm.value, d.value, g.value, h.value, stepsize, dual_stepsize):.6g} a step at most, to the only "
+        conclusion=f"the iterates converge linearly, by the factor {factor:.6g} a step at most, to the only "
         "zero of the mismatched inclusion, which is not the matched solution",
+        in_words=f"{MISMATCHED}; the distance falls by the factor {factor:.6g} a step or faster",
         conditions=(
             *(() if operator is None else (exact_adjoint(operator),)),
-            positive("strong monotonicity against ||A - V||: g h - ||A - V||^2 / 4", joint),
-            at_most("L/2 - (1/s - t ||A||^2)", need, 0.0),
-            below("step size positive", stepsize, Proved(math.inf, "any")),
-            below("dual step size positive", dual_stepsize, Proved(math.inf, "any")),
+            positive("the priors outweigh the mismatch, g h - ||A - V||^2 / 4", joint),
+            at_most("the two step sizes are small enough together, L/2 - (1/s - t ||A||^2)", need, 0.0),
+            below("the step size is positive", stepsize, Proved(math.inf, "any")),
+            below("the dual step size is positive", dual_stepsize, Proved(math.inf, "any")),
             firmly_nonexpansive(prior, "the primal prior"),
             firmly_nonexpansive(dual_prior, "the dual prior"),
             evaluated_exactly(prior, "the primal prior"),

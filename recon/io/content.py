@@ -143,7 +143,7 @@ def damage(kind: str) -> Iterator[None]:
         raise
     except Exception as error:
         # the message is theirs, and may quote a patient's name out of a DICOM file
-        raise RefusedError(f"the {kind.upper()} file is cut off or damaged ({type(error).__name__}).") from error
+        raise RefusedError(f"the {kind.upper()} file is cut off or damaged.") from error
 
 
 @contextlib.contextmanager

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from recon import io
+from recon.device import Notify
+from recon.errors import ReconError
 from recon.io import Image
 from recon.io.image import Array
 from recon.io.mapped import map_image, release, with_pixels
@@ -72,8 +74,13 @@ class _Placed:
         return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def pictures_of(
-    result: Path, measurement: Path | None, document: Mapping[str, object], config: SolveConfig | None, units: str
+def pictures_of(  # noqa: PLR0913, PLR0917  what a record has, and where its remarks go
+    result: Path,
+    measurement: Path | None,
+    document: Mapping[str, object],
+    config: SolveConfig | None,
+    units: str,
+    unread: Notify,
 ) -> list[Picture]:
     """The pictures of each frame: the whole, the detail of most contrast, and the largest seam.
 
@@ -83,15 +90,16 @@ def pictures_of(
         document: The run record.
         config: Its configuration; ``None`` where it is not valid.
         units: Of the grey values.
+        unread: What is told why the measurement is not in the pictures, where it was found.
 
     Raises:
-        ReconError: A file cannot be read.
+        ReconError: The result cannot be read.
     """
     after = _mapped(result, None)
     after = replace(after, value_range=replace(after.value_range, units=after.units or units))
     shape = (after.height, after.width)
     late = _Placed(after, shape)
-    early = None if measurement is None or config is None else _measured(measurement, config, shape)
+    early = None if measurement is None or config is None else _measured(measurement, config, after, unread)
     found = []
     for frame in range(after.frames):
         suffix = f", frame {frame + 1}" if after.frames > 1 else ""
@@ -113,15 +121,31 @@ def _mapped(path: Path, value_range: tuple[float, float] | None) -> Image:
     return map_image(path, value_range) or io.read(path, value_range=value_range)
 
 
-def _measured(path: Path, config: SolveConfig, shape: tuple[int, int]) -> _Placed | None:
-    """The measurement on the pixels of the result; ``None`` where it does not fit."""
-    image = _mapped(path, config.range)
+def _measured(path: Path, config: SolveConfig, after: Image, unread: Notify) -> _Placed | None:
+    """The measurement on the pixels of the result; ``None``, and why is told, where it is not read or does not fit."""
+    shape = (after.height, after.width)
+    try:
+        image = _mapped(path, config.range)
+    except ReconError as error:
+        unread(str(error))
+        return None
     sizes = (image.height, image.width)
     unit = shape[0] // image.height if config.operator.name == "downsample" else 1
-    if unit < 1 or any(size * unit > whole for size, whole in zip(sizes, shape, strict=True)):
+    small = unit >= 1 and all(size * unit <= whole for size, whole in zip(sizes, shape, strict=True))
+    if not small or image.pixels.shape[:2] != after.pixels.shape[:2]:
+        unread(f"{_of(image)} do not fit onto the {_of(after)} of the result.")
         return None
     corner = tuple((whole - size * unit) // 2 for size, whole in zip(sizes, shape, strict=True))
     return _Placed(image, shape, unit, (corner[0], corner[1]) if unit == 1 else (0, 0))
+
+
+def _of(image: Image) -> str:
+    """The size of an image in words."""
+    frames, channels, height, width = image.pixels.shape
+    several = "".join(
+        f"{count} {name} of " for count, name in ((frames, "frames"), (channels, "channels")) if count > 1
+    )
+    return f"{several}{height} x {width} pixels"
 
 
 def _picture(  # noqa: PLR0913, PLR0917  internal: what pictures_of has

@@ -194,10 +194,8 @@ def _of_other_operator(
         return (_before(problem, after), [[] for _ in after]) if config.operator.name == "blur" else None
     except ReconError as error:
         found.remarks.append(f"The measurement and the residual are not shown: {plain(str(error), 300)}")
-    except (RuntimeError, ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
-        found.remarks.append(
-            f"The measurement and the residual are not shown: they do not fit the record ({type(error).__name__})."
-        )
+    except (RuntimeError, ValueError, TypeError, IndexError, OverflowError, MemoryError):
+        found.remarks.append("The measurement and the residual are not shown: they do not fit the record.")
     return None
 
 

@@ -188,20 +188,27 @@ def _large(record: Path, document: Mapping[str, object], options: ReportOptions)
     found = FoundFiles([], [])
     config = _config(record, document, found)
     source = mapping(next(iter(listed(document.get("inputs"))), None))
+    hidden = not isinstance(source.get("path"), str)
     before = options.inputs.path_of(source, record)
     if before is None:
-        found.remarks.append(_NO_FILE if isinstance(source.get("path"), str) else _HASH_ONLY)
+        found.remarks.append(_HASH_ONLY if hidden else _NO_FILE)
     units = plain(mapping(mapping(document.get("plan")).get("range")).get("units"), 20)
+
+    def unread(sentence: str) -> None:
+        found.remarks.append(_not_shown(sentence, before if hidden else None, options))
+
     pictures: list[Picture] = []
     if path is not None:
         try:
-            pictures = pictures_of(path, before, document, config, units)
+            pictures = pictures_of(path, before, document, config, units, unread)
         except ReconError as error:
-            problem = f"{path.name}: the result cannot be shown ({plain(str(error), 300)})."
+            sentence = plain(str(error), 300).removeprefix(f"{path}: ")
+            problem = f"{path.name}: the result cannot be read, so that it is not shown: {sentence}"
     if not pictures:
         options.say(problem)
         return [Slice(record.name.removesuffix(SUFFIX), (), document, missing=(problem,))]
-    remarks = (*remarks_of(document), *found.remarks)
+    said = found.remarks if options.show_paths else [_without_folder(line, record) for line in found.remarks]
+    remarks = (*remarks_of(document), *said)
     facts = (("run record", record.name), *_named(before, options))
     assert path is not None  # noqa: S101  there are pictures of it
     return [
@@ -211,6 +218,15 @@ def _large(record: Path, document: Mapping[str, object], options: ReportOptions)
         )
         for at, each in enumerate(pictures)
     ]  # fmt: skip
+
+
+def _not_shown(sentence: str, hidden: Path | None, options: ReportOptions) -> str:
+    """Why a measurement that was found is not shown, without the name of a file that the record leaves out."""
+    why = sentence
+    if hidden is not None and not options.show_paths:
+        why = sentence.removeprefix(f"{hidden}: ")
+        why = "it cannot be read." if hidden.name in why else why
+    return f"The measurement is not shown: {plain(why, 300)}"
 
 
 def _named(path: Path | None, options: ReportOptions) -> tuple[tuple[str, str], ...]:
@@ -341,8 +357,7 @@ def _find_before(
             name = Path("input") if path is None else Path(f"input{path.suffix}")
             found.before = None if content is None else io.decode(content[0], name, value_range=config.range)
     except ReconError as error:
-        sentence = str(error) if not hidden or options.show_paths else "it cannot be read"
-        found.remarks.append(f"The measurement is not shown: {plain(sentence, 300)}")
+        found.remarks.append(_not_shown(str(error), (path or Path("input")) if hidden else None, options))
         return
     if found.before is None:
         found.remarks.append(_HASH_ONLY if hidden else _NO_FILE)

@@ -110,7 +110,7 @@ class Optimisation:
             self._restore_optimizer(state)
         except (KeyError, RuntimeError, ValueError) as error:
             raise InputError(
-                f"the state of the training is not one of {what} as configured ({type(error).__name__}); expected the "
+                f"the state of the training is not one of {what} as configured; expected the "
                 "checkpoint of the same configuration."
             ) from error
 

@@ -200,8 +200,8 @@ class Trainer(Optimisation):
                 )
         except (KeyError, RuntimeError, ValueError) as error:
             raise InputError(
-                f"the state of the training is not one of a {self.recipe.network.family} network as configured "
-                f"({type(error).__name__}); expected the checkpoint of the same configuration."
+                f"the state of the training is not one of a {self.recipe.network.family} network as configured; "
+                "expected the checkpoint of the same configuration."
             ) from error
 
     def _batch(self, begin: int, end: int) -> Sample:

@@ -210,7 +210,7 @@ NO_ADJOINT = OperatorProperties(norm=Proved(1.0, ""), adjoint_gap=Measured(0.1, 
     [
         (identity(), None, "strongly monotone"),
         (Resolvent(lambda x: x, ResolventProperties(Measured(1.1, "an attack")), "net"), None, "firmly nonexpansive"),
-        (tikhonov(1.0), NO_ADJOINT, "not the adjoint"),
+        (tikhonov(1.0), NO_ADJOINT, "the adjoint is not exact"),
     ],
 )
 def test_where_nothing_can_be_said_the_bound_is_infinite_and_says_why(prior, properties, reason):

@@ -110,6 +110,26 @@ def test_usage_errors_are_one_sentence_and_exit_with_2(run, photo: Path, argumen
     assert "Traceback" not in outcome.err
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (("--slice-distance", "0"), "--slice-distance is 0; expected a positive"),
+        (("--slice-distance=-1e0",), "--slice-distance is -1e0; expected"),
+        (("--slice-distance", "near"), "--slice-distance is 'near'; expected a number"),
+        (("--stepsize", "0.0"), "--stepsize is 0.0; expected"),
+        (("--tolerance", "2", "--tolerance", "3"), "--tolerance is 3; expected"),
+        (("--iterations", "0"), "--iterations is 0; expected at least 1"),
+        (("--noise", "-1"), "--noise is '-1'; expected"),
+        (("--config", "c.toml"), "recon: slice_distance is 0"),
+    ],
+)
+def test_an_option_is_named_as_it_was_typed(run, folder: Path, photo: Path, typed: tuple[str, ...], said: str) -> None:
+    """A key of a configuration is a name of files; who types an option reads its name, and the number as typed."""
+    Path("c.toml").write_text("slice_distance = 0\n")
+    done = run("solve", photo, "-o", "x.png", "--operator", "identity", *typed)
+    assert (done.code, said in done.err) == (2, True), done.err
+
+
 def test_debug_shows_the_traceback_wherever_it_stands(run) -> None:
     for arguments in (["--debug", "certify", "operator", "blurr"], ["certify", "operator", "blurr", "--debug"]):
         outcome = run(*arguments)

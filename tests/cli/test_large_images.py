@@ -1,5 +1,6 @@
 """``recon solve --memory`` of images that are larger than the memory: tiles, their record, and what is refused."""
 
+import hashlib
 import json
 import re
 import subprocess
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from recon import io
 from recon.reconstruction import report_large
 from recon.report.page import pictures
 from recon.specs.solve_config import config_from
@@ -191,7 +193,7 @@ def test_the_page_of_a_run_in_tiles_has_the_whole_and_details(solve: Solve, run,
     }
     result = tifffile.imread("t.tif").astype(float)
     row, column = record(folder / "t.tif")["tiles"]["seams"]["largest_at"]
-    shown = report_large.pictures_of(folder / "t.tif", source, record(folder / "t.tif"), None, "")
+    shown = report_large.pictures_of(folder / "t.tif", source, record(folder / "t.tif"), None, "", pytest.fail)
     whole, _, seam = (each.after.pixels[0, 0] for each in shown)
     np.testing.assert_allclose(whole[:46, :43], result[:138, :129].reshape(46, 3, 43, 3).mean((1, 3)), rtol=1e-6)
     top, left = min(max(row - 12, 0), 116), min(max(column - 12, 0), 106)
@@ -213,14 +215,57 @@ def test_a_measurement_of_another_size_lies_where_the_result_does(operator: str,
     shape = (40, 30) if unit == 2 else (72, 52)
     np.save("y.npy", np.random.default_rng(0).random(shape, np.float32))
     np.save("x.npy", np.random.default_rng(1).random((80, 60), np.float32))
-    placed = report_large._measured(Path("y.npy"), config_from({"operator": operator}), (80, 60))
+    config, whole, part_of_it = config_from({"operator": operator}), io.read(Path("x.npy")), io.read(Path("y.npy"))
+    placed = report_large._measured(Path("y.npy"), config, whole, pytest.fail)
     assert placed is not None
     y = np.load("y.npy").repeat(unit, 0).repeat(unit, 1)
     expected = np.pad(y, [(4, 4), (4, 4)] if unit == 1 else 0, constant_values=np.nan)
     for rows, columns in ((range(80), range(60)), (range(3), range(5, 9)), (range(2, 31), range(0, 60))):
         part = placed.part(0, rows, columns)[0]
         np.testing.assert_array_equal(part, expected[rows.start : rows.stop, columns.start : columns.stop])
-    assert report_large._measured(Path("x.npy"), config_from({"operator": operator}), (72, 52)) is None
+    said: list[str] = []
+    assert report_large._measured(Path("x.npy"), config, part_of_it, said.append) is None
+    size = "72 x 52" if unit == 1 else "40 x 30"
+    assert said == [f"80 x 60 pixels do not fit onto the {size} pixels of the result."]
+
+
+def remarks(page: str) -> list[str]:
+    return re.findall(r"The measurement is not shown: [^<]*", page)
+
+
+def damaged(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:300])
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        (damaged, "a.tif: its pixels lie beyond the end of the file"),
+        (lambda path: path.write_text("no image"), "a.tif: the content is none of these"),
+        (lambda path: tiff(path, image((150, 130))), "150 x 130 pixels do not fit onto the 140 x 130 pixels"),
+        (lambda path: tiff(path, image()[None].repeat(2, 0)), "2 frames of 140 x 130 pixels do not"),
+    ],
+)
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_measurement_that_cannot_be_read_does_not_hide_the_result(
+    solve: Solve, run, folder: Path, fault, hidden: bool
+) -> None:
+    """The page of a run in tiles blames the file that is at fault, and shows the result."""
+    source, (spoil, said) = tiff(folder / "a.tif"), fault
+    solve(source, "-o", "t.tif", *IDENTITY, "--memory", ROOM, "--iterations", "5")
+    spoil(source)
+    known = record(folder / "t.tif")
+    known["inputs"][0] |= {"sha256": hashlib.sha256(source.read_bytes()).hexdigest(), "bytes": source.stat().st_size}
+    if hidden:
+        known["inputs"][0].pop("path")
+    Path("t.tif.run.json").write_text(json.dumps(known))
+    done = run("report", "t.tif.run.json", "-o", "p.html", "--inputs", str(source))
+    assert (done.code, done.err) == (0, "")
+    page = Path("p.html").read_text()
+    assert '"name":"after"' in page.replace(" ", "")
+    assert "the result" not in done.out
+    assert f"The measurement is not shown: {said.removeprefix('a.tif: ') if hidden else said}" in page, remarks(page)
+    assert ("a.tif" in page) is (not hidden)
 
 
 @pytest.mark.slow

@@ -1,10 +1,12 @@
 """``recon solve --volume``: stacks, series, scans and stores as one problem, and what is refused of them."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import heaps
 import numpy as np
 import pydicom
 import pytest
@@ -214,6 +216,24 @@ def test_a_series_is_one_volume_and_goes_on_after_a_kill(solve: Solve, run, tmp_
     done = run("replay", str(folder / "0002.dcm.run.json"), str(source))
     assert done.code == 2
     assert "slice of a volume" in done.err
+
+
+@pytest.mark.parametrize(
+    ("series", "said"),
+    [
+        (([0, 5, 10, 20, 25], None, 0.0), "mm apart"),
+        (([0, 5, 11, 16], None, 0.0), "5 mm|mm apart"),
+        (([0, 5, 10], None, 0.2), "tilted by 11.3 degrees against their normal; expected none"),
+        (([None, None, None], None, 0.0), "where they are"),
+    ],
+)
+def test_why_a_series_is_no_volume_is_said_once(run, tmp_path: Path, series, said: str) -> None:
+    heaps.save(heaps.slices(heaps.ct(), *series), tmp_path / "in")
+    done = run("solve", tmp_path / "in", "-o", tmp_path / "out", *IDENTITY)
+    assert done.code == 4
+    told = [line for line in done.err.splitlines() if re.search(said, line.replace(", 5 mm apart", ""))]
+    assert len(told) == 1, done.err
+    assert "1 of 1 series is no volume: " in told[0]
 
 
 def test_a_slice_that_is_added_makes_another_volume(solve: Solve, tmp_path: Path) -> None:

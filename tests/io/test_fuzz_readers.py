@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import tempfile
 from collections.abc import Iterator
 from functools import cache
@@ -132,3 +133,6 @@ def refusal() -> Iterator[None]:
         assert str(error).endswith(".")
         assert "\n" not in str(error)
         assert len(str(error)) < 400
+        assert not re.search(r"\w(Error|Exception)\b", str(error)), (
+            "the name of a class says nothing to who has the file"
+        )

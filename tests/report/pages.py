@@ -23,8 +23,8 @@ RECORD = {
     "steps": 12,
     "distance": {"value": 0.1, "relative": 1e-3, "evidence": "measured", "how": "extrapolated"},
     "certificate": {
-        "theorem": "a theorem", "conclusion": "the iterates converge", "holds": True, "evidence": "proved",
-        "conditions": [CONDITION], "given": None, "remarks": [], "weaker": None,
+        "theorem": "a theorem", "conclusion": "x_k -> x*, ||x*||^2", "in_words": "the image comes near", "holds": True,
+        "evidence": "proved", "conditions": [CONDITION], "given": None, "remarks": [], "weaker": None,
     },
     "error_bounds": [],
     "backward_errors": [],

@@ -223,10 +223,10 @@ def text_of(record):
 
 
 def test_a_certificate_says_no_more_than_its_conditions():
-    assert "It is proved, each condition included, that the iterates converge." in text_of(RECORD)
+    assert "It is proved, each condition included, that the image comes near." in text_of(RECORD)
     condition = RECORD["certificate"]["conditions"][0]
     measured = text_of(certificate(conditions=[condition, {**condition, "evidence": "measured"}]))
-    assert "As far as was measured, which is not a proof, the iterates converge." in measured
+    assert "As far as was measured, which is not a proof, the image comes near." in measured
     assumed = text_of(certificate(conditions=[{**condition, "evidence": "trust me"}]))
     assert "Under assumptions that nobody has checked" in assumed
     for broken in ([], [{**condition, "holds": False}], [{**condition, "holds": "yes"}], "all"):
@@ -239,6 +239,24 @@ def test_a_certificate_says_no_more_than_its_conditions():
     weaker = text_of(certificate(conditions=[{**condition, "holds": False}], holds=False, weaker=RECORD["certificate"]))
     assert "It is proved" in weaker
     assert "the stronger theorem" in weaker
+
+
+def test_a_certificate_is_in_words_first_and_in_symbols_below():
+    """Who files the page reads sentences; who checks it finds each formula, and old records are read as they are."""
+    condition = {
+        **RECORD["certificate"]["conditions"][0],
+        "name": "the step sizes are small enough, L/2 - t ||D||^2", "how": "exact, 1 - ||D^T D||",
+    }  # fmt: skip
+    text = text_of(certificate(conditions=[condition]))
+    first, _, below = text.partition("All conditions, as in the record")
+    assert "x_k" not in first
+    assert "x_k -> x*, ‖x*‖²" in below
+    assert "The step sizes are small enough, L/2 − t ‖D‖²: 1 ≤ 1. Exact, 1 − ‖Dᵀ D‖." in first
+    assert "L/2 - t ||D||^2" in below
+    old = {key: value for key, value in RECORD["certificate"].items() if key != "in_words"}
+    old |= {"conclusion": "the iterates converge to a zero"}
+    said = "with more steps the image approaches a solution of the problem as it was stated: the iterates converge to"
+    assert said in text_of({**RECORD, "certificate": old})
 
 
 def test_a_badge_says_no_more_than_the_conditions():

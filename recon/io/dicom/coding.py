@@ -61,9 +61,7 @@ def undecodable(dataset: Any, coding: str, error: Exception) -> RefusedError:
             f"uncompressed copy made by {TOOLS}."
         )
     hint = f", or needs the package {package}" if absent and not coding.startswith("RLE") else ""
-    return RefusedError(
-        f"its {coding} coding cannot be decoded ({type(error).__name__}): it is cut off or damaged{hint}."
-    )
+    return RefusedError(f"its {coding} coding cannot be decoded: it is cut off or damaged{hint}.")
 
 
 def unfinished(dataset: Any, coding: str) -> tuple[str, ...]:

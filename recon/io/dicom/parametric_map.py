@@ -94,7 +94,7 @@ def parametric_map(
     except RefusedError:
         raise
     except Exception as error:  # a header that could be read, but breaks a rule when it is written
-        raise RefusedError(f"its DICOM header cannot be written again ({type(error).__name__}).") from error
+        raise RefusedError("its DICOM header cannot be written again.") from error
 
 
 def _dataset(  # noqa: PLR0913, PLR0917  what a file is made of

@@ -94,7 +94,7 @@ def derived(image: Image, series_uid: str | None = None, derivation: Derivation 
     except RefusedError:
         raise
     except Exception as error:  # a header that could be read, but breaks a rule when it is written
-        raise RefusedError(f"its DICOM header cannot be written again ({type(error).__name__}).") from error
+        raise RefusedError("its DICOM header cannot be written again.") from error
     return files
 
 

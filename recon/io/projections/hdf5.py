@@ -71,7 +71,7 @@ def _refuse(kind: str, said: str, rows: Rows | None) -> None:
         check_rows(rows, int(said))
     if kind == "consistency":
         raise ConsistencyError(said)
-    raise RefusedError(said if kind == "input" else f"the HDF5 file is cut off or damaged ({said}).")
+    raise RefusedError(said if kind == "input" else "the HDF5 file is cut off or damaged.")
 
 
 def _array(pipe: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...], limit: int) -> Array:

@@ -51,7 +51,7 @@ def certificate_section(certificate: Mapping[str, object], ending: str) -> Marku
     remarks = [mapping(each) for each in listed(certificate.get("remarks"))]
     if remarks:
         parts += [tag("h3", "Remarks"), tag("ul", *(tag("li", _remark(each)) for each in remarks))]
-    tables = [_table(each) for each in ([certificate] if shown is certificate else [certificate, shown])]
+    tables = [_in_full(each) for each in ([certificate] if shown is certificate else [certificate, shown])]
     return joined([*parts, tag("details", tag("summary", "All conditions, as in the record"), *tables)])
 
 
@@ -76,8 +76,7 @@ def _verdict(certificate: Mapping[str, object], held: Mapping[str, object] | Non
     if held is None:
         return [
             tag("strong", "No theorem guarantees this run."),
-            f" The theorem that comes nearest is {_name(certificate)}; it would say that "
-            f"{plain(certificate.get('conclusion'))}.",
+            f" The theorem that comes nearest is {_name(certificate)}; it would say: {_in_words(certificate)}.",
         ]
     weakest = _weakest(_conditions(held))
     how = {
@@ -87,12 +86,17 @@ def _verdict(certificate: Mapping[str, object], held: Mapping[str, object] | Non
     }[weakest]
     given = plain(mapping(held.get("given")).get("what"))
     condition = f"given {given}, " if given else ""
-    conclusion = plain(held.get("conclusion"))
-    short = " In short: with more steps the image approaches a solution of the problem as it was stated."
-    return [
-        tag("strong", f"{how}{condition}{conclusion}."),
-        f" The theorem is {_name(held)}.{short if 'converge' in conclusion else ''}",
-    ]
+    return [tag("strong", f"{how}{condition}{_in_words(held)}."), f" The theorem is {_name(held)}."]
+
+
+def _in_words(certificate: Mapping[str, object]) -> str:
+    """What a theorem says, without symbols; records of recon before 0.9 have it in symbols only."""
+    found = plain(certificate.get("in_words"))
+    if found:
+        return found
+    conclusion = plain(certificate.get("conclusion"))
+    short = "with more steps the image approaches a solution of the problem as it was stated"
+    return f"{short}: {conclusion}" if "converge" in conclusion else conclusion
 
 
 def _name(certificate: Mapping[str, object]) -> str:
@@ -135,8 +139,22 @@ def _plural(meaning: str) -> str:
 def _list(conditions: Sequence[Mapping[str, object]]) -> Markup:
     return tag(
         "ul",
-        *(tag("li", tag("b", plain(each.get("name"))), f"{_figures(each)}. {_sentence(each)}") for each in conditions),
+        *(tag("li", *_named(each), f"{_figures(each)}. {_sentence(each)}") for each in conditions),
     )
+
+
+def _named(condition: Mapping[str, object]) -> list[object]:
+    """A condition in words, and in symbols where it is compared with a number."""
+    name = plain(condition.get("name"))
+    words, comma, symbols = name.partition(", ") if condition.get("relation") else (name, "", "")
+    return [tag("b", _set(f"{words[:1].upper()}{words[1:]}")), f"{comma}{_set(symbols)}"]
+
+
+def _set(text: str) -> str:
+    """Formulas in plain characters, set with those that readers know."""
+    for plainly, as_set in (("||", "‖"), ("^2", "²"), ("^T", "ᵀ"), (" - ", " − "), (" <= ", " ≤ "), (" >= ", " ≥ ")):
+        text = text.replace(plainly, as_set)
+    return text
 
 
 def _figures(condition: Mapping[str, object]) -> str:
@@ -151,7 +169,7 @@ def _figures(condition: Mapping[str, object]) -> str:
 
 def _sentence(condition: Mapping[str, object]) -> str:
     how = plain(condition.get("how"))
-    text = f"{how[:1].upper()}{how[1:]}." if how else ""
+    text = f"{_set(how[:1].upper() + how[1:])}." if how else ""
     return f"Refuted by a counterexample. {text}" if condition.get("refuted") is True else text
 
 
@@ -160,6 +178,12 @@ def _remark(remark: Mapping[str, object]) -> str:
     known = f"from {low} on" if high is None else f"{low} to {general(high)}"
     value = general(number(remark.get("value")))
     return f"{plain(remark.get('name'))} is {value}, outside of {known}: {plain(remark.get('how'))}"
+
+
+def _in_full(certificate: Mapping[str, object]) -> Markup:
+    """What a theorem says in symbols, and the table of its conditions."""
+    conclusion = plain(certificate.get("conclusion"))
+    return joined([tag("p", f"{_name(certificate)}: {_set(conclusion)}."), _table(certificate)])
 
 
 def _table(certificate: Mapping[str, object]) -> Markup:

@@ -88,7 +88,7 @@ def chart(runs: Sequence[Curves], tolerance: float | None, title: str) -> Markup
     if tolerance:
         y = down(tolerance)
         parts.append(tag("line", x1=_LEFT, x2=WIDTH - _RIGHT, y1=y, y2=y, class_="limit"))
-        parts.append(tag("text", f"tolerance {general(tolerance)}", x=WIDTH - _RIGHT, y=y - 5, text_anchor="end"))
+        parts.append(tag("text", f"tolerance {general(tolerance)}", x=_LEFT + 5, y=y + 15))
     for at, run in enumerate(runs):
         for kind, points in (("distance", run.distances), ("residual", run.residuals)):
             if points:
