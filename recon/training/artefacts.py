@@ -1,4 +1,4 @@
-"""Planted artefacts: lines, rings, patches of another image, noise, ringing and blocks, on images of any size."""
+"""Planted artefacts: lines, rings, patches of another image, noise, blur and ringing, on images of any size."""
 
 import math
 from collections.abc import Callable
@@ -17,8 +17,6 @@ _KERNEL, _WIDER, _INVERSE_SNR = (0.9, 2.2), (1.2, 1.7), (1e-3, 3e-2)
 the transfer function is increased by, which limits how far frequencies are amplified."""
 _MOST_RINGING = 3.0
 """Times what a restoration has that ripples are amplified, at most."""
-_BLOCK, _STEP, _COARSER = 8, 2.0, 0.4
-"""The side of a block, and the step of its coefficients over the amplitude, which grows with each frequency."""
 _PASTED = (20, 64)
 """Height and width of a patch of another image, in pixels."""
 
@@ -130,22 +128,6 @@ def _stripes(image: Tensor, _other: Tensor, amplitude: float, uniform: Draw, gen
     return _added(image, amplitude * lines.to(image))
 
 
-def _blocks(image: Tensor, _other: Tensor, amplitude: float, uniform: Draw, _generator: torch.Generator) -> Tensor:
-    """Rounded cosine coefficients of blocks, as of a file that was compressed too much."""
-    top, left = (int(uniform(0, _BLOCK)) for _ in range(2))
-    height, width = image.shape[-2:]
-    below, right = ((first - side) % _BLOCK for first, side in ((-top, height), (-left, width)))
-    padded = functional.pad(image[None], (left, right, top, below), mode="replicate")[0]
-    order = torch.arange(_BLOCK, dtype=image.dtype)
-    transform = torch.cos(math.pi / _BLOCK * (order + 0.5) * order[:, None]) * math.sqrt(2 / _BLOCK)
-    transform[0] /= math.sqrt(2)
-    step = _STEP * amplitude * (1 + _COARSER * (order[:, None] + order))
-    blocks = padded.unfold(-2, _BLOCK, _BLOCK).unfold(-2, _BLOCK, _BLOCK)
-    rounded = transform.T @ ((transform @ blocks @ transform.T / step).round() * step) @ transform
-    whole = rounded.transpose(-3, -2).reshape(padded.shape)[..., top : top + height, left : left + width]
-    return _added(image, whole - image)
-
-
 KINDS: Final = {
     "streaks": _streaks,
     "rings": _rings,
@@ -154,7 +136,6 @@ KINDS: Final = {
     "blur": _blur,
     "ripples": _ripples,
     "stripes": _stripes,
-    "blocks": _blocks,
 }
 """The artefacts by name."""
 

@@ -369,9 +369,8 @@ class ArtefactConfig:
     Attributes:
         kinds: ``"streaks"``, ``"rings"``, ``"paste"`` (a rectangle of another image), ``"noise"`` (of the deviations
             ``training.noise``), ``"blur"``, ``"ripples"`` (the ringing of a restoration with a kernel that is too
-            wide), ``"stripes"`` (offsets of rows or columns), ``"blocks"`` (of a file that was compressed too much) and
-            ``"reconstructions"`` (the images of ``--artefacts``, which are no pairs with those of ``--data``), equally
-            often.
+            wide), ``"stripes"`` (offsets of rows or columns) and ``"reconstructions"`` (the images of ``--artefacts``,
+            which are no pairs with those of ``--data``), equally often.
         strength: The least and the most of an amplitude on the scale of the images; its logarithm is uniform. Of a
             patch of another image, the least change, in the root mean square; of ripples the change.
         margin: m, on the scale of the Euclidean norm of the images.
