@@ -25,6 +25,10 @@ from .training_run import remove_if_empty, require_end, signals, train_network
 @click.option("--data", required=True, multiple=True, metavar="DIR", help="Training images; repeatable.")
 @click.option("--validation", multiple=True, metavar="DIR",
               help="Validation images; repeatable. With --from, those of --data if left out.")  # fmt: skip
+@click.option("--artefacts", multiple=True, metavar="DIR",
+              help="Of a critic that learns from them: images with artefacts of their own; repeatable.")  # fmt: skip
+@click.option("--validation-artefacts", "held_out", multiple=True, metavar="DIR",
+              help="Others, for its validation; repeatable.")  # fmt: skip
 @click.option(
     "-o",
     "--output",
@@ -74,9 +78,10 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
 
     training = expand_inputs(data)
     validating = expand_inputs(validation) if validation else training
-    require_files([*training, *validating])
+    artefacts, held_out = expand_inputs(given["artefacts"]), expand_inputs(given["held_out"])
+    require_files([*training, *validating, *artefacts, *held_out])
     refuse_unreadable(training)  # before torch loads
-    refuse_unreadable(validating)
+    refuse_unreadable([*validating, *artefacts, *held_out])
     from recon.device import choose_device
     from recon.training import Images, prepare
 
@@ -85,7 +90,7 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
 
         train_step_sizes(training, validating if validation else [], output, given)
         return
-    images = Images(training, validating, without_clean=not validation)
+    images = Images(training, validating, not validation, artefacts, held_out)
     recipe = _recipe(given, training)
     device = choose_device(given["device"], terminal.say)
     if given["sweep"] is not None:

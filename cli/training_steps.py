@@ -19,7 +19,8 @@ def train_step_sizes(training: list[Path], validation: list[Path], output: Path,
     for option, stated in (
         ("--processes", given["processes"] > 1), ("--search", given["search"]), ("--tensorboard", given["board"]),
         ("--operator", given["operator"]), ("--noise", given["noise"]), ("--sweep", given["sweep"]),
-        ("--from", given["start"] is not None),
+        ("--from", given["start"] is not None), ("--artefacts", given["artefacts"]),
+        ("--validation-artefacts", given["held_out"]),
     ):  # fmt: skip
         if stated:
             raise click.UsageError(

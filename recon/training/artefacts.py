@@ -1,4 +1,4 @@
-"""Planted artefacts: streaks, rings, patches of another image, noise and blur, on images of any size."""
+"""Planted artefacts: lines, rings, patches of another image, noise, blur and ringing, on images of any size."""
 
 import math
 from collections.abc import Callable
@@ -12,6 +12,11 @@ Draw = Callable[[float, float], float]
 """A number between two, each equally likely."""
 
 _BLUR = (1.0, 2.5)
+_KERNEL, _WIDER, _INVERSE_SNR = (0.9, 2.2), (1.2, 1.7), (1e-3, 3e-2)
+"""Of a restoration with a wrong kernel: the width of the true one, the factor of the assumed one, and what the power of
+the transfer function is increased by, which limits how far frequencies are amplified."""
+_MOST_RINGING = 3.0
+"""Times what a restoration has that ripples are amplified, at most."""
 _PASTED = (20, 64)
 """Height and width of a patch of another image, in pixels."""
 
@@ -28,7 +33,7 @@ def plant(kind: str, image: Tensor, other: Tensor, strength: tuple[float, float]
         other: Of the same shape: where a patch comes from.
         strength: The least and the most of an amplitude, or of the standard deviation of noise; its logarithm is
             uniform. Of a patch, how much it must change the image, in the root mean square, if one of a few places
-            does. Blur has a width instead.
+            does; of ripples the root mean square. Blur has a width instead.
         generator: Decides everything else.
     """
 
@@ -102,8 +107,40 @@ def _blur(image: Tensor, _other: Tensor, _amplitude: float, uniform: Draw, _gene
     return functional.conv2d(functional.conv2d(padded, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))[:, 0]
 
 
-KINDS: Final = {"streaks": _streaks, "rings": _rings, "paste": _paste, "noise": _noise, "blur": _blur}
+def _ripples(image: Tensor, _other: Tensor, amplitude: float, uniform: Draw, _generator: torch.Generator) -> Tensor:
+    """What a restoration with a Gaussian kernel that is too wide adds to one with the true kernel."""
+    width, inverse = uniform(*_KERNEL), math.exp(uniform(*map(math.log, _INVERSE_SNR)))
+    assumed, reach = width * uniform(*_WIDER), min(24, min(image.shape[-2:]) - 1)
+    padded = functional.pad(image[None], (reach,) * 4, mode="reflect")[0]
+    rows, columns = (torch.fft.fftfreq(side, dtype=image.dtype).square() for side in padded.shape[-2:])
+    power = -2 * math.pi**2 * (rows[:, None] + columns)
+    true, wrong = ((power * each**2).exp() for each in (width, assumed))
+    gain = true * (wrong / (wrong.square() + inverse) - true / (true.square() + inverse))
+    change = torch.fft.ifft2(torch.fft.fft2(padded) * gain).real[..., reach:-reach, reach:-reach]
+    scale = min(_MOST_RINGING, amplitude / max(float(change.square().mean().sqrt()), 1e-9))
+    return _added(image, scale * change)
+
+
+def _stripes(image: Tensor, _other: Tensor, amplitude: float, uniform: Draw, generator: torch.Generator) -> Tensor:
+    """An offset of each row, or of each column, as sensors that are read line by line leave them."""
+    along = 0 if uniform(0, 1) < 0.5 else 1
+    lines = torch.randn((image.shape[-2], 1) if along == 0 else (1, image.shape[-1]), generator=generator)
+    return _added(image, amplitude * lines.to(image))
+
+
+KINDS: Final = {
+    "streaks": _streaks,
+    "rings": _rings,
+    "paste": _paste,
+    "noise": _noise,
+    "blur": _blur,
+    "ripples": _ripples,
+    "stripes": _stripes,
+}
 """The artefacts by name."""
+
+RECONSTRUCTIONS = "reconstructions"
+"""Images that have artefacts of their own, in place of a planted one."""
 
 
 def _added(image: Tensor, change: Tensor) -> Tensor:

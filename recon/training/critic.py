@@ -12,7 +12,7 @@ from torch import Tensor
 from recon.errors import UsageError
 from recon.evidence import Constant
 from recon.priors.networks import Critic, Model, make_critic
-from recon.training.artefacts import plant
+from recon.training.artefacts import RECONSTRUCTIONS, plant
 from recon.training.config import Recipe
 from recon.training.data import Source
 from recon.training.group import ALONE, Group
@@ -39,6 +39,7 @@ class CriticTrainer(Optimisation):
         patches: Clean ones.
         device: Where to compute.
         group: The processes that share the work.
+        reconstructions: Patches of images that have artefacts of their own, where the recipe asks for them.
     """
 
     network: Critic
@@ -47,9 +48,15 @@ class CriticTrainer(Optimisation):
     own = NOTHING_OWN
 
     def __init__(
-        self, recipe: Recipe, patches: Source, device: torch.device | str = "cpu", group: Group = ALONE
+        self,
+        recipe: Recipe,
+        patches: Source,
+        device: torch.device | str = "cpu",
+        group: Group = ALONE,
+        reconstructions: Source | None = None,
     ) -> None:
         self.recipe, self.patches, self.device, self.group = recipe, patches, torch.device(device), group
+        self.reconstructions = reconstructions
         with torch.random.fork_rng([]):
             torch.manual_seed(recipe.training.seed)
             self.network = make_critic(recipe.network).to(self.device).train()
@@ -101,15 +108,17 @@ class CriticTrainer(Optimisation):
         drawn = self.patches.draw(2 * count, self._generator("batch"))[0]
         clean, others = drawn[:count], drawn[count:]
         planted = [
-            planted_as(
-                kinds[(self.step * count + index) % len(kinds)],
-                (clean[index], others[index]),
-                self.recipe,
-                self._generator(f"artefact {index}"),
-            )
+            self._artefact(kinds[(self.step * count + index) % len(kinds)], (clean[index], others[index]), index)
             for index in range(begin, end)
         ]
         return clean[begin:end], torch.stack(planted) if planted else clean[begin:end]
+
+    def _artefact(self, kind: str, images: tuple[Tensor, Tensor], index: int) -> Tensor:
+        generator = self._generator(f"artefact {index}")
+        if kind == RECONSTRUCTIONS:
+            assert self.reconstructions is not None  # noqa: S101  as train sees to
+            return self.reconstructions.draw(1, generator)[0, 0]
+        return planted_as(kind, images, self.recipe, generator)
 
 
 def hkr(network: Critic, clean: Tensor, planted: Tensor, margin: float, weight: float) -> Tensor:
@@ -206,14 +215,21 @@ class CriticResult:
 
 
 @torch.no_grad()
-def judge(network: Critic, images: Sequence[Tensor], recipe: Recipe, threshold: float | None = None) -> CriticResult:
-    """Score images without artefacts and with planted ones, of fixed seeds.
+def judge(
+    network: Critic,
+    images: Sequence[Tensor],
+    recipe: Recipe,
+    threshold: float | None = None,
+    reconstructions: Sequence[Tensor] = (),
+) -> CriticResult:
+    """Score images without artefacts, with planted ones, of fixed seeds, and reconstructions that have their own.
 
     Args:
         network: In evaluation mode.
         images: Each ``(1, channels, height, width)``.
         recipe: Which artefacts.
         threshold: Of the alarm; ``None``: chosen on these images.
+        reconstructions: With artefacts, each as an image: for the kind of this name.
     """
     frozen = network.frozen(torch.float32, next(network.parameters()).device)
 
@@ -223,18 +239,17 @@ def judge(network: Critic, images: Sequence[Tensor], recipe: Recipe, threshold: 
     clean = [score(image) for image in images]
     chosen, bound = threshold_of(clean)
     limit = chosen if threshold is None else threshold
-    found, sheet = [], []
-    for number, kind in enumerate(recipe.artefacts.kinds):
-        scores = []
-        for index, image in enumerate(images):
-            for turn in range(_PLANTED):
-                seed = 1000 * (recipe.training.seed + index) + 10 * number + turn
-                whole = _with(kind, image, images[(index + 1 + turn) % len(images)], recipe, seed)
-                scores.append(score(whole))
-                if turn == 0 and index < _SHOWN and number == index % len(recipe.artefacts.kinds):
-                    sheet.append(_row(kind, image, whole, clean[index], scores[-1]))
-        above = sum(each > limit for each in scores) / len(scores)
-        found.append(KindFigure(kind, auroc(clean, scores), above))
+    found, sheet, kinds = [], [], recipe.artefacts.kinds
+    for number, kind in enumerate(kinds):
+        if kind == RECONSTRUCTIONS:
+            shown = [(index % len(images), image) for index, image in enumerate(reconstructions)]
+        else:
+            shown = _all_with(number, images, recipe)
+        scores = [score(image) for _, image in shown]
+        for index in range(number, min(_SHOWN, len(images)), len(kinds)):
+            at = next((at for at, (of, _) in enumerate(shown) if of == index), 0)
+            sheet.append(_row(kind, images[index], shown[at][1], clean[index], scores[at]))
+        found.append(KindFigure(kind, auroc(clean, scores), sum(each > limit for each in scores) / len(scores)))
     return CriticResult(tuple(found), limit, bound, tuple(clean), network.lipschitz(), tuple(sheet))
 
 
@@ -254,6 +269,16 @@ def auroc(without: Sequence[float], with_artefact: Sequence[float]) -> float:
     first, second = torch.tensor(without, dtype=torch.float64), torch.tensor(with_artefact, dtype=torch.float64)
     above, equal = second[:, None] > first, second[:, None] == first
     return float((above.double() + equal.double() / 2).mean())
+
+
+def _all_with(number: int, images: Sequence[Tensor], recipe: Recipe) -> list[tuple[int, Tensor]]:
+    """The images with artefacts of one kind of a recipe, each beside the index of that without."""
+    kind, seed, found = recipe.artefacts.kinds[number], recipe.training.seed, []
+    for index, image in enumerate(images):
+        for turn in range(_PLANTED):
+            other = images[(index + 1 + turn) % len(images)]
+            found.append((index, _with(kind, image, other, recipe, 1000 * (seed + index) + 10 * number + turn)))
+    return found
 
 
 def _with(kind: str, image: Tensor, other: Tensor, recipe: Recipe, seed: int) -> Tensor:

@@ -1,5 +1,6 @@
 """How denoisers, critics and unrolled reconstructions are judged in the loop, and what is known of each."""
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -150,11 +151,29 @@ class CriticLoop(Loop):
 
     trainer: CriticTrainer
 
+    def __init__(  # noqa: PLR0913, PLR0917  internal: the parts of one loop
+        self,
+        recipe: Recipe,
+        patches: Source,
+        shown: list[Tensor],
+        folder: Path,
+        trainer: CriticTrainer,
+        listeners: Listeners,
+        held_out: Sequence[Tensor] = (),
+    ) -> None:
+        super().__init__(recipe, patches, shown, folder, trainer, listeners)
+        self.held_out = held_out
+        if trainer.reconstructions is not None:
+            both = self.fingerprint + trainer.reconstructions.fingerprint()
+            self.fingerprint = hashlib.sha256(both.encode()).hexdigest()
+
     def begin_with(self, start: str) -> None:
         self.trainer.begin_with(load_critic(start))
 
     def _look(self) -> CriticResult | None:
-        return judge(self.trainer.average, self.shown, self.recipe) if self.group.first else None
+        if not self.group.first:
+            return None
+        return judge(self.trainer.average, self.shown, self.recipe, reconstructions=self.held_out)
 
     def _seen(self, row: Row, seen: Look) -> Row:
         assert isinstance(seen, CriticResult)  # noqa: S101  what _look gives

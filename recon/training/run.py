@@ -1,6 +1,6 @@
 """A training from images to a folder with a network: what is trained on what, and how a run goes on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
@@ -14,6 +14,7 @@ from recon.priors.networks import (
     CriticConfig,
     UnrolledConfig,
 )
+from recon.training.artefacts import RECONSTRUCTIONS
 from recon.training.checkpoint import NAME, load_progress, owned
 from recon.training.config import Recipe, difference, parse_recipe
 from recon.training.critic import CriticTrainer
@@ -40,17 +41,22 @@ class Images:
         validation: Likewise; none of those for training.
         without_clean: Whether the loss needs no clean images: validation then has no figures, and may be shown the
             images of the training.
+        artefacts: With artefacts of their own, for a critic that learns from such.
+        held_out: Likewise, for its validation; none of those for training.
     """
 
     training: Sequence[Path]
     validation: Sequence[Path]
     without_clean: bool = False
+    artefacts: Sequence[Path] = ()
+    held_out: Sequence[Path] = ()
 
     def __post_init__(self) -> None:
         for what, files in (("training", self.training), ("validation", self.validation)):
             if not files:
                 raise UsageError(f"no images for {what} were given; expected a folder of them.")
-        both = {file.resolve() for file in self.training} & {file.resolve() for file in self.validation}
+        learnt, shown = ((*self.training, *self.artefacts), (*self.validation, *self.held_out))
+        both = {file.resolve() for file in learnt} & {file.resolve() for file in shown}
         if both and not self.without_clean:
             raise UsageError(
                 f"{min(both)}: the file is for training and for validation; expected it in one of them, because "
@@ -106,6 +112,11 @@ def train(  # noqa: PLR0913, PLR0917  what, from what, where to, and who hears o
         GuaranteeError: The loss is not finite any more; the state before that is kept.
     """
     data, training = recipe.data, recipe.training
+    if (images.artefacts or images.held_out) and not isinstance(recipe.network, CriticConfig):
+        raise UsageError(
+            f"--artefacts or --validation-artefacts with a {recipe.network.family} network; expected neither, because "
+            "only a Critic learns from images with artefacts."
+        )
     if recipe.unrolls:
         return _go(_unrolled_run(recipe, images, folder, device, listeners, group))
     frames = 2 if training.loss == "noise2noise" else 1
@@ -128,7 +139,9 @@ def train(  # noqa: PLR0913, PLR0917  what, from what, where to, and who hears o
         least = recipe.network.least_side
         if min(side for image in shown for side in image.shape[-2:]) < least:
             raise InputError(f"a validation image is too small; expected at least {least} pixels along each axis.")
-        return _go(CriticLoop(recipe, patches, shown, folder, CriticTrainer(recipe, patches, device, group), listeners))
+        bad, held_out = _with_artefacts(recipe, images, patches.units, say)
+        trainer = CriticTrainer(recipe, patches, device, group, bad)
+        return _go(CriticLoop(recipe, patches, shown, folder, trainer, listeners, held_out))
     return _go(DenoiserLoop(recipe, patches, shown, folder, Trainer(recipe, patches, device, group), listeners))
 
 
@@ -216,6 +229,28 @@ def _kept(recipe: Recipe, shape: tuple[int, ...], by: Measuring) -> str:
     assert isinstance(recipe.network, UnrolledConfig)  # noqa: S101  as recipes check
     numbers = by.measure(torch.zeros(1, 1, *shape)).numel()
     return in_words(backward_bytes(recipe.network, shape, numbers, recipe.training.batch, recipe.unrolled.memory))
+
+
+def _with_artefacts(
+    recipe: Recipe, images: Images, units: str, say: Callable[[str], None]
+) -> tuple[Source | None, list[Tensor]]:
+    """The images that have artefacts of their own: those to learn from, and those of the validation."""
+    wanted, given = RECONSTRUCTIONS in recipe.artefacts.kinds, bool(images.artefacts and images.held_out)
+    if wanted != given or bool(images.artefacts) != bool(images.held_out):
+        has = f"artefacts.kinds = {list(recipe.artefacts.kinds)!r}"
+        raise UsageError(
+            f"{has}, {len(images.artefacts)} images of --artefacts and {len(images.held_out)} of "
+            f"--validation-artefacts; expected all three or none: {RECONSTRUCTIONS!r} among the kinds, images with "
+            "artefacts to learn from, and others to be judged by."
+        )
+    if not wanted:
+        return None, []
+    data, channels, crop = recipe.data, recipe.network.channels, recipe.validation.crop
+    patches = read_patches(images.artefacts, data, channels, recipe.training.seed, say)
+    if patches.units != units:
+        raise InputError(f"--artefacts: the values are in {patches.units}; expected {units}, as those of --data are.")
+    held_out = read_validation(images.held_out, data, channels, len(images.held_out), crop, say, units)
+    return patches, held_out
 
 
 def _middle(volume: Pixels, shape: tuple[int, int, int]) -> Tensor:

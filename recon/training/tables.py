@@ -7,7 +7,7 @@ from typing import final
 
 from recon._suggest import suggestion
 from recon.errors import UsageError
-from recon.training.artefacts import KINDS
+from recon.training.artefacts import KINDS, RECONSTRUCTIONS
 
 SCALES = ("file", "robust", "attenuation")
 MODES = ("denoise", "equilibrium", "single", "unrolled")
@@ -368,9 +368,11 @@ class ArtefactConfig:
 
     Attributes:
         kinds: ``"streaks"``, ``"rings"``, ``"paste"`` (a rectangle of another image), ``"noise"`` (of the deviations
-            ``training.noise``) and ``"blur"``, equally often.
+            ``training.noise``), ``"blur"``, ``"ripples"`` (the ringing of a restoration with a kernel that is too
+            wide), ``"stripes"`` (offsets of rows or columns) and ``"reconstructions"`` (the images of ``--artefacts``,
+            which are no pairs with those of ``--data``), equally often.
         strength: The least and the most of an amplitude on the scale of the images; its logarithm is uniform. Of a
-            patch of another image, the least change, in the root mean square.
+            patch of another image, the least change, in the root mean square; of ripples the change.
         margin: m, on the scale of the Euclidean norm of the images.
         weight: Of the hinge terms.
     """
@@ -383,7 +385,7 @@ class ArtefactConfig:
     def check(self) -> None:
         """See :meth:`DataConfig.check`."""
         for kind in self.kinds:
-            _one_of("artefacts.kinds", kind, KINDS)
+            _one_of("artefacts.kinds", kind, (*KINDS, RECONSTRUCTIONS))
         low, high = self.strength
         if not self.kinds or len(set(self.kinds)) < len(self.kinds):
             raise UsageError(f"artefacts.kinds = {list(self.kinds)!r}; expected at least one, and each once.")

@@ -43,6 +43,28 @@ def test_training_says_what_was_told_apart_and_what_is_proved(run, critic) -> No
     assert "(proved: the product of the bounds of 2 layers" in outcome.out
 
 
+def test_a_critic_learns_from_reconstructions_that_are_given(run, critic) -> None:
+    Path("critic.toml").write_text(CRITIC.replace('["streaks", "rings"]', '["rings", "reconstructions"]'))
+    write_blobs(Path("bad"), 2, first=70)
+    write_blobs(Path("held-out"), 2, first=80)
+    options = ("--config", "critic.toml", "--data", "training", "--validation", "validation", "-o", "new")
+    short = ("--steps", 1, "--device", "cpu")
+    given = ("--artefacts", "bad", "--validation-artefacts", "held-out")
+    outcome = run("train", *options, *short, *given)
+    assert outcome.code == 0, outcome.err
+    assert "reconstructions" in outcome.out
+    again = run("train", *options[:-1], "again", *short)
+    assert (again.code, "expected all three or none" in again.err) == (2, True), again.err
+    absent = run("train", *options[:-1], "again", *short, "--artefacts", "none", *given[2:])
+    assert absent.code == 3, absent.err
+    same = run("train", *options[:-1], "again", *short, *given[:3], "bad")
+    assert (same.code, "for training and for validation" in same.err) == (2, True), same.err
+    Path("critic.toml").write_text('[network]\nfamily = "DnCNN"\nnoise_range = [0.1, 0.1]\n')
+    other = run("train", *options[:-1], "again", *short, *given)
+    assert (other.code, "only a Critic learns from images with artefacts" in other.err) == (2, True), other.err
+    assert not Path("again").exists()
+
+
 SOLVE = ("solve", "training/000.png", "--operator", "identity", "--prior", "none", "--method", "forward_backward")
 
 

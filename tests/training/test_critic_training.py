@@ -5,9 +5,11 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from critic_cases import CRITIC, write_blobs
+from PIL import Image
 
 from recon.errors import InputError, UsageError
 from recon.priors.networks import load_critic
@@ -77,8 +79,32 @@ def test_an_artefact_changes_the_image_reproducibly_and_leaves_its_sources(kind)
 
 def test_no_artefact_gives_itself_away_by_values_below_the_least():
     air = torch.zeros(1, 64, 64)
-    for kind in ("streaks", "rings", "noise"):
+    for kind in ("streaks", "rings", "noise", "stripes"):
         assert float(plant(kind, air, air, (0.5, 0.5), torch.Generator().manual_seed(0)).min()) == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_ripples_are_as_strong_as_is_asked_and_keep_the_mean_and_what_is_flat(seed):
+    generator = torch.Generator().manual_seed(seed)
+    edge = torch.full((1, 64, 64), 0.3)
+    edge[..., 32:] = 0.7
+    rippled = plant("ripples", edge, edge, (0.03, 0.03), generator)
+    assert float((rippled - edge).square().mean().sqrt()) == pytest.approx(0.03, rel=1e-3)
+    assert abs(float((rippled - edge).mean())) < 1e-3
+    assert float(rippled.max()) > 0.72  # beyond the brighter side
+    assert float((rippled - edge)[..., :4].abs().max()) < 0.01 * float((rippled - edge).abs().max()) + 0.02
+    flat = torch.full((1, 64, 64), 0.3)
+    assert torch.allclose(plant("ripples", flat, flat, (0.03, 0.03), generator), flat, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_stripes_are_constant_along_lines_of_one_direction(seed):
+    middle = torch.full((1, 50, 60), 0.5)
+    change = plant("stripes", middle, middle, (0.02, 0.02), torch.Generator().manual_seed(seed)) - 0.5
+    along = [float(change.diff(dim=axis).abs().max()) for axis in (-1, -2)]
+    assert min(along) < 1e-6
+    assert max(along) > 1e-3
+    assert float(change.std()) == pytest.approx(0.02, rel=0.3)
 
 
 def test_auroc_and_thresholds_of_known_scores():
@@ -95,6 +121,55 @@ def test_no_more_false_alarms_are_expected_than_is_said():
     draws = torch.randn(4000, 20, generator=generator).tolist()
     share = sum(scores[-1] > threshold_of(scores[:-1])[0] for scores in draws) / len(draws)
     assert share <= threshold_of(draws[0][:-1])[1] + 3 * math.sqrt(0.09 / len(draws))
+
+
+def reconstructions(tmp_path, images):
+    """These images, with others that have noise of their own."""
+    folders = []
+    for name, first in (("bad", 200), ("held-out", 300)):
+        folders.append(write_blobs(tmp_path / name, 3, first=first))
+        for index, path in enumerate(sorted(folders[-1].iterdir())):
+            noisy = np.asarray(Image.open(path)) + 25 * np.random.default_rng(index).standard_normal((56, 56))
+            Image.fromarray(np.rint(noisy.clip(0, 255)).astype(np.uint8)).save(path)
+    return replace(images, **dict(zip(("artefacts", "held_out"), map(_files, folders), strict=True)))
+
+
+def _files(folder):
+    return sorted(folder.iterdir())
+
+
+WITH_RECONSTRUCTIONS = CRITIC.replace('["streaks", "rings"]', '["reconstructions"]').replace(
+    "features", "context = true\nfeatures"
+)
+
+
+@pytest.mark.slow
+def test_images_with_artefacts_of_their_own_are_learnt_from(tmp_path, images):
+    given = reconstructions(tmp_path, images)
+    recipe = parse_recipe(WITH_RECONSTRUCTIONS, "recipe")
+    recipe = replace(recipe, training=replace(recipe.training, steps=30))
+    outcome = train(prepare(tmp_path / "run", recipe, False), given, tmp_path / "run", torch.device("cpu"))
+    (figure,) = outcome.look.kinds
+    assert (figure.kind, figure.auroc) == ("reconstructions", 1.0)
+    with pytest.raises(InputError, match="begun with other images"):
+        changed = replace(given, artefacts=given.artefacts[:2])
+        train(recipe, changed, tmp_path / "run", torch.device("cpu"))
+
+
+@pytest.mark.parametrize("leave", [("artefacts",), ("held_out",), ("artefacts", "held_out")])
+def test_reconstructions_are_given_for_training_and_validation_or_not_at_all(tmp_path, images, leave):
+    given = replace(reconstructions(tmp_path, images), **dict.fromkeys(leave, ()))
+    recipe = parse_recipe(WITH_RECONSTRUCTIONS, "recipe")
+    with pytest.raises(UsageError, match="expected all three or none"):
+        train(prepare(tmp_path / "run", recipe, False), given, tmp_path / "run", torch.device("cpu"))
+    assert not (tmp_path / "run" / "config.toml").exists()
+    if not leave[1:]:
+        return
+    given = reconstructions(tmp_path / "again", images)
+    with pytest.raises(UsageError, match="expected all three or none"):
+        train(parse_recipe(CRITIC, "recipe"), given, tmp_path / "run", torch.device("cpu"))
+    with pytest.raises(UsageError, match="for training and for validation"):
+        replace(given, held_out=given.artefacts)
 
 
 @pytest.mark.parametrize(

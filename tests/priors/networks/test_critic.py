@@ -14,6 +14,7 @@ CASES = {
     "unfolded-colour": CriticConfig(
         channels=3, fold=1, features=8, ends=5, bands=0, heads=2, pieces=1, window=6, stride=3
     ),
+    "context": CriticConfig(features=8, bands=1, heads=2, pieces=2, window=8, stride=4, context=True),
     "cosines": CriticConfig(features=36, bands=4, window=16, stride=8),
 }
 
@@ -97,6 +98,37 @@ def test_a_change_reaches_the_windows_that_see_it_and_no_others():
     assert not torch.equal(critic.scores(x), critic.scores(y))
 
 
+def context_of(critic: Critic, x: torch.Tensor) -> torch.Tensor:
+    """What the pieces see of the whole image."""
+    seen = []
+    hook = critic.out.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    critic(x)
+    hook.remove()
+    usual = seen[0].chunk(2, 1)[1]
+    assert torch.equal(usual, usual[..., :1, :1].expand_as(usual))
+    return usual[..., 0, 0]
+
+
+def test_a_context_has_what_is_everywhere_and_not_what_is_in_a_corner():
+    critic = drawn(CASES["context"]).frozen()
+    generator = torch.Generator().manual_seed(2)
+    x, more = 0.1 * torch.rand(2, 1, 1, 44, 44, dtype=torch.float64, generator=generator)
+    spoilt, grainy = x.clone(), x + 3 * more
+    spoilt[..., :10, :10] += 500 * more[..., :10, :10]
+    usual, corner, whole = (context_of(critic, image).norm() for image in (x, spoilt, grainy))
+    assert usual <= corner < 1.1 * usual
+    assert whole > 2 * usual
+
+
+def test_a_window_that_is_cut_off_at_the_border_is_no_context():
+    critic = drawn(CASES["context"]).frozen()
+    x = torch.rand(1, 1, 20, 44, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    longer = torch.cat([x, x[..., :2]], 3)
+    places, others = (critic.places(20, side)[1] for side in (44, 46))
+    assert (places[-1] + 8, others[-1] + 8) == (42, 46)  # in 44 of 46 pixels: the last window of the longer is cut off
+    assert torch.allclose(context_of(critic, x), context_of(critic, longer), rtol=0.05)
+
+
 def test_stored_and_read_it_is_the_same_critic_and_no_denoiser(tmp_path):
     critic = drawn(CASES["deep"])
     save(critic, tmp_path / "critic")
@@ -124,6 +156,7 @@ def test_images_that_it_cannot_judge_are_refused():
     [
         ({"stride": 12}, "no pixel may lie between"), ({"window": 7}, "multiples of fold"),
         ({"features": 5}, "an even"), ({"heads": 0}, "a head and a piece"),
+        ({"share": 0.0}, "above 0"), ({"share": 1.5}, "at most 1"),
         ({"ends": 2}, "odd numbers"), ({"padding": "reflect"}, "not covered by any bound"), ({"fold": 0}, "1 to 8"),
     ],
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """Critics: 1-Lipschitz scores of images, window by window, by construction."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from recon.errors import UsageError
 from recon.evidence import Constant, Proved
 from recon.operators.convolution_norms import ROUNDING, peak_norm
 from recon.priors.networks.architectures.lipschitz_network import cosines
-from recon.priors.networks.architectures.network import Config, Derived, Model, drawn
+from recon.priors.networks.architectures.network import LATER, Config, Derived, Model, drawn
 from recon.priors.networks.layers.convolution import check_padding
 from recon.priors.networks.layers.nonexpansive import MARGIN, Layer, MaxMin, OrthogonalConvolution, Scaled
 
@@ -24,11 +24,13 @@ _SMOOTHING = 1e-6
 
 @dataclass(frozen=True)
 class CriticConfig(Config):
-    """A critic ``s(x) = max over windows of h(norms of the features of the window)``.
+    """A critic ``s(x) = max over windows w of h(z_w)``, or of ``h((z_w, u) / sqrt(2))`` with a context u.
 
     The features are ``split(layer_m(... layer_1(lift(x))))``: filters without a mean, orthogonal convolutions, and a
-    split of each channel into bands of amplitude. The norms are those of each channel over a window; h is a maximum
-    over heads of a minimum over pieces of affine functions whose gradients have norm 1.
+    split of each channel into bands of amplitude. z_w are the norms of each channel over a window; h is a
+    maximum over heads of a minimum over pieces of affine functions whose gradients have norm 1. The context u has, of
+    each channel, the mean over the windows of the image in which it is least: an artefact that is everywhere, as noise
+    is, is there too, and a window is judged beside what is usual in its image.
 
     Attributes:
         fold: Pixels along each axis that become channels of one, which loses nothing: features are that much coarser.
@@ -41,6 +43,8 @@ class CriticConfig(Config):
         pieces: Minima of each: all of what it asks for must be there.
         window: Height and width of a window of features, in pixels.
         stride: Pixels from one window to the next.
+        context: Whether h sees u.
+        share: Of the windows whose mean u is.
     """
 
     noise_range: tuple[float, float] = (0.01, 0.05)
@@ -54,6 +58,8 @@ class CriticConfig(Config):
     pieces: int = 8
     window: int = 32
     stride: int = 16
+    context: bool = field(default=False, metadata={LATER: "0.9.0"})
+    share: float = field(default=0.25, metadata={LATER: "0.9.0"})
 
     @property
     def reach(self) -> int:
@@ -81,6 +87,8 @@ class CriticConfig(Config):
                 f"{self.heads!r}, pieces={self.pieces!r}; expected an even number of features, a head and a piece, and "
                 "nothing negative."
             )
+        if not 0 < self.share <= 1:
+            raise UsageError(f"Critic: share={self.share!r}; expected a share of the windows above 0 and at most 1.")
         if not 1 <= self.fold <= 8:
             raise UsageError(f"Critic: fold={self.fold!r}; expected 1 to 8 pixels.")
         if not self.fold <= self.stride <= self.window or self.stride % self.fold or self.window % self.fold:
@@ -96,7 +104,9 @@ class Critic(Model):
     *Theorem*. ``|s(x) - s(y)| <= ||x - y||``. *Proof*: the lift, the layers and the split are nonexpansive; what a
     window keeps of the features is a projection; the norms of its channels differ by at most the norms of the
     differences, whose squares add up to at most that of the features; the inner product with a vector of norm 1 is
-    1-Lipschitz, and so are minima and maxima of 1-Lipschitz functions.
+    1-Lipschitz, and so are minima, maxima and means of 1-Lipschitz functions. A context: the mean of the
+    k lowest norms of a channel is the minimum over all means of k of them, so that it changes by no more than the norm
+    of what changes in the channel; the squares of both halves add up to at most twice that of the whole change.
 
     Features near the border, which would depend on zeros outside of the image, belong to no window.
     """
@@ -113,7 +123,8 @@ class Critic(Model):
             OrthogonalConvolution(features, padding, MaxMin(), config.size) for _ in range(config.depth)
         )
         self.split = Bands(features, config.bands)
-        self.out = Pieces(features * (config.bands + 1), config.heads, config.pieces)
+        inputs = features * (config.bands + 1) * (2 if config.context else 1)
+        self.out = Pieces(inputs, config.heads, config.pieces)
         if not self.lift.kernel.is_meta and features >= config.channels * ((config.fold * config.ends) ** 2 - 1):
             self._begin_with_cosines()
 
@@ -145,8 +156,20 @@ class Critic(Model):
         z = self.lift(self._folded(x.to(self.lift.kernel.dtype)))
         for layer in self.layers:
             z = layer(z)
-        found: Tensor = self.out(self._norms(self.split(self._inside(z))))
+        inside = self._inside(z)
+        norms = self._norms(self.split(inside))
+        if self.config.context:
+            norms = self._with_context(norms, inside.shape[-2:])
+        found: Tensor = self.out(norms)
         return found
+
+    def _with_context(self, norms: Tensor, sides: tuple[int, ...]) -> Tensor:
+        """The norms, and the mean of the lowest of each channel; a window that is cut off would show too little."""
+        window, stride = self.config.window // self.config.fold, self.config.stride // self.config.fold
+        rows, columns = (1 + (side - window) // stride for side in sides)
+        count = max(1, round(self.config.share * rows * columns))
+        lowest = norms[..., :rows, :columns].flatten(2).topk(count, largest=False).values.mean(2)
+        return torch.cat([norms, lowest[..., None, None].expand_as(norms)], 1) / math.sqrt(2)
 
     def places(self, height: int, width: int) -> tuple[list[int], list[int]]:
         """The first row, and the first column, of the pixels under each window of an image."""
