@@ -201,7 +201,7 @@ def test_a_recipe_goes_through_toml() -> None:
     assert parse_recipe(to_toml(given), "text") == given
 
 
-@pytest.mark.parametrize("name", ["first", "second", "third", "fourth"])
+@pytest.mark.parametrize("name", ["first", "second", "third", "fourth", "fifth"])
 def test_the_recipes_of_the_documentation(name: str) -> None:
     given = read_recipe(ROOT / "docs" / "recipes" / "unrolled-ct" / f"{name}.toml")
     assert (given.unrolled.gradient, given.network.gradient) == ("filtered", "filtered")
