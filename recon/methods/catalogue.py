@@ -10,7 +10,7 @@ _ENTRIES = (
         surrogate=Requirement.TAKEN,
         stepsize="(0, 2 / ||A||^2); with a surrogate (0, 2 eta), eta the cocoercivity",
         longest_step=2 * INSIDE,
-        copies=8,
+        copies=9,
     ),
     MethodEntry(
         "tseng",
@@ -43,7 +43,7 @@ _ENTRIES = (
         bounds=True,
         stepsize="(0, 2 / ||A||^2)",
         longest_step=2 * INSIDE,
-        copies=12,
+        copies=13,
     ),
     MethodEntry(
         "condat_vu",
@@ -74,7 +74,7 @@ _ENTRIES = (
         "ista:build",
         stepsize="(0, 2 / ||A||^2)",
         longest_step=2 * INSIDE,
-        copies=8,
+        copies=9,
     ),
     MethodEntry(
         "oista",
@@ -82,7 +82,7 @@ _ENTRIES = (
         "ista:build_oracle",
         stepsize="(0, 1 / ||A||^2]; longer ones are tried from there",
         longest_step=2 * INSIDE,
-        copies=14,
+        copies=15,
     ),
     MethodEntry(
         "slista",
@@ -91,7 +91,7 @@ _ENTRIES = (
         stepsize="(0, 1 / ||A||^2], that of ISTA where the energy does not fall with a learned one",
         longest_step=2 * INSIDE,
         options=frozenset({"folder"}),
-        copies=12,
+        copies=13,
     ),
     MethodEntry(
         "fbp",
@@ -120,15 +120,15 @@ _ENTRIES = (
         "sirt:build",
         prior=PriorUse.BOX,
         stepsize="(0, 2)",
-        volume_copies=(28, 40),
+        volume_copies=(29, 40),
     ),
     MethodEntry(
         "cgls",
         "conjugate gradients on the normal equations",
         "cgls:build",
         prior=PriorUse.NONE,
-        copies=12,
-        volume_copies=(28, 40),
+        copies=13,
+        volume_copies=(29, 40),
     ),
     MethodEntry(
         "ab_gmres",

@@ -38,7 +38,7 @@ from recon.specs.learned_steps import read_steps, steps_for
 from recon.specs.priors import read_prior
 from recon.specs.solve_config import SolveConfig
 
-_IMAGES, _SWEPT, _WHOLE = 10, 5, 7
+_IMAGES, _SWEPT, _WHOLE = 11, 5, 7
 """The same for Condat-Vu with a penalty g(Lx): images, and as many numbers as Lx has, where its parts are gone through
 one by one, and where they are not. With 64 filters at 1024 x 1024, 4.1 and 7.0 times the responses were seen."""
 

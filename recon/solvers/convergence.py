@@ -9,13 +9,22 @@ from recon.evidence import Evidence
 from recon.solvers.solution import Distance, Status
 
 RATIO = math.sqrt(2)
-"""Between the numbers of steps after which the distance is estimated."""
+"""Between the numbers of steps of a sequence, over which a distance is extrapolated."""
+
+SEQUENCES = 2
+"""So many sequences, each halfway between the numbers of another, so that a run ends soon after it is near its limit.
+
+Each is judged by itself: quotients over less than the ratio would look back over fewer steps, and see less.
+"""
 
 ANCHOR = 1000
 """A step at which the distance is estimated: the default budget, so that none of it is lost."""
 
 LOOKS = 3
-"""Moves must have shrunk at so many looks in a row before a distance is extrapolated from them."""
+"""Moves must have shrunk at so many looks of a sequence in a row before a distance is extrapolated from them."""
+
+_FIRST_BETWEEN = 5
+"""The first step of the second sequence: those before are no other steps than those of the first."""
 
 LEAST_STEPS = 16
 """Fewer steps are no convergence unless the image stands: where one mode dies at once, a slow one is not seen yet."""
@@ -54,17 +63,28 @@ The second of methods with a residual of their own, whose small linear systems a
 """
 
 ESTIMATE = (
-    "d s / (1 - s) and half of the last step; d the move, since 0.71 of the steps, of the middle of two images, s the "
-    "slowest of its last three decreases"
+    "d s / (1 - s) and half of the last step; d the move, since 0.71 of the steps, or since 0.84 of them where that is "
+    "longer, of the middle of two images, s the slowest of its last three decreases"
 )
 _NONE = "the moves of the image over growing numbers of steps have not shrunk three times in a row"
 _UNKNOWN = "the run ended before it could be estimated"
 
 
+def sequence_of(step: int) -> int | None:
+    """The sequence of numbers of steps to which a step belongs; ``None`` where the distance is not estimated after it.
+
+    0 for 1, 2, 3, 4, 6, 8, 11, 16, 22, 31... and 1 for 5, 7, 9, 13, 19, 26..., each in the ratio sqrt(2).
+    """
+    exponent = math.log(step / ANCHOR, RATIO)
+    if step == round(ANCHOR * RATIO ** round(exponent)):
+        return 0
+    between = round(exponent - 1 / SEQUENCES) + 1 / SEQUENCES
+    return 1 if step >= _FIRST_BETWEEN and step == round(ANCHOR * RATIO**between) else None
+
+
 def estimates_distance(step: int) -> bool:
-    """Whether a step is one of those, in the ratio sqrt(2), after which the distance is estimated: 1, 2, 3, 4, 6..."""
-    exponent = round(math.log(step / ANCHOR, RATIO))
-    return step == round(ANCHOR * RATIO**exponent)
+    """Whether the distance is estimated after a step: 1 to 9, 11, 13, 16, 19, 22..., in the ratio 2^(1/4)."""
+    return sequence_of(step) is not None
 
 
 def distance_left(moves: Sequence[float], floor: float = 0.0) -> float:
@@ -118,6 +138,15 @@ class Criteria:
     solvable: bool = False
 
 
+class _Looks:
+    """What was seen after the numbers of steps of one sequence."""
+
+    def __init__(self) -> None:
+        self.steps = [0]
+        self.moves: list[float] = []
+        self.paces: list[float] = []
+
+
 class ItemMonitor:
     """Follows one batch item and decides how it ends.
 
@@ -131,9 +160,8 @@ class ItemMonitor:
         self.status: Status | None = None
         self.steps = 0
         self.residual = self.left = math.inf
-        self.moves: list[float] = []
-        self._looks = [0]
-        self._paces: list[float] = []
+        self._sequences = [_Looks() for _ in range(SEQUENCES)]
+        self._looks = self._sequences[0]
         self._residuals: list[float] = []
         self._first = self._latest = 0.0
         self._shortest = 1.0 if criteria.own_residual else math.inf  # a residual of the algorithm's own starts at 1
@@ -150,7 +178,7 @@ class ItemMonitor:
     def _reason(self) -> str:
         if self.status is Status.STALLED and self.never_moved:
             return "no step moved the image by more than rounding: a larger step size may"
-        return _NONE if len(self.moves) > LOOKS else _UNKNOWN
+        return _NONE if len(self._looks.moves) > LOOKS else _UNKNOWN
 
     def deny(self) -> None:
         """Take back a convergence of which no step is long enough to be a witness."""
@@ -159,7 +187,8 @@ class ItemMonitor:
     @property
     def never_moved(self) -> bool:
         """Whether no step changed the image by more than rounding."""
-        return max(self.moves, default=math.inf) <= self._floor
+        moves = [move for looks in self._sequences for move in looks.moves]
+        return max(moves, default=math.inf) <= self._floor
 
     def look_at_step(self, step: int, length: float, size: float) -> None:
         """Judge a step by its length, or the algorithm's own residual, and the norm of the variables after it."""
@@ -181,24 +210,31 @@ class ItemMonitor:
         elif self.criteria.rounding and self._residual_stalls:
             self.status = Status.STALLED
 
-    def look_at_distance(self, step: int, move: float, last: float, size: float) -> None:
+    def look_at_distance(self, step: int, move: float, between: float, last: float, size: float) -> None:
         """Estimate the distance of the image to its limit.
 
         Args:
             step: The number of steps taken.
-            move: How far the middle of the last two images is from that of the estimate before: what goes to and fro
-                between two steps is no move. As numbers of steps are whole, it is taken as the same pace over exactly
-                the ratio sqrt(2).
+            move: How far the middle of the last two images is from that of the estimate before in the same sequence:
+                what goes to and fro between two steps is no move. As numbers of steps are whole, it is taken as the
+                same pace over exactly the ratio sqrt(2).
+            between: How far that middle is from that of the estimate before in the other sequence. On a straight way it
+                is nearer; where it is not, the way turned, and both ends of the move are at one phase of a swing: it
+                then takes the place of the move.
             last: How far the last step moved the image, of which half is the distance to that middle: it is added. A
                 cycle of which the estimates meet one phase is none that converges.
             size: Its norm.
         """
         self._floor = (OWN_FLOOR if self.criteria.own_residual else FLOOR) * self.criteria.unit * size
         self._last = last
-        self.moves.append(move * step * (1 - 1 / RATIO) / (step - self._looks[-1]))
-        self._looks.append(step)
-        self._paces.append(self._latest)
-        self.left = distance_left(self.moves, self._floor) + (last / 2 if last > self._floor else 0.0)
+        sequence = sequence_of(step) or 0
+        looks, others = self._sequences[sequence], self._sequences[1 - sequence]
+        self._looks = looks
+        turned = between if others.steps[-1] > looks.steps[-1] else 0.0
+        looks.moves.append(max(turned, move * step * (1 - 1 / RATIO) / (step - looks.steps[-1])))
+        looks.steps.append(step)
+        looks.paces.append(self._latest)
+        self.left = distance_left(looks.moves, self._floor) + (last / 2 if last > self._floor else 0.0)
         if self.status is not None:
             return
         near = self.left <= self.criteria.tolerance * self.scale and (step >= LEAST_STEPS or self._rests)
@@ -219,7 +255,7 @@ class ItemMonitor:
         if self._growth > LATE_GROWTH and self._far:
             return Status.DIVERGED
         moving = Status.OUT_OF_STEPS if self.criteria.solvable else Status.DRIFTING
-        if late and self._grew(self.moves):
+        if late and self._grew(self._looks.moves):
             return moving
         if self.criteria.own_residual or not late:
             return Status.OUT_OF_STEPS
@@ -236,23 +272,24 @@ class ItemMonitor:
         """
         if self.criteria.own_residual:
             return self.residual <= self.criteria.tolerance
-        reaches = [step * pace for step, pace in zip(self._looks[1:], self._paces, strict=True)][-LOOKS - 1 :]
+        looks = self._looks
+        reaches = [step * pace for step, pace in zip(looks.steps[1:], looks.paces, strict=True)][-LOOKS - 1 :]
         return self._rounds_off or reaches[-1] < max(reaches[:-1], default=0.0)
 
     @property
     def _rests(self) -> bool:
         """Whether the latest moves of the image are rounding only."""
-        return max(self.moves[-LOOKS:]) <= self._floor
+        return max(self._looks.moves[-LOOKS:]) <= self._floor
 
     @property
     def _stands(self) -> bool:
-        """Whether the image has moved, and now moves by rounding only."""
-        return self._rests and self._floor < max(self.moves)
+        """Whether the image has moved, and now moves by rounding only, to and fro between two steps as well."""
+        return self._rests and self._last <= self._floor < max(self._looks.moves)
 
     @property
     def _hidden_drift(self) -> bool:
         """Whether variables go on at about the same pace where the image does not show it."""
-        recent = self._paces[-LOOKS - 1 :]
+        recent = self._looks.paces[-LOOKS - 1 :]
         steady = len(recent) > LOOKS and min(recent) > STEADY * max(recent)
         return steady and not self._rounds_off and self._last < HIDDEN * self._latest
 

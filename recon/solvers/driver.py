@@ -12,7 +12,7 @@ from recon.errors import UsageError
 from recon.evidence import Evidence
 from recon.operators.base import Characterised
 from recon.solvers.algorithm import Algorithm, S, State
-from recon.solvers.convergence import Criteria, ItemMonitor, estimates_distance
+from recon.solvers.convergence import SEQUENCES, Criteria, ItemMonitor, estimates_distance, sequence_of
 from recon.solvers.solution import Progress, Solution, Status
 from recon.solvers.theorem import certify, check_adjoints, is_characterised
 
@@ -54,9 +54,10 @@ def solve(  # noqa: PLR0913  each is an independent choice of the caller
 
     An item has converged when the estimated distance ||x - x*|| of its image to the limit is at most ``tolerance``
     times ``scale``, and no variable drifts; its state is then frozen while the others go on. The distance is
-    extrapolated from the moves of the image over numbers of steps that grow by sqrt(2), as
-    :func:`recon.solvers.convergence.distance_left` says: *measured*, and blind to what has not moved yet. Neither the
-    start nor the iterates enter the scale, so that an iteration that drifts away cannot pass for one that converges.
+    extrapolated from the moves of the image over numbers of steps that grow by sqrt(2), in two sequences of which each
+    lies halfway between the other's, as :func:`recon.solvers.convergence.distance_left` says: *measured*, and blind to
+    what has not moved yet. Neither the start nor the iterates enter the scale, so that an iteration that drifts away
+    cannot pass for one that converges.
 
     The residual of a look is the length ||v+ - v|| of a step of the variables over ``scale``; where an algorithm has
     ``targets``, they take the place of v+. It is looked at after the first step, every ``check_every`` steps and where
@@ -297,7 +298,7 @@ class _Monitor:
     def __init__(self, criteria: Criteria, scales: list[float], x: Tensor) -> None:
         self.items = [ItemMonitor(criteria, scale) for scale in scales]
         self.history: list[Progress] = []
-        self._seen = x
+        self._seen = [x] * SEQUENCES
 
     @property
     def active(self) -> list[int]:
@@ -328,11 +329,13 @@ class _Monitor:
 
     def _estimate(self, step: int, algorithm: Algorithm[S], before: S, after: S, running: list[int]) -> None:
         middle = torch.lerp(before.x, after.x, 0.5)  # an over-relaxed image goes to and fro around its limit
-        moves, sizes = _changes_and_sizes((self._seen,), (middle,))
+        sequence = sequence_of(step) or 0
+        moves, sizes = _changes_and_sizes((self._seen[sequence],), (middle,))
+        betweens = _norms_of((middle - self._seen[1 - sequence],))
         lasts = _norms_of((after.x - before.x,))
-        self._seen = middle
+        self._seen[sequence] = middle
         for number in running:
-            self.items[number].look_at_distance(step, moves[number], lasts[number], sizes[number])
+            self.items[number].look_at_distance(step, moves[number], betweens[number], lasts[number], sizes[number])
         doubtful = [n for n in running if self.items[n].status is Status.CONVERGED and self.items[n].never_moved]
         if not doubtful:
             return

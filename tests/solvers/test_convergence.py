@@ -26,17 +26,36 @@ from recon.solvers import (
     solve,
     tseng,
 )
-from recon.solvers.convergence import distance_left, estimates_distance
+from recon.solvers.convergence import distance_left, estimates_distance, sequence_of
 from recon.solvers.theorem import certified
 
 TOLERANCE = 1e-3
 LOOKS = [step for step in range(1, 5000) if estimates_distance(step)]
+SEQUENCES = [[step for step in LOOKS if sequence_of(step) == each] for each in (0, 1)]
 
 
 def test_distances_are_estimated_in_a_fixed_ratio_of_steps_and_at_the_default_budget():
-    assert LOOKS[:12] == [1, 2, 3, 4, 6, 8, 11, 16, 22, 31, 44, 62]
+    assert LOOKS[:16] == [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 16, 19, 22, 26, 31]
     assert {250, 500, 1000, 2000} <= set(LOOKS)
-    assert all(abs(b / a - math.sqrt(2)) < 0.03 for a, b in pairwise(LOOKS) if a > 20)
+    assert all(abs(b / a - 2**0.25) < 0.03 for a, b in pairwise(LOOKS) if a > 20)
+
+
+def test_each_sequence_has_the_ratio_over_which_distances_are_extrapolated():
+    assert [sequence[:8] for sequence in SEQUENCES] == [[1, 2, 3, 4, 6, 8, 11, 16], [5, 7, 9, 13, 19, 26, 37, 53]]
+    assert sorted(SEQUENCES[0] + SEQUENCES[1]) == LOOKS
+    for sequence in SEQUENCES:
+        assert all(abs(b / a - math.sqrt(2)) < 0.03 for a, b in pairwise(sequence) if a > 20)
+
+
+def test_a_run_ends_at_a_step_of_either_sequence():
+    """The error falls by a fixed rate a step, so that the distance is known."""
+    ends = set()
+    for rate in (0.7, 0.75, 0.8, 0.85, 0.88, 0.9, 0.92, 0.94, 0.95, 0.96):
+        run = solve(forward_backward(lambda x, rate=rate: (1 - rate) * (x - 1), identity(), 1.0), torch.zeros(1, 9))
+        assert run.converged
+        assert rate ** run.steps[0] <= run.distance[0].relative + 1e-6
+        ends.add(sequence_of(run.steps[0]))
+    assert ends == {0, 1}
 
 
 @given(st.floats(0.05, 3), st.integers(4, 20))
@@ -46,9 +65,9 @@ def test_the_distance_of_an_error_like_a_power_is_exact(power, count):
     assert distance_left(moves) == pytest.approx(errors[-1], rel=1e-6)
 
 
-@given(st.floats(0.3, 0.9999))
-def test_the_distance_of_a_geometric_error_is_never_too_small(rate):
-    errors = [rate**step for step in LOOKS]
+@given(st.floats(0.3, 0.9999), st.sampled_from(SEQUENCES))
+def test_the_distance_of_a_geometric_error_is_never_too_small(rate, sequence):
+    errors = [rate**step for step in sequence]
     moves = [a - b for a, b in pairwise(errors)]
     for j in range(4, len(moves)):
         if errors[j + 1] > 1e-12:
@@ -164,16 +183,17 @@ SPLITTINGS = {
 LIMIT = solve(SPLITTINGS["forward-backward"](), torch.zeros(1, 8).double(), tolerance=1e-11, max_steps=100_000).x
 
 
-@pytest.mark.parametrize("tolerance", [1e-2, 1e-5])
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-3, 1e-4, 1e-5])
 @pytest.mark.parametrize("name", SPLITTINGS)
 def test_the_tolerance_is_the_distance_to_the_limit(name, tolerance):
+    """Also of an accelerated method, whose image swings: both ends of a move may be at one phase."""
     for seed in range(2):
         start = torch.randn(1, 8, generator=torch.Generator().manual_seed(seed)).double()
         run = solve(SPLITTINGS[name](), start, tolerance=tolerance, max_steps=50_000, scale=float(LIMIT.norm()))
         assert run.converged
         assert run.distance[0].relative <= tolerance
         assert run.distance[0].evidence is Evidence.MEASURED
-        assert float((run.x - LIMIT).norm() / LIMIT.norm()) <= 1.5 * tolerance
+        assert float((run.x - LIMIT).norm() / LIMIT.norm()) <= tolerance
 
 
 @settings(max_examples=20, deadline=None)
