@@ -84,6 +84,7 @@ CASES = [
     Case("ridge-huber-groups", replace(SMALL_RIDGE, group=4, profile="huber", pieces=2)),
     Case("ridge-colour", replace(SMALL_RIDGE, channels=3)),
     Case("ridge-levels", replace(SMALL_RIDGE, levels=3, noise_range=LEVELS), 0.1),
+    Case("ridge-lifting", ConvexRidgeConfig(widths=(6,), size=3, lifting=2, pieces=5, noise_range=(0.1, 0.1))),
     Case("coding", SMALL_CODING),
     Case("coding-colour-dense", replace(SMALL_CODING, channels=3, size=2, stride=1)),
     Case("coding-levels", replace(SMALL_CODING, size=4, shifts=1, levels=3, noise_range=LEVELS), 0.1),

@@ -145,7 +145,7 @@ def _method(network: nn.Module) -> Callable[..., tuple[nn.Module, list[LayerRepo
         return _sequential
     if isinstance(network, DnCNN):
         return _dncnn
-    if isinstance(network, ConvexRidge):
+    if isinstance(network, ConvexRidge) and not network.config.lifting:
         return _ridge
     raise refusal(network)
 
@@ -157,6 +157,11 @@ def refusal(network: nn.Module) -> UsageError:
         return UsageError(
             f"compress: a {network.config.family} network derives what it applies from free parameters, and a zero "
             f"among these is none in what is applied; {expected}."
+        )
+    if isinstance(network, ConvexRidge):
+        return UsageError(
+            f"compress: lifting={network.config.lifting}: {expected} without a lifting, because the filters of one are "
+            f"{network.config.widths[-1]} already, and follow from fewer weights than they have."
         )
     return UsageError(f"compress: {type(network).__name__} is not understood; {expected}.")
 

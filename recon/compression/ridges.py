@@ -25,9 +25,9 @@ from recon.compression.sparse import LayerReport, Watch, kept_of
 from recon.errors import UsageError
 from recon.operators.convolution_norms import peak_norm
 from recon.priors.networks import ConvexRidge, make
-from recon.priors.networks.architectures.convex_ridge import GRID
 from recon.priors.networks.architectures.network import NoiseLevel
 from recon.priors.networks.layers.convolution import analyse, synthesise
+from recon.priors.networks.layers.filter_bank import GRID
 from recon.training.sparsity import keep_largest
 
 STEPS, _FALLING = 400, 0.6

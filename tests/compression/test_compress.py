@@ -248,6 +248,12 @@ def test_a_mask_network_goes_with_its_potential(structured: bool) -> None:
         assert int((enter != 0).sum()) <= round(0.5 * enter.numel())
 
 
+def test_a_potential_of_a_lifting_is_refused() -> None:
+    network = make(ConvexRidgeConfig(widths=(6,), size=3, lifting=2, noise_range=(0.1, 0.1)))
+    with pytest.raises(UsageError, match=r"lifting=2: expected DnCNN, ConvexRidge.* without a lifting"):
+        compress(network, torch.rand(1, 1, 16, 16), 0.5)
+
+
 def test_a_potential_of_one_convolution_is_refused() -> None:
     network = make(ConvexRidgeConfig(widths=(4,), size=3, pieces=5, noise_range=(0.1, 0.1)))
     with pytest.raises(UsageError, match="one convolution"):

@@ -13,7 +13,7 @@ from recon.errors import UsageError
 from recon.evidence import Assumed, Constant, Evidence, Fact, Measured, Proved
 from recon.operators.base import EXACT_ADJOINT, OperatorProperties, Space
 from recon.operators.convolution_norms import convolution_norm
-from recon.priors.networks.architectures.convex_ridge import GRID, ConvexRidge
+from recon.priors.networks.architectures.convex_ridge import ConvexRidge
 from recon.priors.networks.architectures.convolutional_sparse_coding import ConvolutionalSparseCoding
 from recon.priors.networks.architectures.dncnn import DnCNN
 from recon.priors.networks.architectures.guided_ridge import GuidedRidge
@@ -22,6 +22,7 @@ from recon.priors.networks.architectures.ridge_potential import LEAST_ROWS, STRI
 from recon.priors.networks.architectures.ridge_prox import InnerSolver, prox
 from recon.priors.networks.half_precision import examples, layer_precision, rounding_error
 from recon.priors.networks.layers.convolution import analyse, synthesise
+from recon.priors.networks.layers.filter_bank import GRID
 from recon.priors.networks.layers.profiles import Pieces
 from recon.priors.networks.layers.ridge_conjugate import ridge_conjugate
 from recon.priors.prior import Prior

@@ -1,7 +1,7 @@
 """Proximity operators of learned convex potentials."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -10,17 +10,18 @@ from torch.nn import functional
 
 from recon.errors import UsageError
 from recon.evidence import Constant, Proved
-from recon.operators.convolution_norms import convolution_norm, peak_norm
-from recon.priors.networks.architectures.network import Config, Derivative, Derived, Network, NoiseLevel, drawn
+from recon.operators.convolution_norms import convolution_norm
+from recon.priors.networks.architectures.network import LATER, Config, Derivative, Network, NoiseLevel, drawn
 from recon.priors.networks.architectures.ridge_potential import Ridge
 from recon.priors.networks.architectures.ridge_prox import DEFAULT, InnerSolver, prox, solve_curved
-from recon.priors.networks.layers.convolution import PADDINGS, check_padding
-from recon.priors.networks.layers.nonexpansive import MARGIN
+from recon.priors.networks.layers.convolution import PADDINGS, check_padding, compose
+from recon.priors.networks.layers.filter_bank import GRID, FilterBank
+from recon.priors.networks.layers.lifting import BANDS, LiftingFilters
 from recon.priors.networks.layers.profiles import profile
 from recon.types import Map
 
-GRID = 128
-"""Frequencies an axis for the bound of the filters: the bound only fixes the units of the weight."""
+MOST_SCALES = 4
+"""Of a lifting: filters of the fourth have 69 x 69 pixels where a prediction sees 5 x 5."""
 
 _WEIGHT, _SCALE = 25.0, 0.2
 """What training starts from: the weight, and the scales relative to the response of each filter to the noise. A scale
@@ -43,6 +44,8 @@ class ConvexRidgeConfig(Config):
         group: Filters whose responses enter by their Euclidean length.
         levels: Noise levels, equally spaced in the logarithm over the noise range, at which the weight and the scales
             are free; between them their logarithms are interpolated. 1: a network for one level.
+        lifting: Scales of a linear lifting whose details are the filters, in place of convolutions; 0: none. Then
+            ``size`` is that of the window of a prediction, and ``widths`` the number of its bands, three a scale.
         one_shot: ``J = Id - grad R`` with R 1-smooth, instead of the prox of R: exact and without an inner iteration,
             and a proximity operator too, of another function.
     """
@@ -54,6 +57,7 @@ class ConvexRidgeConfig(Config):
     group: int = 1
     levels: int = 1
     one_shot: bool = False
+    lifting: int = field(default=0, metadata={LATER: "0.9.0"})
 
     def check(self) -> None:
         """See :meth:`Config.check`."""
@@ -64,6 +68,8 @@ class ConvexRidgeConfig(Config):
                 f"ConvexRidge: widths={self.widths!r} and size={self.size!r}; expected at least one number of "
                 "channels, and an odd size."
             )
+        if self.lifting:
+            self._check_lifting()
         if self.group < 1 or self.widths[-1] % self.group:
             raise UsageError(
                 f"ConvexRidge: group={self.group!r} for {self.widths[-1]} filters; expected a divisor of their number."
@@ -78,9 +84,21 @@ class ConvexRidgeConfig(Config):
                 f"ConvexRidge: noise_range={self.noise_range!r}; expected positive levels, which set its scales."
             )
 
+    def _check_lifting(self) -> None:
+        if not 0 < self.lifting <= MOST_SCALES or self.size < 3 or self.channels != 1:
+            raise UsageError(
+                f"ConvexRidge: lifting={self.lifting!r} with size={self.size!r} and channels={self.channels!r}; "
+                f"expected 1 to {MOST_SCALES} scales, a window of at least 3 pixels, and grey images."
+            )
+        if self.widths != (BANDS * self.lifting,):
+            raise UsageError(
+                f"ConvexRidge: widths={self.widths!r} with lifting={self.lifting!r}; expected "
+                f"({BANDS * self.lifting},), because a scale has {BANDS} bands of details."
+            )
 
-class Filters(Derived):
-    """A bank of zero-mean filters with ||W|| <= 1, made by composing convolutions and evaluated as one.
+
+class Filters(FilterBank):
+    """Filters that are made by composing convolutions, and evaluated as one.
 
     Composing shares what filters have in common; one convolution with the filters themselves is the cheaper one on an
     image, and has no truncation in the middle that would part it from its symbol.
@@ -95,16 +113,12 @@ class Filters(Derived):
         )
 
     def composed(self) -> Tensor:
-        """The kernel of the composition, before it is divided by its norm."""
+        """See :meth:`FilterBank.composed`."""
         first, *others = self.kernels
         composed: Tensor = first - first.mean((2, 3), keepdim=True)
         for kernel in others:
-            composed = _compose(composed, kernel)
+            composed = compose(composed, kernel)
         return composed
-
-    def derive(self) -> tuple[Tensor, ...]:
-        composed = self.composed()
-        return (composed * ((1 - MARGIN) / peak_norm(composed, GRID).clamp(min=torch.finfo(composed.dtype).tiny)),)
 
 
 class ConvexRidge(Network):
@@ -122,7 +136,11 @@ class ConvexRidge(Network):
         config.check()
         self.config, self.solver = config, solver
         groups = config.widths[-1] // config.group
-        self.filters = Filters(config.channels, config.widths, config.size)
+        self.filters: FilterBank = (
+            LiftingFilters(config.lifting, config.size)
+            if config.lifting
+            else Filters(config.channels, config.widths, config.size)
+        )
         self.profile = profile(config.profile, groups, config.pieces)
         self.log_weight = nn.Parameter(torch.full((config.levels,), 0.0 if config.one_shot else math.log(_WEIGHT)))
         self.log_scale = nn.Parameter(torch.empty(config.levels, groups))
@@ -213,13 +231,6 @@ class ConvexRidge(Network):
 
 def _kernel(after: int, before: int, size: int) -> Tensor:
     return torch.randn(after, before, size, size) / math.sqrt(before * size)
-
-
-def _compose(first: Tensor, second: Tensor) -> Tensor:
-    """The kernel of the correlation with one bank and then with another."""
-    height, width = second.shape[2:]
-    padded = functional.pad(first.transpose(0, 1), (width - 1, width - 1, height - 1, height - 1))
-    return functional.conv2d(padded, second.flip(2, 3)).transpose(0, 1)
 
 
 def _symmetric(apply: Map) -> Derivative:

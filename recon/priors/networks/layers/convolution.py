@@ -115,6 +115,13 @@ def synthesise(z: Tensor, kernel: Tensor, padding: str, size: tuple[int, int]) -
     return spread[..., margin : margin + size[0], margin : margin + size[1]]
 
 
+def compose(first: Tensor, second: Tensor) -> Tensor:
+    """The kernel of the correlation with one bank and then with another, whose sizes are odd."""
+    height, width = second.shape[2:]
+    padded = functional.pad(first.transpose(0, 1), (width - 1, width - 1, height - 1, height - 1))
+    return functional.conv2d(padded, second.flip(2, 3)).transpose(0, 1)
+
+
 class _Correlate(torch.autograd.Function):
     """The valid correlation, whose backward pass takes the fast transpose."""
 
