@@ -332,6 +332,25 @@ def test_guided(load: Load, capsys, tmp_path: Path) -> None:
     assert [line.partition(":")[0] for line in lines] == ["denoising, 25 on 255", "deblurring, noise 0.02"]
 
 
+@pytest.mark.slow
+def test_large_image(load: Load, capsys) -> None:
+    """The mosaic is solved in tiles in a process of its own, whose memory and time are those that are printed."""
+    toy = load("large_image", TILE=64)
+    free = "from recon.reconstruction import memory; from recon.reconstruction.tiles import plan; "
+    toy.SOLVE = f"{free}memory.PROGRAM = plan.PROGRAM = plan._STRIP_BYTES = 0; {toy.SOLVE}"
+    arguments = ["--side", "150", "--noise", "8", "--memory", "1.2MiB", "--prior", "tv:weight=0.4,smoothing=0.05"]
+    found = toy.main(arguments)
+    assert found["tiles"] > 1
+    assert found["seams"]["pairs"] >= found["tiles"] - 1
+    assert found["cpu_s"] > 0.1
+    assert 2**26 < found["peak_bytes"] < 2**34
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["tiles", "memory", "CPU", "seams"]
+    assert "MISSES" in lines[1]  # nobody solves an image in 1.2 MiB, the program among it
+    with pytest.raises(SystemExit, match="left with the code 2"):
+        toy.main(["--side", "64", "--memory", "1GiB", "--prior", "nothing"])
+
+
 def test_guided_time(load: Load, capsys, tmp_path: Path) -> None:
     small = load(
         "guided_time", PROBLEMS={"denoising": (("identity", 0.1),), "inpainting": (("inpaint:mask=half.npy", 0.1),)}
@@ -347,6 +366,9 @@ def test_guided_time(load: Load, capsys, tmp_path: Path) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in lines] == ["denoising, noise 0.1000", "inpainting, noise 0.1000"]
     assert all("CPU time" in line for line in lines)
+    small.main([str(tmp_path / "a.png"), "--kind", kind, "--side", "24", "--only", "inpaint"], standalone_mode=False)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert re.search(r"steps \d+, (\d+) \(\1 to \1\) and \d+, CPU time", line), line
     assert all(float(line.partition("lost ")[2].partition(" dB")[0]) < 0.1 for line in lines)
     assert torch.equal(small.mirrored(torch.arange(6.0).view(1, 1, 2, 3), 4)[0, 0, 0], torch.tensor([0.0, 1, 2, 2]))
 

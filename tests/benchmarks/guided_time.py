@@ -1,11 +1,12 @@
 """The time of a guided prior over that of the unguided one, and its gain, for four tasks on validation images.
 
-    python tests/benchmarks/guided_time.py DATA [--kind gray] [--images 3] [--side 256] [--reference]
+    python tests/benchmarks/guided_time.py DATA [--kind gray] [--images 3] [--side 256] [--only TASK] [--reference]
 
 DATA is a folder of images on which nothing is tested. Both priors run as ``recon solve`` runs them, to the default
 tolerance, one after the other in one process on one thread. An image smaller than ``--side`` is continued by its
 mirror images. Each line has means over the images: PSNR without a guide and the gain in dB, the steps without a guide,
-those of the run for the guide and of the second run, and the CPU time of both runs with the mask over that of the one.
+those of the run for the guide (least and most in brackets) and of the second run, and the CPU time of both runs with
+the mask over that of the one.
 With ``--reference``, how much the image loses against two runs to a tenth of the tolerance, the guide a limit as well.
 """
 
@@ -47,8 +48,9 @@ PROBLEMS = {
 @click.option("--kind", default="gray", show_default=True, help="gray or color; or FOLDER,FOLDER: guided, unguided.")
 @click.option("--images", default=3, show_default=True, help="How many, evenly chosen.")
 @click.option("--side", default=256, show_default=True, help="Of the crops.")
+@click.option("--only", default="", help="The task whose name begins so, as inpainting.  [default: all]")
 @click.option("--reference", is_flag=True, help="Compare with the limits, too, which takes long.")
-def main(data: Path, kind: str, images: int, side: int, reference: bool) -> None:
+def main(data: Path, kind: str, images: int, side: int, only: str, reference: bool) -> None:  # noqa: PLR0917
     torch.set_num_threads(1)
     numba.set_num_threads(1)
     guided, plain = _priors(kind)
@@ -60,7 +62,7 @@ def main(data: Path, kind: str, images: int, side: int, reference: bool) -> None
         half = Path(folder) / "half.npy"
         np.save(half, np.random.default_rng(0).random(shown[0].shape[-2:]) < 0.5)
         for name, cases in PROBLEMS.items():
-            for operator, noise in cases:
+            for operator, noise in cases if name.startswith(only) else ():
                 stated = operator.replace("half.npy", str(half))
                 print(f"{name}, noise {noise:.4f}: {line(stated, noise, shown, guided, plain, reference)}", flush=True)
 
@@ -80,8 +82,9 @@ def line(  # noqa: PLR0917  the options of the command
         lost = psnr(limit(plan).solution.x, x) - scores[1] if reference else 0.0
         rows.append((*scores, *steps, both / before, lost))
     alone_psnr, found_psnr, plain_steps, first, second, ratio, lost = (fmean(each) for each in zip(*rows, strict=True))
+    made = f"{first:.0f} ({min(row[3] for row in rows)} to {max(row[3] for row in rows)})"
     return (
-        f"{alone_psnr:.2f} dB, gain {found_psnr - alone_psnr:+.2f}, steps {plain_steps:.0f}, {first:.0f} and "
+        f"{alone_psnr:.2f} dB, gain {found_psnr - alone_psnr:+.2f}, steps {plain_steps:.0f}, {made} and "
         f"{second:.0f}, CPU time {ratio:.2f}" + (f", lost {lost:.3f} dB" if reference else "")
     )
 
