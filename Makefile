@@ -83,7 +83,7 @@ measured: $(VENV)/package
 	$(BIN)/python tests/benchmarks/measured.py -o $(OUT)/measured.png
 
 # The comparisons with peers; what is beside them makes tables and figures, of data that are not here, or in hours.
-BENCHMARKS := blur total_variation driver tomography ct_task training_step momentum inference dataloader startup batch_overhead sensitivity uncertainty tomography_gpu inference_gpu volume_tv large_image feedforward_bounds factorization archive learned_steps
+BENCHMARKS := blur total_variation driver tomography ct_task training_step momentum inference dataloader startup batch_overhead sensitivity uncertainty tomography_gpu inference_gpu volume_tv large_image feedforward_bounds factorization archive learned_steps critic
 
 bench: $(VENV)/dev
 	$(BIN)/python -m pip install --quiet --group bench

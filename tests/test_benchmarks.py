@@ -575,3 +575,22 @@ def test_learned_steps(load: Load, monkeypatch, capsys) -> None:
     monkeypatch.setattr(sys, "argv", ["learned_steps"])
     small.main()
     assert "worst ratio" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_critic(load: Load, monkeypatch, capsys) -> None:
+    """Also without the peer, which is said."""
+    small = load("critic", STEPS=3, BATCH=3, HELD_OUT=12, POINTS=30, ASCENT=2)
+    monkeypatch.setattr(sys, "argv", ["critic", "--json"])
+    small.main()
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert ("without the peer" in printed.err) == (small.PEER not in found)
+    for each in found.values():
+        assert 0 < each["largest_gradient"] <= 1 + 1e-4
+        assert each["auroc"].keys() == {"stripes", "noise", "ripples"}
+    assert found["ours"]["largest_gradient"] <= found["ours"]["proved_norm"] <= 1
+    monkeypatch.setattr(small, "run", lambda *_: found)
+    monkeypatch.setattr(sys, "argv", ["critic"])
+    small.main()
+    assert "proved at most 0.99999" in capsys.readouterr().out

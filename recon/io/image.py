@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from recon.errors import UsageError
 Array = NDArray[Any]
 
 AXES = "(frames, channels, height, width)"
+LUMA: Final = (0.299, 0.587, 0.114)
+"""Of red, green and blue in grey, by the recommendation BT.601, as in the published grey versions of colour sets."""
+
 HOUNSFIELD_RANGE = (-1024.0, 3071.0)
 ROBUST_PERCENTILES = (0.1, 99.9)
 _LARGEST_EXACT_INTEGER = 2**53  # of float64, in which grey values are rounded

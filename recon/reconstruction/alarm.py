@@ -2,7 +2,8 @@
 
 The score is 1-Lipschitz for the Euclidean norm of all pixels on the scale of the critic. With the threshold t, an image
 at a distance of less than ``|s(x) - t| / L`` has the verdict of x (:class:`recon.priors.networks.Critic` has the proof
-of L <= 1): that is the certified radius, taken to the units of the image.
+of L <= 1): that is the certified radius, taken to the units of the image. A critic of grey photographs judges the grey
+version of colour ones; its weights have a norm below 1, by which L is multiplied.
 """
 
 import math
@@ -17,9 +18,9 @@ from recon import catalogue, io
 from recon._suggest import suggestion
 from recon.catalogue import CriticModel
 from recon.errors import UsageError
-from recon.evidence import Constant
+from recon.evidence import Constant, Proved
 from recon.io import Image, ValueRange
-from recon.io.image import HOUNSFIELD_RANGE, Array
+from recon.io.image import HOUNSFIELD_RANGE, LUMA, Array
 from recon.priors.networks import Critic, load_critic
 
 AUTO = "auto"
@@ -165,7 +166,8 @@ def find_alarm(named: str, units: str, channels: int) -> Alarm:
     packaged = catalogue.critic_folders()
     name = named.removeprefix("model:")
     if named == AUTO:
-        fitting = [each for each in catalogue.critics() if (each.units, each.channels) == (units, channels)]
+        fitting = [each for each in catalogue.critics() if _takes(each, units, channels)]
+        fitting.sort(key=lambda each: each.channels != channels)
         if not fitting:
             known = ", ".join(packaged) or "none"
             raise UsageError(
@@ -211,7 +213,7 @@ def judge_image(alarm: Alarm, image: Image) -> Judgement:
             f"--alarm {alarm.name}: the image is complex; expected a real one, as the critic was made for."
         )
     scale = ValueRange(*HOUNSFIELD_RANGE, "HU") if image.units == "HU" else image.value_range
-    frozen, lipschitz = alarm.critic.frozen(torch.float64), alarm.critic.lipschitz()
+    frozen, lipschitz = alarm.critic.frozen(torch.float64), _lipschitz(alarm, image.pixels.shape[1])
     pixels = image.pixels
     if image.padding is not None:
         pixels = np.where(image.padding, np.asarray(scale.low, pixels.dtype), pixels)
@@ -219,6 +221,8 @@ def judge_image(alarm: Alarm, image: Image) -> Judgement:
     places, verdicts = alarm.critic.places(height, width), []
     for begin in range(0, len(pixels), _BATCH):
         part = (pixels[begin : begin + _BATCH].astype(np.float64) - scale.low) / scale.width
+        if part.shape[1] != alarm.card.channels:
+            part = (part * np.reshape(LUMA, (1, 3, 1, 1))).sum(1, keepdims=True)
         for windows in frozen.scores(torch.from_numpy(part)).numpy():
             score = float(windows.max())
             if not math.isfinite(score):
@@ -251,9 +255,23 @@ def pixel_map(windows: Array, places: tuple[list[int], list[int]], window: int, 
     return found
 
 
+def _lipschitz(alarm: Alarm, channels: int) -> Constant:
+    """The Lipschitz constant of the score of an image with so many channels."""
+    known = alarm.critic.lipschitz()
+    if channels == alarm.card.channels:
+        return known
+    return Proved(known.value * math.hypot(*LUMA), f"{known.how}; times the norm of the weights of red, green and blue")
+
+
+def _takes(card: CriticModel, units: str, channels: int) -> bool:
+    """Whether a critic judges images of a kind: a grey one of photographs also colour, by its grey version."""
+    is_colour = not units and (card.channels, channels) == (1, 3)
+    return card.units == units and (card.channels == channels or is_colour)
+
+
 def _require_kind(alarm: Alarm, units: str, channels: int) -> None:
     card = alarm.card
-    if (card.units, card.channels) != (units, channels):
+    if not _takes(card, units, channels):
         raise UsageError(
             f"--alarm {alarm.name}: the image has {channels} channels in {units or 'no units'}; expected "
             f"{card.channels} in {card.units or 'no units'}, as the critic was trained on: a score of another kind of "

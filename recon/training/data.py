@@ -14,14 +14,11 @@ from torch import Tensor
 from recon import io
 from recon.errors import InputError, ReconError
 from recon.io import Image, ValueRange
-from recon.io.image import robust_range
+from recon.io.image import LUMA, robust_range
 from recon.training.tables import DataConfig
 
 Notify = Callable[[str], None]
 Pixels = NDArray[Any]
-
-_LUMA = np.array([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)
-"""Of red, green and blue in grey, by the recommendation BT.601, as in the published grey versions of colour sets."""
 
 _NAMED = 3
 """How many of the files at fault an error names."""
@@ -267,7 +264,7 @@ def chosen_channels(image: Image, channels: int, config: DataConfig) -> Pixels:
     if pixels.shape[1] == channels:
         return pixels
     if channels == 1 and pixels.shape[1] == 3 and config.grey:
-        grey: Pixels = (pixels * _LUMA).sum(1, keepdims=True)
+        grey: Pixels = (pixels * np.reshape(LUMA, (1, 3, 1, 1))).sum(1, keepdims=True)
         if pixels.dtype.kind == "u":
             grey = np.rint(grey).astype(pixels.dtype)
         return grey

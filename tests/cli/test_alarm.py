@@ -12,6 +12,7 @@ from critic_cases import CRITIC, write_blobs
 from PIL import Image
 
 from recon import catalogue
+from recon.priors.networks import load_critic
 from recon.training import Images, parse_recipe, prepare, train
 
 
@@ -120,13 +121,26 @@ def test_images_of_another_size_or_unit_are_refused_before_the_run(run, critic, 
     Image.fromarray(np.full((14, 60), 90, np.uint8)).save("thin.png")
     thin = run("solve", "thin.png", *SOLVE[2:], "-o", "out.npy", "--alarm", "critic")
     assert (thin.code, "14 x 60 pixels; expected at least 20" in thin.err) == (2, True), thin.err
-    colour = np.zeros((40, 40, 3), np.uint8)
-    Image.fromarray(colour).save("colour.png")
-    three = run("solve", "colour.png", *SOLVE[2:], "-o", "out.npy", "--alarm", "critic")
-    assert (three.code, "3 channels in no units; expected 1" in three.err) == (2, True), three.err
     slice_ = run("solve", bundled_data / "ct" / "tcga_60-2715.dcm", *SOLVE[2:], "-o", "out.npy", "--alarm", "critic")
     assert (slice_.code, "1 channels in HU; expected 1 in no units" in slice_.err) == (2, True), slice_.err
     assert not list(Path().glob("out.npy*"))
+
+
+def test_a_colour_photograph_is_judged_by_its_grey_version(run, critic) -> None:
+    threshold(critic, -100.0)
+    draw = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
+    Image.fromarray(draw).save("colour.png")
+    outcome = run("solve", "colour.png", *SOLVE[2:], "-o", "out.png", "--alarm", "critic", "--alarm-map", "map.npy")
+    assert outcome.code == 0, outcome.err
+    record = json.loads(Path("out.png.run.json").read_text())["alarm"]
+    assert record["alarm"] is True
+    assert record["lipschitz"]["value"] == pytest.approx(0.6686, abs=1e-3)
+    assert "red, green and blue" in record["lipschitz"]["how"]
+    assert record["radius"] == pytest.approx((record["score"] + 100) * 255 / 0.6686, rel=1e-3)
+    grey = (np.asarray(Image.open("out.png")) @ [0.299, 0.587, 0.114])[None, None] / 255
+    score = load_critic(critic).frozen(torch.float64)(torch.from_numpy(grey))
+    assert record["score"] == pytest.approx(float(score), abs=0.02)  # but for the rounding of the file
+    assert np.load("map.npy").shape == (40, 40)
 
 
 def test_several_inputs_are_refused(run, critic) -> None:
