@@ -43,17 +43,21 @@ from recon.reconstruction.problem import in_units
 from recon.reconstruction.record import nameless, versions
 from recon.reconstruction.run import ProgressCallback, Result, execute
 from recon.solvers import Status
-from recon.solvers.derivative import Singular, leading_singular, moved_solution
+from recon.solvers.derivative import leading_singular, moved_solution
 from recon.solvers.krylov import norms, quotient, spread
+from recon.solvers.trials import Trials
 from recon.specs.groups import GroupSpec
 from recon.specs.solve_config import to_json
 from recon.types import LinearOperator, Map
 
-ACCURACY, ROUGH, FINE = 1e-3, 1e-2, 2e-3
-"""Of the solves of an arm; of those that only give a direction; of the problem that is solved again."""
+ACCURACY, ROUGH, FINE = 1e-3, 3e-2, 2e-3
+"""Of the response to a change; of the solves of an arm, which is below the norm anyway; of the problem solved again."""
 
 DIMENSION = 3
-"""Of the Krylov space of an arm: three solves with the derivative, and two with its transpose."""
+"""Of the space of an arm: three solves with the transpose of the derivative, and two with itself between them."""
+
+_WORST_ACCURACY = 1e-4
+"""Of the change of the image that is drawn."""
 
 ROUGH_DIMENSION = 8
 """Of the space in which the first direction is sought, without a solve."""
@@ -197,7 +201,7 @@ class Star:
                 "largest": float(self.worst.image.abs().max()),
             },
             "accuracy": {
-                "solves": ACCURACY,
+                "solves": ROUGH,
                 "perturbed": FINE,
                 "perturbation": PERTURBATION,
                 "dimension": DIMENSION,
@@ -465,22 +469,27 @@ class _Analysis:
         lefts: list[float] = []
         best, worst = -1.0, None
         size = PERTURBATION * self._scale()
-        how = f"{DIMENSION} steps of Lanczos on the derivative at the result, and a random direction: a lower bound"
+        how = f"{DIMENSION} steps of an inexact Lanczos method on the derivative at the result: a lower bound"
         for part in self._chunks(2):
             masks = self._sampled(self.groups.masks(part, self.problem.measurement))
             change = size * self._noise(part, masks, self.seed + 1)
             response = self.solved.equation.derivative.solve(self._forced(change), ACCURACY)
-            singular, left = self._longest(part, masks, (change, response.x))
-            local += [Measured(value, how) for value in singular.values.tolist()]
+            longest, left = self._longest(part, masks, response.x)
+            values = torch.maximum(norms(longest), quotient(norms(response.x), norms(change)))
+            local += [Measured(value, how) for value in values.tolist()]
             lefts += torch.maximum(left, response.left).tolist()
-            k = int(singular.values.argmax())
-            if float(singular.values[k]) > best:
-                best, worst = float(singular.values[k]), (part[k], singular.inputs[k], singular.outputs[k])
+            k = int(values.argmax())
+            if float(values[k]) > best:
+                best, worst = float(values[k]), (part[k], (longest if bool(longest[k].any()) else change)[k : k + 1])
             self.seen("local", len(local), len(self.groups.members))
             perturbed += self._solved_again(change, response.x, size)
             self.seen("perturbed", len(perturbed), len(self.groups.members))
         assert worst is not None  # noqa: S101  there is a group
-        return _Found(local, perturbed, lefts, self._worst(*worst))
+        index, direction = worst
+        image = self.solved.equation.derivative.solve(self._forced(direction), _WORST_ACCURACY).x
+        again = float(quotient(norms(image), norms(direction))[0])  # a step of the power method further
+        local[index] = Measured(max(again, local[index].value), how)
+        return _Found(local, perturbed, lefts, self._worst(index, direction[0], image[0]))
 
     def _solved_again(self, change: Tensor, start: Tensor, size: float) -> Iterator[Constant]:
         moved, left = moved_solution(self.solved.equation, self._forced(change), FINE, start=start)
@@ -488,8 +497,11 @@ class _Analysis:
             how = f"a random change of {size:.2g}, solved again to {max(rest, 0.0):.1g} of what it moves"
             yield Measured(value if rest <= 10 * FINE else math.inf, how, rest * value)
 
-    def _longest(self, part: Sequence[int], masks: Tensor, known: tuple[Tensor, Tensor]) -> tuple[Singular, Tensor]:
-        """The longest changes of the image for each group, and what was left of the systems that gave them."""
+    def _longest(self, part: Sequence[int], masks: Tensor, response: Tensor) -> tuple[Tensor, Tensor]:
+        """For each group B^T N^T g with ||g|| = 1, as long as it was found, and what was left of systems beyond ROUGH.
+
+        Its length is a lower bound of ||N B||, and it is the change of the measurement that moves the image most.
+        """
         derivative = self.solved.equation.derivative
 
         def rough(v: Tensor) -> Tensor:
@@ -498,20 +510,20 @@ class _Analysis:
         def rough_transposed(u: Tensor) -> Tensor:
             return self._measured(derivative.nearly(u), masks)
 
+        images = leading_singular(rough, rough_transposed, self._noise(part, masks, self.seed), ROUGH_DIMENSION).outputs
+        images = _unit(_unit(images) + _unit(response))  # what the longest arms cause, nearly
+        arms, answers = Trials(), Trials()
         left = torch.zeros(len(part), dtype=torch.float64, device=masks.device)
-
-        def forward(v: Tensor) -> Tensor:
-            found = derivative.solve(self._forced(v), ACCURACY)
-            torch.maximum(left, found.left, out=left)
-            return found.x
-
-        def transposed(u: Tensor) -> Tensor:
-            return self._measured(derivative.solve(u, ROUGH, transposed=True).x, masks)
-
-        noise = self._noise(part, masks, self.seed)
-        start = leading_singular(rough, rough_transposed, noise, ROUGH_DIMENSION).inputs
-        start = torch.where(spread(norms(start), start) > 0, start + 0.05 * _unit(noise), noise)
-        return leading_singular(forward, transposed, start, DIMENSION, known), left
+        for step in range(DIMENSION):
+            given, found, rest = derivative.transposed_pairs(images - arms.nearest(images)[0], ROUGH)
+            arms.add(given, self._measured(found, masks))
+            left = torch.maximum(left, rest)
+            _, longest = arms.longest()
+            if step < DIMENSION - 1:
+                new = longest - answers.nearest(longest)[0]
+                answers.add(new, derivative.solve(self._forced(new), ROUGH).x)
+                images = _unit(answers.nearest(longest)[1])
+        return longest, torch.where(left > ROUGH, left, 0.0)
 
     def _worst(self, index: int, v: Tensor, image: Tensor) -> Worst:
         entries = float(self._sampled(self.groups.masks([index], self.problem.measurement)).sum())

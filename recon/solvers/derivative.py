@@ -1,6 +1,6 @@
 """The derivative of a solution with respect to the data, for many directions at once, and small changes of it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import final
 
@@ -8,18 +8,19 @@ import torch
 from torch import Tensor
 
 from recon.errors import UsageError
-from recon.solvers.krylov import least_residual, norms, quotient, spread
+from recon.solvers.krylov import inner, least_residual, norms, quotient, spread
+from recon.solvers.preconditioner import circulant, weighted_circulants
 from recon.types import Map
 
 DIMENSION = 25
 """Of the Krylov spaces of GMRES, begun anew from one to the next."""
 
-_PROBES = 8
-"""Of the diagonal of a Hessian among frequencies, by which conjugate gradients are preconditioned."""
+_TRIAL, _TRIAL_STEPS, _FEW = 3e-2, 100, 10
+"""The accuracy and the budget of a trial of a preconditioner; steps after which no other is tried."""
 
 _NEWTON_STEPS, _HALVINGS, _PLAIN_STEPS = 20, 6, 10
 _SLOW = 0.9
-_FORCING = 1e-2
+_FORCING = 1e-1
 """The accuracy of the systems of Newton's method, each of which takes as much of what is left."""
 
 _PLAIN, _OF_ERROR = 25, 1e-5
@@ -99,11 +100,13 @@ class Solved:
         x: The solutions.
         left: What is left of each system, relative to its right-hand side in the norm of the iteration.
         steps: Taken.
+        rest: The same, as a vector: what x solves, up to rounding, is the system of the right-hand side less it.
     """
 
     x: Tensor
     left: Tensor
     steps: int
+    rest: Tensor
 
 
 @final
@@ -113,8 +116,8 @@ class Derivative:
 
     Where all are symmetric, N is ``s S^-1`` on the range of P with S = P^+ - Id + s (G + H). Conjugate gradients solve
     it without P^+: preconditioned by P, all their directions are p = P q with q known, and P^+ p is then q.
-    Preconditioning by a circulant matrix, the nearest to G + H (T. Chan 1988), takes the place of P where P is a
-    projection. Other systems are solved by GMRES.
+    Preconditioning by a circulant matrix, or by two with weights, takes the place of P where P is a projection:
+    whichever solves a system of noise in fewer steps. Other systems are solved by GMRES.
 
     Attributes:
         equation: Of which solution.
@@ -141,14 +144,31 @@ class Derivative:
         s = self.equation.stepsize
         if transposed:
             found = _by_residuals(self._transposed_system, force, accuracy, max_steps)
-            return Solved(s * self._resolve(found.x, transposed=True), found.left, found.steps)
+            return replace(found, x=s * self._resolve(found.x, transposed=True))
         return _by_residuals(self._system, s * self._resolve(force), accuracy, max_steps)
+
+    def transposed_pairs(self, force: Tensor, accuracy: float, max_steps: int = 500) -> tuple[Tensor, Tensor, Tensor]:
+        """g near some forces, and N^T g, exact up to rounding however early the iteration ends.
+
+        ``||B^T N^T g|| / ||g||`` is thus a lower bound of ``||N B||``, whatever the accuracy.
+
+        Args:
+            force: (batch, ...).
+            accuracy: How near, relative.
+            max_steps: The budget of products with G + H.
+
+        Returns:
+            g, N^T g, and what is left of each system, relative, (batch,).
+        """
+        found = self.solve(force, accuracy, max_steps, transposed=True)
+        near = force - found.rest
+        return self._resolve(near) if self.equation.is_projection else near, found.x, found.left
 
     def nearly(self, force: Tensor) -> Tensor:
         """N df by the preconditioner alone, a rough one; df itself where there is none."""
         if not (self.equation.symmetric and self._selects):
             return force
-        return self._resolve(self._precondition(self._resolve(force)))
+        return self._resolve(self._preconditioner(self._resolve(force)))
 
     def newton(self, left: Tensor, accuracy: float, max_steps: int = 500) -> Tensor:
         """e with ``e - P (e - s (G + H) e) = left``: the step of Newton's method."""
@@ -175,11 +195,15 @@ class Derivative:
         if not (self._selects and self._is_blind):
             return found
         rest = force - self._stiffness(found.x)
-        more = self._by_gradients(rest, _OF_ERROR, _PLAIN, plain=True)
-        return Solved(found.x + more.x, found.left, found.steps + more.steps)
+        more = self._by_gradients(rest, _OF_ERROR, _PLAIN, _same)
+        return Solved(found.x + more.x, found.left, found.steps + more.steps, more.rest)
 
-    def _by_gradients(self, force: Tensor, accuracy: float, max_steps: int, plain: bool = False) -> Solved:
+    def _by_gradients(
+        self, force: Tensor, accuracy: float, max_steps: int, preconditioner: Map | None = None
+    ) -> Solved:
         s = self.equation.stepsize
+        if preconditioner is None:
+            preconditioner = self._preconditioner if self._selects else _same
         projects = self._projects
         rest = s * force
         x = torch.zeros_like(rest)
@@ -191,9 +215,9 @@ class Derivative:
         taken = 0
         for taken in range(max_steps + 1):
             kept = self._resolve(rest)
-            if self._selects and not plain:
-                kept = self._resolve(self._precondition(kept))
-            product = _inner(rest, kept)
+            if preconditioner is not _same:
+                kept = self._resolve(preconditioner(kept))
+            product = inner(rest, kept)
             first = product if taken == 0 else first
             open_items = sound & (product > accuracy**2 * first)
             if taken == max_steps or not bool(open_items.any()):
@@ -203,12 +227,12 @@ class Derivative:
             p, q, size = kept + ratio * p, rest + ratio * q, product
             image = s * self._stiffness(p)
             image = self._resolve(image) if projects else image + q - p
-            curvature, square = _inner(p, image), _inner(p, p)
+            curvature, square = inner(p, image), inner(p, p)
             steepest = torch.maximum(steepest, quotient(curvature, square))
             sound = sound & (curvature > rounding * steepest * square)  # else only rounding is left of it
             step = spread(torch.where(open_items & sound, quotient(product, curvature), 0.0), p)
             x, rest = x + step * p, rest - step * image
-        return Solved(x, quotient(size.clamp(min=0.0), first).sqrt(), taken)
+        return Solved(x, quotient(size.clamp(min=0.0), first).sqrt(), taken, rest / s)
 
     @property
     def _selects(self) -> bool:
@@ -230,34 +254,33 @@ class Derivative:
         once = self._resolve(noise.to(self.at.device))
         return bool((norms(self._resolve(once) - once) <= _EXHAUSTED * norms(once)).all())
 
-    def _precondition(self, v: Tensor) -> Tensor:
-        symbol = self._symbol
-        axes = tuple(range(2, v.ndim))
-        found: Tensor = torch.fft.ifftn(torch.fft.fftn(v, dim=axes) / symbol, dim=axes)
-        return found if v.is_complex() else found.real
+    @property
+    def _preconditioner(self) -> Map:
+        """That of the point of the equation, near which the others are."""
+        return self.equation.derivative._best_preconditioner
 
     @cached_property
-    def _symbol(self) -> Tensor:
-        """The diagonal of G + H among frequencies, of all channels alike, from vectors of unit phases."""
-        like = self.at[:1]
-        axes = tuple(range(2, like.ndim))
-        generator = torch.Generator().manual_seed(0)
-        noise = torch.randn(_PROBES, *like.shape[1:], generator=generator, dtype=like.dtype).to(like.device)
-        spectrum = torch.fft.fftn(noise, dim=axes)
-        spectrum = spectrum / spectrum.abs().clamp(min=torch.finfo(noise.dtype.to_real()).tiny)
-        phases = torch.fft.ifftn(spectrum, dim=axes)
-        phases = phases if like.is_complex() else phases.real
-        middle = Derivative(self.equation, like, None if self.shift is None else self.shift[:1])
-        images = torch.fft.fftn(middle._stiffness(phases), dim=axes)
-        found: Tensor = (spectrum.conj() * images).real.mean((0, 1))
-        return found.clamp(min=1e-3 * float(found.max().clamp(min=torch.finfo(found.dtype).tiny)))
+    def _best_preconditioner(self) -> Map:
+        """A circulant matrix or two, whichever needs fewer steps for a system of noise."""
+        like, penalty = self.at[:1], None if self.equation.gradient is None else self._stiffening
+        one = circulant(self._stiffness, like)
+        generator = torch.Generator().manual_seed(3)
+        noise = torch.randn(2, *like.shape[1:], generator=generator, dtype=like.dtype).to(like.device)
+        steps = self._by_gradients(noise, _TRIAL, _TRIAL_STEPS, one).steps
+        if steps <= _FEW or self._is_blind:
+            return one
+        two = weighted_circulants(self.equation.gram, penalty, like)
+        return two if self._by_gradients(noise, _TRIAL, steps, two).steps < steps else one
 
     def _stiffness(self, v: Tensor, transposed: bool = False) -> Tensor:
         """(G + H) v, or its transpose."""
         moved = self.equation.gram_transposed(v) if transposed else self.equation.gram(v)
-        if self.equation.gradient is None:
-            return moved
-        return moved + self._pulled("gradient", self.equation.gradient, self.at, v)  # a Hessian is symmetric
+        return moved if self.equation.gradient is None else moved + self._stiffening(v)
+
+    def _stiffening(self, v: Tensor) -> Tensor:
+        """H v, symmetric, of a penalty that has a gradient."""
+        assert self.equation.gradient is not None  # noqa: S101  else there is no penalty
+        return self._pulled("gradient", self.equation.gradient, self.at, v)
 
     def _resolve(self, v: Tensor, transposed: bool = False) -> Tensor:
         """P v, or P^T v."""
@@ -303,7 +326,7 @@ def _by_residuals(system: Map, right: Tensor, accuracy: float, max_steps: int) -
         taken += DIMENSION + 1
         if not bool((norms(rest) < 0.99 * before).any()):
             break  # it stands still
-    return Solved(x, quotient(norms(rest), size), taken)
+    return Solved(x, quotient(norms(rest), size), taken, rest)
 
 
 @torch.no_grad()
@@ -357,11 +380,9 @@ def moved_solution(
     return change, length
 
 
-def _inner(a: Tensor, b: Tensor) -> Tensor:
-    """Re <a, b> of each batch item, in double precision."""
-    product = (a.conj() * b).real if a.is_complex() else a * b
-    found: Tensor = product.flatten(1).sum(1, dtype=torch.float64)
-    return found
+def _same(v: Tensor) -> Tensor:
+    """Return what is given."""
+    return v
 
 
 @final
@@ -407,7 +428,7 @@ def leading_singular(
         before = norms(v)
         for _ in range(2):
             for member in inputs:
-                v = v - spread(_inner(member, v), v) * member
+                v = v - spread(inner(member, v), v) * member
         length = norms(v)
         length = torch.where(length > _EXHAUSTED * before, length, 0.0)  # what is left of a whole space is rounding
         v = spread(quotient(torch.ones_like(length), length), v) * v
@@ -415,7 +436,7 @@ def leading_singular(
         outputs.append(forward(v))
         if step < steps - 1:
             v = transposed(outputs[-1])
-    gram = torch.stack([torch.stack([_inner(a, b) for b in outputs], 1) for a in outputs], 1)
+    gram = torch.stack([torch.stack([inner(a, b) for b in outputs], 1) for a in outputs], 1)
     gram = torch.nan_to_num(gram, posinf=0.0, neginf=0.0)  # an item that overflowed is lost, and the others are not
     weights = torch.linalg.eigh((gram + gram.mT) / 2).eigenvectors[:, :, -1]
     best = sum((spread(weights[:, k], v) * v for k, v in enumerate(inputs)), torch.zeros_like(start))

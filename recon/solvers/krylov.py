@@ -246,3 +246,10 @@ def quotient(numerator: Tensor, denominator: Tensor) -> Tensor:
 def spread(factor: Tensor, like: Tensor) -> Tensor:
     """One factor a batch item, (batch,), in the precision of a tensor that it is to multiply."""
     return factor.to(like.dtype.to_real()).view(-1, *[1] * (like.ndim - 1))
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """Re <a, b> of each batch item, in double precision."""
+    product = (a.conj() * b).real if a.is_complex() else a * b
+    found: Tensor = product.flatten(1).sum(1, dtype=torch.float64)
+    return found
