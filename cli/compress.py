@@ -147,6 +147,7 @@ def _print_own(output: Path, card: dict[str, Any]) -> None:
     bounds = (made["lipschitz_before"], card["lipschitz"])
     rows = [
         ["numbers", f"{made['parameters_before']}", f"{card['parameters']}"],
+        ["numbers that are not 0", *(f"{value}" for value in made["nonzero"])],
         ["bytes of the weights", *(f"{value}" for value in made["bytes"])],
         ["multiplications an input", *(f"{value}" for value in made["operations"])],
         [f"seconds, {' x '.join(map(str, made['seconds']['input']))}",

@@ -555,6 +555,19 @@ def test_calibration(study: str, load: Load, monkeypatch, capsys, tmp_path: Path
 
 
 @pytest.mark.slow
+def test_lifting_prior(load: Load, capsys, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 48), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "noise.png")
+    study = load("lifting_prior", SIDE=32, LEVELS=(25,), WEIGHTS=(0.8,), WAVELETS=("haar",))
+    study.main(str(tmp_path))
+    head, names, row = capsys.readouterr().out.splitlines()
+    assert head == "1 crops of 32 x 32"
+    assert names.split() == ["noise", "noisy", "wavelets", "tv", "lifting", "proved-gray"]
+    level, noisy, *found = (float(each) for each in row.split())
+    assert (level, round(noisy)) == (25, 20)
+    assert all(5 < each < 25 for each in found)
+
+
 def test_learned_steps(load: Load, monkeypatch, capsys) -> None:
     from recon.training import steps  # noqa: PLC0415  only here
 

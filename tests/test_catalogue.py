@@ -29,7 +29,7 @@ every_model = pytest.mark.parametrize("name", NAMES)
 def test_there_are_models_and_the_proved_ones_among_them():
     assert set(NAMES) == {
         "proved-gray", "proved-color", "proved-ct", "proved-monotone-gray", "guided-gray", "guided-color", "guided-ct",
-        "csc-gray",
+        "csc-gray", "lifting-gray",
     }  # fmt: skip
 
 

@@ -111,6 +111,7 @@ def compress_own(
                 "seed": settings.seed,
                 "layers": [asdict(layer) for layer in found.layers],
                 "parameters_before": _count(network),
+                "nonzero": [_nonzero(each) for each in (network, found.network)],
                 "bytes": [len(encode(network.state_dict())), (copy / WEIGHTS).stat().st_size],
                 "operations": [multiplications(each, held[:1]) for each in (network, found.network)],
                 "seconds": {"input": list(held.shape), "values": _seconds((network, found.network), held)},
@@ -124,6 +125,10 @@ def compress_own(
 
 def _count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _nonzero(network: nn.Module) -> int:
+    return sum(int(parameter.count_nonzero()) for parameter in network.parameters())
 
 
 def _plain(known: Any) -> dict[str, object]:

@@ -102,6 +102,9 @@ def flat(network: nn.Sequential, prefix: str = "") -> list[tuple[str, nn.Module]
 
 def _link(name: str, module: nn.Conv2d | nn.Linear, convolution: Convolution | None, before: Sequence[Map]) -> Link:
     bias = None if module.bias is None else module.bias.detach()
+    for part, values in (("weights", module.weight), ("biases", bias)):
+        if values is not None and (bad := int((~values.isfinite()).sum())):
+            raise UsageError(f"{name}: {bad} of its {values.numel()} {part} are NaN or infinite; expected none.")
     return Link(name, module.weight.detach(), bias, convolution, before=_composed(before))
 
 

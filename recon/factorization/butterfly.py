@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from recon.factorization.rank_one import best_rank_one, least_residuals
-from recon.operators.factorised import Blocks, Factor, Permutation, blocks_product
+from recon.operators.factorised import Blocks, Factor, Permutation
 
 WIDEST_PRIME = 13
 """The largest block of a factor: a size with a larger prime factor has no butterfly worth the name."""
@@ -23,9 +23,11 @@ WIDEST_PRIME = 13
 _SAMPLED = 16
 """Blocks of each split by which orders of rows and columns are compared."""
 
-REFIT_STEPS, REFIT_ROWS, LARGEST_REFITTED = 300, 128, 512
-"""Steps of the fit of all factors together up to 128 rows, fewer of more as each takes longer, and the rows up to which
-it is made."""
+SWEEPS, LARGEST_REFITTED = 60, 1024
+"""Of the fit of all factors together, at most, and the rows up to which it is made."""
+
+_SETTLED = 1e-14
+"""Of the squared norm of the matrix: what a sweep must at least add to what is explained, or it is the last."""
 
 _EXACT, _ALIKE = 1e-13, 1.2
 """Of the squared entries: a share that is rounding, and the factor up to which two shares are alike."""
@@ -132,50 +134,73 @@ def butterfly_factors(matrix: Tensor, radices: tuple[int, ...], order: Order) ->
     return tuple(factors), unique
 
 
-def refitted(matrix: Tensor, factors: tuple[Factor, ...], order: Order, steps: int | None = None) -> tuple[Factor, ...]:
-    """The factors after some steps of L-BFGS on all of them at once, which never increases the error.
+def refitted(matrix: Tensor, factors: tuple[Factor, ...], order: Order, sweeps: int = SWEEPS) -> tuple[Factor, ...]:
+    """The factors after some sweeps of least squares, one factor at a time, which never increase the error.
 
-    The splits are the best one by one; where the matrix is no such product, all together come a little nearer.
+    The splits are the best one by one; where the matrix is no such product, all together come a little nearer. With the
+    others fixed, a factor X in L X R has a closed form. Number its rows (block a, row i, place d) and its columns (a,
+    k, d): columns of L have a row in common only for the same (i, d), and rows of R a column only for the same (a, k).
+    So the products of a column and a row that two entries of X weigh are orthogonal, and each entry is a problem of its
+    own.
+
+    Args:
+        matrix: As of :func:`butterfly_factors`.
+        factors: To start from, with the permutations of the order.
+        order: Of rows and columns.
+        sweeps: At most; fewer, once the error has settled.
     """
-    steps = steps or max(int(REFIT_STEPS * min(1.0, REFIT_ROWS / len(matrix)) ** 2), 10)
     inner = reordered(matrix, order)
-    size = float(torch.linalg.vector_norm(inner))
-    blocks = [factor for factor in factors if isinstance(factor, Blocks)]
-    share = size ** (1 / len(blocks))
-    values = [(each.blocks / share).clone().requires_grad_() for each in blocks]
-    target = inner / size
-    optimiser = torch.optim.LBFGS(
-        values, max_iter=steps, max_eval=2 * steps, tolerance_grad=1e-12, tolerance_change=1e-15, history_size=20,
-        line_search_fn="strong_wolfe",
-    )  # fmt: skip
-
-    def error() -> Tensor:
-        apart = _product(values) - target
-        return (apart.abs() if apart.is_complex() else apart).square().sum()
-
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        found = error()
-        found.backward()  # type: ignore[no-untyped-call]
-        return found
-
-    with torch.enable_grad():
-        before = float(error().detach())
-        optimiser.step(closure)  # type: ignore[no-untyped-call]
-        after = float(error().detach())
-    if not after < before:
-        return factors
+    values = [each.blocks for each in factors if isinstance(each, Blocks)]
+    energy = float(torch.linalg.vector_norm(inner).square())
+    left = energy
+    for _ in range(sweeps):
+        values, explained = _swept(inner, values)
+        before, left = left, energy - explained
+        if before - left <= _SETTLED * energy:
+            break
     moved = iter(values)
-    return tuple(Blocks(next(moved).detach() * share) if isinstance(each, Blocks) else each for each in factors)
+    return tuple(Blocks(next(moved)) if isinstance(each, Blocks) else each for each in factors)
 
 
-def _product(values: list[Tensor]) -> Tensor:
-    """The dense product of the blocks of a butterfly."""
-    pieces = values
-    while len(pieces) > 1:
-        paired = [blocks_product(left, right) for left, right in zip(pieces[::2], pieces[1::2], strict=False)]
-        pieces = paired + pieces[2 * len(paired) :]
-    return pieces[0][0, 0]
+def _swept(inner: Tensor, values: list[Tensor]) -> tuple[list[Tensor], float]:
+    """Each factor once, from the left, and the squared norm that the product explains; all end with one norm."""
+    size = len(inner)
+    after = [torch.eye(size, dtype=inner.dtype)]
+    for blocks in values[:0:-1]:
+        after.append(torch.einsum("adik,akdn->aidn", blocks, _rows(after[-1], blocks)).reshape(size, size))
+    before, norms = inner, torch.ones(size, dtype=torch.float64)  # L^H M, and the squared norms of the columns of L
+    found, explained = [], 0.0
+    for blocks, right in zip(values, reversed(after), strict=True):
+        rows = _rows(right, blocks)
+        meant = torch.einsum("aidn,akdn->adik", _rows(before, blocks), rows.conj())
+        a, d, radix, _ = blocks.shape
+        heights = norms.reshape(a, radix, d).permute(0, 2, 1)[..., None]
+        weights = heights * _squares(rows).permute(0, 2, 1)[:, :, None]
+        solved = torch.where(weights > 0, meant / torch.where(weights > 0, weights, 1.0), 0.0)
+        explained = float((meant.conj() * solved).real.sum())
+        before = torch.einsum("adik,aidn->akdn", solved.conj(), _rows(before, blocks)).reshape(size, size)
+        norms = (heights * solved.abs().square()).sum(2).permute(0, 2, 1).reshape(size)
+        found.append(solved)
+    return _balanced_norms(found), explained
+
+
+def _rows(matrix: Tensor, blocks: Tensor) -> Tensor:
+    """The rows of a matrix as those that the blocks of a factor act on, (a, radix, d, columns)."""
+    a, d, radix, _ = blocks.shape
+    return matrix.reshape(a, radix, d, -1)
+
+
+def _squares(rows: Tensor) -> Tensor:
+    return (rows.abs() if rows.is_complex() else rows).square().sum(-1)
+
+
+def _balanced_norms(values: list[Tensor]) -> list[Tensor]:
+    """Factors of the same product, all of one Frobenius norm."""
+    lengths = [float(torch.linalg.vector_norm(each)) for each in values]
+    if not all(lengths):
+        return values
+    mean = math.exp(sum(map(math.log, lengths)) / len(lengths))
+    return [each * (mean / length) for each, length in zip(values, lengths, strict=True)]
 
 
 def reordered(matrix: Tensor, order: Order) -> Tensor:

@@ -1,7 +1,7 @@
 """Factors of dense matrices: time and error beside pyfaust, lazylinop and a fit by Adam; application beside dense.
 
-Targets: DFT and Walsh-Hadamard of 1024 below 1e-13 in under 1 s; with noise, no larger an error and less time than a
-fit by Adam; application at 4096 in at most a tenth of the time of the dense product, real and complex, batched. Peers
+Targets: DFT and Walsh-Hadamard of 1024 below 1e-13 in under 1 s; with noise, a smaller error and less time than a fit
+by Adam; application at 4096 in at most a tenth of the time of the dense product, real and complex, batched. Peers
 that are not installed are left out; a product of two dense matrices of the size stands beside them.
 """
 
@@ -18,7 +18,6 @@ from recon.operators import Blocks, Factorised, Space
 
 SIZE, LARGE, BATCH, ROUNDS = 1024, 4096, 16, 5
 NOISY, NOISE, ADAM_STEPS, ADAM_RATE = 128, 0.01, 600, 2e-2
-ALIKE = 1.001  # our error over Adam's, up to which it counts as the same
 
 
 def run() -> dict[str, dict]:
@@ -81,9 +80,9 @@ def against_adam() -> dict[str, dict]:
 
     case = compare({"ours": ours, "Adam": adam}, 1, warm_up=1, targets={"Adam": 1.0})
     errors = {name: float(torch.linalg.matrix_norm(each - noisy)) for name, each in results.items()}
-    if not errors["ours"] <= ALIKE * errors["adam"]:
+    if not errors["ours"] < errors["adam"]:
         raise SystemExit(f"noisy butterfly: our error is {errors['ours']:.3g} and Adam's {errors['adam']:.3g}.")
-    said = ", ".join(f"{name} {error:.6f}" for name, error in errors.items())
+    said = ", ".join(f"{name} {error:.9f}" for name, error in errors.items())
     return {f"noisy butterfly {NOISY}, relative error {said}": case}
 
 

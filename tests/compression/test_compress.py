@@ -1,6 +1,7 @@
 """Compression of whole networks: how many weights are left, what they say, and what is refused by name."""
 
 import copy
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -246,6 +247,18 @@ def test_a_mask_network_goes_with_its_potential(structured: bool) -> None:
         assert enter.shape == (4, 5, 1, 1)
     else:
         assert int((enter != 0).sum()) <= round(0.5 * enter.numel())
+
+
+@pytest.mark.parametrize("part", ["weight", "bias"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("layer", [0, 2])
+@pytest.mark.parametrize("options", [{"sparsity": 0.5}, {"sparsity": 0.5, "structured": True}])
+def test_layers_with_numbers_that_are_none_are_refused(part: str, value: float, layer: int, options) -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 1, 3))
+    with torch.no_grad():
+        getattr(network[layer], part)[0] = value
+    with pytest.raises(UsageError, match=rf"^{layer}: .* are NaN or infinite"):
+        compress(network, torch.rand(2, 1, 16, 16), **options)
 
 
 def test_a_potential_of_a_lifting_is_refused() -> None:

@@ -59,6 +59,7 @@ def test_the_command_writes_a_network_that_is_read_again(folder: Path) -> None:
     assert outcome.exit_code == 0, outcome.output
     for row in (
         "numbers",
+        "numbers that are not 0",
         "bytes of the weights",
         "multiplications an input",
         "seconds, 40 x 6",

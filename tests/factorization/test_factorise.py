@@ -1,5 +1,6 @@
 """Factors of dense matrices: known answers, proved errors, refusals."""
 
+import itertools
 import math
 
 import pytest
@@ -266,6 +267,34 @@ def test_the_fit_of_all_factors_together_comes_nearer(is_complex):
     fitted = refitted(noisy, factors, order)
     before, after = (float(torch.linalg.matrix_norm(dense(each) - noisy)) for each in (factors, fitted))
     assert least_error(noisy, (2,) * 5, order) * float(torch.linalg.matrix_norm(noisy)) <= after < 0.99 * before
+
+
+@pytest.mark.parametrize("is_complex", [False, True])
+@pytest.mark.parametrize("radices", [(2, 2, 2, 2), (2, 3, 5), (3, 2, 2)])
+def test_sweeps_of_least_squares_never_increase_the_error_and_end_where_its_gradient_is_zero(radices, is_complex):
+    size = math.prod(radices)
+    matrix = torch.randn(size, size, generator=generator(2), dtype=torch.complex128 if is_complex else torch.float64)
+    start = tuple(random_butterfly(radices, is_complex, seed=3))  # far from it, and no fit of anything
+    errors = [float(torch.linalg.matrix_norm(matrix))]
+    for sweeps in (1, 2, 5, 400):
+        fitted = refitted(matrix, start, Order("as they are"), sweeps)
+        errors.append(float(torch.linalg.matrix_norm(dense(fitted) - matrix)))
+    assert all(after <= before * (1 + 1e-12) for before, after in itertools.pairwise(errors))
+    for number, factor in enumerate(fitted):
+        for step in (1e-5, -1e-5):
+            moved = factor.blocks + step * torch.randn(
+                factor.blocks.shape, generator=generator(4), dtype=factor.blocks.dtype
+            )
+            other = (*fitted[:number], Blocks(moved), *fitted[number + 1 :])
+            assert float(torch.linalg.matrix_norm(dense(other) - matrix)) >= errors[-1] - 1e-9
+
+
+def test_a_factor_that_is_zero_stays_finite():
+    factors = tuple(random_butterfly((2, 2, 2)))
+    fitted = refitted(torch.zeros(8, 8, dtype=torch.float64), factors, Order("as they are"))
+    assert not bool(dense(fitted).any())
+    hole = (factors[0], Blocks(torch.zeros_like(factors[1].blocks)), factors[2])
+    assert bool(dense(refitted(hadamard(8), hole, Order("as they are"))).isfinite().all())
 
 
 def test_radices_and_reversal():
