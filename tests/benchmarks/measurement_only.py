@@ -1,7 +1,7 @@
 """One small network with clean images and from measurements only: PSNR at noise of 25/255, and HU rms in CT.
 
     python tests/benchmarks/measurement_only.py [--training FOLDER --validation FOLDER] [--only denoising] [--steps N]
-    python tests/benchmarks/measurement_only.py --only ct [the same] [--batch N] [--losses LIST]
+    python tests/benchmarks/measurement_only.py --only ct [the same] [--batch N] [--losses LIST] [--parts N]
 
 Denoising: the network learns from clean patches with noise that is new in every step, or from images whose noise is
 drawn once. By default the left three quarters of the photographs in data/ are for training, the rest for validation.
@@ -29,6 +29,7 @@ from recon.specs.grammar import parse_spec
 from recon.specs.operators import operator_from_spec
 from recon.training import DataConfig, EquilibriumConfig, Patches, Recipe, Trainer, TrainingConfig, ValidationConfig
 from recon.training.measurements import Measurements
+from recon.training.tables import MeasurementsConfig
 from recon.training.trainer import as_kept
 from recon.types import LinearOperator
 
@@ -69,6 +70,7 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--batch", type=int, default=CT_BATCH, help="of scans")
     parser.add_argument("--losses", default=",".join(TOMOGRAPHY), help="of scans; mse, with clean images, is first")
+    parser.add_argument("--parts", type=int, default=4, help="of the views of a scan, of which splitting hides one")
     parser.add_argument("--only", choices=("denoising", "ct"))
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
@@ -120,7 +122,7 @@ def tomography(given: argparse.Namespace, folders: tuple[Path, Path] | None) -> 
         clean = tuple(np.rint(x * 65535).astype(np.uint16)[None, None] for x in training)
         noisy = tuple(measured(operator, x, scan, k, 2) for k, x in enumerate(training))
         for loss in dict.fromkeys(["mse", *given.losses.split(",")]):
-            began, recipe = time.perf_counter(), reconstructing(loss, spec, scan, given.steps, given.batch)
+            began, recipe = time.perf_counter(), reconstructing(loss, spec, scan, given)
             if loss == "mse":
                 trainer = Trainer(recipe, Patches(clean, scan.side, augment=True))
             else:
@@ -132,19 +134,20 @@ def tomography(given: argparse.Namespace, folders: tuple[Path, Path] | None) -> 
     return found
 
 
-def reconstructing(loss: str, spec: str, scan: Scan, steps: int, batch: int) -> Recipe:
+def reconstructing(loss: str, spec: str, scan: Scan, given: argparse.Namespace) -> Recipe:
     config = TrainingConfig(
         mode="single",
         loss=loss,
         noise=(scan.level, scan.level),
-        batch=batch,
-        steps=steps,
+        batch=given.batch,
+        steps=given.steps,
         learning_rate=2e-3,
         ema=0.99,
         clip=0,
     )
     solved = EquilibriumConfig(operator=spec, stepsize=0.0)
-    return Recipe(NETWORK, DataConfig(patch=scan.side), config, equilibrium=solved)
+    hidden = MeasurementsConfig() if loss == "mse" else MeasurementsConfig(parts=given.parts)
+    return Recipe(NETWORK, DataConfig(patch=scan.side), config, equilibrium=solved, measurements=hidden)
 
 
 @torch.no_grad()
