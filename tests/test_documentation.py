@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -55,6 +56,14 @@ def test_the_options_of_an_operator_are_listed(name):
 def test_the_options_of_a_prior_are_listed(name):
     missing = {key for key in keys_of(read_prior, name) if not re.search(rf"\b{key}\b", rows("Priors")[name])}
     assert not missing
+
+
+def test_the_quickstart_lists_every_extra():
+    """Who wants HDF5 or a cluster finds what to install, and no extra that is not there."""
+    known = set(tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    table = (DOCS / "quickstart.md").read_text().partition("| extra | for |")[2].partition("\n\n")[0]
+    first = "".join(line.split("|")[1] for line in table.splitlines() if "|" in line[1:])
+    assert set(re.findall(r"`(\w+)`", first)) == known
 
 
 def test_no_name_is_missing_or_made_up():

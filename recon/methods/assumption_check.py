@@ -101,7 +101,8 @@ def attack(resolvent: Resolvent, seed: int = 0, channels: int = 1, dtype: torch.
             direction = torch.randn(x.shape, generator=generator, dtype=x.dtype)
             for _ in range(_STEPS):
                 direction = distance * direction / torch.linalg.vector_norm(direction)
-                difference = 2 * (resolvent(x + direction) - resolvent(x)) - direction
+                # without the graph of a network whose weights are still to be trained
+                difference = (2 * (resolvent(x + direction) - resolvent(x)) - direction).detach()
                 size, tried = float(torch.linalg.vector_norm(difference)), tried + 1
                 norms = float(torch.linalg.vector_norm(x) + torch.linalg.vector_norm(x + direction))
                 radius = 2 * accuracy * norms / distance

@@ -104,8 +104,9 @@ _KERNELS = ("psf", "gaussian", "motion", "defocus", "box")
 
 
 def _sides(shape: Shape) -> tuple[int, int]:
-    height, width = shape
-    return height, width
+    if len(shape) != 2:
+        raise ConsistencyError(f"the operator takes images of (height, width); {_words(shape)} is a volume.")
+    return shape[0], shape[1]
 
 
 def _blur(spec: Spec, say: Notify) -> OperatorFactory:

@@ -52,8 +52,8 @@ class Sweep:
         Raises:
             UsageError: No network can have it.
         """
-        found = _with(getattr(given.network, self.key), float(value))
         try:
+            found = _with(getattr(given.network, self.key), float(value))
             return replace(given, network=replace(given.network, **{self.key: found}))
         except UsageError as error:
             raise UsageError(f"--sweep {self.key}={value}: {error}") from error
@@ -205,7 +205,7 @@ def _like(before: float, value: float) -> float:
 
 def _exactly(before: float, value: float) -> float:
     if isinstance(before, int) and not value.is_integer():
-        raise UsageError(f"--sweep: {value:g} stands for {before}; expected a whole number.")
+        raise UsageError("expected a whole number, because the recipe has one there.")
     return int(value) if isinstance(before, int) else value
 
 

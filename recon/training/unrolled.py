@@ -35,6 +35,9 @@ _ALIKE = (
 )  # fmt: skip
 """What two networks share of which one takes the weights of the other over."""
 
+_VOLUME = 3
+"""Sides of a volume."""
+
 _FIRST = 8
 """Patches on which the unit of the convolutions is found."""
 
@@ -100,7 +103,13 @@ def measuring(recipe: Recipe) -> Measuring:
             f"unrolled.operator = {named!r} takes images of {' x '.join(map(str, only))} pixels and data.patch is "
             f"{side}; expected rows and columns of the operator to be those of a patch."
         )
-    return Measuring(family, only or (side, side))
+    shape = only or (side, side)
+    if isinstance(recipe.network, UnrolledConfig) and recipe.network.dimensions == _VOLUME != len(shape):
+        raise UsageError(
+            f"network.dimensions = {_VOLUME} with unrolled.operator = {named!r}, which takes images; expected "
+            "dimensions = 2, or a cone-beam scan."
+        )
+    return Measuring(family, shape)
 
 
 def units_of(data: DataConfig, units: str, family: OperatorFactory) -> str:

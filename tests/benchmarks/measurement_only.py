@@ -1,7 +1,7 @@
 """One small network with clean images and from measurements only: PSNR at noise of 25/255, and HU rms in CT.
 
     python tests/benchmarks/measurement_only.py [--training FOLDER --validation FOLDER] [--only denoising] [--steps N]
-    python tests/benchmarks/measurement_only.py --only ct [--training FOLDER --validation FOLDER] [--steps N] [--json]
+    python tests/benchmarks/measurement_only.py --only ct [the same] [--batch N] [--losses LIST] [--parts N]
 
 Denoising: the network learns from clean patches with noise that is new in every step, or from images whose noise is
 drawn once. By default the left three quarters of the photographs in data/ are for training, the rest for validation.
@@ -29,6 +29,7 @@ from recon.specs.grammar import parse_spec
 from recon.specs.operators import operator_from_spec
 from recon.training import DataConfig, EquilibriumConfig, Patches, Recipe, Trainer, TrainingConfig, ValidationConfig
 from recon.training.measurements import Measurements
+from recon.training.tables import MeasurementsConfig
 from recon.training.trainer import as_kept
 from recon.types import LinearOperator
 
@@ -67,6 +68,9 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
     parser.add_argument("--training", type=Path)
     parser.add_argument("--validation", type=Path)
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--batch", type=int, default=CT_BATCH, help="of scans")
+    parser.add_argument("--losses", default=",".join(TOMOGRAPHY), help="of scans; mse, with clean images, is first")
+    parser.add_argument("--parts", type=int, default=4, help="of the views of a scan, of which splitting hides one")
     parser.add_argument("--only", choices=("denoising", "ct"))
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
@@ -77,7 +81,7 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
         found["PSNR in dB at 25/255"] = denoising(*photographs, given.steps, quiet=given.json)
     if given.only != "denoising":
         folders = (given.training, given.validation) if given.only == "ct" and given.training else None
-        found["HU rms of 60 views"] = tomography(given.steps, folders, quiet=given.json)
+        found["HU rms of 60 views"] = tomography(given, folders)
     if given.json:
         print(json.dumps(found, indent=2))
     return found
@@ -104,7 +108,7 @@ def denoising(training: list[Pixels], validation: list[Pixels], steps: int, quie
     return found
 
 
-def tomography(steps: int, folders: tuple[Path, Path] | None, quiet: bool) -> dict[str, float]:
+def tomography(given: argparse.Namespace, folders: tuple[Path, Path] | None) -> dict[str, float]:
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as place:
         if folders is None:
@@ -117,8 +121,8 @@ def tomography(steps: int, folders: tuple[Path, Path] | None, quiet: bool) -> di
         operator = operator_from_spec(parse_spec(spec), (scan.side, scan.side))
         clean = tuple(np.rint(x * 65535).astype(np.uint16)[None, None] for x in training)
         noisy = tuple(measured(operator, x, scan, k, 2) for k, x in enumerate(training))
-        for loss in TOMOGRAPHY:
-            began, recipe = time.perf_counter(), reconstructing(loss, spec, scan, steps)
+        for loss in dict.fromkeys(["mse", *given.losses.split(",")]):
+            began, recipe = time.perf_counter(), reconstructing(loss, spec, scan, given)
             if loss == "mse":
                 trainer = Trainer(recipe, Patches(clean, scan.side, augment=True))
             else:
@@ -126,23 +130,24 @@ def tomography(steps: int, folders: tuple[Path, Path] | None, quiet: bool) -> di
                 trainer = Trainer(recipe, Measurements(items, (scan.side, scan.side)))
             found[loss] = hounsfield_error(trained(trainer), validation, scan)
             more = found[loss] / found["mse"] - 1
-            say(quiet, f"ct, {loss:<12} {found[loss]:6.1f} HU rms", more, f"{100 * more:+.1f} %", began)
+            say(given.json, f"ct, {loss:<12} {found[loss]:6.1f} HU rms", more, f"{100 * more:+.1f} %", began)
     return found
 
 
-def reconstructing(loss: str, spec: str, scan: Scan, steps: int) -> Recipe:
+def reconstructing(loss: str, spec: str, scan: Scan, given: argparse.Namespace) -> Recipe:
     config = TrainingConfig(
         mode="single",
         loss=loss,
         noise=(scan.level, scan.level),
-        batch=CT_BATCH,
-        steps=steps,
+        batch=given.batch,
+        steps=given.steps,
         learning_rate=2e-3,
         ema=0.99,
         clip=0,
     )
     solved = EquilibriumConfig(operator=spec, stepsize=0.0)
-    return Recipe(NETWORK, DataConfig(patch=scan.side), config, equilibrium=solved)
+    hidden = MeasurementsConfig() if loss == "mse" else MeasurementsConfig(parts=given.parts)
+    return Recipe(NETWORK, DataConfig(patch=scan.side), config, equilibrium=solved, measurements=hidden)
 
 
 @torch.no_grad()

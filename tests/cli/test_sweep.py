@@ -40,7 +40,7 @@ def test_a_list_is_swept_by_its_last_number() -> None:
         ("channels=1,3", "'channels' is no number"),
         ("padding=1,2", "'padding' is no number"),
         ("one_shot=0,1", "'one_shot' is no number"),
-        ("widths=4,8.5", "expected a whole number"),
+        ("widths=4,8.5", "--sweep widths=8.5: expected a whole number"),
         ("widths=4,-8", "--sweep widths=-8: "),
         ("widths=0,8", "--sweep widths=0: "),
         ("", "'' is no number"),

@@ -34,6 +34,12 @@ def test_a_refuted_assumption_is_replaced_by_the_secant(gain, lipschitz):
     assert known.value == pytest.approx(lipschitz)
 
 
+def test_a_network_whose_weights_want_gradients_is_tried_without_a_warning():
+    """As one's own network comes from torch: warnings are errors here."""
+    layer = torch.nn.Conv2d(1, 1, 3, padding=1, dtype=torch.float64)
+    assert attack(prior_of(layer).resolvent(1.0)).value > 0
+
+
 def test_an_assumption_that_stands_and_a_proof_are_kept():
     for prior in (prior_of(lambda x: 0.4 * x), priors.l1_prior(0.1)):
         assert reconcile_with_search(prior, attack(prior.resolvent(1.0))) is prior

@@ -39,6 +39,15 @@ def config_of(place: Path, **given: object) -> SolveConfig:
     return config_from(values | given)
 
 
+class _Volumes:
+    """The identity, of images of any size."""
+
+    def A(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    A_adjoint = A
+
+
 def solved(place: Path, **given: object) -> Result:
     return solve_image(config_of(place, **given), from_array(PIXELS, value_range=ValueRange(0.0, 1.0)))
 
@@ -131,6 +140,14 @@ def test_an_operator_that_takes_other_images_alone(tmp_path: Path) -> None:
     np.save(tmp_path / "mask.npy", np.ones(SHAPE, np.float32))
     with pytest.raises(UsageError, match="this operator takes no images of 16 x 16 pixels"):
         solved(folder(tmp_path), operator=f"inpaint:mask={tmp_path / 'mask.npy'}")
+
+
+def test_a_network_of_volumes_and_a_measured_image(tmp_path: Path) -> None:
+    network = make_unrolled(replace(CONFIG, dimensions=3, shape=(4, 4, 4)))
+    network.settle(_Volumes(), 1.0)
+    save(network, tmp_path / "run")
+    with pytest.raises(UsageError, match="this operator takes no images of 4 x 4 x 4 pixels"):
+        solved(tmp_path / "run")
 
 
 def test_folders_that_are_none(tmp_path: Path) -> None:

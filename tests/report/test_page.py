@@ -259,6 +259,15 @@ def test_a_certificate_is_in_words_first_and_in_symbols_below():
     assert said in text_of({**RECORD, "certificate": old})
 
 
+def test_a_run_of_one_look_is_seen_in_the_chart_in_the_colour_of_its_legend():
+    """A proved bound stops some runs at the first look: a line of one point would be invisible."""
+    bound = {"step": 8, "residuals": [4e-3], "distances": [4e-3]}
+    record = {**RECORD, "steps": 8, "history": [bound], "distance": {**RECORD["distance"], "evidence": "proved"}}
+    drawing = re.search(r'<svg.*?class="chart.*?</svg>', page_text(contents(1, record)), re.S)[0]
+    assert re.findall(r'<g class="curve (\w+)"', drawing) == ["residual"]
+    assert drawing.count("<circle") == 1
+
+
 def test_a_badge_says_no_more_than_the_conditions():
     condition = RECORD["certificate"]["conditions"][0]
     assert "convergence proved" in text_of(RECORD)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from recon.cli.solve import OPERATOR_HELP
 
-from recon.errors import InputError
+from recon.errors import InputError, ReconError
 from recon.factorization import factorise, write_factors
 from recon.specs.grammar import Spec, parse_spec
 from recon.specs.input_checks import look_at_operator
@@ -56,6 +56,13 @@ def samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_operator_has_a_sample_and_stands_in_the_help() -> None:
     assert SAMPLES.keys() == _READERS.keys()
     assert [name for name in SAMPLES if name not in OPERATOR_HELP] == []
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_volume_is_no_image(name: str, samples: Path) -> None:
+    """As a network of volumes meets them, whose operator is not the one that is stated."""
+    with pytest.raises(ReconError):
+        read_operator(parse_spec(SAMPLES[name])).on((8, 6, 4))
 
 
 @pytest.mark.parametrize("name", SAMPLES)

@@ -274,6 +274,14 @@ def test_operators_that_do_not_fit(images: Images, tmp_path: Path, operator: str
         go(given, images, tmp_path / "run")
 
 
+def test_volumes_need_an_operator_of_volumes(images: Images, tmp_path: Path) -> None:
+    """What is stated of the network is not dropped in silence."""
+    given = unrolled()
+    given = replace(given, network=replace(given.network, dimensions=3))
+    with pytest.raises(UsageError, match=r"dimensions = 3 with .*'blur:gaussian=1', which takes images; expected"):
+        go(given, images, tmp_path / "run")
+
+
 def test_filtered_steps_need_a_scan(images: Images, tmp_path: Path) -> None:
     given = unrolled()
     given = replace(given, unrolled=replace(given.unrolled, gradient="filtered"))

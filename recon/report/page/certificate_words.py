@@ -86,7 +86,7 @@ def _verdict(certificate: Mapping[str, object], held: Mapping[str, object] | Non
     }[weakest]
     given = plain(mapping(held.get("given")).get("what"))
     condition = f"given {given}, " if given else ""
-    return [tag("strong", f"{how}{condition}{_in_words(held)}."), f" The theorem is {_name(held)}."]
+    return [tag("strong", f"{how}{condition}{_in_words(held)}."), f" Theorem: {_name(held)}."]
 
 
 def _in_words(certificate: Mapping[str, object]) -> str:

@@ -93,7 +93,8 @@ def chart(runs: Sequence[Curves], tolerance: float | None, title: str) -> Markup
         for kind, points in (("distance", run.distances), ("residual", run.residuals)):
             if points:
                 line = " ".join(f"{across(x)},{down(y)}" for x, y in points)
-                marks = [tag("circle", cx=across(x), cy=down(y), r=3) for x, y in points] if kind == "distance" else []
+                seen = points if kind == "distance" or len(points) == 1 else []  # a line of one point is not seen
+                marks = [tag("circle", cx=across(x), cy=down(y), r=3) for x, y in seen]
                 curve = tag("polyline", points=Markup(line))
                 parts.append(tag("g", curve, *marks, class_=f"curve {kind}", data_run=at))
     return tag("svg", *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=title, class_="chart")

@@ -565,7 +565,9 @@ def _regions_table(change: Change, many: bool) -> Markup:
 
 def _convergence(slices: Sequence[Slice], records: Sequence[Mapping[str, object]]) -> list[Markup]:
     parts = [tag("p", line) for line in residual_lines(records)]
-    curves = [curves_of(record) for record in records]
+    # of a proved bound both curves are it, and one of them is drawn
+    curves = [replace(found, distances=[]) if is_proved_bound(record) and found.residuals else found
+              for record, found in ((each, curves_of(each)) for each in records)]  # fmt: skip
     many = len(records) > 1
     distances = any(each.distances for each in curves)
     title = f"Convergence of {len(records)} runs" if many else "Convergence"

@@ -42,7 +42,7 @@ _PLAN = (
     ("noise_in_units", "noise level, in units"), ("stepsize", "step size"), ("dual_stepsize", "dual step size"),
     ("relaxation", "relaxation"), ("tolerance", "tolerance"), ("operator_norm", "norm of the operator"),
     ("adjoint_gap", "gap of the adjoint"), ("shift", "shift"), ("device", "device"),
-    ("slice_distance", "distance of slices, over that of pixels"),
+    ("slice_distance", "distance of slices, in pixels"),
 )  # fmt: skip
 
 
@@ -211,8 +211,8 @@ def residual_lines(records: Sequence[Mapping[str, object]]) -> list[str]:
     ]
     if not pairs:
         return [
-            "The residual was not compared with the noise: the noise level is not known, or the method takes no "
-            "account of it."
+            "What the result would measure was not compared with the measurement and its noise: the noise level is not "
+            "known, or the method takes no account of it."
         ]
     ratios = sorted(inside / noise for inside, noise in pairs)
     middle, source = ratios[len(ratios) // 2], plain(checks[0].get("noise_source"), 20)
@@ -222,9 +222,10 @@ def residual_lines(records: Sequence[Mapping[str, object]]) -> list[str]:
     each = "" if len(pairs) == 1 else f" (median of {len(pairs)} runs, {short(ratios[0])} to {short(ratios[-1])})"
     units = _noise_in_units(records[0])
     return [
-        f"Over the object the residual A x − y has a root mean square of {short(middle)} times the noise level{each}. "
-        "With the right operator, noise and strength it is about as large as the noise, a little less where the prior "
-        f"is weak. The noise level{units} was {source}."
+        "Over the object, what the result would measure differs from what was measured by a root mean square of "
+        f"{short(middle)} times the noise level{each}; this is the residual A x − y. With the right operator, noise "
+        "and strength it is about as large as the noise, a little less where the prior is weak. The noise "
+        f"level{units} was {source}."
     ]
 
 

@@ -10,7 +10,7 @@ with the true one.
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -180,9 +180,18 @@ def momentum_form(
         branches = list(network)
     elif isinstance(network, nn.Module):
         branches = [network]
-    else:
+    elif isinstance(network, Iterable):
         branches = list(network)
+    else:
+        raise UsageError(
+            f"momentum_form: the network is of type {type(network).__name__}; expected an nn.Module, or a list of its "
+            "branches."
+        )
     return MomentumForm(branches * (steps or 1), momentum, **options)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @final
@@ -426,11 +435,11 @@ def _checked(branches: Sequence[nn.Module]) -> list[nn.Module]:
 def _check(count: int, momentum: float, memory: str, state: torch.dtype, tolerance: float) -> None:
     if memory not in MEMORY:
         raise UsageError(f"momentum_form: memory={memory!r}; expected {', '.join(MEMORY)}.")
-    if not 0 <= momentum < 1:
+    if not _is_number(momentum) or not 0 <= momentum < 1:
         raise UsageError(f"momentum_form: momentum={momentum!r}; expected a number from 0 to below 1.")
     if state not in (torch.float32, torch.float64):
         raise UsageError(f"momentum_form: state={state!r}; expected torch.float64 or torch.float32.")
-    if not 0 < tolerance < 1:
+    if not _is_number(tolerance) or not 0 < tolerance < 1:
         raise UsageError(f"momentum_form: tolerance={tolerance!r}; expected a number between 0 and 1.")
     if memory != "momentum":
         return
