@@ -266,11 +266,13 @@ class Derivative:
         one = circulant(self._stiffness, like)
         generator = torch.Generator().manual_seed(3)
         noise = torch.randn(2, *like.shape[1:], generator=generator, dtype=like.dtype).to(like.device)
-        steps = self._by_gradients(noise, _TRIAL, _TRIAL_STEPS, one).steps
-        if steps <= _FEW or self._is_blind:
+        first = self._by_gradients(noise, _TRIAL, _TRIAL_STEPS, one)
+        if first.steps <= _FEW or self._is_blind:
             return one
         two = weighted_circulants(self.equation.gram, penalty, like)
-        return two if self._by_gradients(noise, _TRIAL, steps, two).steps < steps else one
+        second = self._by_gradients(noise, _TRIAL, first.steps, two)
+        self._graphs.clear()  # those of other numbers of images than are to come
+        return two if _is_better(second, first) else one
 
     def _stiffness(self, v: Tensor, transposed: bool = False) -> Tensor:
         """(G + H) v, or its transpose."""
@@ -378,6 +380,12 @@ def moved_solution(
         if stuck or bool((length <= accuracy).all()):
             break
     return change, length
+
+
+def _is_better(one: Solved, other: Solved) -> bool:
+    """Whether a trial ended in fewer steps than another, or alone at its accuracy."""
+    solved, other_solved = (bool((found.left <= _TRIAL).all()) for found in (one, other))
+    return solved and (not other_solved or one.steps < other.steps)
 
 
 def _same(v: Tensor) -> Tensor:

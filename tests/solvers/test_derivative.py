@@ -95,6 +95,16 @@ def test_the_transpose_is_one(name: str) -> None:
     torch.testing.assert_close((forward * b).flatten(1).sum(1), (a * back).flatten(1).sum(1), rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.parametrize("accuracy", [0.5, 1e-2])
+@pytest.mark.parametrize("name", CASES)
+def test_a_pair_is_exact_however_early_the_iteration_ends(name: str, accuracy: float) -> None:
+    equation, _, _, _ = problem(name)
+    wanted = torch.randn(3, *SHAPE[1:], generator=torch.Generator().manual_seed(11), dtype=torch.float64)
+    force, found, left = equation.derivative.transposed_pairs(wanted, accuracy)
+    assert float(left.max()) <= accuracy
+    torch.testing.assert_close(found, equation.derivative.solve(force, 1e-11, transposed=True).x, rtol=1e-6, atol=1e-8)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_changed_problem_is_solved_to_its_accuracy(name: str) -> None:
     equation, solve, force, _ = problem(name)
