@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import fmean
 
 import click
+import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -44,6 +45,7 @@ _LUMA = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 @click.option("--side", default=112, show_default=True, help="Of the crops.")
 def main(data: Path, model: str, beside: str, images: int, side: int) -> None:
     torch.set_num_threads(1)
+    numba.set_num_threads(1)
     guided, plain = _spec(model), _spec(beside)
     network = load(_folder(model))
     shown = crops(data, images, side, network.config.channels)

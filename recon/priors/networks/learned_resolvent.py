@@ -283,10 +283,13 @@ class Frozen(ByValue):
     source: Network | None = field(default=None, repr=False, compare=False)
     _versions: tuple[int, ...] = field(default=(), init=False, repr=False, compare=False)
     _copies: dict[tuple[torch.dtype, torch.device], Network] = field(default_factory=dict, repr=False, compare=False)
+    _own: Network | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # a later training step must not change what a certificate speaks of
-        object.__setattr__(self, "network", copy.deepcopy(self.network))
+        # a later training step must not change what a certificate speaks of; a copy of a copy would change nothing
+        if self._own is not self.network:
+            object.__setattr__(self, "_own", copy.deepcopy(self.network))
+            object.__setattr__(self, "network", self._own)
         object.__setattr__(self, "_versions", _versions(self.source))
 
     def _require_source(self) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from network_cases import SMALL_RIDGE
 from torch import Tensor
+from torch.nn import functional
 
 from recon.errors import UsageError
 from recon.evidence import Evidence
@@ -23,6 +24,7 @@ from recon.priors.networks import (
 from recon.priors.networks.architectures.ridge_prox import prox
 from recon.priors.networks.layers import ridge_conjugate as conjugates
 from recon.priors.networks.layers.masks import Mask
+from recon.priors.networks.layers.profiles import Pieces
 from recon.priors.networks.layers.ridge_conjugate import RidgeConjugate
 
 PRECISE = InnerSolver(accuracy=1e-12, adjoint_accuracy=1e-12, max_steps=20_000)
@@ -174,6 +176,22 @@ def test_a_relaxed_step_in_one_pass_is_the_step_in_its_parts(masked, layouts, dt
     with_graph = conjugate.relaxed(top, u.requires_grad_(), z, 0.3, 1.7)
     assert with_graph.requires_grad
     assert torch.allclose(found, with_graph.detach(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("count", [2, 4, 5, 6, 9, 10])
+def test_any_number_of_pieces_is_gone_over(count, layout, masked) -> None:
+    """The loops take them four at a time."""
+    generator = torch.Generator().manual_seed(count)
+    knots = functional.pad(0.2 * torch.rand(4, count - 1, generator=generator).cumsum(1), (1, 0))
+    slopes = torch.rand(4, count, generator=generator)
+    u, z = (2 * torch.randn(1, 4, 5, 7, generator=generator).contiguous(memory_format=layout) for _ in range(2))
+    mask = 0.1 + torch.rand(1, 4, 5, 7, generator=generator) if masked else None
+    conjugate = RidgeConjugate(Pieces(knots, slopes), torch.tensor(2.0), 0.7, mask)
+    found = conjugate.relaxed(0, u, z, 0.3, 1.7)
+    in_tensors = conjugate.relaxed(0, u.requires_grad_(), z, 0.3, 1.7).detach()
+    assert torch.allclose(found, in_tensors, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,6 +35,7 @@ class RidgeConjugate(ByValue):
     _copies: dict[tuple[torch.dtype, torch.device, bool], tuple[Tensor | None, Tensor]] = field(
         default_factory=dict, repr=False, compare=False
     )
+    _filled: dict[torch.dtype, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __call__(self, u: Tensor) -> Tensor:
         """The image of ``(batch, channels, height, width)``, in the precision and on the device of ``u``."""
@@ -69,16 +71,25 @@ class RidgeConjugate(ByValue):
         last = is_channels_last(u)
         u, z = (each if is_in_order(each, last=last) else _ordered(each, last=last) for each in (u, z))
         out = torch.empty_like(u)
-        mask, tables = self._like(u, last=last)
-        kind = out.numpy().dtype.type
-        images = (_as_array(u, last), _as_array(z, last), kind(step), kind(relaxation))
-        if mask is None:
+        mask, pieces = self._like(u, last=last)
+        if u.dtype not in self._filled:
+            self._filled[u.dtype] = kernels.filled(pieces.numpy())
+        tables = self._filled[u.dtype]
+        kind = tables.dtype.type
+        images = [u, z, out]
+        if mask is not None:
+            images.append(mask[:, :, top : top + u.shape[2]].expand(len(u), -1, -1, -1))
+        batch, channels, height, width = u.shape
+        shape = (batch, height, width, channels) if last else (batch, channels, height, width)
+        strides = np.array([_strides(image, last) for image in images])
+        of_u, of_z, of_out, *of_mask = map(_memory, images)
+        known = (shape, strides, of_u, of_z, of_out, kind(step), kind(relaxation), tables)
+        if not of_mask:
             plain = kernels.by_pixels if last else kernels.by_planes
-            plain(*images, tables.numpy(), _as_array(out, last))
+            plain(*known)
             return out
-        weights = _as_array(mask[:, :, top : top + u.shape[2]], last)
         masked = kernels.masked_by_pixels if last else kernels.masked_by_planes
-        masked(*images, weights, kind(float(self.weight)), kind(1 / self.sigma), tables.numpy(), _as_array(out, last))
+        masked(*known, *of_mask, kind(float(self.weight)), kind(1 / self.sigma))
         return out
 
     @torch.no_grad()
@@ -160,9 +171,16 @@ def _ordered(u: Tensor, *, last: bool) -> Tensor:
     return u.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
-def _as_array(u: Tensor, last: bool) -> Any:
-    u = u.detach()
-    return u.permute(0, 2, 3, 1).numpy() if last else u.numpy()
+def _strides(u: Tensor, last: bool) -> tuple[int, ...]:
+    """From one line to the next, in numbers."""
+    batch, channels, height, width = u.stride()
+    return (batch, height, width) if last else (batch, channels, height)
+
+
+def _memory(u: Tensor) -> Any:
+    """The numbers from the first of an image to its last, those of others between them included."""
+    length = 1 + sum((size - 1) * stride for size, stride in zip(u.shape, u.stride(), strict=True))
+    return torch.as_strided(u.detach(), (length,), (1,)).numpy()
 
 
 def by_search(u: Tensor, mask: Tensor, weight: float, sigma: float, tables: Tensor) -> Tensor:
