@@ -54,8 +54,8 @@ OPERATOR_HELP = (
 PRIOR_HELP = (
     "model:NAME (recon models lists them), a FOLDER of recon train, none, box, tikhonov:weight=W, l1:weight=W, "
     "tv:weight=W[,smoothing=C], wavelet:weight=W, deepinv:CLASS, python:FILE.py:CALLABLE, or a TOML file. Default: "
-    "the packaged potential for such images where the operator has a fast method with it, else tv; weights are matched "
-    "to the noise."
+    "model:guided-gray or guided-color for photographs and proved-ct for CT slices where the operator has a fast "
+    "method with it, else tv; weights are matched to the noise."
 )
 
 

@@ -27,7 +27,7 @@ def main() -> None:
     blurred = recon.blur(psf).on(photo.shape[:2]).A(channels)[0].numpy().transpose(1, 2, 0)
     measured = blurred + NOISE * np.random.default_rng(0).standard_normal(photo.shape, dtype="float32")
     pictures = {"measurement": measured}
-    for name, prior in (("total variation", "tv"), ("default prior, proved-color", None)):
+    for name, prior in (("total variation", "tv"), ("default prior, guided-color", None)):
         run = recon.reconstruct(measured, recon.blur(psf), prior, noise=NOISE, range=(0, 1))
         pictures[name] = run.image
         print(name, run.status, run.steps)

@@ -42,6 +42,9 @@ _IMAGES, _SWEPT, _WHOLE = 11, 5, 7
 """The same for Condat-Vu with a penalty g(Lx): images, and as many numbers as Lx has, where its parts are gone through
 one by one, and where they are not. With 64 filters at 1024 x 1024, 4.1 and 7.0 times the responses were seen."""
 
+_MASK = 4
+"""The same of a guided prior: its weights, one for each response, and what they are made of."""
+
 
 GUIDE_TOLERANCE = 0.1
 """The distance to the limit, over the scale, at which the run for a guide stops, unless it is to stop farther away."""
@@ -94,7 +97,8 @@ class Plan:
             of_pixels = self.problem.images
             swept = split.local and not isinstance(self.pair.operator, HasDataSplit)
             responses = dual_size(split, of_pixels) / max(1, of_pixels.numel())
-            copies = _IMAGES + (_SWEPT if swept else _WHOLE) * responses
+            masked = self.makes_guide or self.problem.prior.prior.mask is not None
+            copies = _IMAGES + ((_SWEPT if swept else _WHOLE) + _MASK * masked) * responses
             return int(image * copies)
         synthesis = self.problem.prior.prior.synthesis
         redundancy = 1.0 if synthesis is None else synthesis.redundancy((shape[-2], shape[-1]))

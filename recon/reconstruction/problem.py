@@ -39,8 +39,8 @@ from recon.types import LinearOperator, Map
 DEFAULT_PRIOR = Spec("tv")
 """Where no packaged model fits."""
 
-_GUIDED = {f"proved-{kind}": Spec("model", value=f"guided-{kind}") for kind in ("gray", "color")}
-"""In place of the packaged potential where a guide is given."""
+_GUIDED = {"proved-ct": "guided-ct"}
+"""In place of a default prior that takes no guide, where one is given."""
 
 SPREAD = 0.17
 """The standard deviation of a photograph on [0, 1]: the geometric mean of crops of the validation list."""
@@ -215,7 +215,7 @@ def build_problem(  # noqa: PLR0913, PLR0917  each is an independent choice of t
     plain = config.surrogate is None and not (family.is_complex or given_complex or config.volume)
     default = default_prior(image, operator) if plain else DEFAULT_PRIOR
     if config.guide is not None or given.guide is not None:
-        default = _GUIDED.get(default.value or "", DEFAULT_PRIOR)
+        default = _taking_guide(default)
     shown = image.value_range
     image, scale = solved_image(image, operator if family.is_complex else None, _prior_spec(config, default))
     inner = _on_scale(config, scale)
@@ -346,6 +346,8 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
 ) -> Problem:
     require_memory(geometry, config.entry, str(family.spec))
     default = default_prior_of_scan(config, geometry)
+    if config.guide is not None or given.guide is not None:
+        default = _taking_guide(default)
     layout = layout_of(image, config, say) if config.volume and geometry.kind != "cone" else None
     width, value_range = ct_input.attenuation_range(config, image, geometry, say)
     shown = value_range
@@ -392,7 +394,10 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
 
 
 def default_prior(image: Image, operator: LinearOperator) -> Spec:
-    """The packaged potential for such images, proved whatever its weights; total variation where there is none.
+    """The packaged potential for such images; total variation where there is none.
+
+    For photographs it is the one whose weights follow a first reconstruction, proved given that; for CT slices the one
+    that is proved whatever the image.
 
     Nor is it the default where the data term has no closed form of its resolvent, because it takes too many steps: more
     than 320 of FISTA for a motion blur with ``boundary=valid``. With a surrogate, whose methods take resolvents, each
@@ -400,8 +405,12 @@ def default_prior(image: Image, operator: LinearOperator) -> Spec:
     """
     if not isinstance(operator, HasDataResolvent):
         return DEFAULT_PRIOR
-    name = "proved-ct" if image.units == "HU" else {1: "proved-gray", 3: "proved-color"}.get(image.channels)
+    name = "proved-ct" if image.units == "HU" else {1: "guided-gray", 3: "guided-color"}.get(image.channels)
     return Spec("model", value=name) if name in folders() else DEFAULT_PRIOR
+
+
+def _taking_guide(default: Spec) -> Spec:
+    return replace(default, value=_GUIDED.get(default.value or "", default.value))
 
 
 def default_prior_of_scan(config: SolveConfig, geometry: Geometry) -> Spec:

@@ -282,6 +282,7 @@ def execute(plan: Plan, watch: ProgressCallback | None = None, folder: Path | No
     first = _executed(making, max(making.tolerance, GUIDE_TOLERANCE), watch)
     if first.status in _NO_GUIDE:
         return first
+    first = replace(first, solution=replace(first.solution, state=None))  # the dual variable is larger than all else
     guided = with_guide(plan, first.solution.x)
     if plan.problem.config.require_certificate:
         require(guided)  # the guide decides how steep the penalty is

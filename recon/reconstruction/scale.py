@@ -24,7 +24,7 @@ from recon.specs.priors import grey_options
 from recon.specs.solve_config import Noise
 from recon.types import LinearOperator
 
-HOUNSFIELD_MODELS = ("proved-ct",)
+HOUNSFIELD_MODELS = ("proved-ct", "guided-ct")
 """Packaged networks that were trained on images in HU."""
 
 HOUNSFIELD = ValueRange(*HOUNSFIELD_RANGE, "HU")

@@ -34,8 +34,9 @@ def test_an_image_is_restored_and_its_run_recorded(run, photo: Path, measured: P
     outcome = run("solve", measured, "-o", "sharp.png", *BLUR)
     assert outcome.code == 0, outcome.err
     assert "sharp.png: converged after" in outcome.out
-    assert re.search(r"method: \w+, prior: (tv|model:proved-gray).*weight=", outcome.out)
-    assert "Proved" in outcome.out
+    assert re.search(r"method: \w+, prior: model:guided-gray.*weight=", outcome.out)
+    assert "Proved, given the guide" in outcome.out
+    assert "not claimed: " in outcome.out
     clean, blurred, sharp = (np.asarray(Image.open(p), float) for p in (photo, measured, "sharp.png"))
     assert np.linalg.norm(sharp - clean) < 0.7 * np.linalg.norm(blurred - clean)
 
@@ -44,13 +45,24 @@ def test_an_image_is_restored_and_its_run_recorded(run, photo: Path, measured: P
     assert record["steps"] > 1
     assert record["certificate"]["holds"] is True
     assert record["config"]["operator"] == "blur:psf=kernel.npy"
-    assert record["plan"]["prior"].startswith("model:proved-gray,weight=")
+    assert record["plan"]["prior"].startswith("model:guided-gray,weight=")
     assert {"recon", "torch", "python"} <= record["versions"].keys()
     assert [entry["role"] for entry in record["inputs"]] == ["measurement", "operator", "prior", "prior"]
     assert all(len(entry["sha256"]) == 64 for entry in record["inputs"])
     assert record["seconds"] >= 0
     assert record["peak_bytes"] > 10**6
     assert record["history"][-1]["step"] == record["steps"]
+
+
+def test_the_default_prior_has_the_certificate_that_is_required(run, measured: Path) -> None:
+    plain = run("solve", measured, "-o", "sharp.png", *BLUR, "--require-certificate")
+    assert plain.code == 0, plain.err
+    given = json.loads(Path("sharp.png.run.json").read_text())["certificate"]["given"]
+    assert given["what"] == "the guide"
+    assert "need not be nonexpansive" in given["not_claimed"]
+    bound = run("solve", measured, "-o", "again.png", *BLUR, "--require-certificate", "--prior", "model:proved-gray")
+    assert bound.code == 0, bound.err
+    assert json.loads(Path("again.png.run.json").read_text())["certificate"].get("given") is None
 
 
 def test_json_is_the_record_and_nothing_else_is_on_stdout(run, measured: Path) -> None:
@@ -203,7 +215,7 @@ def test_a_divergence_exits_with_5_and_writes_nothing(run, folder: Path, measure
 @pytest.mark.parametrize(
     ("options", "code", "sentence"),
     [
-        (("--stepsize", "1e9"), 2, "stepsize is 1e+09 with method 'condat_vu'; expected a number from "),
+        (("--stepsize", "1e9"), 2, "--stepsize is 1e9 with method 'condat_vu'; expected a number from "),
         (
             ("--stepsize", "1e9", "--method", "forward_backward", "--prior", "box"),
             5,

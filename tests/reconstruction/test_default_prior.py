@@ -7,8 +7,8 @@ import torch
 from recon.io import ValueRange, from_array
 from recon.operators import Detector, Geometry, Volume, evenly_spaced
 from recon.priors.split import Split
-from recon.reconstruction.plan import make_plan
-from recon.reconstruction.problem import build_problem, default_prior_of_scan
+from recon.reconstruction.plan import make_plan, with_guide
+from recon.reconstruction.problem import Objects, build_problem, default_prior_of_scan
 from recon.specs.solve_config import SolveConfig, config_from
 
 
@@ -29,8 +29,8 @@ def plan_with(prior: str, given):
 @pytest.mark.parametrize(
     ("operator", "given", "expected"),
     [
-        ("identity", image(), "proved-gray"),
-        ("blur:gaussian=1", image(3), "proved-color"),
+        ("identity", image(), "guided-gray"),
+        ("blur:gaussian=1", image(3), "guided-color"),
         ("blur:gaussian=1", image(1, "HU"), "proved-ct"),
         ("blur:gaussian=1", image(2), "tv"),
         ("blur:gaussian=1,boundary=valid", image(), "tv"),
@@ -38,6 +38,21 @@ def plan_with(prior: str, given):
 )
 def test_images_have_the_prior_that_was_made_for_them(operator: str, given, expected: str) -> None:
     assert chosen(operator, given) == expected
+
+
+@pytest.mark.parametrize(
+    ("operator", "given", "expected"),
+    [
+        ("identity", image(), "guided-gray"),
+        ("blur:gaussian=1", image(1, "HU"), "guided-ct"),
+        ("blur:gaussian=1,boundary=valid", image(), "tv"),
+    ],
+)
+def test_where_a_guide_is_given_it_is_one_that_takes_it(operator: str, given, expected: str) -> None:
+    config = config_from({"operator": operator, "noise": "0.01"})
+    problem = build_problem(config, given, lambda line: None, given=Objects(guide=given))
+    assert problem.prior.guided is not None
+    assert (problem.prior.spec.value or "tv") == expected
 
 
 def test_with_a_surrogate_or_another_wish_it_is_another() -> None:
@@ -68,3 +83,7 @@ def test_the_memory_of_the_filters_responses_is_counted() -> None:
     assert isinstance(learned.problem.prior.prior.split, Split)
     assert learned.memory_bytes > 5 * responses > 10 * plain.memory_bytes
     assert learned.problem.images.shape == torch.Size((1, 1, 64, 64))
+    guided = plan_with("model:guided-gray", given)
+    masks = guided.memory_bytes - learned.memory_bytes
+    assert responses < masks < 5 * responses
+    assert with_guide(guided, learned.problem.measurement).memory_bytes == guided.memory_bytes

@@ -244,7 +244,9 @@ def planned(image: Image, prior: str, **options):
     return build_problem(config, image, lambda line: None)
 
 
-@pytest.mark.parametrize("prior", ["model:proved-ct", "model:proved-ct,weight=0.8", "model:proved-ct,low=-1"])
+@pytest.mark.parametrize(
+    "prior", ["model:proved-ct", "model:guided-ct", "model:proved-ct,weight=0.8", "model:proved-ct,low=-1"]
+)
 def test_a_network_for_ct_sees_hounsfield_units_whatever_the_range(prior: str) -> None:
     usual, windowed = planned(hounsfield(), prior), planned(hounsfield((-160.0, 240.0)), prior)
     torch.testing.assert_close(windowed.measurement, usual.measurement)
