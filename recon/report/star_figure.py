@@ -23,6 +23,9 @@ _SIZE = (10.0, 4.2)
 _MOST_DOTS = 200
 """Groups up to which each has its own dots."""
 
+_OF_AN_ARC = 24
+"""Points."""
+
 
 @dataclass(frozen=True, eq=False)
 class StarFigure:
@@ -176,15 +179,21 @@ def _draw_star(axes: "PolarAxes", star: StarFigure) -> None:
     if star.total is not None:
         axes.plot(angles, star.total, "x" + line, color="#009e73", markersize=3, linewidth=0.6, label="total", zorder=3)
     if bool(np.isfinite(star.certified).any()):
-        order = np.argsort(angles)
-        axes.plot(angles[order], star.certified[order], "-", color=ACCENT, linewidth=1.2, label="certified", zorder=4)
+        arcs = _arcs(angles, star.certified, 0.9 * width)
+        axes.plot(*arcs, "-", color=ACCENT, linewidth=1.2, label="certified", zorder=4)
     axes.set_rlim(0)
     axes.set_rlabel_position(22.5)
-    axes.tick_params(labelsize=7, pad=1)
+    axes.tick_params(labelsize=7, pad=4)
     axes.grid(color=GRID, linewidth=0.5)
     axes.spines["polar"].set_color(GRID)
     axes.legend(fontsize=7, frameon=False, loc="upper right", bbox_to_anchor=(1.12, 1.16), handlelength=1.4)
     axes.set_title("arms: change of the image\nover that of the group", loc="left", pad=8, fontsize=9)
+
+
+def _arcs(angles: Array, radii: Array, width: float) -> tuple[Array, Array]:
+    """Angles and radii of an arc over each bar; a line from one bar to the next would cross them where they are few."""
+    along = np.append(np.linspace(-width / 2, width / 2, _OF_AN_ARC), np.nan)
+    return (angles[:, None] + along).ravel(), np.repeat(radii, len(along))
 
 
 def _short(star: StarFigure, k: int) -> str:

@@ -12,6 +12,7 @@ from recon.errors import OutputError
 from recon.io import ValueRange, read
 from recon.report import RunFigure, solve_figure, volume_figure
 from recon.report.figure import _detail, _draw_history, _limits, _scale_of
+from recon.report.star_figure import _arcs
 from recon.report.volume_figure import _middles
 
 UNIT = ValueRange(0.0, 255.0)
@@ -132,3 +133,14 @@ def test_the_slices_of_a_volume_stand_upright() -> None:
     assert np.array_equal(front[1], volume[[1, 0], 2])
     assert np.array_equal(side[1], volume[[1, 0], :, 3])
     assert [aspect for _, _, aspect in (level, front, side)] == [1.0, 3.0, 3.0]
+
+
+def test_a_bound_is_an_arc_over_its_bar() -> None:
+    angles, radii = _arcs(np.array([0.0, 1.0, 2.0]), np.array([3.0, np.nan, 5.0]), 0.5)
+    for middle, radius in ((0.0, 3.0), (2.0, 5.0)):
+        near = np.abs(angles - middle) <= 0.25 + 1e-9
+        assert (radii[near] == radius).all()
+        assert angles[near].min() == pytest.approx(middle - 0.25)
+        assert angles[near].max() == pytest.approx(middle + 0.25)
+    assert np.isnan(radii[np.abs(angles - 1.0) <= 0.25]).all()
+    assert np.isnan(angles).sum() == 3  # no line from one to the next
