@@ -83,7 +83,7 @@ def _row(model: "Model") -> list[str]:
 
 
 def _judge(critic: "CriticModel") -> list[str]:
-    auroc = ", ".join(f"{kind} {value:.2f}" for kind, value in critic.auroc.items())
+    auroc = ", ".join(f"{kind} {value:.3g}" for kind, value in critic.auroc.items())
     return [
         critic.name,
         critic.units or {1: "grey", 3: "colour"}.get(critic.channels, str(critic.channels)),

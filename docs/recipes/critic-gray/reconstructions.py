@@ -1,6 +1,6 @@
 """Reconstructions for a critic of photographs: ``good`` ones, and ``bad`` ones whose operator or noise is wrong.
 
-    python docs/recipes/critic-gray/reconstructions.py [--prior SPEC] [--side PIXELS] OUT IMAGE...
+    python docs/recipes/critic-gray/reconstructions.py [--prior SPEC] [--side PIXELS] [--iterations N] OUT IMAGE...
 
 The middle of each image is blurred or only noisy, and restored twice: with what was done to it, and with a fault: a
 kernel that is too wide, or noise that is taken for a third of what it is. ``OUT/good`` and ``OUT/bad`` hold the
@@ -32,6 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prior", default="tv")
     parser.add_argument("--side", type=int, default=180)
+    parser.add_argument("--iterations", type=int)
     parser.add_argument("out", type=Path)
     parser.add_argument("images", type=Path, nargs="+")
     given = parser.parse_args()
@@ -39,12 +40,13 @@ def main() -> None:
     for name in ("good", "bad"):
         (given.out / name).mkdir(parents=True, exist_ok=True)
     for index, path in enumerate(given.images):
-        restore(path, middle(path, given.side), index, given.prior, given.out)
+        restore(path, index, given)
 
 
-def restore(path: Path, clean: np.ndarray, index: int, prior: str, out: Path) -> None:
+def restore(path: Path, index: int, given: argparse.Namespace) -> None:
     """Write both reconstructions of one image, unless they are there."""
     fault = FAULTS[index % len(FAULTS)]
+    clean, out = middle(path, given.side), given.out
     files = out / "good" / f"{path.stem}.png", out / "bad" / f"{fault}-{path.stem}.png"
     if all(file.exists() for file in files):
         return
@@ -57,7 +59,9 @@ def restore(path: Path, clean: np.ndarray, index: int, prior: str, out: Path) ->
 
     def solved(assumed: float, level: float, file: Path) -> None:
         operator = f"blur:gaussian={assumed:.4f}" if blurred else "identity"
-        result = recon.reconstruct(seen.astype(np.float32), operator, prior, noise=level, range=(0, 1))
+        result = recon.reconstruct(
+            seen.astype(np.float32), operator, given.prior, noise=level, range=(0, 1), iterations=given.iterations
+        )
         Image.fromarray(np.rint(255 * np.clip(result.image, 0, 1)).astype(np.uint8)).save(file)
         print(f"{file}: kernel {assumed if blurred else 0:.2f}, noise {level:.4f}", flush=True)
 
