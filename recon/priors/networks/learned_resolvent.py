@@ -68,7 +68,10 @@ _SPARSE_ATTAINS = Fact(
     "the penalty is 1/||D||^2-strongly convex, as its conjugate is ||D||^2-smooth, so it attains its minimum with any "
     "data",
 )
-_SPARSE_ERROR = "the square root of twice the duality gap bounds the error of every call; a call that misses it raises"
+_SPARSE_ERROR = (
+    "half the length of a subgradient, or the gradient of the dual, bounds the error of every call, up to the rounding "
+    "of its result; both are computed in double precision with the worst case of rounding; a call that misses it raises"
+)
 
 
 _CLIPPED_IS_ONTO = Fact(

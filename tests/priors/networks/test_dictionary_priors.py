@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from dictionary_cases import image, network_of
 from torch import Tensor
 
 from recon import priors, solvers
@@ -22,7 +23,6 @@ from recon.priors.networks import (
     ConvexRidgeConfig,
     ConvolutionalSparseCoding,
     ConvolutionalSparseCodingConfig,
-    InnerSolver,
     dictionary_prior,
     make,
 )
@@ -35,18 +35,7 @@ STEPS = LearnedSteps((1.0, 1.4, 1.8, 1.2) * 10)
 
 @pytest.fixture(scope="module")
 def network() -> ConvolutionalSparseCoding:
-    torch.manual_seed(0)
-    made = make(CONFIG)
-    assert isinstance(made, ConvolutionalSparseCoding)
-    with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-    made.solver = InnerSolver(accuracy=1e-11, adjoint_accuracy=1e-11, max_steps=3000)
-    return made.frozen()
-
-
-def image(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return network_of(CONFIG)
 
 
 def blur() -> CharacterisedOperator:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from dictionary_cases import FINE, image, network_of
 from torch import Tensor
 from torch.nn import functional
 
@@ -21,25 +22,6 @@ from recon.priors.networks import (
 from recon.priors.networks.architectures.sparse_code import SparseCode
 
 CONFIG = ConvolutionalSparseCodingConfig(atoms=5, size=4, stride=2, noise_range=(0.1, 0.1))
-FINE = InnerSolver(accuracy=1e-11, adjoint_accuracy=1e-11, max_steps=3000)
-
-
-def network_of(
-    config: ConvolutionalSparseCodingConfig, seed: int = 0, disturbed: float = 0.2
-) -> ConvolutionalSparseCoding:
-    torch.manual_seed(seed)
-    network = make(config)
-    assert isinstance(network, ConvolutionalSparseCoding)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(disturbed * torch.randn_like(parameter))
-    network.solver = FINE
-    return network.frozen()
-
-
-def image(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
 
 LATTICES = [(4, 2, 0), (5, 2, 0), (4, 4, 2), (3, 1, 0), (5, 3, 3), (4, 4, 1)]
 
@@ -232,7 +214,8 @@ Newton's method that end at the first kinks."""
 
 
 def steep_network() -> ConvolutionalSparseCoding:
-    return network_of(STEEP, disturbed=1.5)
+    """To the accuracy that its rounding in double precision lets prove."""
+    return network_of(STEEP, disturbed=1.5, solver=InnerSolver(accuracy=1e-9, max_steps=3000))
 
 
 def test_a_dictionary_of_large_norm_is_coded_to_the_accuracy_that_was_asked_for() -> None:
@@ -241,7 +224,7 @@ def test_a_dictionary_of_large_norm_is_coded_to_the_accuracy_that_was_asked_for(
     assert code.norm.value > 200
     u = code.repeated(y) - code.image_of(network.coefficients(y)[0], (40, 9))
     left = u - code.repeated(y) + code.gradient(u)
-    assert (left.flatten(1).norm(dim=1) <= 1e-11 * (1 + code.norm.value**2) * y.norm()).all()
+    assert (left.flatten(1).norm(dim=1) <= 1e-9 * (1 + code.norm.value**2) * y.norm()).all()
 
 
 def test_single_precision_claims_no_accuracy_that_rounding_takes_away() -> None:

@@ -11,15 +11,18 @@ from torch.nn import functional
 from recon.errors import UsageError
 from recon.evidence import Assumed, Constant, Proved
 from recon.operators.convolution_norms import convolution_norm, peak_norm
+from recon.priors.networks.architectures.code_descent import descend, is_worth_it
 from recon.priors.networks.architectures.network import Config, Derivative, Derived, Network, NoiseLevel, drawn
 from recon.priors.networks.architectures.ridge_prox import (
     DEFAULT,
     InnerSolver,
+    attached,
     prox,
     rounding_floor,
     solve_curved,
 )
 from recon.priors.networks.architectures.sparse_code import SparseCode
+from recon.priors.networks.architectures.sparse_error import Coded, gamma
 from recon.priors.networks.layers.convolution import check_padding
 from recon.priors.networks.layers.nonexpansive import MARGIN
 from recon.types import Map
@@ -128,6 +131,7 @@ class Dictionary(Derived):
     def __init__(self, config: ConvolutionalSparseCodingConfig) -> None:
         super().__init__()
         self.config = config
+        self.bounds: dict[torch.dtype, dict[str, Proved]] = {}  # of frozen atoms
         shape = (config.atoms, config.channels, config.size, config.size)
         self.atoms = drawn(shape, partial(_cosines, *shape))
         self.log_gain = nn.Parameter(torch.full((config.atoms,), math.log(_GAIN)))
@@ -157,7 +161,13 @@ class Dictionary(Derived):
         stride = self.config.stride
         along = range(0, stride, stride // (self.config.shifts or stride))
         offsets = tuple((down, right) for down in along for right in along)
-        return SparseCode(atoms, threshold[..., None, None], stride, level, offsets)
+        bounds = self.bounds.setdefault(atoms.dtype, {}) if self.is_frozen else {}
+        return SparseCode(atoms, threshold[..., None, None], stride, level, offsets, bounds)
+
+    def freeze(self) -> None:
+        """See :meth:`Derived.freeze`."""
+        super().freeze()
+        self.bounds = {}
 
 
 class ConvolutionalSparseCoding(Network):
@@ -172,8 +182,7 @@ class ConvolutionalSparseCoding(Network):
     iteration is not*: nothing but the minimiser has this property.
 
     By Moreau's decomposition ``D_s a(y) = y - u``, where ``u = prox of R at y`` solves the dual: that is how it is
-    computed. The bound of its error is the square root of twice the duality gap; the mean over s has at most the mean
-    error.
+    computed. The bound of its error is that of :mod:`.sparse_error`; the mean over s has at most the mean error.
 
     Since h* = R is ||D||^2-smooth, h is 1/||D||^2-strongly convex, which gives every problem with it a solution.
 
@@ -244,9 +253,9 @@ class ConvolutionalSparseCoding(Network):
                 found.append(self._coded(code, layer, x))
                 x = self._decoded(code, layer, found[-1], x)
             else:
-                u = _dual(code, x, self.solver, 1.0)
-                found.append(code.codes(u))
-                x = x - code.mean(u)
+                coded = _coded(code, x, self.solver, 1.0)
+                found.append(coded.codes)
+                x = (x.double() - code.mean(coded.u)).to(x.dtype)
         return found
 
     def forward(self, x: Tensor, noise_level: NoiseLevel = None) -> Tensor:
@@ -258,7 +267,7 @@ class ConvolutionalSparseCoding(Network):
             if self.config.steps:
                 found = self._decoded(code, layer, self._coded(code, layer, found), found)
             else:
-                found = found - residual(code, found, self.solver, self._accuracy_share(noise_level))
+                found = denoised(code, found, self.solver, self._accuracy_share(noise_level))
         return found if self.share == 1 else torch.lerp(x, found, self.share)
 
     def Q(self, x: Tensor, noise_level: NoiseLevel = None) -> Tensor:
@@ -285,9 +294,9 @@ class ConvolutionalSparseCoding(Network):
         layers: list[Map] = []
         with torch.no_grad():
             for code in self.codes(noise_level):
-                u = _dual(code, x, self.solver, 1.0)
-                layers.append(partial(_along, code, u, self.solver.adjoint_accuracy))
-                x = x - code.mean(u)
+                u = _coded(code, x, self.solver, 1.0).u
+                layers.append(partial(_along, code, u.to(x.dtype), self.solver.adjoint_accuracy))
+                x = (x.double() - code.mean(u)).to(x.dtype)
 
         def through(order: list[Map], v: Tensor) -> Tensor:
             moved = v
@@ -351,8 +360,10 @@ class ConvolutionalSparseCoding(Network):
         return level / self.config.noise_range[1]
 
 
-def residual(code: SparseCode, y: Tensor, solver: InnerSolver, share: Tensor | float = 1.0) -> Tensor:
-    """``y - D a(y)``, the mean over the shifts of the dual solutions; differentiable as :func:`.ridge_prox.prox`.
+def denoised(code: SparseCode, y: Tensor, solver: InnerSolver, share: Tensor | float = 1.0) -> Tensor:
+    """``D a(y)``, the mean over the shifts; differentiable as :func:`.ridge_prox.prox`.
+
+    Its error is at most the mean over the shifts of bounds that count every rounding but that of the result.
 
     Args:
         code: The sparse coding.
@@ -364,25 +375,51 @@ def residual(code: SparseCode, y: Tensor, solver: InnerSolver, share: Tensor | f
         GuaranteeError: The budget is spent before the accuracy is reached.
     """
     recorded = torch.is_grad_enabled() and (y.requires_grad or code.atoms.requires_grad or code.threshold.requires_grad)
-    if recorded or y.numel() < _LARGE:
-        shares = share.repeat(code.shifts) if isinstance(share, Tensor) and share.numel() > 1 else share
-        return code.mean(_dual(code, y, solver, shares))
-    total = torch.zeros_like(y)
-    for part in code.each():
-        total += _dual(part, y, solver, share)
-    return total / code.shifts
+    if solver.steps is not None:
+        return y - code.mean(prox(code, code.repeated(y), solver, start=_start(code, code.repeated(y))))
+    if recorded:
+        u = _coded(code, y, solver, share).u
+        image = code.mean(attached(code, code.repeated(y), u.to(y.dtype), solver))
+        found = y - image
+        return found + ((y.double() - code.mean(u)).to(y.dtype) - found).detach()
+    parts = code.each() if y.numel() >= _LARGE else [code]
+    total = sum((part.mean(_coded(part, y, solver, share).u) for part in parts), start=torch.zeros_like(y).double())
+    return (y.double() - total / len(parts)).to(y.dtype)
 
 
-def _dual(code: SparseCode, y: Tensor, solver: InnerSolver, share: Tensor | float) -> Tensor:
-    """The dual solution of each shift and image; in double precision where single precision cannot prove it."""
-    if y.dtype is torch.float32 and solver.steps is None and solver.accuracy < _FINE:
+def _start(code: SparseCode, repeated: Tensor) -> Tensor:
+    start = code.preconditioner(repeated)(repeated.detach())
+    return torch.where(start.isfinite().flatten(1).all(1).view(-1, 1, 1, 1), start, repeated)
+
+
+@torch.no_grad()
+def _coded(code: SparseCode, y: Tensor, solver: InnerSolver, share: Tensor | float) -> Coded:
+    """The codes of each shift and image, to the accuracy of the solver.
+
+    By the descent where that is the faster way, and by the dual method where it is not, or does not arrive. The dual
+    method runs in double precision where single precision is not expected to arrive.
+
+    Raises:
+        GuaranteeError: The budget is spent before the accuracy is reached.
+    """
+    code = code.detached()
+    repeated, sizes = code.repeated(y), torch.linalg.vector_norm(y.double().flatten(1), dim=1)
+    shares = share.repeat(code.shifts) if isinstance(share, Tensor) and share.numel() > 1 else share
+    means = 4 * gamma(code.stride**2 + 3)  # of adding up the shifts, in double precision
+    goal = (shares * solver.accuracy - means) * sizes.repeat(code.shifts)
+    start = None
+    if is_worth_it(code, y):
+        coded, reached = descend(code, repeated, goal, solver.max_steps)
+        if bool(reached.all()):
+            return coded
+        start = coded.u.to(y.dtype) if bool(coded.u.isfinite().all()) else None
+    if y.dtype is torch.float32 and solver.accuracy < _FINE:
         least = solver.accuracy * (float(share.min()) if isinstance(share, Tensor) else share)
         if 2 * rounding_floor(code, y.dtype) > least:
-            return _dual(code.to(torch.float64), y.double(), solver, share).to(y.dtype)
-    repeated = code.repeated(y)
-    start = code.preconditioner(repeated)(repeated.detach())
-    finite = start.isfinite().flatten(1).all(1)
-    return prox(code, repeated, solver, share, torch.where(finite.view(-1, 1, 1, 1), start, repeated))
+            code, repeated = code.to(torch.float64), repeated.double()
+    start = _start(code, repeated) if start is None else start.to(repeated)
+    u = prox(code, repeated, solver, shares * max(1 - means / solver.accuracy, 0.0), start)
+    return Coded(code.codes(u).to(y.dtype), u.double(), goal)
 
 
 def _along(code: SparseCode, u: Tensor, accuracy: float, v: Tensor) -> Tensor:

@@ -200,8 +200,16 @@ class Derived(nn.Module):
         """The tensors that are applied: those held, or the frozen ones where there are any."""
         if self.held:
             return self.held
-        names = sorted(name for name, _ in self.named_buffers(recurse=False) if name.startswith("frozen_"))
+        names = self._frozen_names()
         return tuple(getattr(self, name) for name in names) if names else self.derive()
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether what is applied was kept, and does not follow the parameters."""
+        return bool(self._frozen_names()) and not self.held
+
+    def _frozen_names(self) -> list[str]:
+        return sorted(name for name, _ in self.named_buffers(recurse=False) if name.startswith("frozen_"))
 
     def freeze(self) -> None:
         """Keep what is applied now."""

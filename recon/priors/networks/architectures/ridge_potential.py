@@ -33,6 +33,10 @@ _MASKED_MEMORY, _MASKED_SLOPE = 6, 2.0
 """The same with a mask, which is large where the responses are small, and the slope 1: 55 evaluations to 1e-4 of the
 image on patches with noise of 15/255, 45 without the mask, and 260 with its memory and slope."""
 
+_ROUNDINGS, _AMPLIFIED = 16, 1 / 8
+"""Rounding units of what is added up in a gradient, relative to the images, and to grad R for each unit of its
+constant: more than was seen, and no worst case."""
+
 STRIP, LEAST_ROWS = 2**20, 8
 """Responses that are held at once where no gradient is taken: 4 MiB in single precision, a second-level cache."""
 
@@ -86,6 +90,12 @@ class Ridge:
         """``(Id + c w W^T W)^-1`` on images of that size, continued by zeros, with c a guess of the mean slope."""
         slope = _SLOPE if self.mask is None else _MASKED_SLOPE
         return gram_inverse(self.kernel, slope * self.mean_weight, like, circular=self.padding == "circular")
+
+    def certified(self, y: Tensor, x: Tensor) -> Tensor:
+        """See :class:`.ridge_prox.Potential`: the norm, with rounding units as of sums of that many numbers."""
+        norms, sizes = _norms(x - y + self.gradient(x)), _norms(x)
+        units = _ROUNDINGS * (_norms(y) + sizes) + _AMPLIFIED * self.smoothness.detach().flatten().double() * sizes
+        return norms + torch.finfo(x.dtype).eps * units
 
     def gradient(self, x: Tensor) -> Tensor:
         """``grad R(x)``, at the size of x."""
@@ -182,6 +192,11 @@ def _length(grouped: Tensor) -> Tensor:
         total = part.square() if total is None else total.addcmul(part, part)
     assert total is not None  # noqa: S101  a group has at least one member
     return total.clamp(min=_TINY).sqrt()
+
+
+def _norms(x: Tensor) -> Tensor:
+    norms: Tensor = torch.linalg.vector_norm(x.flatten(1).double(), dim=1)
+    return norms
 
 
 def _size(x: Tensor) -> tuple[int, int]:

@@ -27,8 +27,8 @@ without cancellation. P is 1-strongly convex in D_s a and the dual 1-strongly co
 ``||D_s a - x*||^2 + ||u - u*||^2 <= 2 gap(u)``: what an iteration leaves open is computed, not assumed.
 """
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import final
 
 import torch
@@ -36,7 +36,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from recon.evidence import Proved
-from recon.operators.convolution_norms import convolution_norm
+from recon.operators.convolution_norms import absolute_norm, convolution_norm
 from recon.priors.networks.layers.gram_inverse import gram_inverse
 from recon.types import Map
 
@@ -60,6 +60,7 @@ class SparseCode:
         stride: q, at most k.
         level: The noise level, by which the preconditioner guesses which coefficients are not zero.
         offsets: The shifts s, rows and columns, each below q.
+        bounds: Norms of D that were computed already, of these atoms.
     """
 
     atoms: Tensor
@@ -67,6 +68,7 @@ class SparseCode:
     stride: int
     level: Tensor
     offsets: tuple[tuple[int, int], ...]
+    bounds: dict[str, Proved] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def has_kinks(self) -> bool:
@@ -96,10 +98,19 @@ class SparseCode:
         more = -atoms.shape[-1] % self.stride
         return functional.pixel_unshuffle(functional.pad(atoms, (0, more, 0, more)), self.stride)
 
-    @cached_property
+    @property
     def norm(self) -> Proved:
         """An upper bound of ||D_s|| for every shift, and size."""
-        return convolution_norm(self.kernel, grid=_GRID)
+        if "norm" not in self.bounds:
+            self.bounds["norm"] = convolution_norm(self.kernel, grid=_GRID)
+        return self.bounds["norm"]
+
+    @property
+    def absolute_norm(self) -> Proved:
+        """The same of the dictionary with the sizes of its numbers, by which rounding is bounded."""
+        if "absolute" not in self.bounds:
+            self.bounds["absolute"] = absolute_norm(self.kernel)
+        return self.bounds["absolute"]
 
     @property
     def smoothness(self) -> Tensor:
@@ -108,7 +119,13 @@ class SparseCode:
 
     def to(self, to: torch.dtype | Tensor) -> "SparseCode":
         """The same in another precision, or on the device and in the precision of a tensor."""
-        return replace(self, atoms=self.atoms.to(to), threshold=self.threshold.to(to), level=self.level.to(to))
+        atoms = self.atoms.to(to)
+        known = self.bounds if bool(torch.promote_types(atoms.dtype, self.atoms.dtype) == atoms.dtype) else {}
+        return replace(self, atoms=atoms, threshold=self.threshold.to(to), level=self.level.to(to), bounds=known)
+
+    def detached(self) -> "SparseCode":
+        """The same without a graph."""
+        return replace(self, atoms=self.atoms.detach(), threshold=self.threshold.detach())
 
     def repeated(self, y: Tensor) -> Tensor:
         """The images once for each shift."""
@@ -143,11 +160,20 @@ class SparseCode:
     def preconditioner(self, like: Tensor) -> Map:
         """``(Id + sum_i w_i d_i d_i^T / q^2)^-1``, with w_i a guess of the share of nonzero coefficients of atom i."""
         with torch.no_grad():
-            size = self.atoms.square().sum((1, 2, 3), keepdim=True).sqrt()
-            ratio = self.threshold.mean(0).unsqueeze(1) / (self.level.mean() * size).clamp(min=_TINY)
-            share = 1 / (1 + ratio.square())
             weight = self.atoms.new_full((1, 1, 1, 1), 1 / self.stride**2)
-            return gram_inverse(share.sqrt() * self.atoms, weight, like, circular=False)
+            return gram_inverse(self.expected_shares().sqrt() * self.atoms, weight, like, circular=False)
+
+    def expected_shares(self) -> Tensor:
+        """A guess of the share of nonzero coefficients of each atom, from its threshold alone, ``(m, 1, 1, 1)``."""
+        size = self.atoms.square().sum((1, 2, 3), keepdim=True).sqrt()
+        ratio = self.threshold.mean(0).unsqueeze(1) / (self.level.mean() * size).clamp(min=_TINY)
+        return 1 / (1 + ratio.square())
+
+    def certified(self, y: Tensor, u: Tensor) -> Tensor:
+        """See :class:`.ridge_prox.Potential`."""
+        from recon.priors.networks.architectures.sparse_error import of_dual  # noqa: PLC0415  it is of this class
+
+        return of_dual(self, y, u)
 
     def objective(self, y: Tensor, codes: Tensor) -> Tensor:
         """P of codes of each shift and image, ``(shifts * images,)``."""
@@ -167,6 +193,10 @@ class SparseCode:
         bound = q * self.threshold
         return (each - each.clamp(-bound, bound)).flatten(0, 1)
 
+    def repeated_threshold(self, count: int) -> Tensor:
+        """t of so many images, once for each shift, ``(count, m, 1, 1)``."""
+        return self.threshold.repeat(count // len(self.threshold), 1, 1, 1)
+
     def analysed(self, squares: Tensor) -> Tensor:
         """``D_s^T`` of images that are embedded."""
         return functional.conv2d(squares, self.kernel)
@@ -181,14 +211,18 @@ class SparseCode:
         ``(shifts * images, channels q^2, rows, columns)``.
         """
         q, side = self.stride, self.kernel.shape[-1] * self.stride
-        before = side - q  # and the offset: all of an atom but what touches the image
-        height, width = (before + side + (length + q - 2) // q * q for length in u.shape[-2:])
+        height, width = (2 * side - q + (length + q - 2) // q * q for length in u.shape[-2:])
         parts = []
-        for part, (down, right) in zip(_split(u, self.shifts), self.offsets, strict=True):
-            top, left = before + down, before + right
-            margins = (left, width - u.shape[-1] - left, top, height - u.shape[-2] - top)
-            parts.append(functional.pad(part, margins))
+        for part, offset in zip(_split(u, self.shifts), self.offsets, strict=True):
+            top, left, bottom, right = self.box(offset, u.shape)
+            parts.append(functional.pad(part, (left, width - right, top, height - bottom)))
         return functional.pixel_unshuffle(torch.cat(parts), q)
+
+    def box(self, offset: tuple[int, int], shape: Sequence[int]) -> tuple[int, int, int, int]:
+        """The place of images of a shape in what is embedded at a shift, in pixels: top, left, bottom, right."""
+        before = (self.kernel.shape[-1] - 1) * self.stride  # and the offset: all of an atom but what touches the image
+        top, left = before + offset[0], before + offset[1]
+        return top, left, top + shape[-2], left + shape[-1]
 
     def extracted(self, squares: Tensor, size: tuple[int, int]) -> Tensor:
         """The transpose of :meth:`embedded`: images of a size."""
@@ -201,6 +235,18 @@ class SparseCode:
                 for part, (down, right) in zip(_split(image, self.shifts), self.offsets, strict=True)
             ]
         )
+
+
+def subgradient(codes: Tensor, analysed: Tensor, threshold: Tensor) -> Tensor:
+    """The subgradient of P of least norm.
+
+    Args:
+        codes: a.
+        analysed: ``D^T (y - D a)``.
+        threshold: t of each image.
+    """
+    outside = functional.relu(analysed.abs() - threshold)
+    return torch.where(codes != 0, codes + threshold.copysign(codes) - analysed, outside)
 
 
 def _split(batch: Tensor, parts: int) -> Tensor:
