@@ -1,5 +1,6 @@
 """The command ``recon certify``: constants with their evidence, and the guarantees that follow."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -195,21 +196,39 @@ def _print(report: "Report", as_json: bool, star: "NetworkStar | None" = None) -
     for name, constant in report.constants.items():
         terminal.result(f"{name:<{width}}  {constant.value:<12.6g} {constant.evidence.value:<8}  {constant.how}")
     terminal.result("")
-    for guarantee in report.guarantees:
+    applicable = [guarantee for guarantee in report.guarantees if guarantee.method is not None]
+    width = max((len(guarantee.name) for guarantee in applicable), default=0)
+    for guarantee in applicable:
+        assert guarantee.method is not None  # noqa: S101  as was asked above
         low, high = guarantee.stepsize
         steps = "any step size" if high is None else f"step size in ({low:g}, {high:.6g})"
-        held = None if guarantee.method is None else guarantee.method.certificate.strongest
+        held = guarantee.method.certificate.strongest
         if held is not None:
-            terminal.result(f"{guarantee.name:<16}  {held.evidence.value:<8}  {steps}; {held.theorem}")
+            terminal.result(f"{guarantee.name:<{width}}  {held.evidence.value:<8}  {steps}; {held.theorem}")
         if not guarantee.holds:
             name, kind = (guarantee.name, "none") if held is None else ("", "")
-            terminal.result(f"{name:<16}  {kind:<8}  {_failing(guarantee)}")
+            terminal.result(f"{name:<{width}}  {kind:<8}  {_failing(guarantee)}")
+    refused = _inapplicable(report)
+    if refused:
+        terminal.result("")
+    for reason, names in refused.items():
+        terminal.result(f"{', '.join(names)} {'do' if len(names) > 1 else 'does'} not apply: {reason}")
     if report.remarks:
         terminal.result("")
     for remark in report.remarks:
         terminal.result(f"remark: {remark}")
     if star is not None:
         _print_star(star)
+
+
+def _inapplicable(report: "Report") -> dict[str, list[str]]:
+    """The methods that cannot be used for the operator, by the reason that they share."""
+    found: dict[str, list[str]] = {}
+    for guarantee in report.guarantees:
+        if guarantee.method is None:
+            reason = re.sub(rf"^method is '{guarantee.name}'(?:, and|,)? ", "", guarantee.reason)
+            found.setdefault(reason, []).append(guarantee.name)
+    return found
 
 
 def _print_star(star: "NetworkStar") -> None:

@@ -1,6 +1,7 @@
 """recon simulate, certify, evaluate and replay."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,6 +101,17 @@ def test_a_surrogates_constants_refuse_and_a_shift_mends(run) -> None:
     assert holds["forward_backward"]
     assert holds["tseng"]
     assert not holds["fista"]
+
+
+def test_methods_that_do_not_apply_are_named_together_and_the_others_stand_in_columns(run) -> None:
+    lines = run("certify", "operator", "blur:box=3", "--surrogate", "blur:box=5", "--shape", "32,32").out.splitlines()
+    (told,) = (line for line in lines if " do not apply: " in line)
+    names, _, reason = told.partition(" do not apply: ")
+    assert {"condat_vu", "davis_yin", "fista"} <= set(names.split(", "))
+    assert reason.startswith("with a surrogate; expected forward_backward or tseng")
+    rows = [line for line in lines if re.match(r"(forward_backward|tseng|mismatched_douglas_rachford) ", line)]
+    assert len(rows) == 3
+    assert len({re.search("(none|proved|measured) ", row).start() for row in rows}) == 1
 
 
 def test_a_wrong_adjoint_is_reported_not_hidden(run, folder: Path) -> None:
