@@ -264,7 +264,7 @@ def test_an_ensemble_takes_several_priors(run, noisy) -> None:
         (("--method", "hmc"), 2, "hmc"),
         (("--method", "kinetic", "--prior", "model:proved-monotone-gray"), 2, "--method ensemble"),
         (("--chains", "1", "--method", "ula"), 2, "chains is 1"),
-        (("--temperature", "0"), 2, "temperature is 0.0"),
+        (("--temperature", "0"), 2, "--temperature is 0;"),
         (("--interval", "low.tif,high.tif"), 2, "--calibrate"),
         (("--interval", "low.tif", "--calibrate", "cal.json"), 2, "two files"),
         (("--level", "1.5"), 2, "level is 1.5"),
