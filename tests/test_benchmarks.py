@@ -560,7 +560,8 @@ def test_lifting_prior(load: Load, capsys, tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "noise.png")
     study = load("lifting_prior", SIDE=32, LEVELS=(25,), WEIGHTS=(0.8,), WAVELETS=("haar",))
     study.main(str(tmp_path))
-    head, names, row = capsys.readouterr().out.splitlines()
+    head, names, row, last = capsys.readouterr().out.splitlines()
+    assert float(last.removeprefix("CPU time of lifting over proved-gray: ")) > 0
     assert head == "1 crops of 32 x 32"
     assert names.split() == ["noise", "noisy", "wavelets", "tv", "lifting", "proved-gray"]
     level, noisy, *found = (float(each) for each in row.split())

@@ -8,6 +8,7 @@ networks are told the noise. FOLDER is a network of `recon train`, by default th
 """
 
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ def main(photographs: str, folder: str = str(MODELS / "lifting-gray")) -> None:
     torch.set_num_threads(1)
     images = middles(Path(photographs))
     learned, proved = (load(path).frozen(torch.float32) for path in (folder, MODELS / "proved-gray"))
+    taken: list[float] = []
     print(f"{len(images)} crops of {SIDE} x {SIDE}")
     print(f"{'noise':>6}{'noisy':>9}{'wavelets':>10}{'tv':>8}{'lifting':>9}{'proved-gray':>13}")
     for level in LEVELS:
@@ -38,12 +40,17 @@ def main(photographs: str, folder: str = str(MODELS / "lifting-gray")) -> None:
         priors = [[wavelet_prior(share * sigma, name, shifts=16) for share in WEIGHTS for name in WAVELETS],
                   [total_variation_prior(share * sigma) for share in WEIGHTS]]  # fmt: skip
         wavelets, variation = (max(psnr(prior.resolvent(1.0)(noisy), images) for prior in each) for each in priors)
-        with torch.no_grad():
-            found = [psnr(network(noisy, sigma), images) for network in (learned, proved)]
+        found = []
+        for network in (learned, proved):
+            begun = time.process_time()
+            with torch.no_grad():
+                found.append(psnr(network(noisy, sigma), images))
+            taken.append(time.process_time() - begun)
         row = psnr(noisy, images), wavelets, variation, *found
         print(
             f"{level:>6}" + "".join(f"{each:>{width}.2f}" for each, width in zip(row, (9, 10, 8, 9, 13), strict=True))
         )
+    print(f"CPU time of lifting over proved-gray: {sum(taken[::2]) / sum(taken[1::2]):.2f}")
 
 
 def middles(folder: Path) -> Tensor:
