@@ -51,13 +51,10 @@ from recon.specs.solve_config import to_json
 from recon.types import LinearOperator, Map
 
 ACCURACY, ROUGH, FINE = 1e-3, 3e-2, 2e-3
-"""Of the response to a change; of the solves of an arm, which is below the norm anyway; of the problem solved again."""
+"""Of the response to a change; of the solves that seek the worst change of a group; of the problem solved again."""
 
 DIMENSION = 3
-"""Of the space of an arm: three solves with the transpose of the derivative, and two with itself between them."""
-
-_WORST_ACCURACY = 1e-4
-"""Of the change of the image that is drawn."""
+"""Of the space of an arm: three solves with the transpose of the derivative, and one with itself after each."""
 
 ROUGH_DIMENSION = 8
 """Of the space in which the first direction is sought, without a solve."""
@@ -475,21 +472,21 @@ class _Analysis:
             change = size * self._noise(part, masks, self.seed + 1)
             response = self.solved.equation.derivative.solve(self._forced(change), ACCURACY)
             longest, left = self._longest(part, masks, response.x)
-            values = torch.maximum(norms(longest), quotient(norms(response.x), norms(change)))
+            likely = _unit(longest)
+            answer = self.solved.equation.derivative.solve(self._forced(likely), ACCURACY)
+            ratio = quotient(norms(response.x), norms(change))
+            values = torch.maximum(torch.maximum(norms(longest), norms(answer.x)), ratio)
             local += [Measured(value, how) for value in values.tolist()]
-            lefts += torch.maximum(left, response.left).tolist()
+            lefts += torch.stack((left, answer.left, response.left)).amax(0).tolist()
             k = int(values.argmax())
             if float(values[k]) > best:
-                best, worst = float(values[k]), (part[k], (longest if bool(longest[k].any()) else change)[k : k + 1])
+                moved = (change, response.x) if float(ratio[k]) > float(norms(answer.x)[k]) else (likely, answer.x)
+                best, worst = float(values[k]), (part[k], moved[0][k], moved[1][k])
             self.seen("local", len(local), len(self.groups.members))
             perturbed += self._solved_again(change, response.x, size)
             self.seen("perturbed", len(perturbed), len(self.groups.members))
         assert worst is not None  # noqa: S101  there is a group
-        index, direction = worst
-        image = self.solved.equation.derivative.solve(self._forced(direction), _WORST_ACCURACY).x
-        again = float(quotient(norms(image), norms(direction))[0])  # a step of the power method further
-        local[index] = Measured(max(again, local[index].value), how)
-        return _Found(local, perturbed, lefts, self._worst(index, direction[0], image[0]))
+        return _Found(local, perturbed, lefts, self._worst(*worst))
 
     def _solved_again(self, change: Tensor, start: Tensor, size: float) -> Iterator[Constant]:
         moved, left = moved_solution(self.solved.equation, self._forced(change), FINE, start=start)

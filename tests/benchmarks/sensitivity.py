@@ -34,6 +34,9 @@ SIDE, VIEWS, WEIGHT = 256, 60, 100.0
 MEASURED = 3
 """Views for which the peer is timed."""
 
+STEPS = None
+"""The budget of a solve with total variation; ``None``: as many as it takes."""
+
 SLICE = Path(__file__).parents[2] / "data" / "ct" / "tcga_60-2715.dcm"
 WATER, PHOTONS = 0.02, 1e5
 """The attenuation of water in 1/mm, and the photons of a ray without an object."""
@@ -96,7 +99,9 @@ def of_slice() -> Plan:
         )
         measured = Path(folder, "sinogram.npy")
         np.save(measured, -np.log(counts / PHOTONS).astype(np.float32))
-        config = SolveConfig(parse_spec(f"ct:{file}"), parse_spec("tv"), device="cpu", photons=PHOTONS, water=WATER)
+        config = SolveConfig(
+            parse_spec(f"ct:{file}"), parse_spec("tv"), device="cpu", photons=PHOTONS, water=WATER, iterations=STEPS
+        )
         return make_plan(config, read_image(measured, config, lambda line: None), lambda line: None)
 
 
