@@ -136,10 +136,10 @@ def train(  # noqa: PLR0913, PLR0917  what, from what, where to, and who hears o
             images.validation, data, channels, count, crop, say, units, 1 if recipe.shows_clean else frames
         )
     if isinstance(recipe.network, CriticConfig):
-        least = recipe.network.least_side
-        if min(side for image in shown for side in image.shape[-2:]) < least:
-            raise InputError(f"a validation image is too small; expected at least {least} pixels along each axis.")
         bad, held_out = _with_artefacts(recipe, images, patches.units, say)
+        least = recipe.network.least_side
+        if min(side for image in (*shown, *held_out) for side in image.shape[-2:]) < least:
+            raise InputError(f"a validation image is too small; expected at least {least} pixels along each axis.")
         trainer = CriticTrainer(recipe, patches, device, group, bad)
         return _go(CriticLoop(recipe, patches, shown, folder, trainer, listeners, held_out))
     return _go(DenoiserLoop(recipe, patches, shown, folder, Trainer(recipe, patches, device, group), listeners))

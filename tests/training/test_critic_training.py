@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,3 +196,17 @@ def test_an_image_smaller_than_a_window_is_refused_before_the_first_step(tmp_pat
     with pytest.raises(InputError, match="a validation image is too small; expected at least 20"):
         run(tmp_path / "run", Images(images.training, sorted(small.iterdir())), 2)
     assert not (tmp_path / "run" / "config.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("which", "message"),
+    [("small", "a validation image is too small; expected at least 20"), ("slice", "expected no units")],
+)
+def test_reconstructions_of_another_size_or_unit_are_refused_before_the_first_step(tmp_path, images, which, message):
+    held_out = [Path(__file__).parents[2] / "data" / "ct" / "tcga_60-2715.dcm"]
+    if which == "small":
+        held_out = _files(write_blobs(tmp_path / "small", 2, first=80, side=18))
+    given = replace(reconstructions(tmp_path, images), held_out=held_out)
+    with pytest.raises(InputError, match=message):
+        train(parse_recipe(WITH_RECONSTRUCTIONS, "recipe"), given, tmp_path / "run", torch.device("cpu"))
+    assert not (tmp_path / "run").exists()
