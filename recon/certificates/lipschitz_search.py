@@ -17,7 +17,7 @@ from recon.certificates.ascent import DEFAULT, LANCZOS, Climb, Search, norm
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Constant, Evidence, Measured
 from recon.operators.spectral import Effort, extreme
-from recon.priors.networks import Derivative, GuidedRidge, Network
+from recon.priors.networks import ConvolutionalSparseCoding, Derivative, GuidedRidge, Network
 from recon.priors.networks.architectures.ridge_prox import InnerSolver
 from recon.types import Map
 
@@ -29,6 +29,9 @@ _DIGITS = 6
 
 _PROX_ACCURACY = 1e-8
 """Of the inner iteration while a prox is searched; what it may add to a quotient is in the error of what is found."""
+
+_CODE_ACCURACY = 1e-6
+"""The same of a sparse code, whose linear systems are solved to it in every application of a derivative."""
 
 _LOOK = Effort(tolerance=1e-2, applications=30)
 _AREA = 192
@@ -257,8 +260,9 @@ def hardest_of_network(  # noqa: PLR0913, PLR0917  the network, where to begin, 
     twin = network.frozen(device=device)
     accuracy, swift = 0.0, network.frozen(torch.float32, device)
     if twin.iterates:
-        twin.solver = InnerSolver(accuracy=_PROX_ACCURACY, adjoint_accuracy=_PROX_ACCURACY, max_steps=5000)
-        accuracy, swift = 2 * _PROX_ACCURACY, twin
+        fine = _CODE_ACCURACY if isinstance(twin, ConvolutionalSparseCoding) else _PROX_ACCURACY
+        twin.solver = InnerSolver(accuracy=fine, adjoint_accuracy=fine, max_steps=5000)
+        accuracy, swift = 2 * fine, twin
     windows = worst_windows(network, noise_level, images, side, search.seed, device) if images else {}
     starts = _own_starts(twin, noise_level, side, search)
     starts |= {name: window.image.to(device) for name, window in windows.items()}

@@ -82,6 +82,12 @@ PROVED = Extent((32,), Search(rounds=2, steps=15, rate=0.05, distances=(0.05,)),
 POTENTIAL = Extent((20,), Search(steps=6, distances=(0.05,), starts=2), boxes=(None,), levels=1)
 """The same where each value is an inner iteration."""
 
+SPARSE = Extent(
+    (16,), Search(rounds=1, steps=3, distances=(0.05,), starts=2, lanczos=Effort(tolerance=1e-2, applications=8)),
+    boxes=(None,), levels=1,
+)  # fmt: skip
+"""The same of a sparse code, whose derivative is a linear system of a large condition number at each application."""
+
 
 @final
 @dataclass(frozen=True)

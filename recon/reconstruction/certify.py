@@ -432,7 +432,8 @@ def _guarantee(
     pair: OperatorPair, prior: Prior, name: str, remarks: tuple[Remark, ...], given: Given | None
 ) -> Guarantee:
     try:
-        method = choose_method(pair, prior, name, noise=ANY_NOISE)  # bounds a residual, and enters no condition
+        like = None if prior.synthesis is None else torch.zeros(1, 1, *DEFAULT_SHAPE)
+        method = choose_method(pair, prior, name, noise=ANY_NOISE, like=like)  # the noise enters no condition
         if given is not None:
             method = replace(method, certificate=method.certificate.with_guide(given, ()))
         return Guarantee(name, method.remarked(remarks))

@@ -15,7 +15,16 @@ from recon.certificates import Remark
 from recon.certificates.lipschitz_search import LipschitzLowerBound, jacobian_norm, reconcile_constant
 from recon.errors import UsageError
 from recon.evidence import Assumed, Evidence, Measured
-from recon.methods.network_search import POTENTIAL, PROVED, WHOLE, Extent, Progress, Sought, search_network
+from recon.methods.network_search import (
+    POTENTIAL,
+    PROVED,
+    SPARSE,
+    WHOLE,
+    Extent,
+    Progress,
+    Sought,
+    search_network,
+)
 from recon.methods.noise_levels import adaptation_of, is_plain, is_potential, rounded
 from recon.methods.regularisation_weights import (
     CALIBRATED,
@@ -30,6 +39,7 @@ from recon.priors.networks import (
     PRECISIONS,
     BatchEnsemble,
     Claim,
+    ConvolutionalSparseCoding,
     GuidedRidge,
     Network,
     claim_of,
@@ -121,6 +131,7 @@ class Model:
         """
         if self.proved:
             wanted = POTENTIAL if self.network.iterates else PROVED
+            wanted = SPARSE if self.network.iterates and isinstance(self.network, ConvolutionalSparseCoding) else wanted
         least = 0 if self.claim is None else self.claim.least_side
         larger = tuple(each for each in wanted.sides if each >= least) or (least,)
         return replace(wanted, sides=larger).within(side, images)

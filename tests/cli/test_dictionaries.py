@@ -9,6 +9,7 @@ from training_cases import write_scenes
 
 from recon.catalogue import folders
 from recon.priors.networks import ConvexRidgeConfig, ConvolutionalSparseCodingConfig, make, save
+from recon.priors.networks.architectures import ridge_prox
 
 SMALL = ConvolutionalSparseCodingConfig(atoms=4, size=3, stride=3, shifts=1, noise_range=(0.1, 0.1))
 
@@ -92,3 +93,18 @@ def test_only_a_dictionary_has_atoms_to_draw(run, start) -> None:
     save(make(ConvexRidgeConfig(widths=(2, 2), size=3, noise_range=(0.1, 0.1))), "ridge")
     assert "ridge is a ConvexRidge network" in run("models", "ridge", "--figure", "a.png").err
     assert not Path("a.png").exists()
+
+
+def test_the_look_at_a_dictionary_is_short_and_its_coefficients_have_methods(run, start, monkeypatch) -> None:
+    """A search as of a potential would solve ten times as many linear systems of a large condition number."""
+    solved = []
+    count = ridge_prox.solve_curved
+    monkeypatch.setattr(
+        "recon.priors.networks.architectures.convolutional_sparse_coding.solve_curved",
+        lambda *given: solved.append(1) or count(*given),
+    )
+    told = run("certify", "prior", "folder:start,synthesis=true", "--json")
+    assert told.code == 0, told.err
+    methods = {each["method"]: each for each in json.loads(told.out)["guarantees"]}
+    assert {name for name, each in methods.items() if each["evidence"] == "proved"} == {"ista", "fista", "oista"}
+    assert 0 < len(solved) < 200
