@@ -135,6 +135,12 @@ def _require_fit(family: OperatorFactory, recipe: Recipe) -> None:
             f"data.range = {list(recipe.data.range)!r} with {recipe.equilibrium.operator!r}; expected the attenuations "
             "in 1/mm that become 0 and 1, as in range = [0, 0.05], because line integrals have no grey values."
         )
+    parts, views = recipe.measurements.parts, len(family.geometry.angles)
+    if recipe.training.loss == "splitting" and parts > views:
+        raise UsageError(
+            f"measurements.parts = {parts} with the {views} views of {recipe.equilibrium.operator}; expected at most "
+            f"{views}, because each part has a view at least."
+        )
 
 
 class _Reader:

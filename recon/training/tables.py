@@ -462,7 +462,7 @@ class AboutConfig:
 
 def _one_of(name: str, value: str, known: Iterable[str]) -> None:
     if value not in known:
-        raise UsageError(f"{name} = {value!r} is unknown; {suggestion(value, known)}.")
+        raise UsageError(f"{name} = {value!r} is unknown; {suggestion(value, filter(None, known))}.")
 
 
 def _at_least(table: str, part: object, **least: float) -> None:

@@ -396,7 +396,14 @@ def test_measurements_of_two_shapes_are_one_sentence(place) -> None:
             r"the table \[measurements\]",
         ),
         (lambda given: replace(given, measurements=MeasurementsConfig(parts=1)), "measurements.parts = 1"),
-        (lambda given: replace(given, measurements=MeasurementsConfig(transform="shear")), "'shear' is unknown"),
+        (
+            lambda given: replace(given, measurements=MeasurementsConfig(parts=25)),
+            "parts = 25 with the 24 views of ct:scan",
+        ),
+        (
+            lambda given: replace(given, measurements=MeasurementsConfig(transform="shear")),
+            "'shear' is unknown; known: rotations, scales, shifts, turns",
+        ),
         (lambda given: replace(given, measurements=MeasurementsConfig(equivariance=-1)), "equivariance = -1"),
     ],
 )
