@@ -39,7 +39,7 @@ from recon.types import LinearOperator, Map
 DEFAULT_PRIOR = Spec("tv")
 """Where no packaged model fits."""
 
-_GUIDED = {"proved-ct": "guided-ct"}
+_GUIDED = {f"proved-{kind}": f"guided-{kind}" for kind in ("gray", "color", "ct")}
 """In place of a default prior that takes no guide, where one is given."""
 
 SPREAD = 0.17
@@ -213,7 +213,7 @@ def build_problem(  # noqa: PLR0913, PLR0917  each is an independent choice of t
     if given_complex and given.prior is None:
         require_complex(config.prior, family.spec)
     plain = config.surrogate is None and not (family.is_complex or given_complex or config.volume)
-    default = default_prior(image, operator) if plain else DEFAULT_PRIOR
+    default = default_prior(image, operator, config.method) if plain else DEFAULT_PRIOR
     if config.guide is not None or given.guide is not None:
         default = _taking_guide(default)
     shown = image.value_range
@@ -393,11 +393,12 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
     return problem if layout is None else _as_volume(problem, layout, say)
 
 
-def default_prior(image: Image, operator: LinearOperator) -> Spec:
+def default_prior(image: Image, operator: LinearOperator, method: str | None = None) -> Spec:
     """The packaged potential for such images; total variation where there is none.
 
     For photographs it is the one whose weights follow a first reconstruction, proved given that; for CT slices the one
-    that is proved whatever the image.
+    that is proved whatever the image, which it is for photographs too where another method is stated than the default:
+    the largest weight decides the step size of FISTA, which then takes many more steps.
 
     Nor is it the default where the data term has no closed form of its resolvent, because it takes too many steps: more
     than 320 of FISTA for a motion blur with ``boundary=valid``. With a surrogate, whose methods take resolvents, each
@@ -405,7 +406,9 @@ def default_prior(image: Image, operator: LinearOperator) -> Spec:
     """
     if not isinstance(operator, HasDataResolvent):
         return DEFAULT_PRIOR
-    name = "proved-ct" if image.units == "HU" else {1: "guided-gray", 3: "guided-color"}.get(image.channels)
+    photographs = "guided" if method in (None, "condat_vu") else "proved"
+    kinds = {1: f"{photographs}-gray", 3: f"{photographs}-color"}
+    name = "proved-ct" if image.units == "HU" else kinds.get(image.channels)
     return Spec("model", value=name) if name in folders() else DEFAULT_PRIOR
 
 

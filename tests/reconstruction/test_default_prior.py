@@ -55,6 +55,14 @@ def test_where_a_guide_is_given_it_is_one_that_takes_it(operator: str, given, ex
     assert (problem.prior.spec.value or "tv") == expected
 
 
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [("condat_vu", "guided-gray"), ("fista", "proved-gray"), ("douglas_rachford", "proved-gray")],
+)
+def test_other_methods_have_a_prior_whose_steps_no_weight_shortens(method: str, expected: str) -> None:
+    assert chosen("blur:gaussian=1", image(), method=method) == expected
+
+
 def test_with_a_surrogate_or_another_wish_it_is_another() -> None:
     assert chosen("blur:box=3", image(), surrogate="blur:box=5") == "tv"
     config = config_from({"operator": "identity", "noise": "0.01", "prior": "wavelet"})
