@@ -98,12 +98,14 @@ def test_where_runs_stop_is_near_their_limit(load: Load, monkeypatch, capsys) ->
 
 @pytest.mark.slow
 def test_sensitivity(load: Load, monkeypatch, capsys) -> None:
-    small = load("sensitivity", SIDE=16, VIEWS=16, WEIGHT=1.0, MEASURED=1, STEPS=50)
-    bounded, unbounded = compared(small, monkeypatch, capsys).values()
-    for case in (bounded, unbounded):
-        assert case["perturbed_over_local"] <= 1.015
-    assert bounded["certified_over_local"] >= 1 / 1.015
-    assert "certified_over_local" not in unbounded
+    small = load("sensitivity", SIDE=32, VIEWS=6, WEIGHT=1.0, MEASURED=1, CASES=("tikhonov",))
+    (case,) = compared(small, monkeypatch, capsys).values()
+    assert case["perturbed_over_local"] <= 1.015
+    assert case["certified_over_local"] >= 1 / 1.015
+    monkeypatch.setattr(small, "VIEWS", 16)  # fewer have no noise level; the arms of total variation take long
+    plan = small.of_slice()
+    assert plan.problem.measurement.shape[-2] == 16
+    assert plan.problem.weighted
 
 
 def test_feedforward_bounds(load: Load, monkeypatch, capsys) -> None:

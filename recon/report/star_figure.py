@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.projections.polar import PolarAxes
 
-_SIZE = (10.0, 4.2)
+_SIZE, _LINE = (10.0, 4.2), 0.15
 _MOST_DOTS = 200
 """Groups up to which each has its own dots."""
+
+_MOST_CIRCLES = 4
+"""Whose numbers stand side by side below a half circle."""
 
 _OF_AN_ARC = 24
 """Points."""
@@ -139,17 +142,20 @@ def _drawing(path: str | Path, title: str, caption: str, overwrite: bool) -> Ite
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=_SIZE, dpi=DPI, layout="constrained")
+        text = textwrap.wrap(caption, 150)
+        size = (_SIZE[0], _SIZE[1] + _LINE * max(len(text) - 1, 0))
+        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
         FigureCanvasAgg(figure)
         figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK, parse_math=False)
-        text = "\n".join(textwrap.wrap(caption, 150))
-        figure.supxlabel(text, x=0.01, ha="left", fontsize=8.5, color=GREY, parse_math=False)
+        figure.supxlabel("\n".join(text), x=0.01, ha="left", fontsize=8.5, color=GREY, parse_math=False)
         yield figure
         with replacing(path, overwrite=overwrite) as temporary:
             figure.savefig(temporary, dpi=figure.dpi, metadata={} if temporary.suffix == ".pdf" else None)
 
 
 def _draw_star(axes: "PolarAxes", star: StarFigure) -> None:
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - only who draws pays for it
+
     count = len(star.local)
     if star.kind == "views":
         angles = np.deg2rad([position[0] for position in star.positions])
@@ -182,6 +188,7 @@ def _draw_star(axes: "PolarAxes", star: StarFigure) -> None:
         arcs = _arcs(angles, star.certified, 0.9 * width)
         axes.plot(*arcs, "-", color=ACCENT, linewidth=1.2, label="certified", zorder=4)
     axes.set_rlim(0)
+    axes.set_rticks(MaxNLocator(_MOST_CIRCLES).tick_values(0, axes.get_rmax())[1:])
     axes.set_rlabel_position(22.5)
     axes.tick_params(labelsize=7, pad=4)
     axes.grid(color=GRID, linewidth=0.5)
