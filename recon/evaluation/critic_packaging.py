@@ -51,7 +51,7 @@ def main(run: Path, folder: Path, test: str, good: tuple[str, ...], bad: tuple[s
             above = sum(float(critic(image)) > found.threshold for image in restored)
         how += f"; {above} of {len(restored)} good reconstructions of such"
     about = {key: getattr(recipe.about, key) for key in ("title", "data", "licence", "limits")}
-    card["about"] = about
+    card["about"] = card["recipe"]["about"] = about
     card["alarm"]["false_alarms"] = {
         "value": round(false / len(images), 4),
         "evidence": "measured",

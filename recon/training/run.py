@@ -55,6 +55,12 @@ class Images:
         for what, files in (("training", self.training), ("validation", self.validation)):
             if not files:
                 raise UsageError(f"no images for {what} were given; expected a folder of them.")
+        contrary = {file.resolve() for file in self.training} & {file.resolve() for file in self.artefacts}
+        if contrary:
+            raise UsageError(
+                f"{min(contrary)}: the file is among --data and --artefacts; expected it in one of them, because "
+                "an image has artefacts or has none."
+            )
         learnt, shown = ((*self.training, *self.artefacts), (*self.validation, *self.held_out))
         both = {file.resolve() for file in learnt} & {file.resolve() for file in shown}
         if both and not self.without_clean:

@@ -171,6 +171,8 @@ def test_reconstructions_are_given_for_training_and_validation_or_not_at_all(tmp
         train(parse_recipe(CRITIC, "recipe"), given, tmp_path / "run", torch.device("cpu"))
     with pytest.raises(UsageError, match="for training and for validation"):
         replace(given, held_out=given.artefacts)
+    with pytest.raises(UsageError, match="among --data and --artefacts"):
+        replace(given, artefacts=given.training)
 
 
 @pytest.mark.parametrize(
