@@ -579,13 +579,14 @@ def test_learned_steps(load: Load, monkeypatch, capsys) -> None:
     monkeypatch.setattr(steps, "LONG_RUN", 200)
     monkeypatch.setattr(steps, "SOLVED", 60)
     toy = {"PATCH": 16, "POOL": 2, "BATCH": 2, "STEPS": 4, "HELD_OUT": 1, "LAYERS": 2, "LISTA_STEPS": 2, "COUNTS": (3,)}
-    toy["LONG_RUN"] = 200
+    toy |= {"LONG_RUN": 200, "METRIC": (3, 6), "METRIC_PATCH": 20, "METRIC_LEARNING": 8}
     small = load("learned_steps", **toy)
     monkeypatch.setattr(sys, "argv", ["learned_steps", "--json"])
     small.main()
     found = json.loads(capsys.readouterr().out)
     assert len(found["T = 3"]["factors"]) == 3
     assert len(found["lista"]["layers"]) == 2
+    assert found["metric"]["diagonal, 3"] < found["metric"]["ISTA, 3"]
     if found["celer"] is not None:
         for case in found["celer"].values():
             assert case["ours"] == pytest.approx(case["celer"], rel=1e-6)
