@@ -23,6 +23,9 @@ _SETTLED = 0.1
 _SYSTEM, _STEPS = 0.1, 40
 """Of a Newton step: the relative residual of its system, and conjugate gradients at most."""
 
+_LEAST_SHARE = 2.0**-6
+"""The part of the goal below which a gradient whose bound misses it is rounding: no step helps."""
+
 _NEAR = 0.95
 """Of the goal, in the precision of the images, where the bound is worth its evaluation in double precision."""
 
@@ -65,7 +68,7 @@ def descend(code: SparseCode, y: Tensor, goal: Tensor, rounds: int) -> tuple[Cod
             found = of_codes(code, y, descent.codes, found, near)
             is_open = is_open & ~(near & (found.error <= goal))
             scale = torch.where(near, scale / 2, scale)
-        if not bool(is_open.any()):
+        if not bool((is_open & (scale > _LEAST_SHARE)).any()):
             break
         descent.improve(r, gradient, is_open)
     return found, ~is_open

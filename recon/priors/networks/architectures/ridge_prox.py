@@ -19,6 +19,9 @@ _AMPLIFIED = 1 / 8
 from 0.02 to 0.08 that were seen with small dictionaries and with trained ones. It decides on the precision, and bounds
 nothing."""
 
+_LEAST_SHARE = 2.0**-6
+"""The part of the accuracy below which a gradient that is not proved to be small enough is rounding: no step helps."""
+
 _CHECK = 4
 """Steps between two looks at the norms on a GPU, each of which waits for it; on the CPU every step looks."""
 
@@ -198,7 +201,7 @@ class _Goal:
         return float((bound / self.size)[self.open].max())
 
     def reached(self, v: Tensor, gradient: Tensor) -> bool:
-        """Return whether all is done, given ``grad F`` at a point."""
+        """Return whether all that can be done is done, given ``grad F`` at a point."""
         norms = _norms(gradient)
         nearer = self.open & (norms < self.least)
         self.out = torch.where(nearer.view(-1, 1, 1, 1), v, self.out)
@@ -209,7 +212,7 @@ class _Goal:
             self.bound = torch.where(near, torch.minimum(bound, self.bound), self.bound)
             self.open = self.open & ~(near & (bound <= self.accuracy * self.size))
             self.share = torch.where(near, self.share / 2, self.share)  # no look at every step where rounding is large
-        return not bool(self.open.any())
+        return not bool((self.open & (self.share > _LEAST_SHARE)).any())
 
 
 def _anderson(ridge: Potential, goal: _Goal, budget: int) -> int:
