@@ -210,6 +210,9 @@ class PlainRidge:
         z = scale * self.ridge.profile.influence(z / scale)
         return self.weight * functional.conv_transpose2d(z, kernel, padding=reach)
 
+    def certified(self, y: Tensor, x: Tensor) -> Tensor:
+        return torch.linalg.vector_norm((x - y + self.gradient(x)).flatten(1).double(), dim=1)
+
     def one_shot(self, x: Tensor) -> Tensor:
         return x - self.gradient(x)
 

@@ -139,7 +139,7 @@ def test_a_sinogram_that_does_not_fit_its_geometry_is_refused(run, sinogram, sca
         (("--method", "fbp", "--prior", "tv:weight=1"), 2, ("fbp", "no prior")),
         (("--method", "fbp", "--window", "han"), 2, ("'han'", "hann")),
         (("--method", "sirt", "--window", "hann"), 2, ("'hann'", "sirt", "fbp")),
-        (("--method", "fbp", "--tolerance", "1e-3"), 2, ("0.001", "fbp", "closed form")),
+        (("--method", "fbp", "--tolerance", "1e-3"), 2, ("1e-3", "fbp", "closed form")),
         (("--method", "cgls", "--stepsize", "0.5"), 2, ("0.5", "cgls", "takes none")),
         (("--method", "fista", "--prior", "tv:weight=1,low=0"), 2, ("fista", "bounds")),
         (("--noise", "3HU",), 2, ("line integrals",)),

@@ -324,7 +324,7 @@ def test_an_operator_that_is_zero_is_refused() -> None:
 def test_the_plan_says_everything_and_holds_no_nan() -> None:
     plan = plan_of(config())
     text = plan.describe()
-    for word in ("blur:gaussian=1", "model:proved-gray,weight=", "condat_vu", "adjoint", "device", "memory", "0.01"):
+    for word in ("blur:gaussian=1", "model:guided-gray,weight=", "condat_vu", "adjoint", "device", "memory", "0.01"):
         assert word in text
     json.dumps(plan.to_json(), allow_nan=False)
 
