@@ -85,12 +85,12 @@ def orthogonal_norm(kernel: Tensor) -> Proved:
         )
     exact = kernel.detach().double()
     height, width = exact.shape[2:]
-    deviations = _deviations(exact)
-    middle = deviations[..., height - 1, width - 1]
-    others = torch.linalg.vector_norm(deviations, dim=(0, 1))
+    others = torch.linalg.vector_norm(_deviations(exact), dim=(0, 1))
     others[height - 1, width - 1] = 0
-    largest = 1 + float(torch.linalg.eigvalsh((middle + middle.mT) / 2)[-1])
-    lost = others.numel() * exact.numel() / min(exact.shape[:2]) * _EPSILON * float(exact.square().sum())
+    rows = _smaller(exact).flatten(1)
+    largest = float(torch.linalg.eigvalsh(rows @ rows.mT)[-1])  # not as 1 and a deviation, which of a small one cancel
+    terms = others.numel() * exact.numel() / len(rows) + len(rows)  # of the sums, and of the eigenvalue
+    lost = terms * _EPSILON * float(exact.square().sum())
     value = math.sqrt(max(largest, 0.0) + float(others.sum()) + lost) * (1 + 4 * _EPSILON)
     return Proved(
         value, "the coefficients of K K^T, or of K^T K, of which all but the constant ones vanish if orthogonal"
@@ -99,9 +99,13 @@ def orthogonal_norm(kernel: Tensor) -> Proved:
 
 def _deviations(kernel: Tensor) -> Tensor:
     """D_t, ``(n, n, 2 height - 1, 2 width - 1)``."""
-    smaller = kernel if kernel.shape[0] <= kernel.shape[1] else kernel.transpose(0, 1).flip(2, 3)
-    height, width = kernel.shape[2:]
+    smaller, (height, width) = _smaller(kernel), kernel.shape[2:]
     found = functional.conv2d(smaller, smaller, padding=(height - 1, width - 1))
     unit = torch.zeros_like(found)
     unit[:, :, height - 1, width - 1] = torch.eye(len(found), dtype=found.dtype, device=found.device)
     return found - unit
+
+
+def _smaller(kernel: Tensor) -> Tensor:
+    """The kernel or that of the transpose, whichever has fewer channels out."""
+    return kernel if kernel.shape[0] <= kernel.shape[1] else kernel.transpose(0, 1).flip(2, 3)

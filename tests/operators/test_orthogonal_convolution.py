@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rounding import at_most
 from torch import Tensor
@@ -81,6 +81,7 @@ def test_on_a_smaller_image_the_identity_does_not_hold() -> None:
 
 
 @settings(max_examples=40, deadline=None)
+@example(seed=0, shape=(2, 2, 1, 1), scale=2.0**-9)  # where 1 less a coefficient loses the digits of the bound
 @given(seed=st.integers(0, 2**31), shape=st.sampled_from(SHAPES), scale=st.floats(1e-6, 1e3))
 def test_the_bounds_hold_for_random_kernels_at_every_size(seed: int, shape: tuple[int, ...], scale: float) -> None:
     holds(scale * random_kernel(shape, seed))
