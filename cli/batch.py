@@ -63,6 +63,16 @@ def solve(
         raise click.UsageError(
             f"--figure is of one image, and {contents.count} inputs are given.", click.get_current_context()
         )
+    if given["alarm_map"] is not None:
+        raise click.UsageError(
+            f"--alarm-map is of one result, and {contents.count} inputs are given; expected one. The page of --report "
+            "draws the map of each.",
+            click.get_current_context(),
+        )
+    if given["alarm"] is not None:
+        from recon.reconstruction.alarm import check_name
+
+        check_name(given["alarm"])
     total = contents.count + len(contents.failed)
     folder = Path() if given["output"] is None else folder_of(given["output"], total)
     _say_contents(contents, config, given["show_paths"])
@@ -72,7 +82,7 @@ def solve(
     from recon.batch.run import carry_out, prepare
 
     replaces = given["overwrite"] or given["output"] is None
-    batch = prepare(contents, request(config, folder, replaces, given["secret"]))
+    batch = prepare(contents, request(config, folder, replaces, given["secret"], given["alarm"] or ""))
     batch.figure, batch.keep_interrupted = given["figure"], given["keep_interrupted"]
     if given["dry_run"]:
         _show_plans(batch, given)
@@ -146,6 +156,7 @@ class _Listener:
             self._say_once(f"{outcome.error}{source}")
         elif not outcome.failed and outcome.status != "interrupted" and count % max(1, total // _LINES) == 0:
             took = f"{outcome.status} after {outcome.steps} steps, {outcome.seconds:.1f} s"
+            took += ", ALARM" if outcome.alarm else ""
             terminal.say(f"{outcome.label}{source}: {took}; {count} of {total}{self._left(total - count)}")
 
     def watch(self, label: str, number: int) -> Callable[[int, int, float], None]:
@@ -209,36 +220,57 @@ def _report(batch: "Batch", given: dict[str, Any]) -> None:
         return
     rows = [row for group in batch.groups for row in _rows(group, batch, given["show_paths"])]
     rows += [
-        [source.shown if given["show_paths"] else f"unreadable input {number}", "failed", "", "", sentence]
+        [source.shown if given["show_paths"] else f"unreadable input {number}", "failed", "", "", "", sentence]
         for number, (source, sentence) in enumerate(batch.contents.failed, start=1)
     ]
-    terminal.result(terminal.table(["input", "status", "steps", "seconds", "output"], rows))
+    head = ["input", "status", "steps", "seconds", "alarm", "output"]
+    if not batch.request.alarm:
+        head, rows = _without_alarm(head), [_without_alarm(row) for row in rows]
+    terminal.result(terminal.table(head, rows))
+
+
+def _without_alarm(row: list[str]) -> list[str]:
+    return [*row[:-2], row[-1]]
 
 
 def _rows(group: "Group", batch: "Batch", show_paths: bool) -> list[list[str]]:
     """A row for each file; of a series one for all its slices, and one for each that failed."""
     if group.error:
-        return [[group.name, "refused", "", "", group.error]]
+        return [[group.name, "refused", "", "", "", group.error]]
     ended = [(task, _status_of(task, group, batch)) for task in group.tasks]
     named = {task.label: f"{task.label} {task.source.shown}" if show_paths else task.label for task in group.tasks}
     if group.series is None:
-        return [_row(named[task.label], task, status, batch) for task, status in ended]
-    bad = [_row(named[task.label], task, status, batch) for task, status in ended if status == "failed"]
+        return [_row(named[task.label], task, status, group, batch) for task, status in ended]
+    bad = [_row(named[task.label], task, status, group, batch) for task, status in ended if status == "failed"]
     if len(bad) > _ROWS:
-        bad[_ROWS:] = [[f"and {len(bad) - _ROWS} more", "failed", "", "", f"{batch.ledger.path} names them"]]
+        bad[_ROWS:] = [[f"and {len(bad) - _ROWS} more", "failed", "", "", "", f"{batch.ledger.path} names them"]]
     statuses = [status for _, status in ended]
     told = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
     fresh = [batch.outcomes[task.label] for task, _ in ended if task.label in batch.outcomes]
     steps = str(max((outcome.steps for outcome in fresh), default=0) or "")
     seconds = f"{sum(outcome.seconds for outcome in fresh):.1f}" if fresh else ""
-    return [[group.name, told, steps, seconds, str(batch.request.folder / group.name)], *bad]
+    verdicts = [_verdict(task, group, batch) for task in group.tasks]
+    alarms = f"{verdicts.count(True)} of {len(verdicts) - verdicts.count(None)}"
+    return [[group.name, told, steps, seconds, alarms, str(batch.request.folder / group.name)], *bad]
 
 
-def _row(name: str, task: "Task", status: str, batch: "Batch") -> list[str]:
+def _row(name: str, task: "Task", status: str, group: "Group", batch: "Batch") -> list[str]:
     outcome = batch.outcomes.get(task.label)
+    verdict = {True: "ALARM", False: "no alarm", None: ""}[_verdict(task, group, batch)]
     if outcome is None or outcome.failed:
-        return [name, status, "", "", str(task.output) if outcome is None else outcome.error]
-    return [name, status, str(outcome.steps), f"{outcome.seconds:.1f}", str(task.output)]
+        return [name, status, "", "", verdict, str(task.output) if outcome is None else outcome.error]
+    return [name, status, str(outcome.steps), f"{outcome.seconds:.1f}", verdict, str(task.output)]
+
+
+def _verdict(task: "Task", group: "Group", batch: "Batch") -> bool | None:
+    """Whether a critic gave alarm of a result, also of one that was done before; ``None`` where none judged it."""
+    if not batch.request.alarm:
+        return None
+    if task.label in group.done:
+        from recon.reconstruction.record import alarm_of, read_record
+
+        return alarm_of(read_record(group.done[task.label]))
+    return batch.outcomes[task.label].alarm if task.label in batch.outcomes else None
 
 
 def _status_of(task: "Task", group: "Group", batch: "Batch") -> str:

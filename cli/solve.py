@@ -15,8 +15,6 @@ from .common import NUMBER, WHOLE_NUMBER, config_option, talk_options
 
 if TYPE_CHECKING:
     from recon.io import Derivation, Image
-    from recon.reconstruction.alarm import Alarm
-    from recon.reconstruction.plan import Plan
     from recon.reconstruction.record import InputFile
     from recon.reconstruction.run import Run, Target
     from recon.specs.solve_config import SolveConfig
@@ -186,8 +184,8 @@ def options_beside_prior(command: Command) -> Command:
     metavar="[NAME|FOLDER]",
     is_flag=False,
     flag_value="auto",
-    help="Judge the result by a critic: a packaged one by its NAME, a FOLDER of recon train, or auto, the packaged one "
-    "for such images.",
+    help="Judge each result by a critic: a packaged one by its NAME, a FOLDER of recon train, or auto, the packaged "
+    "one for such images.",
 )
 @click.option(
     "--alarm-map",
@@ -245,8 +243,6 @@ def command(inputs: tuple[str, ...], **given: Any) -> None:
     if alone:
         _solve_alone(Path(inputs[0]), config, given)
         return
-    if given["alarm"] is not None:
-        raise click.UsageError("--alarm with several inputs; expected one input, whose result it judges.")
     from . import batch
 
     batch.solve(inputs, config, given, _solve_alone)
@@ -351,7 +347,7 @@ def solve_read(  # noqa: PLR0913, PLR0917  what is solved, where it comes from a
     from recon.batch.run import derivation_of
     from recon.batch.strength import resolved
     from recon.reconstruction.plan import make_plan
-    from recon.reconstruction.run import check_format, check_target, execute, files_of, write_run
+    from recon.reconstruction.run import alarm_for, check_format, check_target, execute, files_of, write_run
     from recon.reconstruction.shortfall import shortfall
     from recon.solvers import Status
 
@@ -362,7 +358,7 @@ def solve_read(  # noqa: PLR0913, PLR0917  what is solved, where it comes from a
     target = _target(output, given, derivation)
     check_target(target, files_of(plan, *files), plan.problem.template)
     check_format(plan, output)
-    alarm = _alarm(plan, given)
+    alarm = alarm_for(given["alarm"], plan)
     terminal.detail(f"{called}: {plan.method.name}, {plan.problem.prior.spec}, on {plan.problem.device}")
     progress = terminal.ProgressLine(output.name)
     try:
@@ -377,18 +373,6 @@ def solve_read(  # noqa: PLR0913, PLR0917  what is solved, where it comes from a
     if result.status is Status.INTERRUPTED:
         raise KeyboardInterrupt(f"after {result.steps} steps; the last iterate is in {output}")
     return run
-
-
-def _alarm(plan: "Plan", given: dict[str, Any]) -> "Alarm | None":
-    """Return the critic that is to judge the result, if one is: what it cannot judge is refused before the run."""
-    if given["alarm"] is None:
-        return None
-    from recon.reconstruction.alarm import check_size, find_alarm
-
-    template = plan.problem.template
-    alarm = find_alarm(given["alarm"], template.units, template.pixels.shape[1])
-    check_size(alarm, plan.problem.image_shape)
-    return alarm
 
 
 def report_run(run: "Run", as_json: bool) -> None:
@@ -441,9 +425,10 @@ def show_plan_of(image: "Image", output: Path | None, config: "SolveConfig", giv
     """Print the plan for an image that has been read, and what would be written."""
     from recon.reconstruction.plan import make_plan
     from recon.reconstruction.record import record_path
+    from recon.reconstruction.run import alarm_for
 
     plan = make_plan(config, image, terminal.say)
-    _alarm(plan, given)
+    alarm_for(given["alarm"], plan)
     files = (output, output and record_path(output), given["figure"], given["report"], given["alarm_map"])
     writes = [str(path) for path in files if path]
     if given["as_json"]:

@@ -191,6 +191,7 @@ class Request:
         folder: Of results.
         overwrite: Whether what is there may be replaced.
         secret: For results that are de-identified, what their UIDs follow from; else ``None``.
+        alarm: The critic that judges the results, or empty.
     """
 
     config: SolveConfig
@@ -198,14 +199,19 @@ class Request:
     folder: Path
     overwrite: bool = False
     secret: bytes | None = field(default=None, repr=False)
+    alarm: str = ""
 
 
-def request(config: SolveConfig, folder: Path, overwrite: bool = False, secret: bytes | None = None) -> Request:
+def request(
+    config: SolveConfig, folder: Path, overwrite: bool = False, secret: bytes | None = None, alarm: str = ""
+) -> Request:
     """A request with its hash."""
     known = fingerprint(config)
+    if alarm:
+        known = sha256(f"judged {known} {alarm}".encode())
     if secret is not None:
         known = sha256(f"deidentified {known} {sha256(secret)}".encode())
-    return Request(config, known, folder, overwrite, secret)
+    return Request(config, known, folder, overwrite, secret, alarm)
 
 
 def numbered(one: Series) -> Iterator[tuple[Slice, str, int | None]]:

@@ -111,9 +111,12 @@ def prepare(contents: Contents, request: Request) -> Batch:
     if contents.files:
         stamp = Stamp(request.sha256, configuration=request.sha256)
         tasks = [
-            Task(str(each.output), each.source, each.sha256, request.folder / each.output, request.config, stamp)
+            Task(
+                str(each.output), each.source, each.sha256, request.folder / each.output, request.config, stamp,
+                alarm=request.alarm,
+            )
             for each in contents.files
-        ]
+        ]  # fmt: skip
         groups.append(Group(FILES, None, tasks))
     if not request.overwrite:
         for group in groups:
@@ -135,7 +138,7 @@ def _of_series(one: Series, request: Request) -> Group:
     tasks = [
         Task(
             f"{one.folder}/{name}", each.source, each.sha256, folder / name, request.config, stamp,
-            derivation=Derivation("", number=number),
+            derivation=Derivation("", number=number), alarm=request.alarm,
         )
         for each, name, number in numbered(one)
     ]  # fmt: skip

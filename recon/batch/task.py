@@ -45,6 +45,7 @@ class Task:
         again: Whether an earlier attempt at the task may have left results.
         figure: Where a figure goes.
         keep_interrupted: Whether Ctrl-C leaves the last iterate.
+        alarm: The critic that judges the result, as :func:`recon.reconstruction.alarm.find_alarm` takes it, or empty.
     """
 
     label: str
@@ -59,6 +60,7 @@ class Task:
     again: bool = False
     figure: Path | None = None
     keep_interrupted: bool = False
+    alarm: str = ""
 
     @property
     def record(self) -> Path:
@@ -85,6 +87,7 @@ class Outcome:
         error: Why it failed.
         stop: Whether all others would fail as it did, as on a full disk.
         exit_code: That of the error.
+        alarm: Whether a critic gave alarm; ``None`` where none judged.
     """
 
     label: str
@@ -96,6 +99,7 @@ class Outcome:
     error: str = ""
     stop: bool = False
     exit_code: int = 0
+    alarm: bool | None = None
 
     @property
     def failed(self) -> bool:

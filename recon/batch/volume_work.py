@@ -16,8 +16,17 @@ from recon.batch.work import failed
 from recon.errors import ConsistencyError, InputError
 from recon.io import Image
 from recon.reconstruction.plan import Plan, make_plan
-from recon.reconstruction.record import InputFile
-from recon.reconstruction.run import ProgressCallback, Target, check_format, check_target, execute, say_notes, write_run
+from recon.reconstruction.record import InputFile, alarm_of
+from recon.reconstruction.run import (
+    ProgressCallback,
+    Target,
+    alarm_for,
+    check_format,
+    check_target,
+    execute,
+    say_notes,
+    write_run,
+)
 from recon.reconstruction.shortfall import shortfall
 from recon.reconstruction.slice_stack import stacked
 from recon.solvers import Status
@@ -40,6 +49,7 @@ def do_series(
         for task in pending:
             check_target(Target(task.output, task.figure, task.overwrite, task.derivation), (task.source.path,))
         plan, images, inputs = _planned(tasks, series, said.append)
+        alarm = alarm_for(tasks[0].alarm, plan)
         result = execute(plan, watch, pending[0].output.parent)
         if result.status is Status.INTERRUPTED:
             yield pending[0], Outcome(pending[0].label, "interrupted", result.steps, result.seconds, said=tuple(said))
@@ -55,10 +65,14 @@ def do_series(
             image = io.with_tensor(images[number], frames[number : number + 1])
             volume = {"slices": len(tasks), "slice": number + 1, "series_sha256": series.inputs_sha256}
             run = write_run(
-                result, inputs[number], target, said.append, task.stamp.to_json(), image=image, volume=volume
-            )
+                result, inputs[number], target, said.append, task.stamp.to_json(), image=image, volume=volume,
+                alarm=alarm,
+            )  # fmt: skip
             seconds = result.seconds / len(pending)  # of which the sum is what the volume took
-            yield task, Outcome(task.label, result.status.value, result.steps, seconds, run.record, tuple(said))
+            yield task, Outcome(
+                task.label, result.status.value, result.steps, seconds, run.record, tuple(said),
+                alarm=alarm_of(run.document),
+            )  # fmt: skip
             said.clear()
             written += 1
     except Exception as error:  # of whatever kind, as of a single task

@@ -15,10 +15,11 @@ from recon.evidence import Measured
 from recon.io import Image
 from recon.methods.operator_pair import OperatorPair
 from recon.reconstruction.plan import Plan, make_plan
-from recon.reconstruction.record import InputFile
+from recon.reconstruction.record import InputFile, alarm_of
 from recon.reconstruction.run import (
     ProgressCallback,
     Target,
+    alarm_for,
     check_format,
     check_target,
     execute,
@@ -91,25 +92,35 @@ def plan_of(task: Task, say: Callable[[str], None]) -> tuple[Plan, InputFile]:
     image, measured = _read(task, say)
     plan = _plan(task, image, say)
     check_format(plan, task.output)
+    alarm_for(task.alarm, plan)  # before the first step
     return plan, measured
 
 
 def _done(task: Task, watch: ProgressCallback | None, said: list[str]) -> Outcome:
     if task.again and not task.overwrite:
         if (done := done_at(task)) is not None:
-            return Outcome(task.label, str(done.get("status")), record=task.record)
+            return Outcome(task.label, str(done.get("status")), record=task.record, alarm=alarm_of(done))
         task = replace(task, overwrite=True)
     target = Target(task.output, task.figure, task.overwrite, task.derivation)
     check_target(target, (task.source.path,))
     plan, measured = plan_of(task, said.append)
     check_target(target, files_of(plan, task.source.path), plan.problem.template)
+    alarm = alarm_for(task.alarm, plan)
     result = execute(plan, watch)
     if result.status is Status.INTERRUPTED and not task.keep_interrupted:
         return Outcome(task.label, "interrupted", result.steps, result.seconds, said=tuple(said))
-    run = write_run(result, measured, target, said.append, task.stamp.to_json())
+    run = write_run(result, measured, target, said.append, task.stamp.to_json(), alarm=alarm)
     if (line := shortfall(result)) is not None:
         said.append(f"{task.output}: {line}")
-    return Outcome(task.label, result.status.value, result.steps, result.seconds, run.record, tuple(said))
+    return Outcome(
+        task.label,
+        result.status.value,
+        result.steps,
+        result.seconds,
+        run.record,
+        tuple(said),
+        alarm=alarm_of(run.document),
+    )
 
 
 def _read(task: Task, say: Callable[[str], None]) -> tuple[Image, InputFile]:

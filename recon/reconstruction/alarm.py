@@ -8,7 +8,7 @@ version of colour ones; its weights have a norm below 1, by which L is multiplie
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +163,7 @@ def find_alarm(named: str, units: str, channels: int) -> Alarm:
         UsageError: There is no such critic, or it is for other images.
         InputError: The folder cannot be read.
     """
+    check_name(named)
     packaged = catalogue.critic_folders()
     name = named.removeprefix("model:")
     if named == AUTO:
@@ -176,13 +177,28 @@ def find_alarm(named: str, units: str, channels: int) -> Alarm:
             )
         name = fitting[0].name
     folder = packaged.get(name, Path(named))
-    if name not in packaged and not folder.is_dir():
-        hint = "it is a file: with an input after it, write --alarm auto" if folder.is_file() else "no such critic"
-        raise UsageError(f"--alarm {named}: {hint}; {suggestion(name, packaged)}, or the folder of a critic.")
-    critic, card = load_critic(folder), catalogue.read_critic(folder)
-    alarm = Alarm(f"model:{name}" if name in packaged else named, critic, card, catalogue.identity_of(folder))
+    sha256 = catalogue.identity_of(folder)
+    called = f"model:{name}" if name in packaged else named
+    alarm = Alarm(called, _critic(folder, sha256), catalogue.read_critic(folder), sha256)
     _require_kind(alarm, units, channels)
     return alarm
+
+
+def check_name(named: str) -> None:
+    """See that a name may stand for a critic, before an image is known.
+
+    Raises:
+        UsageError: It is neither that of a packaged one nor a folder.
+    """
+    packaged, name = catalogue.critic_folders(), named.removeprefix("model:")
+    if named != AUTO and name not in packaged and not Path(named).is_dir():
+        hint = "it is a file: with an input after it, write --alarm auto" if Path(named).is_file() else "no such critic"
+        raise UsageError(f"--alarm {named}: {hint}; {suggestion(name, packaged)}, or the folder of a critic.")
+
+
+@lru_cache(maxsize=4)  # of a batch, which asks for each input
+def _critic(folder: Path, _sha256: str) -> Critic:
+    return load_critic(folder)
 
 
 def check_size(alarm: Alarm, shape: tuple[int, ...]) -> None:

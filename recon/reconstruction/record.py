@@ -158,6 +158,12 @@ def read_record(path: Path) -> dict[str, object]:
     return document
 
 
+def alarm_of(document: Mapping[str, object]) -> bool | None:
+    """Whether a critic gave alarm of the result of a record; ``None`` where none judged it."""
+    judged = document.get("alarm")
+    return bool(judged.get("alarm")) if isinstance(judged, Mapping) else None
+
+
 def find_input(entry: Mapping[str, object], record: Path, places: Iterable[Path]) -> Path:
     """The file that an entry of ``inputs`` stands for: by its path, else by its hash.
 

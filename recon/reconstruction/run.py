@@ -20,7 +20,15 @@ from recon.io import Image
 from recon.io.files import suffix_of
 from recon.methods.setting import Polish
 from recon.operators.slices import each_slice
-from recon.reconstruction.alarm import MAP_SUFFIXES, Alarm, Judgement, judge_image, write_map
+from recon.reconstruction.alarm import (
+    MAP_SUFFIXES,
+    Alarm,
+    Judgement,
+    check_size,
+    find_alarm,
+    judge_image,
+    write_map,
+)
 from recon.reconstruction.ct_input import as_frames, as_items, read_scan
 from recon.reconstruction.file_names import SUFFIXES
 from recon.reconstruction.guiding import GuideFigures, guide_figures
@@ -226,6 +234,20 @@ class Run:
     record: Path
     document: dict[str, object]
     judgement: Judgement | None = None
+
+
+def alarm_for(named: str | None, plan: Plan) -> Alarm | None:
+    """The critic that is to judge the result of a plan, if one is named: what it cannot judge is refused.
+
+    Raises:
+        UsageError: There is no such critic, or it is for other images.
+    """
+    if not named:
+        return None
+    template = plan.problem.template
+    alarm = find_alarm(named, template.units, template.pixels.shape[1])
+    check_size(alarm, plan.problem.image_shape)
+    return alarm
 
 
 def read_image(path: Path, config: SolveConfig, say: Notify, found: Image | None = None) -> Image:
@@ -466,7 +488,7 @@ def write_run(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
     held = files_of(result.plan, *_paths(measurement))
     check_target(target, held, image or result.plan.problem.template)
     inputs = input_files(result.plan, measurement)
-    judgement = None if alarm is None else judge_image(alarm, result.image)
+    judgement = None if alarm is None else judge_image(alarm, image or result.image)
     image = writable(image or result.image, target.output)
     written = io.write(image, target.output, overwrite=target.overwrite, inputs=held, derivation=target.derivation)
     if written.clipped:

@@ -143,7 +143,42 @@ def test_a_colour_photograph_is_judged_by_its_grey_version(run, critic) -> None:
     assert np.load("map.npy").shape == (40, 40)
 
 
-def test_several_inputs_are_refused(run, critic) -> None:
-    outcome = run("solve", "training", *SOLVE[2:], "-o", "many", "--alarm", "critic")
-    assert (outcome.code, "--alarm with several inputs" in outcome.err) == (2, True)
-    assert not Path("many").exists()
+def test_each_result_of_a_folder_is_judged_and_the_table_says_so(run, critic) -> None:
+    threshold(critic, -100.0)
+    shutil.copytree("validation", "in")
+    command = ("solve", "in", "-o", "out", *SOLVE[2:], "--alarm", "critic")
+    outcome = run(*command, "--report", "page.html")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.count("ALARM") == 3
+    assert "alarm" in outcome.out.splitlines()[0].split()
+    page = Path("page.html").read_text("utf-8")
+    assert "ALARM of the critic, 3 of 3 runs" in page
+    records = [json.loads(path.read_text()) for path in sorted(Path("out").glob("*.run.json"))]
+    assert [record["alarm"]["alarm"] for record in records] == [True] * 3
+    again = run(*command)  # what was done before has its verdict too
+    assert (again.code, again.out.count("ALARM"), again.out.count("done before")) == (0, 3, 3), again.err
+    plain = run("solve", "in", "-o", "plain", *SOLVE[2:])
+    assert "alarm" not in plain.out.lower()
+    other = run("solve", "in", "-o", "plain", *SOLVE[2:], "--alarm", "critic")
+    assert (other.code, "not what this run would make" in other.err) == (7, True)
+
+
+@pytest.mark.usefixtures("folder")
+def test_slices_of_a_series_are_counted(run, bundled_data) -> None:
+    Path("in").mkdir()
+    for name in ("tcga_60-2695.dcm", "tcga_60-2715.dcm"):
+        shutil.copy(bundled_data / "ct" / name, "in")
+    outcome = run("solve", "in", "-o", "out", "--operator", "identity", "--prior", "tikhonov:weight=1e-3", "--alarm")
+    assert outcome.code == 0, outcome.err
+    rows = [line.split() for line in outcome.out.splitlines()]
+    assert "alarm" in rows[0]
+    assert all("of 1" in " ".join(row) for row in rows[1:])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(("--alarm", "critic-xt"), "no such critic"), (("--alarm", "critic", "--alarm-map", "map.npy"), "of one result")],
+)
+def test_what_cannot_judge_a_folder_is_refused_before_the_first_run(run, critic, options, message) -> None:
+    outcome = run("solve", "validation", "-o", "out", *SOLVE[2:], *options)
+    assert (outcome.code, message in outcome.err, Path("out").exists()) == (2, True, False), outcome.err

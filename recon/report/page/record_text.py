@@ -50,7 +50,8 @@ def badges(records: Sequence[Mapping[str, object]]) -> list[tuple[str, str]]:
     """Pairs of a kind (good, bad, doubt) and a few words, for the head of the page."""
     found: dict[tuple[str, str], int] = {}
     for record in records:
-        for pair in _of_maps(record) if is_of_uncertainty(record) else (_status(record), _verdict(record)):
+        known = _of_maps(record) if is_of_uncertainty(record) else [_status(record), _verdict(record)]
+        for pair in (*known, *_alarm(record)):
             found[pair] = found.get(pair, 0) + 1
     many = len(records) > 1
     return [
@@ -72,6 +73,14 @@ def _status(record: Mapping[str, object]) -> tuple[str, str]:
     status = plain(record.get("status"), 40)
     kind = "good" if status in _GOOD else "bad" if status in _BAD else "doubt"
     return kind, {"out of steps": "out of steps: not converged"}.get(status, status or "no status")
+
+
+def _alarm(record: Mapping[str, object]) -> list[tuple[str, str]]:
+    """The verdict of a critic, where one judged."""
+    is_alarm = mapping(record.get("alarm")).get("alarm")
+    if not isinstance(is_alarm, bool):
+        return []
+    return [("bad", "ALARM of the critic") if is_alarm else ("good", "no alarm of the critic")]
 
 
 def _verdict(record: Mapping[str, object]) -> tuple[str, str]:
