@@ -5,8 +5,22 @@ import torch
 EPS = torch.finfo(torch.float64).eps
 """Twice the rounding unit of double precision."""
 
+UNIT = EPS / 2
+"""The rounding unit v of double precision: one operation is off by at most v times its result."""
+
+LEAST = 2.0**-1074
+"""What a product loses at most where it underflows."""
+
 _FFT = 8.0
 """Rounding units times the levels of a Fourier transform and the absolute sum of its input: a bound of its error."""
+
+
+def gamma(count: float) -> float:
+    """``g_n = n v / (1 - n v)``, by which a sum of n products is off, relative to the sum of their sizes.
+
+    In any order, with or without fused additions (Higham 2002, sections 3.1 and 3.5).
+    """
+    return count * UNIT / (1 - count * UNIT)
 
 
 def fft_error(absolute_sum: float, *lengths: int) -> float:

@@ -68,6 +68,10 @@ _SPARSE_ATTAINS = Fact(
     "the penalty is 1/||D||^2-strongly convex, as its conjugate is ||D||^2-smooth, so it attains its minimum with any "
     "data",
 )
+_RIDGE_ERROR = (
+    "the gradient of the objective at the result of every call bounds its error, up to the rounding of the result; it "
+    "is computed in double precision with the worst case of rounding; a call that misses it raises"
+)
 _SPARSE_ERROR = (
     "half the length of a subgradient, or the gradient of the dual, bounds the error of every call, up to the rounding "
     "of its result; both are computed in double precision with the worst case of rounding; a call that misses it raises"
@@ -241,7 +245,7 @@ def _one_shot_resolvent(network: ConvexRidge, noise_level: float | None, frozen:
 
 
 def _ridge_resolvent(frozen: "Frozen", name: str, accuracy: float) -> Resolvent:
-    error = Proved(accuracy, "the gradient norm of every call bounds its error; a call that misses the accuracy raises")
+    error = Proved(accuracy, _RIDGE_ERROR)
     return proximity_operator(
         frozen,
         name,
@@ -308,11 +312,11 @@ class Frozen(ByValue):
         self.network.check_input(x, self.noise_level)
         if isinstance(self.network, ConvexRidge) and not self.network.config.one_shot:
             z = x.double() if self.accuracy < _ROUNDINGS * torch.finfo(x.dtype).eps else x
-            return prox(self.ridge(z), z, InnerSolver(accuracy=self.accuracy)).to(x.dtype)
+            return prox(self.ridge(z), z, InnerSolver(accuracy=self.accuracy, proved=True)).to(x.dtype)
         if isinstance(self.network, ConvolutionalSparseCoding) and self.network.iterates:
             z = x.double() if self.accuracy < _ROUNDINGS * torch.finfo(x.dtype).eps else x
             network = self.like(z)
-            before, network.solver = network.solver, InnerSolver(accuracy=self.accuracy)
+            before, network.solver = network.solver, InnerSolver(accuracy=self.accuracy, proved=True)
             try:
                 coded: Tensor = network(z, self.noise_level)
             finally:

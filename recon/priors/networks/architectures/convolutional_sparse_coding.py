@@ -1,7 +1,7 @@
 """Denoisers that code an image with few atoms of a learned convolutional dictionary."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -11,6 +11,7 @@ from torch.nn import functional
 from recon.errors import UsageError
 from recon.evidence import Assumed, Constant, Proved
 from recon.operators.convolution_norms import convolution_norm, peak_norm
+from recon.operators.rounding import gamma
 from recon.priors.networks.architectures.code_descent import descend, is_worth_it
 from recon.priors.networks.architectures.network import Config, Derivative, Derived, Network, NoiseLevel, drawn
 from recon.priors.networks.architectures.ridge_prox import (
@@ -22,7 +23,7 @@ from recon.priors.networks.architectures.ridge_prox import (
     solve_curved,
 )
 from recon.priors.networks.architectures.sparse_code import SparseCode
-from recon.priors.networks.architectures.sparse_error import Coded, gamma
+from recon.priors.networks.architectures.sparse_error import Coded
 from recon.priors.networks.layers.convolution import check_padding
 from recon.priors.networks.layers.nonexpansive import MARGIN
 from recon.types import Map
@@ -418,7 +419,7 @@ def _coded(code: SparseCode, y: Tensor, solver: InnerSolver, share: Tensor | flo
         if 2 * rounding_floor(code, y.dtype) > least:
             code, repeated = code.to(torch.float64), repeated.double()
     start = _start(code, repeated) if start is None else start.to(repeated)
-    u = prox(code, repeated, solver, shares * max(1 - means / solver.accuracy, 0.0), start)
+    u = prox(code, repeated, replace(solver, proved=True), shares * max(1 - means / solver.accuracy, 0.0), start)
     return Coded(code.codes(u).to(y.dtype), u.double(), goal)
 
 

@@ -22,8 +22,6 @@ from recon.priors.networks.layers.gram_inverse import gram_inverse
 from recon.priors.networks.layers.profiles import Profile
 from recon.types import Map
 
-_TINY = 1e-20
-
 _MEMORY, _SLOPE = 3, 0.4
 """Of Anderson's acceleration of the prox: the steps it looks back; and the mean slope of the preconditioner. Of
 memories of 1 to 8 and slopes of 0.2 to 1, on patches with noise of 25/255 and a trained potential, 3 with 0.3 to 0.5
@@ -32,10 +30,6 @@ took the fewest evaluations: 15 to 17 to 1 % of the image, where Nesterov's meth
 _MASKED_MEMORY, _MASKED_SLOPE = 6, 2.0
 """The same with a mask, which is large where the responses are small, and the slope 1: 55 evaluations to 1e-4 of the
 image on patches with noise of 15/255, 45 without the mask, and 260 with its memory and slope."""
-
-_ROUNDINGS, _AMPLIFIED = 16, 1 / 8
-"""Rounding units of what is added up in a gradient, relative to the images, and to grad R for each unit of its
-constant: more than was seen, and no worst case."""
 
 STRIP, LEAST_ROWS = 2**20, 8
 """Responses that are held at once where no gradient is taken: 4 MiB in single precision, a second-level cache."""
@@ -92,18 +86,14 @@ class Ridge:
         return gram_inverse(self.kernel, slope * self.mean_weight, like, circular=self.padding == "circular")
 
     def certified(self, y: Tensor, x: Tensor) -> Tensor:
-        """See :class:`.ridge_prox.Potential`: the norm, with rounding units as of sums of that many numbers."""
-        norms, sizes = _norms(x - y + self.gradient(x)), _norms(x)
-        units = _ROUNDINGS * (_norms(y) + sizes) + _AMPLIFIED * self.smoothness.detach().flatten().double() * sizes
-        return norms + torch.finfo(x.dtype).eps * units
+        """See :class:`.ridge_prox.Potential`."""
+        from recon.priors.networks.architectures.ridge_error import of_point  # noqa: PLC0415  it is of this class
+
+        return of_point(self, y, x)
 
     def gradient(self, x: Tensor) -> Tensor:
         """``grad R(x)``, at the size of x."""
-        rows = STRIP // max(1, len(x) * len(self.kernel) * x.shape[-1])
-        if self.padding != "circular" and not (torch.is_grad_enabled() or x.is_cuda) and rows < x.shape[-2]:
-            return self.weight * by_strips(x, self.kernel, self.padding, max(rows, LEAST_ROWS), self.influence)
-        responses = analyse(x, self.kernel, self.padding)
-        return self.weight * synthesise(self.influence(0, responses), self.kernel, self.padding, _size(x))
+        return self.weight * filtered(x, self.kernel, self.padding, self.influence)
 
     def value(self, x: Tensor) -> Tensor:
         """R of each batch item, shape ``(batch,)``."""
@@ -165,6 +155,21 @@ class Ridge:
         return ratio if self.group == 1 else ratio.repeat_interleave(self.group, 1)
 
 
+def filtered(x: Tensor, kernel: Tensor, padding: str, act: Callable[[int, Tensor], Tensor]) -> Tensor:
+    """``W^T act(W x)``, by strips where no gradient is taken on a CPU.
+
+    Args:
+        x: Images.
+        kernel: Of W.
+        padding: Of W.
+        act: As of :func:`by_strips`.
+    """
+    rows = STRIP // max(1, len(x) * len(kernel) * x.shape[-1])
+    if padding != "circular" and not (torch.is_grad_enabled() or x.is_cuda) and rows < x.shape[-2]:
+        return by_strips(x, kernel, padding, max(rows, LEAST_ROWS), act)
+    return synthesise(act(0, analyse(x, kernel, padding)), kernel, padding, _size(x))
+
+
 def by_strips(x: Tensor, kernel: Tensor, padding: str, rows: int, act: Callable[[int, Tensor], Tensor]) -> Tensor:
     """``W^T act(W x)`` with the responses of a few rows at a time, which stay in the cache: half the time at 512 x 512.
 
@@ -191,12 +196,7 @@ def _length(grouped: Tensor) -> Tensor:
     for part in grouped.unbind(2):
         total = part.square() if total is None else total.addcmul(part, part)
     assert total is not None  # noqa: S101  a group has at least one member
-    return total.clamp(min=_TINY).sqrt()
-
-
-def _norms(x: Tensor) -> Tensor:
-    norms: Tensor = torch.linalg.vector_norm(x.flatten(1).double(), dim=1)
-    return norms
+    return total.clamp(min=torch.finfo(total.dtype).tiny).sqrt()
 
 
 def _size(x: Tensor) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The proximity operator of a smooth convex function, by iteration: to a proved accuracy, or for a number of steps.
+"""The proximity operator of a smooth convex function, by iteration: to an accuracy, or for a number of steps.
 
 For R convex and w-smooth, ``F(x) = ||x - y||^2 / 2 + R(x)`` is 1-strongly convex and (1 + w)-smooth, so its minimiser
 p = prox_R(y) satisfies ``||x - p|| <= ||grad F(x)||`` for every x: the gradient that a step needs anyway proves how
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from recon.errors import GuaranteeError, UsageError
+from recon.priors.networks.architectures.convolution_rounding import norms_of
 from recon.types import Map
 
 _AMPLIFIED = 1 / 8
@@ -74,12 +75,15 @@ class InnerSolver:
         max_steps: The budget.
         steps: A fixed number of steps instead, through which gradients flow; then nothing is said of the accuracy.
         adjoint_accuracy: The relative residual of the linear solve of a backward pass.
+        proved: Whether the bound counts rounding in its worst case, by an evaluation in double precision for each
+            image; else the gradient is taken as it is computed.
     """
 
     accuracy: float = 1e-4
     max_steps: int = 1000
     steps: int | None = None
     adjoint_accuracy: float = 1e-3
+    proved: bool = False
 
     def __post_init__(self) -> None:
         if not (0 < self.accuracy < 1 and 0 < self.adjoint_accuracy < 1):
@@ -154,7 +158,7 @@ def _solve(ridge: Potential, y: Tensor, solver: InnerSolver, share: Tensor | flo
     has one, and all end by the same proved bound. An item that holds NaN or infinity is returned as it is, for the
     solver outside to report.
     """
-    goal = _Goal(ridge, y, share * solver.accuracy, start)
+    goal = _Goal(ridge, y, share * solver.accuracy, start, solver.proved)
     steps = _anderson(ridge, goal, solver.max_steps)
     for budget, accuracy, shorten in _PASSES if ridge.has_kinks else ():
         if goal.open.any():
@@ -181,8 +185,8 @@ class _Goal:
         bound: The least bound of each that counts its rounding; infinite where none was made.
     """
 
-    def __init__(self, ridge: Potential, y: Tensor, accuracy: Tensor | float, start: Tensor) -> None:
-        self.ridge, self.y, self.accuracy, self.size = ridge, y, accuracy, _norms(y)
+    def __init__(self, ridge: Potential, y: Tensor, accuracy: Tensor | float, start: Tensor, proved: bool) -> None:
+        self.ridge, self.y, self.accuracy, self.size, self.proved = ridge, y, accuracy, norms_of(y), proved
         self.open = self.size.isfinite()
         self.out = torch.where(self.open.view(-1, 1, 1, 1), start, y)
         self.least = torch.full_like(self.size, torch.inf)
@@ -202,13 +206,13 @@ class _Goal:
 
     def reached(self, v: Tensor, gradient: Tensor) -> bool:
         """Return whether all that can be done is done, given ``grad F`` at a point."""
-        norms = _norms(gradient)
+        norms = norms_of(gradient)
         nearer = self.open & (norms < self.least)
         self.out = torch.where(nearer.view(-1, 1, 1, 1), v, self.out)
         self.least = torch.where(nearer, norms, self.least)
         near = nearer & (norms <= self.share * self.accuracy * self.size)
         if bool(near.any()):
-            bound = self.ridge.certified(self.y, v)
+            bound = self.ridge.certified(self.y, v) if self.proved else norms
             self.bound = torch.where(near, torch.minimum(bound, self.bound), self.bound)
             self.open = self.open & ~(near & (bound <= self.accuracy * self.size))
             self.share = torch.where(near, self.share / 2, self.share)  # no look at every step where rounding is large
@@ -368,12 +372,6 @@ def _looks(step: int, x: Tensor) -> bool:
 
 def _squares(x: Tensor) -> Tensor:
     return x.square().sum((1, 2, 3), keepdim=True)
-
-
-def _norms(x: Tensor) -> Tensor:
-    """Of each item, in double precision, in which no square of a single number vanishes or overflows."""
-    norms: Tensor = torch.linalg.vector_norm(x.flatten(1).double(), dim=1)
-    return norms
 
 
 def tightened(solver: InnerSolver, accuracy: float) -> InnerSolver:

@@ -56,6 +56,10 @@ class Pieces(ByValue):
         beyond = size - knot
         return integral + value * beyond + slope * beyond.square() / 2
 
+    def double(self) -> "Pieces":
+        """The same numbers in double precision, without a graph."""
+        return Pieces(self.knots.detach().double(), self.slopes.detach().double())
+
     def scaled(self, scale: Tensor) -> "Pieces":
         """``t -> s f(t / s)`` with ``(channels, 1)`` numbers s > 0."""
         return Pieces(self.knots * scale, self.slopes)
@@ -176,6 +180,32 @@ class MonotoneSpline(Profile):
         count = self.intervals + 1
         piece = (t * (self.intervals / self.reach)).floor_().clamp_(-count, count - 1).to(torch.int32)
         return piece_index(piece.add_(count).clamp_(min=0), 2 * count)  # NaN, which has no piece, to the first
+
+
+class Tabulated(Profile):
+    """psi by its pieces.
+
+    Args:
+        pieces: Of psi', one function a channel.
+    """
+
+    def __init__(self, pieces: Pieces) -> None:
+        super().__init__()
+        self._pieces = pieces
+        values = pieces.values
+        self._finder = Finder(pieces.knots)
+        self._intercepts = values - pieces.slopes * pieces.knots
+
+    def influence(self, t: Tensor) -> Tensor:
+        size = t.abs()
+        index = self._finder(size)
+        return torch.addcmul(lookup(self._intercepts, index), lookup(self._pieces.slopes, index), size).copysign_(t)
+
+    def slope(self, t: Tensor) -> Tensor:
+        return lookup(self._pieces.slopes, self._finder(t.abs()))
+
+    def pieces(self) -> Pieces:
+        return self._pieces
 
 
 def profile(name: str, channels: int, pieces: int) -> Profile:
