@@ -1,6 +1,7 @@
 """Bounds of what double precision rounds away, by which a computed constant is widened before it is proved."""
 
 import torch
+from torch import Tensor
 
 EPS = torch.finfo(torch.float64).eps
 """Twice the rounding unit of double precision."""
@@ -60,3 +61,15 @@ def sum_rounded_down(*terms: float) -> float:
 def rounded_down(value: float) -> float:
     """Return the number widened downwards; never negative."""
     return max(value, 0.0) * (1 - 8 * EPS)
+
+
+def norms_of(x: Tensor) -> Tensor:
+    """The norm of each item in double precision, in which none vanishes or overflows, ``(batch,)``."""
+    flat = x.flatten(1)
+    flat = flat.abs() if flat.is_complex() else flat
+    flat = flat.double()
+    if not flat.shape[1]:
+        return flat.new_zeros(len(flat))
+    largest = flat.abs().amax(1, keepdim=True)
+    scaled: Tensor = torch.linalg.vector_norm(flat / largest.clamp(min=torch.finfo(torch.float64).tiny), dim=1)
+    return scaled * largest.squeeze(1).clamp(min=torch.finfo(torch.float64).tiny)

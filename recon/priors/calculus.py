@@ -190,7 +190,7 @@ def reweighted(resolvent: Resolvent, weight: float, accuracy: float = 1e-6, max_
             lambda *_: accuracy,
             known.error,
             known.lipschitz_Q,
-            how="the contraction bounds the error; a call that misses the accuracy raises",
+            how="the contraction bounds the error, up to rounding; a call that misses the accuracy raises",
         ),
         values=known.values,
         differentiable=known.differentiable,

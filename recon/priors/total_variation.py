@@ -12,10 +12,12 @@ from torch import Tensor
 from recon._values import remembered
 from recon.errors import GuaranteeError, UsageError
 from recon.evidence import Proved
+from recon.operators.rounding import LEAST, gamma, norms_of
 from recon.priors.closed_forms import ATTAINS_SEMINORM, EVERYWHERE, check_weight
 from recon.priors.finite_differences import FiniteDifferences
 from recon.priors.resolvent import Resolvent, proximity_operator
 from recon.priors.split import Split
+from recon.priors.total_variation_gap import distance_bound
 
 MOMENTUM = 8.0
 """The parameter a > 2 of Chambolle and Dossal (2015); of 2 to 40 the one with the smallest gaps on photographs."""
@@ -26,6 +28,10 @@ _SQUARABLE = 1e-12
 FIRST_CHECK, CHECK_FRACTION = 10, 8
 """The duality gap is evaluated every ten steps, later each time the steps have grown by an eighth."""
 
+_ERROR = (
+    "the duality gap of every call bounds its error, up to the rounding of the result; it is computed in double "
+    "precision with the worst case of rounding; a call that misses the accuracy raises"
+)
 
 Spacing = tuple[float, ...]
 
@@ -88,7 +94,8 @@ def total_variation(  # noqa: PLR0913, PLR0917  each is an independent choice of
     gradient (Beck and Teboulle 2009, with the momentum of Chambolle and Dossal 2015). Each batch item stops when the
     duality gap allows it: with ``z = x - w D^T p``, both ``P(z) - P*`` and ``D* - D(p)`` are at least
     ``||z - prox(x)||^2 / 2``, so the gap, ``w TV(z) - w <Dz, p>``, is at least ``||z - prox(x)||^2``. The gap is
-    evaluated in double precision; the steps are taken in single where its rounding cannot keep the gap from closing.
+    evaluated in double precision, with the worst case of its rounding (:mod:`.total_variation_gap`); the steps are
+    taken in single where its rounding cannot keep the gap from closing.
     With a mask m the balls have the radius m(p) at each pixel, and the gap is that of the masked penalty.
 
     Nothing is kept between calls. No gradient flows through a call. An item with a pixel that is not finite is
@@ -121,7 +128,7 @@ def total_variation(  # noqa: PLR0913, PLR0917  each is an independent choice of
             solution = _solve(_grouped(x, joint, spacing), penalty, accuracy, max_steps)
         return _ungrouped(solution, x, len(spacing))
 
-    error = Proved(accuracy, "the duality gap of every call bounds its error; a call that misses the accuracy raises")
+    error = Proved(accuracy, _ERROR)
     kind = "isotropic" if isotropic else "anisotropic"
     shape = "" if spacing == FLAT else f", spacing={spacing}"
     given = "" if mask is None else ", given the guide"
@@ -258,6 +265,12 @@ class _Penalty:
         """Weight of any pixel."""
         return self.weight if self.mask is None or not len(self.mask) else self.weight * float(self.mask.max())
 
+    def norm_of(self, lengths: Tensor) -> Tensor:
+        """Of the mask over as many vectors as there are lengths, ``(batch or 1,)``."""
+        if self.mask is None:
+            return lengths.new_full((1,), math.sqrt(lengths[:1].numel()))
+        return math.sqrt(lengths[:1].numel() / max(1, self.mask[:1].numel())) * norms_of(self.mask)
+
     def balls(self, dtype: torch.dtype) -> "_Balls | None":
         """Those of a dual field; ``None``: unit balls."""
         return None if self.mask is None else _Balls(self.mask.to(dtype), self.mask.square().reciprocal_().to(dtype))
@@ -278,32 +291,32 @@ class _Balls(NamedTuple):
 def _solve(v: Tensor, penalty: _Penalty, accuracy: float, max_steps: int) -> Tensor:
     """The proximity operator at grouped images ``v``, in double precision."""
     exact = v.double()
-    targets = accuracy**2 * exact.square().flatten(1).sum(1)
+    sizes = norms_of(exact)
     noise = 2 * penalty.largest * torch.finfo(torch.float32).eps * exact.abs().flatten(1).sum(1)
-    fine = v.dtype == torch.float64 or bool((noise > targets).any())
+    fine = v.dtype == torch.float64 or bool((noise > (accuracy * sizes).square()).any())
     work = exact if fine else v.float()
 
-    flat = _flattened(exact, penalty)
+    flat = _flattened(exact, penalty) & (gamma(exact[:1].numel()) <= accuracy)
     solution = torch.where(flat.view(-1, *[1] * (v.ndim - 1)), exact.mean(penalty.axes, keepdim=True), exact)
-    active = (~flat).nonzero().squeeze(1)
-    exact, work, targets, penalty = exact[active], work[active], targets[active], penalty.of(active)
+    finite = exact.isfinite().flatten(1).all(1)  # what is not stays as it is
+    active = (~flat & finite).nonzero().squeeze(1)
+    exact, work, sizes, penalty = exact[active], work[active], sizes[active], penalty.of(active)
     p = work.new_zeros(len(penalty.spacing), *work.shape)
     q, steps = p.clone(), 0
     while True:
-        z, gaps = _certified(exact, p, penalty)
-        going = gaps > targets  # a gap that is not a number stops its item too
-        finished = ~going
+        z, bounds = _certified(exact, p, penalty, sizes)
+        finished = (bounds <= accuracy * sizes) & bounds.isfinite()
         if bool(finished.any()):
-            kept = going.nonzero().squeeze(1)
+            kept = (~finished).nonzero().squeeze(1)
             if steps:  # at the first check p = 0 and the images are their own solutions
                 solution[active[finished]] = z[finished]
-            active, exact, work, targets = active[kept], exact[kept], work[kept], targets[kept]
+            active, exact, work, sizes = active[kept], exact[kept], work[kept], sizes[kept]
             p, q = p.index_select(1, kept), q.index_select(1, kept)
-            gaps, penalty = gaps[kept], penalty.of(kept)
+            bounds, penalty = bounds[kept], penalty.of(kept)
         if not len(active):
             return solution
         if steps >= max_steps:
-            raise _missed(active, accuracy * (gaps / targets).sqrt(), accuracy, steps)
+            raise _missed(active, bounds / sizes, accuracy, steps)
         until = min(max_steps, steps + max(FIRST_CHECK, steps // CHECK_FRACTION))
         p, q = _advance(work, p, q, penalty, range(steps, until))
         steps = until
@@ -314,18 +327,27 @@ def _flattened(v: Tensor, penalty: _Penalty) -> Tensor:
 
     Sums along each line, then of the lines' means along the next axis, and so on, give a field with
     ``D^T p = v - mean``. Where it fits in the balls of radius w the gap is zero. Without this, an image far below the
-    weight (a solver's first iterate, say) would need a gap that floating point cannot resolve.
+    weight (a solver's first iterate, say) would need a gap that floating point cannot resolve. A mean and a sum of so
+    many numbers are off by at most ``g_n`` of their sizes (:func:`recon.operators.rounding.gamma`), and squares that
+    underflow lose 2^-1074.
     """
     field, within = [], v.mean(penalty.axes, keepdim=True)
+    longest = 0.0
     for place, (axis, h) in enumerate(zip(penalty.axes, penalty.spacing, strict=True)):
         inner = penalty.axes[place + 1 :]
         means = v.mean(inner, keepdim=True) if inner else v
         field.append(h * (means - within).cumsum(axis).expand_as(v))
-        within = means
+        within, longest = means, max(longest, h * v.shape[axis])
     lengths = _lengths(torch.stack(field), penalty.isotropic)
+    components = len(field) * v.shape[2]
+    largest = v.abs().flatten(1).amax(1) if v.numel() else v.new_zeros(len(v))
+    rounding = components**0.5 * (8 * gamma(v[:1].numel() + 64) * longest * largest + math.sqrt(LEAST))
+    rounding = rounding.view(-1, *[1] * (lengths.ndim - 1))
     if penalty.mask is not None:
-        lengths = lengths / (penalty.mask if penalty.isotropic else penalty.mask.unsqueeze(1))
-    return lengths.flatten(1).amax(1) <= penalty.weight
+        mask = penalty.mask if penalty.isotropic else penalty.mask.unsqueeze(1)
+        lengths, rounding = lengths / mask, rounding / mask
+    fits: Tensor = (lengths + rounding).flatten(1).amax(1) <= penalty.weight * (1 - gamma(4))
+    return fits
 
 
 def _advance(v: Tensor, p: Tensor, q: Tensor, penalty: _Penalty, steps: range) -> tuple[Tensor, Tensor]:
@@ -383,15 +405,20 @@ def _project(q: Tensor, isotropic: bool, scratch: Tensor, balls: _Balls | None =
             each.mul_(shrink)
 
 
-def _certified(v: Tensor, p: Tensor, penalty: _Penalty) -> tuple[Tensor, Tensor]:
-    """The primal point of a dual field and its duality gap per item, in double precision."""
+def _certified(v: Tensor, p: Tensor, penalty: _Penalty, sizes: Tensor) -> tuple[Tensor, Tensor]:
+    """The primal point of a dual field, and a bound of its distance from the exact one for each item."""
     if p.dtype != torch.float64:
         p = p.double()
         _project(p, penalty.isotropic, torch.empty_like(v), penalty.balls(p.dtype))  # rounding left it slightly outside
     z = _primal(v, p, penalty, out=torch.empty_like(v))
-    differences = _differences(z, penalty.spacing)
-    gaps = _magnitude(differences, penalty.isotropic, penalty.mask) - (differences * p).sum((0, *range(2, p.ndim)))
-    return z, penalty.weight * gaps
+    differences, rank = _differences(z, penalty.spacing), len(penalty.spacing)
+    masked = _masked(_lengths(differences, penalty.isotropic), penalty.isotropic, penalty.mask)
+    inner = differences.mul_(p)
+    inner = inner.sum(0) if penalty.isotropic else inner.transpose(0, 1)
+    inner = inner.sum(-rank - 1)
+    norm = FiniteDifferences(tuple(v.shape[penalty.axes[0] :]), penalty.spacing).properties.norm.value
+    components = v.shape[2] * (rank if penalty.isotropic else 1)
+    return z, distance_bound(sizes, penalty.weight, masked, inner, penalty.norm_of(masked), norm, components, rank)
 
 
 def _missed(items: Tensor, bounds: Tensor, accuracy: float, steps: int) -> GuaranteeError:
@@ -409,10 +436,11 @@ def _differences(v: Tensor, spacing: Spacing) -> Tensor:
 
 def _magnitude(differences: Tensor, isotropic: bool, mask: Tensor | None = None) -> Tensor:
     """The sum over pixels of the joint length of the differences of grouped images times a mask, for each item."""
-    lengths = _lengths(differences, isotropic)
-    if mask is not None:
-        lengths = lengths * (mask if isotropic else mask.unsqueeze(1))
-    return lengths.flatten(1).sum(1)
+    return _masked(_lengths(differences, isotropic), isotropic, mask).flatten(1).sum(1)
+
+
+def _masked(lengths: Tensor, isotropic: bool, mask: Tensor | None) -> Tensor:
+    return lengths if mask is None else lengths * (mask if isotropic else mask.unsqueeze(1))
 
 
 def _lengths(field: Tensor, isotropic: bool) -> Tensor:

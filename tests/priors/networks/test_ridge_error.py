@@ -9,6 +9,7 @@ from network_cases import SMALL_RIDGE
 from torch import Tensor
 
 from recon.errors import GuaranteeError
+from recon.operators.rounding import norms_of
 from recon.priors.networks import ConvexRidge, InnerSolver, learned_prior
 from recon.priors.networks.architectures import convolution_rounding, ridge_error
 from recon.priors.networks.architectures.ridge_potential import Ridge
@@ -129,7 +130,7 @@ def test_single_precision_is_judged_in_double_precision(config) -> None:
 def test_images_of_any_size_of_numbers_have_a_bound(config, scale: float) -> None:
     ridge, y = network_of(config).ridge(), scale * images(1, 1, 6, 6)
     bound, slope = float(ridge_error.of_point(ridge, y, y)), ridge.gradient(y)
-    assert bound >= float(convolution_rounding.norms_of(slope))
+    assert bound >= float(norms_of(slope))
     assert bound > 0 or scale == 0
 
 
@@ -137,3 +138,12 @@ def test_an_accuracy_that_rounding_hides_is_not_claimed() -> None:
     prior = learned_prior(network_of(replace(SMALL_RIDGE, padding="zero")), accuracy=1e-15)
     with pytest.raises(GuaranteeError, match="expected accuracy=1e-15"):
         prior.resolvent(1.0)(images(1, 1, 9, 9))
+
+
+def test_products_that_underflow_are_counted_in_double_precision() -> None:
+    """What is lost is below what single precision holds."""
+    rounding = convolution_rounding.ConvolutionRounding(torch.ones(2, 1, 3, 3).double(), 3.0)
+    nothing = torch.zeros(2, dtype=torch.float64)
+    found = rounding.summed(nothing, 100, torch.tensor([True, False]))
+    assert found.dtype == torch.float64
+    assert found[0] == 0 < found[1] < 1e-300

@@ -10,7 +10,6 @@ Convolutions in double precision are sums of products: by im2col on the CPU, and
 (Winograd, Fourier transforms), for which this does not hold, are of single and half precision.
 """
 
-import torch
 from torch import Tensor
 
 from recon.operators.rounding import LEAST, gamma
@@ -49,14 +48,4 @@ class ConvolutionRounding:
             is_zero: Items all of whose products are zero, exactly.
         """
         lost = LEAST * (self.down + self.up) * entries * (1 + self.absolute) ** 2
-        return total * (1 + 2 * gamma(entries + 64)) + torch.where(is_zero, 0.0, lost)
-
-
-def norms_of(x: Tensor) -> Tensor:
-    """The norm of each item in double precision, in which none vanishes or overflows, ``(batch,)``."""
-    flat = x.flatten(1).double()
-    if not flat.shape[1]:
-        return flat.new_zeros(len(flat))
-    largest = flat.abs().amax(1, keepdim=True)
-    scaled: Tensor = torch.linalg.vector_norm(flat / largest.clamp(min=torch.finfo(torch.float64).tiny), dim=1)
-    return scaled * largest.squeeze(1).clamp(min=torch.finfo(torch.float64).tiny)
+        return total * (1 + 2 * gamma(entries + 64)) + lost * (~is_zero).double()

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from recon.operators.convolution_norms import absolute_norm
-from recon.operators.rounding import gamma
-from recon.priors.networks.architectures.convolution_rounding import ConvolutionRounding, norms_of
+from recon.operators.rounding import gamma, norms_of
+from recon.priors.networks.architectures.convolution_rounding import ConvolutionRounding
 from recon.priors.networks.architectures.ridge_potential import Ridge, filtered
 from recon.priors.networks.layers.profiles import Tabulated
 
@@ -55,7 +55,7 @@ def of_point(ridge: Ridge, y: Tensor, x: Tensor) -> Tensor:
     entries = x[0].numel() + y[0].numel() * len(wide.kernel)
     bound = rounding.summed(total, entries * (1 + _taps(wide)), sizes + norms_of(y) == 0)
     short = 0.0 if wide.group == 1 else _SHORT * entries * weight * steepest * rounding.absolute
-    return bound + torch.where(sizes == 0, 0.0, short)
+    return bound + short * (sizes != 0).double()
 
 
 def in_double_precision(ridge: Ridge) -> Ridge:

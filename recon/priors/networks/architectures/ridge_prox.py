@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from recon.errors import GuaranteeError, UsageError
-from recon.priors.networks.architectures.convolution_rounding import norms_of
+from recon.operators.rounding import norms_of
 from recon.types import Map
 
 _AMPLIFIED = 1 / 8

@@ -17,8 +17,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from recon.operators.rounding import UNIT, gamma
-from recon.priors.networks.architectures.convolution_rounding import ConvolutionRounding, norms_of
+from recon.operators.rounding import UNIT, gamma, norms_of
+from recon.priors.networks.architectures.convolution_rounding import ConvolutionRounding
 from recon.priors.networks.architectures.sparse_code import SparseCode, subgradient
 
 
