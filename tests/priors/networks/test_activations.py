@@ -54,7 +54,9 @@ def test_no_number_is_too_large_to_be_nondecreasing_and_nonexpansive(known: Acti
     """
     limit = torch.finfo(dtype)
     points = torch.logspace(-4, 0, 4001, dtype=torch.float64) * limit.max
-    points = torch.cat([points, 2.0 ** torch.arange(0, 16, 0.125).double(), 20 + torch.linspace(-1, 1, 999).double() ** 11])
+    points = torch.cat(
+        [points, 2.0 ** torch.arange(0, 16, 0.125).double(), 20 + torch.linspace(-1, 1, 999).double() ** 11]
+    )
     points = points[points <= limit.max].to(dtype).sort().values.unique()
     points = torch.cat([-points.flip(0), points])
     found, seen = known(points).double(), points.double()
