@@ -55,6 +55,25 @@ def orthogonality_residual(kernel: Tensor) -> Tensor:
     return _deviations(kernel).square().sum()
 
 
+@torch.no_grad()
+def residual_upper(kernel: Tensor) -> float:
+    """An upper bound of the residual of a kernel, its rounding included, which near an isometry is as large as it is.
+
+    A coefficient is a sum of at most n products, n the inputs times the entries, and the roundings of all offsets are
+    together at most ``sqrt((2 k - 1) (2 l - 1)) n eps ||K||_F^2`` in the Frobenius norm, by Cauchy and Schwarz.
+
+    Args:
+        kernel: As of :func:`orthogonality_residual`.
+    """
+    exact = kernel.detach().double()
+    root = math.sqrt(float(orthogonality_residual(exact)))
+    offsets = math.sqrt((2 * exact.shape[2] - 1) * (2 * exact.shape[3] - 1))
+    smaller = _smaller(exact)
+    terms = smaller.numel() / len(smaller) + 2  # and the 1 that is taken away
+    lost = _EPSILON * (offsets * terms * float(exact.square().sum()) + len(smaller) ** 0.5)
+    return (root + lost) ** 2 * ROUNDING
+
+
 def residual_bound(residual: float, height: int, width: int) -> float:
     """The bound ``sqrt(1 + sqrt((2 k - 1) (2 l - 1) L))`` of the norm, of all that have this residual L.
 
