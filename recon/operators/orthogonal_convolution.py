@@ -102,7 +102,10 @@ def orthogonal_norm(kernel: Tensor) -> Proved:
             f"orthogonal_norm: the kernel has shape {tuple(kernel.shape)}; expected (out, in, height, width) above 0, "
             "of finite numbers, which have a bound."
         )
-    exact = kernel.detach().double()
+    scale = float(kernel.detach().abs().max())
+    if scale == 0:
+        return Proved(0.0, "all entries are zero")
+    exact = kernel.detach().double() / scale  # the squares of numbers below 1e-160 would vanish
     height, width = exact.shape[2:]
     others = torch.linalg.vector_norm(_deviations(exact), dim=(0, 1))
     others[height - 1, width - 1] = 0
@@ -110,7 +113,7 @@ def orthogonal_norm(kernel: Tensor) -> Proved:
     largest = float(torch.linalg.eigvalsh(rows @ rows.mT)[-1])  # not as 1 and a deviation, which of a small one cancel
     terms = others.numel() * exact.numel() / len(rows) + len(rows)  # of the sums, and of the eigenvalue
     lost = terms * _EPSILON * float(exact.square().sum())
-    value = math.sqrt(max(largest, 0.0) + float(others.sum()) + lost) * (1 + 4 * _EPSILON)
+    value = scale * math.sqrt(max(largest, 0.0) + float(others.sum()) + lost) * (1 + 6 * _EPSILON)
     return Proved(
         value, "the coefficients of K K^T, or of K^T K, of which all but the constant ones vanish if orthogonal"
     )

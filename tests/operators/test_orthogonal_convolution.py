@@ -54,6 +54,14 @@ def test_the_upper_end_of_a_residual_counts_its_rounding() -> None:
         assert residual_upper(kernel) == pytest.approx(float(orthogonality_residual(kernel)), rel=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e-200, 1e-30, 1e30, 1e150, 1e300])
+def test_the_bound_of_a_norm_is_one_at_every_scale(scale: float) -> None:
+    """Squares of numbers below 1e-160 vanish, and the bound of a norm that is not zero was 0."""
+    kernel = random_kernel((3, 2, 3, 3))
+    wanted = scale * orthogonal_norm(kernel).value
+    assert orthogonal_norm(scale * kernel).value == pytest.approx(wanted, rel=1e-9)
+
+
 def near_orthogonal(features: int, size: int, distance: float, seed: int = 0) -> Tensor:
     torch.manual_seed(seed)
     layer = OrthogonalConvolution(features, "circular", Pointwise("identity"), size).double().requires_grad_(False)
