@@ -130,6 +130,7 @@ def command(measurement: Path, **given: Any) -> None:
     where = given["calibrate"]
     of_folder = where is not None and not (Path(where).suffix.lower() == ".json" or Path(where).is_file())
     calibration = None if of_folder else read_calibration_file(where)
+    from recon.evaluation.calibrate import require_fixed_scale
     from recon.reconstruction.run import files_of, read_image
     from recon.uncertainty.calibration import rule_of
     from recon.uncertainty.maps import NOT_MIXED
@@ -139,6 +140,8 @@ def command(measurement: Path, **given: Any) -> None:
     plans = plans_of(config, priors, read_image(measurement, config, terminal.say, found), terminal.once())
     settings = with_method(plans, settings)
     check_settings(plans, settings)
+    if where is not None:
+        require_fixed_scale(plans[0])
     outputs.check(files_of(plans[0], measurement))
     outputs.check_source(plans[0].problem.template)
     if of_folder:

@@ -192,8 +192,9 @@ class _Gap:
         """``F(x) + ||t u||^2 / 2 + <t u, y>`` with the rounding of its sums."""
         size, y = norms(u), norms(self.data.measurement)
         value = self.energy + (scale * size) ** 2 / 2 + scale * self._inner(u)
-        sums = self.energy + (scale * size) ** 2 + scale.abs() * size * (y + self.norm * norms(self.x))
-        return value + self.eps * (sums + norms(self.rest) * (y + self.norm * norms(self.x)))
+        terms = y + self.norm * norms(self.x)  # by which a residual may be off, times the rounding
+        sums = self.energy + (scale * size) ** 2 + scale.abs() * size * terms
+        return value + self.eps * (sums + norms(self.rest) * terms) + (self.eps * terms) ** 2
 
     def _inner(self, u: Tensor) -> Tensor:
         """``<u, y>``, the real inner product."""

@@ -9,10 +9,13 @@ from torch import Tensor, nn
 from recon.errors import UsageError
 from recon.evidence import Constant, Proved, derive
 from recon.operators.convolution_norms import absolute_norm, circular_norm, convolution_norm
-from recon.operators.orthogonal_convolution import orthogonal_norm, orthogonality_residual
+from recon.operators.orthogonal_convolution import orthogonal_norm, residual_upper
 from recon.priors.networks import DnCNN, Network
 
 ROUNDING = 1 + 1e-12
+
+_SHOWN = 1e6
+"""To so many parts of 1 a bound of a norm is rounded up where it is printed."""
 
 
 def product_bound(*parts: Constant) -> Constant:
@@ -135,10 +138,11 @@ def orthogonality(network: Network) -> Constant | None:
     kernels = [kernel.double() for kernel in network.frozen().applied_kernels()]
     if not kernels:
         return None
-    total = sum(float(orthogonality_residual(kernel)) for kernel in kernels)
+    total = sum(residual_upper(kernel) for kernel in kernels)
     largest = max(orthogonal_norm(kernel).value for kernel in kernels)
-    how = f"L_orth of {len(kernels)} convolutions as applied, by which no norm exceeds {largest:.6g} at any image size"
-    return Proved(total * (1 + 1e-9), how)
+    above = math.ceil(largest * _SHOWN) / _SHOWN  # what is printed is a bound, too
+    how = f"L_orth of {len(kernels)} convolutions as applied, by which no norm exceeds {above:.6f} at any image size"
+    return Proved(total * ROUNDING, how)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ normalisation: each chain is halved, W is the mean of the variances of the halve
 The autocorrelation at lag t is ``r_t = 1 - (W - mean of the autocovariances at t) / var+``, summed in pairs
 ``r_2k + r_2k+1`` while these are positive and made decreasing (Geyer 1992): the effective sample size is
 ``m n / (-1 + 2 sum of pairs)``, at most ``m n log10(m n)``. Both are *measured*: chains that all miss a region agree.
+A trace that does not move agrees with itself; where none moves the chains stand still, and have not mixed.
 """
 
 import math
@@ -139,6 +140,8 @@ def mixing(draws: Tensor, ess_wanted: float = ESS_WANTED, r_hat_limit: float = R
     if n < 2 * _FEWEST or not bool(draws.isfinite().all()):
         return Mixing(math.inf, 0.0, traces, n, chains, r_hat_limit, ess_wanted)
     values = draws.double()
+    if not bool((values != values[:1, :1]).any()):
+        return Mixing(math.inf, 0.0, traces, n, chains, r_hat_limit, ess_wanted)  # no chain has made a step
     both = torch.cat([values, (values - values.mean((0, 1))).square()], 2)
     r_hat, ess = float(split_r_hat(both).max()), float(effective_sample_size(both).min())
     return Mixing(r_hat, ess, traces, n, chains, r_hat_limit, ess_wanted)

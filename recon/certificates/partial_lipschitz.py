@@ -337,7 +337,8 @@ def _attacked_potential(on: _OnGroup, starts: Mapping[str, Tensor], search: Sear
     exact = on.to(torch.float64, _PROX_ACCURACY, _PROX_ACCURACY).derivative(x)
     value = float(norm(exact.forward(change)) / norm(change))
     how = f"the hardest of {len(tried)} images ({origin}, {x.shape[-2]} x {x.shape[-1]} pixels): a lower bound"
-    return LipschitzLowerBound(Measured(value, how, 2 * _PROX_ACCURACY * value), x, x, origin)
+    value *= 1 - 2 * _PROX_ACCURACY  # by which the linear systems of the derivative may lengthen it
+    return LipschitzLowerBound(Measured(value, how), x, x, origin)
 
 
 def reconciled(certified: Constant, found: LipschitzLowerBound) -> Arm:

@@ -1,5 +1,6 @@
 """Calibration of intervals on simulated measurements of clean images, and their coverage on others."""
 
+import hashlib
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +15,11 @@ from recon.device import Notify
 from recon.errors import ConsistencyError, UsageError
 from recon.evaluation.evaluate import UNIT, as_image, simulated
 from recon.io import ValueRange
+from recon.io.image import default_range
 from recon.methods.operator_pair import OperatorPair
 from recon.reconstruction.ct_input import attenuation_range
 from recon.reconstruction.plan import Plan, make_plan
+from recon.reconstruction.problem import has_robust_range
 from recon.specs.grammar import Spec
 from recon.specs.operators import OperatorFactory, read_operator
 from recon.specs.solve_config import Noise, SolveConfig
@@ -76,7 +79,8 @@ def calibrate(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
         watch: Called as the work goes on.
 
     Raises:
-        ConsistencyError: There are too few images, or one does not fit the operator.
+        ConsistencyError: There are too few images, one is there twice, does not fit the operator, or has no scale but
+            its own.
         UsageError: The noise is not stated, or there is no uncertainty by that method.
     """
     needed = images_needed(level)
@@ -88,8 +92,10 @@ def calibrate(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
     own = _streamed(settings, "calibration")
     pixels, regions, rule = [], [], None
     config, scale = _of_attenuation(config, say)
+    seen: dict[bytes, str] = {}
     noise = [stream(config.seed, MEASUREMENTS, number) for number in range(len(files))]
-    for number, (plans, maps, truth) in enumerate(_each(config, priors, own, files, noise, say, watch, scale)):
+    each = _each(config, priors, own, files, noise, say, watch, scale, claims=True)
+    for number, (plans, maps, truth) in enumerate(each):
         found = rule_of(plans, with_method(plans, settings))
         rule = rule or found
         if found != rule:
@@ -98,11 +104,49 @@ def calibrate(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
                 f"{_label(files[number], number)}: its {different} is {found.get(different)}, and that of the images "
                 f"before {rule[different]}; expected images of one kind."
             )
+        _require_new(seen, truth, _label(files[number], number))
         pixels.append(pixel_ratios(maps, truth).flatten().cpu())
         regions.append(region_ratios(maps, truth).flatten().cpu())
         done(number + 1, len(files), maps.status)
     assert rule is not None  # noqa: S101  there is at least one image
     return calibrated(pixels, regions, level, rule)
+
+
+def _require_new(seen: dict[bytes, str], truth: Tensor, label: str) -> None:
+    """Refuse an image that was there before: the proof takes images that are drawn one by one, not copies of one."""
+    digest = hashlib.sha256(truth.detach().cpu().contiguous().numpy().tobytes()).digest()
+    if digest in seen:
+        raise ConsistencyError(
+            f"{label}: it has the pixels of {seen[digest]}; expected another image, because copies of one say nothing "
+            "of the images of its kind."
+        )
+    seen[digest] = label
+
+
+def require_fixed_scale(plan: Plan) -> None:
+    """Refuse a measurement whose own values decide which grey values are 0 and 1.
+
+    The proof takes intervals that are made by a rule that was fixed before the measurement was seen.
+
+    Raises:
+        UsageError: It is one.
+    """
+    problem, config = plan.problem, plan.problem.config
+    if problem.family.geometry is not None and config.water is None and config.range is None:
+        raise UsageError(
+            "--calibrate of a scan without --water or --range; expected one of them, because the scale on which images "
+            "are compared has to be fixed before the measurement is seen."
+        )
+    if problem.family.geometry is None and config.range is None and _follows(problem.image):
+        raise UsageError(
+            "--calibrate of an image of which the percentiles become 0 and 1, without --range; expected --range LO:HI, "
+            "because the scale on which images are compared has to be fixed before the measurement is seen."
+        )
+
+
+def _follows(image: io.Image) -> bool:
+    """Whether the scale of an image follows from its own pixels."""
+    return (image.value_range.low, image.value_range.high) != (0, 1) and has_robust_range(image)
 
 
 def config_of_clean(plan: Plan) -> SolveConfig:
@@ -111,6 +155,7 @@ def config_of_clean(plan: Plan) -> SolveConfig:
     Raises:
         UsageError: Its rays are weighted by their photons, which are not simulated, or its scale follows from it.
     """
+    require_fixed_scale(plan)
     problem, config = plan.problem, plan.problem.config
     if problem.weighted:
         raise UsageError(
@@ -118,12 +163,9 @@ def config_of_clean(plan: Plan) -> SolveConfig:
             "only white noise is simulated."
         )
     if problem.family.geometry is None:
-        return replace(config, noise=Noise(noise_of(plan) / problem.scale.factor), range=None, shape=None)
-    if config.water is None and config.range is None:
-        raise UsageError(
-            "--calibrate of a scan without --water or --range; expected one of them, because the scale on which images "
-            "are compared has to be fixed before the measurement is seen."
-        )
+        own = replace(problem.image, value_range=default_range(problem.image.pixels, problem.image.units))
+        stated = config.range if _follows(own) else None  # clean images of other files have a scale
+        return replace(config, noise=Noise(noise_of(plan) / problem.scale.factor), range=stated, shape=None)
     return replace(config, shape=None)
 
 
@@ -196,7 +238,8 @@ def cover(  # noqa: PLR0913, PLR0917  as of calibrate
     own = _streamed(settings, "evaluation")
     covered = []
     noise = [config.seed + number for number in range(len(files))]
-    for number, (plans, maps, truth) in enumerate(_each(config, priors, own, files, noise, say, watch)):
+    each = _each(config, priors, own, files, noise, say, watch, claims=calibration is not None)
+    for number, (plans, maps, truth) in enumerate(each):
         if calibration is not None:
             calibration.check(rule_of(plans, with_method(plans, settings)), level, "calibration")
         seen = coverage(maps, truth, factors, plans[0].problem.scale.factor)
@@ -228,9 +271,12 @@ def _streamed(settings: Settings, name: str) -> Settings:
 
 def _each(  # type: ignore[no-untyped-def]  # noqa: PLR0913, PLR0917  internal
     config: SolveConfig, priors: Sequence[Spec], settings: Settings, files: Sequence[Path],
-    noise: Sequence[int], say: Notify, watch: Watch | None, scale: _Attenuation | None = None,
+    noise: Sequence[int], say: Notify, watch: Watch | None, scale: _Attenuation | None = None, claims: bool = False,
 ):  # fmt: skip
-    """The plans, the maps and the truth on the scale of the problem, of each image; ``noise`` has a seed for each."""
+    """The plans, the maps and the truth on the scale of the problem, of each image; ``noise`` has a seed for each.
+
+    What ``claims`` a coverage takes images on a scale that does not follow from each.
+    """
     if config.noise is None:
         raise UsageError("noise is not given; expected --noise SIGMA, the level that is simulated.")
     if config.photons is not None:
@@ -238,16 +284,21 @@ def _each(  # type: ignore[no-untyped-def]  # noqa: PLR0913, PLR0917  internal
     family = read_operator(config.operator, say)
     pairs: dict[tuple[int, ...], OperatorPair] = {}
     for number, file in enumerate(files):
-        clean, plans = _planned(config, priors, family, file, number, noise[number], pairs, say, scale)
+        clean, plans = _planned(config, priors, family, file, number, noise[number], pairs, say, scale, claims)
         maps: Maps = quantify(plans, replace(settings, seed=settings.seed + number), watch).maps
         yield plans, maps, _on_scale(clean, plans[0])
 
 
 def _planned(  # noqa: PLR0913, PLR0917  internal
     config: SolveConfig, priors: Sequence[Spec], family: OperatorFactory, file: Path, number: int, seed: int,
-    pairs: dict[tuple[int, ...], OperatorPair], say: Notify, scale: _Attenuation | None,
+    pairs: dict[tuple[int, ...], OperatorPair], say: Notify, scale: _Attenuation | None, claims: bool,
 ) -> tuple[Tensor, list[Plan]]:  # fmt: skip
     image = io.read(file, value_range=config.range)
+    if claims and scale is None and config.range is None and _follows(image):
+        raise ConsistencyError(
+            f"{_label(file, number)}: the percentiles of its grey values would become 0 and 1; expected --range LO:HI, "
+            "or images that have a scale, because intervals are calibrated on one that is fixed beforehand."
+        )
     image = image if scale is None else scale.of(image, _label(file, number))
     if family.geometry is not None and family.geometry.image_shape != (image.height, image.width):
         raise ConsistencyError(

@@ -55,6 +55,25 @@ def orthogonality_residual(kernel: Tensor) -> Tensor:
     return _deviations(kernel).square().sum()
 
 
+@torch.no_grad()
+def residual_upper(kernel: Tensor) -> float:
+    """An upper bound of the residual of a kernel, its rounding included, which near an isometry is as large as it is.
+
+    A coefficient is a sum of at most n products, n the inputs times the entries, and the roundings of all offsets are
+    together at most ``sqrt((2 k - 1) (2 l - 1)) n eps ||K||_F^2`` in the Frobenius norm, by Cauchy and Schwarz.
+
+    Args:
+        kernel: As of :func:`orthogonality_residual`.
+    """
+    exact = kernel.detach().double()
+    root = math.sqrt(float(orthogonality_residual(exact)))
+    offsets = math.sqrt((2 * exact.shape[2] - 1) * (2 * exact.shape[3] - 1))
+    smaller = _smaller(exact)
+    terms = smaller.numel() / len(smaller) + 2  # and the 1 that is taken away
+    lost = _EPSILON * (offsets * terms * float(exact.square().sum()) + len(smaller) ** 0.5)
+    return (root + lost) ** 2 * ROUNDING
+
+
 def residual_bound(residual: float, height: int, width: int) -> float:
     """The bound ``sqrt(1 + sqrt((2 k - 1) (2 l - 1) L))`` of the norm, of all that have this residual L.
 
@@ -83,7 +102,10 @@ def orthogonal_norm(kernel: Tensor) -> Proved:
             f"orthogonal_norm: the kernel has shape {tuple(kernel.shape)}; expected (out, in, height, width) above 0, "
             "of finite numbers, which have a bound."
         )
-    exact = kernel.detach().double()
+    scale = float(kernel.detach().abs().max())
+    if scale == 0:
+        return Proved(0.0, "all entries are zero")
+    exact = kernel.detach().double() / scale  # the squares of numbers below 1e-160 would vanish
     height, width = exact.shape[2:]
     others = torch.linalg.vector_norm(_deviations(exact), dim=(0, 1))
     others[height - 1, width - 1] = 0
@@ -91,7 +113,7 @@ def orthogonal_norm(kernel: Tensor) -> Proved:
     largest = float(torch.linalg.eigvalsh(rows @ rows.mT)[-1])  # not as 1 and a deviation, which of a small one cancel
     terms = others.numel() * exact.numel() / len(rows) + len(rows)  # of the sums, and of the eigenvalue
     lost = terms * _EPSILON * float(exact.square().sum())
-    value = math.sqrt(max(largest, 0.0) + float(others.sum()) + lost) * (1 + 4 * _EPSILON)
+    value = scale * math.sqrt(max(largest, 0.0) + float(others.sum()) + lost) * (1 + 6 * _EPSILON)
     return Proved(
         value, "the coefficients of K K^T, or of K^T K, of which all but the constant ones vanish if orthogonal"
     )

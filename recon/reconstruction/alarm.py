@@ -2,11 +2,13 @@
 
 The score is 1-Lipschitz for the Euclidean norm of all pixels on the scale of the critic. With the threshold t, an image
 at a distance of less than ``|s(x) - t| / L`` has the verdict of x (:class:`recon.priors.networks.Critic` has the proof
-of L <= 1): that is the certified radius, taken to the units of the image. A critic of grey photographs judges the grey
-version of colour ones; its weights have a norm below 1, by which L is multiplied.
+of L <= 1): that is the certified radius, taken to the units of the image, less what rounding in double precision may
+move the score by, before and after a change. A critic of grey photographs judges the grey version of colour ones; its
+weights have a norm below 1, by which L is multiplied.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -22,10 +24,13 @@ from recon.evidence import Constant, Proved
 from recon.io import Image, ValueRange
 from recon.io.image import HOUNSFIELD_RANGE, LUMA, Array
 from recon.priors.networks import Critic, load_critic
+from recon.priors.networks.architectures.sparse_error import gamma
 
 AUTO = "auto"
 MAP_SUFFIXES = (".npy", ".tif", ".tiff")
 _BATCH = 8
+_OF_PIXELS = 16
+"""Operations that take a pixel to the scale of the critic, its colours to grey, and a margin to a radius."""
 
 
 @dataclass(frozen=True)
@@ -235,17 +240,28 @@ def judge_image(alarm: Alarm, image: Image) -> Judgement:
         pixels = np.where(image.padding, np.asarray(scale.low, pixels.dtype), pixels)
     height, width = pixels.shape[2:]
     places, verdicts = alarm.critic.places(height, width), []
+    lost_at = _lost(frozen, height * width)
     for begin in range(0, len(pixels), _BATCH):
         part = (pixels[begin : begin + _BATCH].astype(np.float64) - scale.low) / scale.width
+        sizes = np.sqrt(np.square(part).sum((1, 2, 3))).tolist()
         if part.shape[1] != alarm.card.channels:
             part = (part * np.reshape(LUMA, (1, 3, 1, 1))).sum(1, keepdims=True)
-        for windows in frozen.scores(torch.from_numpy(part)).numpy():
+        for windows, size in zip(frozen.scores(torch.from_numpy(part)).numpy(), sizes, strict=True):
             score = float(windows.max())
             if not math.isfinite(score):
                 raise UsageError(f"--alarm {alarm.name}: the score is {score}; expected finite pixels.")
-            radius = abs(score - alarm.card.threshold) / lipschitz.value * scale.width
+            reach = abs(score - alarm.card.threshold) / lipschitz.value
+            lost = lost_at(size) + lost_at(size + reach)  # by the image, and by a changed one
+            radius = max(reach - lost / lipschitz.value, 0.0) * (1 - gamma(_OF_PIXELS)) * scale.width
             verdicts.append(Verdict(score, radius, score > alarm.card.threshold, windows, places))
     return Judgement(alarm, lipschitz, tuple(verdicts), image.units, (height, width))
+
+
+def _lost(critic: Critic, pixels: int) -> Callable[[float], float]:
+    """What rounding may move the score of an image by, as a function of its norm."""
+    least = critic.rounding(0.0, pixels)
+    slope = critic.rounding(1.0, pixels) - least + gamma(_OF_PIXELS)
+    return lambda size: least + slope * size
 
 
 def write_map(judgement: Judgement, path: Path, overwrite: bool) -> None:

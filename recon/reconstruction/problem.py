@@ -631,7 +631,7 @@ def in_units(sigma: float, image: Image) -> str:
 def say_range(image: Image, noise: float | None, say: Notify) -> None:
     """Say which grey values become 0 and 1 where that was read off the pixels, and what the noise is in their units."""
     known = image.value_range
-    if (known.low, known.high) == (0, 1) or not _is_robust(image):
+    if (known.low, known.high) == (0, 1) or not has_robust_range(image):
         return
     units = f" {image.units}" if image.units else ""
     level = "" if noise is None else f", so the noise is {in_units(noise, image)}"
@@ -641,8 +641,8 @@ def say_range(image: Image, noise: float | None, say: Notify) -> None:
     )
 
 
-def _is_robust(image: Image) -> bool:
-    """Return whether the range is that of the percentiles: of signed and floating-point numbers that are not in HU."""
+def has_robust_range(image: Image) -> bool:
+    """Whether the range is that of the percentiles: of signed and floating-point numbers that are not in HU."""
     if image.pixels.dtype.kind not in "if" or image.units == "HU":
         return False
     seen = image.pixels if image.padding is None else image.pixels[~image.padding]

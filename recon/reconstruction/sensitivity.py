@@ -68,6 +68,9 @@ SMALL = 576
 SMALL_LINEAR = 2304
 """The same where the solution is linear in the data."""
 
+_SLACK = 10 * (ACCURACY + FINE)
+"""By how much the systems of measured arms may leave them above the proved ones."""
+
 _NUMBERS = 1 << 23
 """Of the images of the groups that are treated at once."""
 
@@ -86,10 +89,11 @@ class Arm:
         name: Of the group.
         position: Where it is drawn.
         certified: A bound for every measurement and every change; infinite where there is none.
-        local: The norm of the derivative at the result, from below.
+        local: The norm of the derivative at the result, from below but for the accuracy of its systems; at most the
+            certified arm where that is proved.
         perturbed: Of one small random change, with the problem solved again.
         total: The same of a change of the size of the noise, with the guide made again; ``None`` without a guide.
-        reason: Why a value is missing, or nothing.
+        reason: Why a value is missing, or the perturbed one longer than the local one, or nothing.
     """
 
     name: str
@@ -294,10 +298,15 @@ class _Analysis:
                 _why_none(certified[k], reason),
                 _inexact(found.left[k]),
                 _unsolved(found.perturbed[k]),
+                _bent(found.perturbed[k].value, found.local[k].value),
+            )
+            local, perturbed = (
+                _within(certified[k], measured[k], exact and math.isfinite(measured[k].value))
+                for measured, exact in ((found.local, not why[1]), (found.perturbed, not why[2]))
             )
             arms.append(
                 Arm(
-                    group.name, group.position, certified[k], found.local[k], found.perturbed[k],
+                    group.name, group.position, certified[k], local, perturbed,
                     None if total is None else total[k], "; ".join(filter(None, why)),
                 )
             )  # fmt: skip
@@ -466,7 +475,10 @@ class _Analysis:
         lefts: list[float] = []
         best, worst = -1.0, None
         size = PERTURBATION * self._scale()
-        how = f"{DIMENSION} steps of an inexact Lanczos method on the derivative at the result: a lower bound"
+        how = (
+            f"{DIMENSION} steps of an inexact Lanczos method on the derivative at the result: a lower bound, up to the "
+            f"accuracy of its systems, {ACCURACY:g}"
+        )
         for part in self._chunks(2):
             masks = self._sampled(self.groups.masks(part, self.problem.measurement))
             change = size * self._noise(part, masks, self.seed + 1)
@@ -599,6 +611,30 @@ def _columns(operator: LinearOperator, insert: Map, masks: Tensor, q: Tensor) ->
 def _unit(v: Tensor) -> Tensor:
     length = norms(v)
     return spread(quotient(torch.ones_like(length), length), v) * v
+
+
+def _bent(perturbed: float, local: float) -> str:
+    """Why a perturbed arm is longer than a local one, which has the response of the derivative to the same change."""
+    if not local * (1 + _SLACK) < perturbed < math.inf:
+        return ""
+    return "the change moves places across a bound or a threshold, where the derivative is another one"
+
+
+def _within(certified: Constant, measured: Constant, exact: bool) -> Constant:
+    """A measured arm, which is not above a proved one but by the accuracy of the systems that it was solved from.
+
+    Raises:
+        GuaranteeError: It is: the proof or the code is wrong.
+    """
+    if certified.evidence is not Evidence.PROVED or not measured.value > certified.value:
+        return measured
+    if exact and measured.value > certified.value * (1 + _SLACK):
+        raise GuaranteeError(
+            f"an arm of at most {certified.value:.9g} is said to be proved ({certified.how}), but one of "
+            f"{measured.value:.9g} was measured ({measured.how}): the proof or the code is wrong, so nothing is "
+            "guaranteed."
+        )
+    return replace(measured, value=certified.value, how=f"{measured.how}; cut off at the proved bound")
 
 
 def _why_none(arm: Constant, reason: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from recon._version import __version__
-from recon.certificates.risk_control import interval_factor
+from recon.certificates.risk_control import images_needed, interval_factor
 from recon.errors import ConsistencyError, InputError
 from recon.io.atomic import replacing
 from recon.reconstruction.plan import Plan
@@ -147,6 +147,8 @@ def _solver(plan: Plan) -> dict[str, object]:
     stated = {key: getattr(config, key) for key in _SOLVER if getattr(config, key) is not None}
     if config.guide is not None:
         stated["guide"] = input_file("guide", Path(config.guide)).sha256
+    if plan.method.files:  # of a method with a network, or step sizes, of its own
+        stated["files of the method"] = sorted(input_file("", path).sha256 for path in plan.method.files)
     if surrogate is None:
         return stated
     return stated | {"surrogate": _identity(surrogate.spec, surrogate.files)}
@@ -202,6 +204,12 @@ def read_calibration(path: Path) -> Calibration:
     if not sound or not isinstance(rule, dict) or not 0 < document["level"] < 1:
         raise InputError(f"{path}: the calibration is damaged; expected a file that recon calibrate wrote.")
     level, pixel, region, images = (float(number) for number in numbers if number is not None)
+    needed = images_needed(level)
+    if images < needed:
+        raise InputError(
+            f"{path}: the calibration is of {images:g} image(s) at level {level:g}; expected at least {needed}, "
+            "because with fewer nothing is proved."
+        )
     return Calibration(level, Factors(pixel, region, calibrated=True), int(images), rule)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -106,6 +107,17 @@ def test_an_image_beyond_a_box_and_one_that_is_not_finite_have_no_gap() -> None:
     data = problem("blur")
     for x, prior in ((scene() + 1, "box"), (scene() * math.nan, "wavelet")):
         assert all(gap.to_json()["value"] is None for gap in duality_gap(data, PRIORS[prior](), x))
+
+
+def test_a_residual_that_rounds_to_zero_is_no_gap_of_zero() -> None:
+    """3 x 0.1 is not 0.30000000000000004, the number nearest to it: the energy is 4e-34, and its least is 0."""
+    operator = operators.from_matrix(torch.tensor([[3.0]], dtype=torch.float64))
+    x = torch.full((1, 1, 1), 0.1, dtype=torch.float64)
+    y = operator.A(x)
+    (gap,) = duality_gap(LeastSquares(operator, y), priors.box_prior(), x)
+    left = (3 * Fraction(float(x)) - Fraction(float(y))) ** 2 / 2
+    assert left > 0
+    assert Fraction(gap.value) >= left
 
 
 def test_evidence_is_measured_where_the_free_coefficients_are_not_bounded() -> None:

@@ -55,6 +55,13 @@ def test_chains_that_are_too_short_are_not_mixed() -> None:
     assert not mixing(torch.full((100, 4, 2), torch.nan)).mixed
 
 
+def test_chains_that_stand_still_are_not_mixed() -> None:
+    """Steps below the rounding of the image: every trace is constant, and nothing was sampled."""
+    seen = mixing(torch.full((500, 4, 10), 0.3))
+    assert not seen.mixed
+    assert seen.to_json()["r_hat"] is None
+
+
 def test_a_pixel_that_never_moves_agrees_with_itself() -> None:
     x = autoregressive(0.0, 500)
     x[..., 0] = 1.0
@@ -63,7 +70,7 @@ def test_a_pixel_that_never_moves_agrees_with_itself() -> None:
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1 / 3, 1e6 / 7])
 def test_a_number_that_never_changes_is_mixed(value: float) -> None:
-    x = torch.full((101, 4, 3), value)
+    x = torch.cat([torch.full((501, 4, 3), value), value + autoregressive(0.0, 501).float()], 2)
     assert mixing(x).mixed
     x[:, 1] += 1.0
     assert not mixing(x).mixed

@@ -234,6 +234,34 @@ def test_a_scan_without_a_scale_is_not_calibrated_by_a_folder(run, scanned) -> N
     assert not Path("mean.npy").exists()
 
 
+def test_copies_of_an_image_are_no_calibration(run, clean) -> None:
+    (clean / "03.png").write_bytes((clean / "00.png").read_bytes())
+    done = run("calibrate", "--data", clean, *FAST, "-o", "cal.json")
+    assert done.code == 4
+    assert "03.png: it has the pixels of 00.png" in done.err
+    assert not Path("cal.json").exists()
+
+
+def test_a_scale_that_follows_from_the_pixels_is_not_calibrated(run, clean, folder) -> None:
+    """Percentiles of the measurement are no rule that was fixed before it was seen."""
+    images = folder / "counts"
+    images.mkdir()
+    for number in range(10):
+        np.save(images / f"{number}.npy", 15.0 * scene(number, 24).astype(np.float32))
+    np.save("counts.npy", 15.0 * scene(11, 24).astype(np.float32))
+    done = run("calibrate", "--data", images, *FAST, "-o", "cal.json")
+    assert (done.code, "--range" in done.err) == (4, True), done.err
+    assert run("calibrate", "--data", clean, *FAST, "-o", "cal.json").code == 0
+    wanted = ("-o", "mean.npy", *FAST, "--interval", "low.npy,high.npy")
+    for calibration in ("cal.json", images):
+        done = run("uncertainty", "counts.npy", *wanted, "--calibrate", calibration)
+        assert (done.code, "--range" in done.err) == (2, True), done.err
+    done = run("uncertainty", "counts.npy", *wanted, "--range", "0:3825", "--calibrate", images)
+    assert done.code == 0, done.err
+    inside = (np.load("low.npy") <= np.load("counts.npy")) & (np.load("counts.npy") <= np.load("high.npy"))
+    assert inside.mean() > 0.75
+
+
 def test_chains_that_do_not_mix_are_written_with_that_status_and_code_5(run, noisy) -> None:
     options = ("-o", "mean.tif", *FAST[:-2], "--method", "ula", "--steps", 200)
     done = run("uncertainty", noisy, *options)

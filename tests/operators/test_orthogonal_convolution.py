@@ -1,6 +1,7 @@
 """The residual of orthogonality against dense matrices, and the bounds that follow against singular values."""
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -13,7 +14,12 @@ from torch.nn import functional
 from recon.errors import UsageError
 from recon.evidence import Evidence
 from recon.operators.convolution_norms import circular_norm, convolution_norm
-from recon.operators.orthogonal_convolution import orthogonal_norm, orthogonality_residual, residual_bound
+from recon.operators.orthogonal_convolution import (
+    orthogonal_norm,
+    orthogonality_residual,
+    residual_bound,
+    residual_upper,
+)
 from recon.priors.networks.layers.convolution import convolve
 from recon.priors.networks.layers.nonexpansive import OrthogonalConvolution, Pointwise
 
@@ -31,6 +37,29 @@ SHAPES = [
 
 def random_kernel(shape: tuple[int, ...], seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_the_upper_end_of_a_residual_counts_its_rounding() -> None:
+    """A rotation of a pixel whose residual is computed as 0, and is not: of the numbers as they are it is 1e-33."""
+    zeros = 0
+    for angle in torch.linspace(0.1, 1.4, 60, dtype=torch.float64):
+        row = torch.stack([angle.cos(), angle.sin()])
+        kernel = row.view(1, 2, 1, 1)
+        exact = (sum(Fraction(value) ** 2 for value in row.tolist()) - 1) ** 2
+        zeros += float(orthogonality_residual(kernel)) == 0 < exact
+        assert exact <= Fraction(residual_upper(kernel)) <= exact + Fraction(1, 10**27)
+    assert zeros > 5
+    for shape in SHAPES:
+        kernel = random_kernel(shape)
+        assert residual_upper(kernel) == pytest.approx(float(orthogonality_residual(kernel)), rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-200, 1e-30, 1e30, 1e150, 1e300])
+def test_the_bound_of_a_norm_is_one_at_every_scale(scale: float) -> None:
+    """Squares of numbers below 1e-160 vanish, and the bound of a norm that is not zero was 0."""
+    kernel = random_kernel((3, 2, 3, 3))
+    wanted = scale * orthogonal_norm(kernel).value
+    assert orthogonal_norm(scale * kernel).value == pytest.approx(wanted, rel=1e-9)
 
 
 def near_orthogonal(features: int, size: int, distance: float, seed: int = 0) -> Tensor:

@@ -59,6 +59,15 @@ def test_no_smaller_change_turns_the_verdict(pixels, apart):
     assert farthest > 0.1 * abs(apart)  # the attack does something
 
 
+def test_a_margin_of_rounding_has_no_radius(pixels):
+    """A score that is a rounding away from the threshold says nothing of the next image."""
+    torch.manual_seed(0)
+    score = judge_image(alarm_with(0.0), image_of(pixels)).worst.score
+    for threshold in (score, float(np.nextafter(score, -1)), score - 1e-14):
+        torch.manual_seed(0)
+        assert judge_image(alarm_with(threshold), image_of(pixels)).worst.radius == 0
+
+
 def test_every_frame_has_its_verdict_and_the_worst_is_told(pixels):
     torch.manual_seed(0)
     alarm = alarm_with(0.0)

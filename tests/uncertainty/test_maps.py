@@ -237,6 +237,29 @@ def test_a_calibration_is_bound_to_its_rule(tmp_path: Path) -> None:
         read.check(rule, 0.8, "cal.json")
 
 
+def test_a_calibration_is_bound_to_the_files_of_its_method(tmp_path: Path) -> None:
+    """Of learned steps, or of an unrolled network: their name alone says nothing of what was learned."""
+    settings, files = Settings("bootstrap"), (tmp_path / "network.toml", tmp_path / "weights.safetensors")
+    for file in files:
+        file.write_text(file.name)
+    own = replace(plan(), method=replace(plan().method, files=files))
+    rule = rule_of([own], settings)
+    made = calibrated([torch.rand(30)] * 9, [torch.rand(4)] * 9, 0.9, rule)
+    made.check(rule_of([own], settings), 0.9, "cal.json")
+    files[1].write_text("edited")
+    for other in (own, plan()):
+        with pytest.raises(ConsistencyError, match="the calibration is of solver"):
+            made.check(rule_of([other], settings), 0.9, "cal.json")
+
+
+def test_a_file_of_fewer_images_than_its_level_needs_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cal.json"
+    write_calibration(path, calibrated([torch.rand(30)] * 9, [torch.rand(4)] * 9, 0.9, {}), overwrite=False)
+    path.write_text(path.read_text().replace('"level": 0.9', '"level": 0.95'))
+    with pytest.raises(InputError, match="expected at least 19"):
+        read_calibration(path)
+
+
 @pytest.mark.parametrize("ratio", [math.inf, math.nan])
 def test_no_calibration_has_a_factor_that_is_no_number(ratio: float) -> None:
     ratios = [torch.full((4,), ratio) for _ in range(9)]

@@ -59,6 +59,11 @@ def _given(frozen: Frozen, unguided: Prior, name: str, guide: Tensor) -> Prior:
     with torch.no_grad():
         mask = network.guided(guide, frozen.noise_level).mask
     assert mask is not None  # noqa: S101  guided() makes one
+    if not bool(mask.isfinite().all()):
+        raise UsageError(
+            f"{name}: the weights that the guide gives are not finite; expected a guide on the scale of the images, "
+            f"whose numbers are about 1, and not {float(guide.abs().max()):.3g}."
+        )
     return _masked(replace(frozen, mask=mask), unguided, f"{name}, {GIVEN}", mask)
 
 

@@ -8,7 +8,7 @@ _KINDS = (
     (
         "proved",
         "What is proved",
-        "was proved, not tested, for every measurement, rounding included",
+        "was proved, not tested, for every measurement: of exact arithmetic, by numbers whose own rounding is included",
     ),
     (
         "measured",

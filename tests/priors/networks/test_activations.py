@@ -45,6 +45,29 @@ def test_the_slopes_are_as_stated(known: Activation) -> None:
     assert float(found.max()) > high - 1e-2
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@every_activation
+def test_no_number_is_too_large_to_be_nondecreasing_and_nonexpansive(known: Activation, dtype: torch.dtype) -> None:
+    """A square that overflows made isru fall from 1 to 0 beyond 256 in half precision, 1.8e19 in single.
+
+    And torch's softplus falls by 2e-9 at 20, where it becomes the identity.
+    """
+    limit = torch.finfo(dtype)
+    points = torch.logspace(-4, 0, 4001, dtype=torch.float64) * limit.max
+    points = torch.cat(
+        [points, 2.0 ** torch.arange(0, 16, 0.125).double(), 20 + torch.linspace(-1, 1, 999).double() ** 11]
+    )
+    points = points[points <= limit.max].to(dtype).sort().values.unique()
+    points = torch.cat([-points.flip(0), points])
+    found, seen = known(points).double(), points.double()
+    assert bool(found.isfinite().all())
+    moved, rounding = found.diff(), 4 * limit.eps * found.abs()[1:].clamp(min=1)
+    if dtype in (torch.float32, torch.float64):
+        rounding = 2 * limit.eps * found.abs()[1:].clamp(min=1e-3)
+    assert bool((moved >= -rounding).all())
+    assert bool((moved <= seen.diff() + rounding).all())
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_no_proximity_operator_is_refused_by_name(name: str) -> None:
     with pytest.raises(UsageError, match=re.escape(f"{name!r} is not the proximity operator")):

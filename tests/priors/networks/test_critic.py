@@ -55,6 +55,21 @@ def test_the_gradient_has_at_most_norm_one(name):
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_the_rounding_of_a_score_is_bounded(name):
+    """Single precision, whose rounding is 2^29 times that of double, stays within as many times the bound."""
+    critic, config = drawn(CASES[name]), CASES[name]
+    side = config.least_side + 3
+    generator = torch.Generator().manual_seed(2)
+    for scale in (1e-3, 1.0, 1e4):
+        x = (scale * torch.rand(1, config.channels, side, side, generator=generator)).double().float()
+        bound = critic.rounding(float(x.double().norm()), side**2)
+        exact, single = critic.frozen()(x.double()), critic.frozen(torch.float32)(x)
+        weights = 4 * float(x.double().norm()) * 2.0**-24 * len(critic.layers) + 8 * scale * 2.0**-24  # of rounded ones
+        assert 0 < bound < 1e-9 * (1 + float(x.double().norm()))
+        assert float((exact - single).abs()) <= 2.0**29 * bound + weights
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_the_constant_is_proved_and_of_what_is_applied(name):
     critic = drawn(CASES[name])
     known = critic.lipschitz()

@@ -267,6 +267,12 @@ def test_a_scaled_guided_prior_reads_its_guide_on_the_scale_of_the_image() -> No
     assert torch.allclose(scaled.resolvent(1.0)(3 * x), 3 * guided.given(guide).resolvent(1.0)(x), atol=1e-6)
 
 
+def test_a_guide_whose_responses_overflow_is_refused() -> None:
+    guided = guided_prior(network_of(GUIDED), level_of(GUIDED))
+    with pytest.raises(UsageError, match="the weights that the guide gives are not finite; expected a guide on"):
+        guided.given(3e38 * images(GUIDED, 1, 24, 24).float())
+
+
 def test_a_weighted_guided_prior_keeps_its_mask() -> None:
     guided = guided_prior(network_of(GUIDED).frozen(), accuracy=1e-9)
     guide, x = images(GUIDED, 1, 12, 11), images(GUIDED, 1, 12, 11, seed=5)

@@ -119,6 +119,16 @@ def test_known_values() -> None:
     assert float(softmax.potential(torch.zeros(2).double())) == pytest.approx(-math.log(2) - 0.25)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_no_vector_is_too_long_to_be_squashed(dtype: torch.dtype) -> None:
+    """The square of the norm overflows: beyond 256 in half precision all vectors were squashed to 0."""
+    ray = torch.tensor([0.6, -0.8], dtype=torch.float64)
+    for size in (2.0, 300.0, float(torch.finfo(dtype).max) ** 0.6, float(torch.finfo(dtype).max)):
+        found = squash()((size * ray).to(dtype)).double()
+        wanted = MOST_SQUASHING * ray / (1 + size**-2.0)
+        assert float((found - wanted).norm()) <= 8 * torch.finfo(dtype).eps
+
+
 def test_squashing_is_steepest_where_the_proof_says() -> None:
     place = torch.full((1,), 1 / math.sqrt(3)).double()
     slope = torch.autograd.functional.jacobian(lambda x: squash()(x, 0), place)

@@ -9,9 +9,10 @@ from torch.nn import functional
 
 from recon.errors import UsageError
 from recon.evidence import Constant, Proved
-from recon.operators.convolution_norms import ROUNDING, peak_norm
+from recon.operators.convolution_norms import ROUNDING, absolute_norm, peak_norm
 from recon.priors.networks.architectures.lipschitz_network import cosines
 from recon.priors.networks.architectures.network import LATER, Config, Derived, Model, drawn
+from recon.priors.networks.architectures.sparse_error import gamma
 from recon.priors.networks.layers.convolution import check_padding
 from recon.priors.networks.layers.nonexpansive import MARGIN, Layer, MaxMin, OrthogonalConvolution, Scaled
 
@@ -197,6 +198,33 @@ class Critic(Model):
             f"the product of the bounds of {len(layers)} layers; norms over windows, and the maximum over windows, are "
             "1-Lipschitz",
         )
+
+    @torch.no_grad()
+    def rounding(self, size: float, pixels: int) -> float:
+        """A bound of how far a score in double precision is from the exact one, of the weights as they are frozen.
+
+        A sum of n products in double precision is off by at most ``g_n = n v / (1 - n v)``, v = 2^-53, of the sum of
+        their sizes (Higham 2002, section 3.1). For a convolution K of z that is ``g_n || |K| || ||z||`` in the norm;
+        what is off before a layer is no larger after it, because all that follows is 1-Lipschitz.
+
+        Args:
+            size: The norm of the image, on the scale of the critic.
+            pixels: Of the image.
+        """
+        twin, config, lost = self.frozen(), self.config, 0.0
+        for layer in (twin.lift, *twin.layers):
+            assert isinstance(layer, Layer)  # noqa: S101  all of them are
+            kernel, bias = layer.applied_kernel(), getattr(layer, "bias", None)
+            added = 0.0 if bias is None else float(torch.linalg.vector_norm(bias)) * math.sqrt(pixels)
+            lost += gamma(kernel[0].numel() + 1) * (absolute_norm(kernel).value * size + added)
+            size = size * layer.bound() + added
+        lost += gamma(4 * (config.bands + 1)) * size
+        window = (config.window // config.fold) ** 2
+        lost += gamma(2 * window + 8 + pixels) * (size + _SMOOTHING * math.sqrt(config.features * (config.bands + 1)))
+        weight, inputs = twin.out.derived()[0], twin.out.weight.shape[1]
+        size += _SMOOTHING * math.sqrt(inputs)
+        lost += gamma(inputs + 2) * (float(weight.norm(dim=1).max()) * size + float(twin.out.bias.abs().max()))
+        return lost * ROUNDING
 
     def check_input(self, x: Tensor) -> None:
         """Refuse what the critic cannot take; see :meth:`scores`."""

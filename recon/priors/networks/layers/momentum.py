@@ -284,7 +284,7 @@ class _Inverted(torch.autograd.Function):
             found, run.form.error = back.inverted(x.clone(), v.clone(), gradients[0])
             if not run.form.error <= run.form.tolerance:
                 back.complain(run.form.error)
-                found = back.kept(gradients[0])
+                found = back.kept(gradients[0], x)
         return None, *found
 
 
@@ -306,12 +306,14 @@ class _Backward:
             v.sub_(evaluate(x.to(self.start.dtype))).div_(self.run.form.momentum)
 
         found = self._gradients(before, gradient)
-        size = float(torch.linalg.vector_norm(self.start.to(x.dtype)))
-        apart = max(float(torch.linalg.vector_norm(x - self.start)), float(torch.linalg.vector_norm(v)))
-        return found, (apart / size if size else apart)
+        return found, max(_apart(x, self.start), _apart(v, torch.zeros_like(v), self.start))
 
-    def kept(self, gradient: Tensor) -> Gradients:
-        """The gradients by states that are computed forwards and kept."""
+    def kept(self, gradient: Tensor, end: Tensor) -> Gradients:
+        """The gradients by states that are computed forwards and kept.
+
+        Raises:
+            GuaranteeError: They do not lead to the end that the forward pass had: a branch is another one each time.
+        """
         form, states = self.run.form, []
         x = self.start.to(self.run.wide(self.start.dtype), copy=True)
         v = torch.zeros_like(x)
@@ -319,6 +321,13 @@ class _Backward:
             states.append(x.to(self.start.dtype, copy=True))
             v.mul_(form.momentum).add_(form.branch(index, states[-1], self.run.with_tensors(self.context)))
             x.add_(v)
+        apart = _apart(x, end)
+        if bool(end.isfinite().all()) and not apart <= self.run.form.tolerance:
+            raise GuaranteeError(
+                f"momentum_form: states that are computed again end {apart:.2g} of their norm from those of the "
+                "forward pass; expected the same, because gradients of other branches are wrong: a branch draws random "
+                "numbers or is changed by each evaluation, which memory = 'plain' allows."
+            )
         return self._gradients(lambda index, evaluate: evaluate(states[index]), gradient)
 
     def complain(self, error: float) -> None:
@@ -351,6 +360,13 @@ class _Backward:
                     sums[place - 1] = part if held is None else held + part
             gv.mul_(run.form.momentum)
         return gx.to(self.start.dtype), *sums
+
+
+def _apart(found: Tensor, wanted: Tensor, like: Tensor | None = None) -> float:
+    """The distance over the norm of what was wanted, or of ``like``; of nothing the distance itself."""
+    error = float(torch.linalg.vector_norm(found - wanted))
+    size = float(torch.linalg.vector_norm((wanted if like is None else like).to(found.dtype)))
+    return error / size if size else error
 
 
 class _Graph:
