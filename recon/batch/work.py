@@ -14,6 +14,7 @@ from recon.errors import InputError, OutputError, ReconError
 from recon.evidence import Measured
 from recon.io import Image
 from recon.methods.operator_pair import OperatorPair
+from recon.reconstruction.alarm import Alarm
 from recon.reconstruction.plan import Plan, make_plan
 from recon.reconstruction.record import InputFile, alarm_of
 from recon.reconstruction.run import (
@@ -83,8 +84,8 @@ def failed(task: Task, error: Exception, said: Sequence[str]) -> Outcome:
     return Outcome(task.label, "failed", said=tuple(said), error=sentence, exit_code=1)
 
 
-def plan_of(task: Task, say: Callable[[str], None]) -> tuple[Plan, InputFile]:
-    """The plan of a task, and its input with its hash.
+def plan_of(task: Task, say: Callable[[str], None]) -> tuple[Plan, InputFile, Alarm | None]:
+    """The plan of a task, its input with its hash, and the critic that is to judge its result.
 
     Raises:
         ReconError: What stands in the way, before the first step.
@@ -92,8 +93,7 @@ def plan_of(task: Task, say: Callable[[str], None]) -> tuple[Plan, InputFile]:
     image, measured = _read(task, say)
     plan = _plan(task, image, say)
     check_format(plan, task.output)
-    alarm_for(task.alarm, plan)  # before the first step
-    return plan, measured
+    return plan, measured, alarm_for(task.alarm, plan)
 
 
 def _done(task: Task, watch: ProgressCallback | None, said: list[str]) -> Outcome:
@@ -103,9 +103,8 @@ def _done(task: Task, watch: ProgressCallback | None, said: list[str]) -> Outcom
         task = replace(task, overwrite=True)
     target = Target(task.output, task.figure, task.overwrite, task.derivation)
     check_target(target, (task.source.path,))
-    plan, measured = plan_of(task, said.append)
+    plan, measured, alarm = plan_of(task, said.append)
     check_target(target, files_of(plan, task.source.path), plan.problem.template)
-    alarm = alarm_for(task.alarm, plan)
     result = execute(plan, watch)
     if result.status is Status.INTERRUPTED and not task.keep_interrupted:
         return Outcome(task.label, "interrupted", result.steps, result.seconds, said=tuple(said))
