@@ -342,13 +342,7 @@ def _show_plans(batch: "Batch", given: dict[str, Any]) -> None:
     from recon.batch.run import planned
 
     documents: list[object] = []
-    said: set[str] = set()
-
-    def say(line: str) -> None:
-        if line not in said:
-            terminal.say(line)
-        said.add(line)
-
+    say = terminal.once()
     for group in batch.groups:
         if group.error:
             terminal.say(group.error)

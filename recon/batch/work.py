@@ -1,6 +1,5 @@
 """One task done: read, solved, written; in this process or in a worker."""
 
-import errno
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from recon.batch.task import Outcome, Task
 from recon.errors import InputError, OutputError, ReconError
 from recon.evidence import Measured
 from recon.io import Image
+from recon.io.atomic import would_end_all
 from recon.methods.operator_pair import OperatorPair
 from recon.reconstruction.alarm import Alarm
 from recon.reconstruction.plan import Plan, make_plan
@@ -32,8 +32,6 @@ from recon.reconstruction.run import (
 from recon.reconstruction.shortfall import shortfall
 from recon.solvers import Status
 from recon.specs.priors import PriorReader
-
-_ALL_WOULD_FAIL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV)
 
 
 @dataclass
@@ -75,7 +73,7 @@ def failed(task: Task, error: Exception, said: Sequence[str]) -> Outcome:
     if isinstance(error, ReconError):
         return Outcome(
             task.label, "failed", said=tuple(said), error=_without_paths(str(error), task),
-            stop=isinstance(error, OutputError) and _errno(error) in _ALL_WOULD_FAIL, exit_code=error.exit_code,
+            stop=isinstance(error, OutputError) and would_end_all(error), exit_code=error.exit_code,
         )  # fmt: skip
     if isinstance(error, MemoryError):
         return Outcome(task.label, "failed", said=tuple(said), error=f"{task.label}: memory ran out.", exit_code=6)
@@ -154,11 +152,6 @@ def _plan(task: Task, image: Image, say: Callable[[str], None]) -> Plan:
         shared.pair = plan.pair
         shared.hardest = plan.hardest if task.resolved else None
     return plan
-
-
-def _errno(error: BaseException) -> int | None:
-    cause = error.__cause__
-    return cause.errno if isinstance(cause, OSError) else None
 
 
 def _without_paths(sentence: str, task: Task) -> str:
