@@ -15,7 +15,8 @@ from torch import Tensor
 from recon.operators.factorised import Entries
 
 _TWO_LEVELS = 0.25
-"""Of half the distance of the levels: the root of the mean squared deviation from them, at most."""
+"""Of half the distance of the levels: the root of the mean squared deviation from them, at most; and of the mean of a
+constant row, that from it."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def common_constant(matrix: Tensor, tolerance: float) -> float | None:
 def find_offset(matrix: Tensor, value: float) -> Offset | None:
     """The row that carries a constant of a matrix; ``None`` where none of them is near to constant."""
     less = matrix - value
-    means = less.mean(1)
-    row = int(means.abs().argmax())
-    mean = float(means[row])
-    return Offset(value, row, mean) if abs(mean) > float(less.abs().mean()) / 2 else None
+    means, spreads = less.mean(1), less.std(1)
+    row = int((spreads / means.abs()).nan_to_num(nan=math.inf).argmin())  # of a row that is the constant itself, 0 / 0
+    mean, spread = float(means[row]), float(spreads[row])
+    return Offset(value, row, mean) if mean and spread <= _TWO_LEVELS * abs(mean) else None
