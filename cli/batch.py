@@ -342,13 +342,14 @@ def _show_plans(batch: "Batch", given: dict[str, Any]) -> None:
     from recon.batch.run import planned
 
     documents: list[object] = []
+    say = terminal.once()
     for group in batch.groups:
         if group.error:
             terminal.say(group.error)
             continue
         if not group.pending:
             terminal.say(f"{group.name}: all {len(group.tasks)} are done already")
-        for plan, tasks in planned(group, batch, terminal.say):
+        for plan, tasks in planned(group, batch, say):
             writes = [str(path) for task in tasks for path in (task.output, task.record)]
             if given["output"] is None:
                 writes = []

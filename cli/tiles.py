@@ -32,7 +32,7 @@ def solve_in_tiles(file: Path, output: Path | None, config: "SolveConfig", given
     say_notes(image, file.name, terminal.say)
     from recon.reconstruction.tiles.record import check_tiled_output
 
-    check_tiled_output(plan, output, given["figure"])
+    check_tiled_output(plan, output, given["figure"], given["alarm"])
     if given["dry_run"] or target is None:
         _show(plan, output, given)
         return True

@@ -11,6 +11,9 @@ from .common import talk_options, threads_option
 if TYPE_CHECKING:
     from recon.packing import Restored
 
+_SHOWN = 300
+"""Letters of a name in a message, at most."""
+
 
 @click.command("unpack")
 @click.argument("archive", type=click.Path(path_type=Path), metavar="ARCHIVE.rpk")
@@ -36,8 +39,9 @@ def command(  # noqa: PLR0913, PLR0917  one for each option
 ) -> None:  # fmt: skip
     """Restore the files of an archive that recon pack wrote, each to the byte, checked by its SHA-256.
 
-    Of an archive that was cut off or altered, what is whole is restored, and what is lost is named (exit code 8). A
-    file that exists is not replaced, and no name in an archive leads out of FOLDER.
+    Of an archive that was cut off or altered, what is whole is restored, and what is lost is named (exit code 8), and
+    so is a file whose name this system does not take or that an earlier file has. A file that exists is not replaced,
+    and no name in an archive leads out of FOLDER.
 
     For example: recon unpack series.rpk -o restored --only series/0001.dcm
     """
@@ -115,10 +119,10 @@ def _restore(  # noqa: PLR0913, PLR0917  what the command was told
     if remark:
         terminal.say(f"{archive}: {remark}.")
     for file in lost:
-        terminal.complain(f"{file.name}: lost, because {file.problem}")
+        terminal.complain(f"{_shortened(file.name)}: lost, because {file.problem}")
     for file in done:
         if file.remark:
-            terminal.say(f"{file.name}: {file.remark}.")
+            terminal.say(f"{_shortened(file.name)}: {file.remark}.")
     if as_json:
         terminal.result_json(_document(done))
     else:
@@ -131,6 +135,11 @@ def _restore(  # noqa: PLR0913, PLR0917  what the command was told
         raise BatchError(f"{archive}: {len(lost)} of {len(done)} files are lost; the others are whole.")
     if remark:
         raise BatchError(f"{archive}: every file in it is whole, but {remark}; expected to be copied anew.")
+
+
+def _shortened(name: str) -> str:
+    """A name on a line: an archive may hold names of any length."""
+    return name if len(name) <= _SHOWN else f"{name[: _SHOWN // 2]}...{name[-_SHOWN // 2 :]}"
 
 
 def _document(done: "list[Restored]") -> list[dict[str, object]]:

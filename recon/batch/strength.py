@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from recon.batch.series import Series
-from recon.device import Notify
+from recon.device import Notify, choose_device
 from recon.errors import ReconError
 from recon.io import Image, Slices, ValueRange, decode
 from recon.io.image import robust_range
@@ -34,7 +34,8 @@ def resolve_series(config: SolveConfig, series: Series, say: Notify) -> tuple[So
     stack = _stack(images)
     if config.volume and series.pitch is not None:
         stack = replace(stack, slices=Slices(series.pitch))
-    problem = build_problem(config, stack, say)
+    device = choose_device(config.device, lambda line: None)  # the plan says what it is
+    problem = build_problem(replace(config, device=str(device)), stack, say)
     found = resolved(config, problem)
     stated = config.prior is not None and "weight" in config.prior.options
     matched = has_weight(problem.prior.spec) and not stated

@@ -15,6 +15,7 @@ from recon.batch.task import Outcome, Task
 from recon.batch.work import failed
 from recon.errors import ConsistencyError, InputError
 from recon.io import Image
+from recon.reconstruction.alarm import Alarm
 from recon.reconstruction.plan import Plan, make_plan
 from recon.reconstruction.record import InputFile, alarm_of
 from recon.reconstruction.run import (
@@ -48,8 +49,7 @@ def do_series(
     try:
         for task in pending:
             check_target(Target(task.output, task.figure, task.overwrite, task.derivation), (task.source.path,))
-        plan, images, inputs = _planned(tasks, series, said.append)
-        alarm = alarm_for(tasks[0].alarm, plan)
+        plan, images, inputs, alarm = _planned(tasks, series, said.append)
         result = execute(plan, watch, pending[0].output.parent)
         if result.status is Status.INTERRUPTED:
             yield pending[0], Outcome(pending[0].label, "interrupted", result.steps, result.seconds, said=tuple(said))
@@ -91,12 +91,12 @@ def plan_of_series(tasks: Sequence[Task], series: Series, say: Callable[[str], N
 
 def _planned(
     tasks: Sequence[Task], series: Series, say: Callable[[str], None]
-) -> tuple[Plan, list[Image], list[InputFile]]:
+) -> tuple[Plan, list[Image], list[InputFile], Alarm | None]:
     read = [read_slice(task.source, task.sha256, task.label, task.config.range, say) for task in tasks]
     images = [image for image, _ in read]
     plan = make_plan(tasks[0].config, stacked(images, series.pitch, series.folder), say)
     check_format(replace(plan, problem=replace(plan.problem, template=images[0])), tasks[0].output)
-    return plan, images, [entry for _, entry in read]
+    return plan, images, [entry for _, entry in read], alarm_for(tasks[0].alarm, plan)
 
 
 def read_slice(

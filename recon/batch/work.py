@@ -1,6 +1,5 @@
 """One task done: read, solved, written; in this process or in a worker."""
 
-import errno
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,9 @@ from recon.batch.task import Outcome, Task
 from recon.errors import InputError, OutputError, ReconError
 from recon.evidence import Measured
 from recon.io import Image
+from recon.io.atomic import would_end_all
 from recon.methods.operator_pair import OperatorPair
+from recon.reconstruction.alarm import Alarm
 from recon.reconstruction.plan import Plan, make_plan
 from recon.reconstruction.record import InputFile, alarm_of
 from recon.reconstruction.run import (
@@ -31,8 +32,6 @@ from recon.reconstruction.run import (
 from recon.reconstruction.shortfall import shortfall
 from recon.solvers import Status
 from recon.specs.priors import PriorReader
-
-_ALL_WOULD_FAIL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV)
 
 
 @dataclass
@@ -74,7 +73,7 @@ def failed(task: Task, error: Exception, said: Sequence[str]) -> Outcome:
     if isinstance(error, ReconError):
         return Outcome(
             task.label, "failed", said=tuple(said), error=_without_paths(str(error), task),
-            stop=isinstance(error, OutputError) and _errno(error) in _ALL_WOULD_FAIL, exit_code=error.exit_code,
+            stop=isinstance(error, OutputError) and would_end_all(error), exit_code=error.exit_code,
         )  # fmt: skip
     if isinstance(error, MemoryError):
         return Outcome(task.label, "failed", said=tuple(said), error=f"{task.label}: memory ran out.", exit_code=6)
@@ -83,8 +82,8 @@ def failed(task: Task, error: Exception, said: Sequence[str]) -> Outcome:
     return Outcome(task.label, "failed", said=tuple(said), error=sentence, exit_code=1)
 
 
-def plan_of(task: Task, say: Callable[[str], None]) -> tuple[Plan, InputFile]:
-    """The plan of a task, and its input with its hash.
+def plan_of(task: Task, say: Callable[[str], None]) -> tuple[Plan, InputFile, Alarm | None]:
+    """The plan of a task, its input with its hash, and the critic that is to judge its result.
 
     Raises:
         ReconError: What stands in the way, before the first step.
@@ -92,8 +91,7 @@ def plan_of(task: Task, say: Callable[[str], None]) -> tuple[Plan, InputFile]:
     image, measured = _read(task, say)
     plan = _plan(task, image, say)
     check_format(plan, task.output)
-    alarm_for(task.alarm, plan)  # before the first step
-    return plan, measured
+    return plan, measured, alarm_for(task.alarm, plan)
 
 
 def _done(task: Task, watch: ProgressCallback | None, said: list[str]) -> Outcome:
@@ -103,9 +101,8 @@ def _done(task: Task, watch: ProgressCallback | None, said: list[str]) -> Outcom
         task = replace(task, overwrite=True)
     target = Target(task.output, task.figure, task.overwrite, task.derivation)
     check_target(target, (task.source.path,))
-    plan, measured = plan_of(task, said.append)
+    plan, measured, alarm = plan_of(task, said.append)
     check_target(target, files_of(plan, task.source.path), plan.problem.template)
-    alarm = alarm_for(task.alarm, plan)
     result = execute(plan, watch)
     if result.status is Status.INTERRUPTED and not task.keep_interrupted:
         return Outcome(task.label, "interrupted", result.steps, result.seconds, said=tuple(said))
@@ -155,11 +152,6 @@ def _plan(task: Task, image: Image, say: Callable[[str], None]) -> Plan:
         shared.pair = plan.pair
         shared.hardest = plan.hardest if task.resolved else None
     return plan
-
-
-def _errno(error: BaseException) -> int | None:
-    cause = error.__cause__
-    return cause.errno if isinstance(cause, OSError) else None
 
 
 def _without_paths(sentence: str, task: Task) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from recon.factorization.bounds import frobenius_above, norm_above, norm_below
 from recon.factorization.hierarchical import LARGEST as LARGEST_HIERARCHICAL
 from recon.factorization.hierarchical import hierarchical_factors
 from recon.factorization.low_rank import low_rank_factors
+from recon.factorization.offset import Offset, common_constant, find_offset
 from recon.factorization.result import Factorisation, Status
 from recon.operators import Space
 from recon.operators.factorised import Blocks, Factor, Factorised, Permutation
@@ -133,7 +134,8 @@ def _left_out(name: str, matrix: Tensor, pad: bool) -> str | None:
 def _refusal(found: Factorisation, tolerance: float) -> str:
     if found.error.value > tolerance:
         least = f" (in the Frobenius norm none is below {found.least_error:.3g})" if found.least_error > 0 else ""
-        return f"as {found.structure} its relative error is {found.error.value:.3g}{least}"
+        more = "".join(f", and {note}" for note in found.notes)
+        return f"as {found.structure} its relative error is {found.error.value:.3g}{least}{more}"
     return f"as {found.structure} it takes {found.operator.nonzeros} numbers, and the matrix {_numbers(found)}"
 
 
@@ -155,6 +157,37 @@ def _is_power_of_two(matrix: Tensor) -> bool:
 
 
 def _butterfly(task: _Task) -> Factorisation:
+    value = common_constant(task.matrix, task.tolerance)
+    if value is None:
+        return _plain_butterfly(task)
+    inner = _plain_butterfly(replace(task, matrix=task.matrix - value))
+    offset = find_offset(task.matrix, value)
+    if offset is not None and inner.error.value <= task.tolerance:
+        return _with_offset(task, inner, offset)
+    lacks = ", and no row of it is constant" if offset is None else ""
+    note = f"less the constant {value:.4g} in all entries its error is {inner.error.value:.3g}{lacks}"
+    return replace(_plain_butterfly(replace(task, say=lambda line: None)), notes=(note,))
+
+
+def _with_offset(task: _Task, inner: Factorisation, offset: Offset) -> Factorisation:
+    """A butterfly and a constant in all entries.
+
+    The constant makes the norm of the matrix many times that of the butterfly, beside which the error is to be small.
+    """
+    factors = inner.operator.factors
+    made = _bounded(task.matrix, (offset.factor(factors[0].shape[0]), *factors))
+    which = f"the constant {offset.value:.4g} in all entries by one factor more"
+    if inner.status is not Status.HEURISTIC and _is_exact(made[2], len(factors) + 1, task.precision):
+        status = Status.NOT_IDENTIFIABLE  # a multiple of the row may pass from the block beside it to the new factor
+        reason = f"the product is the matrix up to rounding, {which}; other numbers in the same places give it too"
+    else:
+        status, reason = Status.HEURISTIC, f"{which}; of the butterfly, {inner.reason}"
+    return replace(
+        inner, operator=made[0], status=status, reason=reason, error=made[1], frobenius_error=made[2], least_error=0.0
+    )
+
+
+def _plain_butterfly(task: _Task) -> Factorisation:
     matrix, inner, padded = task.matrix, task.matrix, None
     why = _no_butterfly(matrix)
     if why is not None:

@@ -13,6 +13,8 @@ from pathlib import Path
 from recon.errors import OutputError
 
 _TEMPORARY = re.compile(r"\.recon-[0-9a-f]{16}(\..*)?")
+_ENDING_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV)
+_LONGEST_SUFFIX = 16
 STORE = ".zarr"
 """The suffix of a folder that is one output."""
 
@@ -65,8 +67,9 @@ def replacing(path: str | Path, *, overwrite: bool = False, inputs: Iterable[str
     either.
     """
     target = check_output(path, overwrite=overwrite, inputs=inputs)
-    suffix = ".part" if target.suffix.lower() in _READ_BY_NAME else "".join(target.suffixes[-2:])[-16:]
+    suffix = ".part" if target.suffix.lower() in _READ_BY_NAME else "".join(target.suffixes[-2:])[-_LONGEST_SUFFIX:]
     suffix = suffix if suffix.startswith(".") else target.suffix
+    suffix = suffix if len(suffix) <= _LONGEST_SUFFIX else ".part"  # the name must not be longer than a name may be
     temporary = target.with_name(f".recon-{secrets.token_hex(8)}{suffix}")
     try:
         with _as_output_error(path):
@@ -79,6 +82,12 @@ def replacing(path: str | Path, *, overwrite: bool = False, inputs: Iterable[str
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def would_end_all(error: OutputError) -> bool:
+    """Return whether every other output would fail as this one did, as on a full disk."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in _ENDING_ALL
 
 
 def is_store(path: str | Path) -> bool:

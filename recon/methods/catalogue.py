@@ -5,6 +5,7 @@ from recon.methods.entry import INSIDE, INSIDE_TSENG, MethodEntry, PriorUse, Req
 _ENTRIES = (
     MethodEntry(
         "forward_backward",
+        "forward-backward splitting",
         "a gradient step on the data, then the prior's resolvent",
         "forward_backward:build",
         surrogate=Requirement.TAKEN,
@@ -14,6 +15,7 @@ _ENTRIES = (
     ),
     MethodEntry(
         "tseng",
+        "Tseng's forward-backward-forward",
         "forward-backward-forward, which needs no cocoercivity",
         "tseng:build",
         surrogate=Requirement.TAKEN,
@@ -22,6 +24,7 @@ _ENTRIES = (
     ),
     MethodEntry(
         "douglas_rachford",
+        "Douglas-Rachford splitting",
         "the resolvents of data term and prior in turn, where the first has a closed form",
         "douglas_rachford:build",
         stepsize="any",
@@ -30,6 +33,7 @@ _ENTRIES = (
     ),
     MethodEntry(
         "mismatched_douglas_rachford",
+        "Douglas-Rachford splitting with a surrogate",
         "the same with a surrogate, for circular blurs; the data map has to be monotone, not cocoercive",
         "mismatched_douglas_rachford:build",
         surrogate=Requirement.NEEDED,
@@ -38,6 +42,7 @@ _ENTRIES = (
     ),
     MethodEntry(
         "davis_yin",
+        "Davis-Yin three-operator splitting",
         "three operators: the gradient of the data, the prior, and bounds",
         "davis_yin:build",
         bounds=True,
@@ -47,6 +52,7 @@ _ENTRIES = (
     ),
     MethodEntry(
         "condat_vu",
+        "Condat-Vu primal-dual splitting",
         "primal-dual splitting of a penalty g(L x), without an inner iteration",
         "condat_vu:build",
         bounds=True,
@@ -55,6 +61,7 @@ _ENTRIES = (
     ),
     MethodEntry(
         "chambolle_pock",
+        "Chambolle-Pock primal-dual denoising",
         "accelerated primal-dual denoising of volumes by total variation, in place: to a proved distance",
         "chambolle_pock:build",
         bounds=True,
@@ -63,6 +70,7 @@ _ENTRIES = (
     ),
     MethodEntry(
         "fista",
+        "accelerated forward-backward (FISTA)",
         "accelerated forward-backward, for proximity operators",
         "fista:build",
         stepsize="(0, 1 / ||A||^2]",
@@ -70,6 +78,7 @@ _ENTRIES = (
     ),
     MethodEntry(
         "ista",
+        "iterative soft thresholding (ISTA)",
         "proximal gradient steps on an energy, with its duality gap",
         "ista:build",
         stepsize="(0, 2 / ||A||^2)",
@@ -78,6 +87,7 @@ _ENTRIES = (
     ),
     MethodEntry(
         "oista",
+        "iterative soft thresholding with oracle steps",
         "ISTA with steps as long as the zero coefficients of wavelet or l1 allow",
         "ista:build_oracle",
         stepsize="(0, 1 / ||A||^2]; longer ones are tried from there",
@@ -86,6 +96,7 @@ _ENTRIES = (
     ),
     MethodEntry(
         "slista",
+        "iterative soft thresholding with learned steps",
         "ISTA with learned steps, slista:folder=DIR of recon train, where the energy falls with them",
         "ista:build_learned",
         stepsize="(0, 1 / ||A||^2], that of ISTA where the energy does not fall with a learned one",
@@ -95,6 +106,7 @@ _ENTRIES = (
     ),
     MethodEntry(
         "fbp",
+        "filtered back-projection",
         "filtered back-projection; FDK of a cone",
         "fbp:build",
         prior=PriorUse.NONE,
@@ -106,6 +118,7 @@ _ENTRIES = (
     ),
     MethodEntry(
         "unrolled",
+        "unrolled network",
         "a few learned steps of forward-backward or primal-dual, by recon train: unrolled:folder=DIR; no guarantee",
         "unrolled:build",
         prior=PriorUse.POLISHING,
@@ -116,6 +129,7 @@ _ENTRIES = (
     ),
     MethodEntry(
         "sirt",
+        "simultaneous iterative reconstruction (SIRT)",
         "simultaneous iterative reconstruction: gradient steps, weighted by row and column sums",
         "sirt:build",
         prior=PriorUse.BOX,
@@ -124,6 +138,7 @@ _ENTRIES = (
     ),
     MethodEntry(
         "cgls",
+        "conjugate gradients (CGLS)",
         "conjugate gradients on the normal equations",
         "cgls:build",
         prior=PriorUse.NONE,
@@ -132,6 +147,7 @@ _ENTRIES = (
     ),
     MethodEntry(
         "ab_gmres",
+        "GMRES, surrogate on the right (AB-GMRES)",
         "restarted GMRES with a surrogate K as preconditioner: A K z = y",
         "gmres:build_ab",
         prior=PriorUse.NONE,
@@ -140,6 +156,7 @@ _ENTRIES = (
     ),
     MethodEntry(
         "ba_gmres",
+        "GMRES, surrogate on the left (BA-GMRES)",
         "restarted GMRES on K A x = K y with a surrogate K",
         "gmres:build_ba",
         prior=PriorUse.NONE,

@@ -49,6 +49,7 @@ class MethodEntry:
 
     Attributes:
         name: As ``--method`` takes it.
+        title: As people call it.
         summary: One line for help and documentation.
         builder: ``module:function`` in :mod:`recon.methods`, imported on first use, because it brings torch.
         prior: Which priors it takes.
@@ -68,6 +69,7 @@ class MethodEntry:
     """
 
     name: str
+    title: str
     summary: str
     builder: str
     prior: PriorUse = PriorUse.ANY

@@ -128,6 +128,11 @@ class Entries(ByValue):
         return made.index_add(0, self.row.to(x.device), picked)
 
     @property
+    def longest_row(self) -> int:
+        """Numbers that are stored of one row, at most."""
+        return int(torch.bincount(self.row).max())
+
+    @property
     def norm(self) -> float:
         """A bound of the largest singular value: ``sqrt(||M||_1 ||M||_inf)``."""
         sizes = self.values.abs().double()
@@ -269,7 +274,8 @@ class Factorised(ByValue):
         Each entry is a sum of products, computed with at most ``k`` roundings, ``k`` the lengths of all sums together;
         so it is wrong by at most ``gamma_k`` times the entry of ``|F_1| ... |F_J|`` (Higham 2002, section 3.5), whose
         Frobenius norm is at least the operator norm. Where the factors are those of a butterfly, each sum has but one
-        term other than zero, and J - 1 products are all that is rounded.
+        term other than zero, and J - 1 products are all that is rounded; one factor by its entries may stand before
+        them.
         """
         rows, columns = self.shape
         unit = (
@@ -279,6 +285,9 @@ class Factorised(ByValue):
         if self._has_single_paths:
             product = self._path_products[:rows, :columns]
             sizes = product
+        elif self._butterfly_of_rest is not None:
+            inner = self._butterfly_of_rest._path_products[:, :columns]
+            product, sizes = self._applied(self.factors[0], inner, inner.abs(), rows)
         else:
             product, sizes = self._products(rows, columns)
         return product, rounded_up(roundings / (1 - roundings) * float(torch.linalg.vector_norm(sizes)) * (1 + 1e-6))
@@ -306,10 +315,29 @@ class Factorised(ByValue):
         units = torch.eye(self.factors[-1].shape[1], columns, dtype=self._dtype)
         product, sizes = units, units.abs()
         for factor in reversed(self.factors):
-            values = _values(factor)
-            product = factor.apply(product, values if isinstance(factor, Permutation) else values.to(product.dtype))
-            sizes = factor.apply(sizes, values if isinstance(factor, Permutation) else values.abs().double())
+            product, sizes = self._applied(factor, product, sizes)
         return product[:rows], sizes[:rows]
+
+    @staticmethod
+    def _applied(factor: Factor, product: Tensor, sizes: Tensor, rows: int | None = None) -> tuple[Tensor, Tensor]:
+        values = _values(factor)
+        if isinstance(factor, Permutation):
+            return factor.apply(product, values)[:rows], factor.apply(sizes, values)[:rows]
+        return (
+            factor.apply(product, values.to(product.dtype))[:rows],
+            factor.apply(sizes, values.abs().double())[:rows],
+        )
+
+    @cached_property
+    def _butterfly_of_rest(self) -> "Factorised | None":
+        """The product of all factors but the first, which is one by its entries, where they have single paths."""
+        if not isinstance(self.factors[0], Entries) or len(self.factors) < 2:
+            return None
+        rest, is_complex = self.factors[1:], self.domain.is_complex
+        if any(_values(factor).is_complex() for factor in rest) != is_complex:
+            return None
+        made = Factorised(rest, Space((rest[-1].shape[1],), is_complex), Space((rest[0].shape[0],), is_complex))
+        return made if made._has_single_paths else None
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -319,7 +347,7 @@ class Factorised(ByValue):
     def _has_single_paths(self) -> bool:
         """Whether from each column to each row there is one path at most through the factors."""
         blocks = [factor for factor in self.factors if not isinstance(factor, Permutation)]
-        if not blocks:
+        if not all(isinstance(factor, Blocks) for factor in blocks) or not blocks:
             return False
         inner = [factor for factor in self.factors[1:-1] if isinstance(factor, Permutation)]
         return not inner and all(
@@ -333,7 +361,9 @@ class Factorised(ByValue):
         numbers = [factor for factor in self.factors if not isinstance(factor, Permutation)]
         if self._has_single_paths:
             return max(len(numbers) - 1, 1)
-        lengths = [f.blocks.shape[3] if isinstance(f, Blocks) else f.shape[1] for f in numbers]
+        if self._butterfly_of_rest is not None and isinstance(first := self.factors[0], Entries):
+            return self._butterfly_of_rest._roundings + first.longest_row + 1
+        lengths = [f.blocks.shape[3] if isinstance(f, Blocks) else f.longest_row for f in numbers]
         return sum(lengths) + len(lengths)
 
     def A(self, x: Tensor) -> Tensor:

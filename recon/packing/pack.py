@@ -5,7 +5,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -104,7 +104,7 @@ def _files(given: Path, say: Callable[[str], None]) -> Iterator[tuple[str, Path]
     if not kept:
         raise InputError(f"{printable(given)}: the folder holds no file.")
     for path in kept:
-        yield f"{root.name}/{path.relative_to(root).as_posix()}", path
+        yield str(PurePosixPath(root.name) / path.relative_to(root).as_posix()), path  # the root of all has no name
 
 
 def pack(  # noqa: PLR0913, PLR0917  the inputs, and how to write, to warn and to go on

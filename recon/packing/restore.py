@@ -3,15 +3,15 @@
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from recon.errors import ConsistencyError, InputError, OutputError, UsageError
-from recon.io.atomic import check_output, replacing
+from recon.io.atomic import check_output, replacing, would_end_all
 from recon.io.content import printable
 from recon.io.decoded import RefusedError
 from recon.io.image import Array
@@ -246,24 +246,28 @@ def unpack(  # noqa: PLR0913, PLR0917  what to restore, and how to go on
     ``jobs`` threads restore files that do not depend on each other.
 
     A file is written only if its SHA-256 is that of the one that was packed; of a PNG that this machine's zlib packs
-    otherwise, if its pixels are the same, with a remark.
+    otherwise, if its pixels are the same, with a remark. One whose name cannot be written here, or is that of a file
+    before it, is lost with that reason, and the others are restored.
 
     Raises:
         InputError: The archive cannot be read, or has no file of a name.
         ConsistencyError: A name in it leads out of the folder.
-        OutputError: A file exists, or cannot be written. Nothing is written if one exists.
+        OutputError: A file exists, or none can be written. Nothing is written if one exists.
     """
     workers = Workers(jobs)
     with open_archive(archive) as reader:
         numbers = _chosen(archive, reader, only)
-        targets = {number: _target(archive, folder, reader.contents[number][0]) for number in numbers}
+        names = _names(reader)
+        _check_names(archive, [names[number] for number in numbers])
         if folder is not None:
             for number in numbers:
-                _check_free(targets[number], overwrite)
+                _check_free(folder, names[number], overwrite)
+            _make_folder(folder)
+        place = _Place(archive, folder, overwrite, _repeated({number: names[number] for number in numbers}))
 
         def restored(run: list[int]) -> list[Restored]:
             restorer = Restorer(reader, workers)
-            return [_restore(archive, restorer, number, folder, overwrite) for number in run]
+            return [_restore(place, restorer, number) for number in run]
 
         def size(run: list[int]) -> int:
             return sum(max(0, min(reader.contents[number][1], _MOST_SIZE)) for number in run)
@@ -298,47 +302,143 @@ def _chosen(archive: Path, reader: Reader, only: Sequence[str]) -> list[int]:
     names = [name for name, _ in reader.contents]
     if not only:
         return list(range(len(names)))
-    place = {name: number for number, name in enumerate(names)}
+    there = set(names)
     for name in only:
-        if name not in place:
+        if name not in there:
             raise InputError(f"{printable(archive)}: it holds no file {name!r}; --list shows the names.")
-    return sorted({place[name] for name in only})
+    return [number for number, name in enumerate(names) if name in only]
 
 
-def _target(archive: Path, folder: Path | None, name: str) -> Path:
-    """Where a file goes: inside the folder, whatever its name says."""
-    relative = PurePosixPath(name)
-    parts = relative.parts
-    unsafe = relative.is_absolute() or ".." in parts or any("\\" in part or ":" in part for part in parts)
-    if name and (unsafe or "\0" in name or not parts or name.endswith("/")):
-        raise ConsistencyError(
-            f"{printable(archive)}: it holds a file whose name leads out of the folder, or is none on some systems; "
-            "expected relative names. Nothing was written."
-        )
-    return (folder or Path()) / relative
+def _names(reader: Reader) -> list[str]:
+    """The names of all entries; where the list is lost, from their own descriptions, and empty where these are, too."""
+    found = []
+    for number, (name, _) in enumerate(reader.contents):
+        try:
+            found.append(name or read_entry(reader, number).name)
+        except RefusedError:
+            found.append("")
+    return found
 
 
-def _check_free(target: Path, overwrite: bool) -> None:
-    if target.parent.is_dir() and target.name:
+def _check_names(archive: Path, names: Sequence[str]) -> None:
+    """See that no name leads out of a folder, also where it is read on another system.
+
+    Raises:
+        ConsistencyError: One does: no file of such an archive is to be trusted.
+    """
+    for name in names:
+        if PurePosixPath(name).is_absolute() or ".." in name.replace("\\", "/").split("/"):
+            raise ConsistencyError(
+                f"{printable(archive)}: it holds a file whose name leads out of the folder; expected relative names. "
+                "Nothing was written."
+            )
+
+
+def _repeated(names: Mapping[int, str]) -> frozenset[int]:
+    """The entries whose name an entry before them has."""
+    seen: set[PurePosixPath] = set()
+    found = set()
+    for number, name in names.items():
+        path = PurePosixPath(name)
+        if name and path in seen:
+            found.add(number)
+        seen.add(path)
+    return frozenset(found)
+
+
+def _check_free(folder: Path, name: str, overwrite: bool) -> None:
+    """See, before any work, that what is in the folder lets a file be written.
+
+    Raises:
+        OutputError: The file exists, or a file is where a folder of its name is to be.
+    """
+    target = folder / PurePosixPath(name)
+    if not name or _unusable(name):
+        return
+    if os.path.lexists(target):
         check_output(target, overwrite=overwrite)
+    for parent in target.parents:
+        if os.path.lexists(parent):  # the nearest that is there
+            if not os.path.isdir(parent):  # noqa: PTH112  of a name that is too long, Path.is_dir raises
+                raise OutputError(f"{printable(parent)}: the folder cannot be made (it is a file).")
+            check_output(parent / "any", overwrite=True)
+            return
 
 
-def _restore(archive: Path, restorer: Restorer, number: int, folder: Path | None, overwrite: bool) -> Restored:
+def _unusable(name: str) -> str:
+    """Why a name is that of no file on this system, as far as the name alone tells; empty where it may be one."""
+    if not PurePosixPath(name).parts or name.endswith("/") or "\0" in name:
+        return "its name is that of no file."
+    if os.name == "nt" and any(letter in name for letter in "\\:"):
+        return "its name has a colon or a backslash, which no file has on this system."
+    return ""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where files of an archive go, if to a folder; and what is not to be written.
+
+    Attributes:
+        archive: The archive.
+        folder: The folder; ``None``: they are only tried.
+        overwrite: Whether files that were there may be replaced.
+        repeated: The entries whose name an entry before them has.
+        written: The device and number of each file that was written.
+    """
+
+    archive: Path
+    folder: Path | None
+    overwrite: bool
+    repeated: frozenset[int]
+    written: set[tuple[int, int]] = field(default_factory=set)
+
+
+def _restore(place: _Place, restorer: Restorer, number: int) -> Restored:
     name, size = restorer.reader.contents[number]
     try:
         entry = read_entry(restorer.reader, number)
-        target = _target(archive, folder, entry.name)
-        if folder is None:
-            return Restored(entry.name, entry.size, remark=_check(restorer, entry, None))
-        root = folder.resolve()
-        _make_folder(target.parent)
-        if not target.parent.resolve().is_relative_to(root):
-            raise ConsistencyError(f"{printable(target)}: a link in the folder leads out of it; expected folders.")
-        with replacing(target, overwrite=overwrite, inputs=[archive]) as temporary:
-            remark = _check(restorer, entry, temporary)
-        return Restored(entry.name, entry.size, remark=remark)
+        name, size = entry.name, entry.size
+        if number in place.repeated:
+            raise RefusedError("a file before it in the archive has the same name.")
+        remark = _check(restorer, entry, None) if place.folder is None else _written(place, restorer, entry)
+        return Restored(name, size, remark=remark)
     except RefusedError as refusal:
         return Restored(name or f"entry {number + 1}", size, problem=str(refusal))
+
+
+def _written(place: _Place, restorer: Restorer, entry: Entry) -> str:
+    """Restore a file to its place; return a remark.
+
+    Raises:
+        RefusedError: It is lost, or its name cannot be written there.
+        OutputError: No other could be written, either.
+    """
+    folder = place.folder or Path()
+    target = folder / PurePosixPath(entry.name)
+    if reason := _unusable(entry.name):
+        raise RefusedError(reason)
+    try:
+        _make_folder(target.parent)
+        if not target.parent.resolve().is_relative_to(folder.resolve()):
+            raise ConsistencyError(f"{printable(target)}: a link in the folder leads out of it; expected folders.")
+        if os.path.exists(target) and _identity(target) in place.written:  # noqa: PTH110  Path.exists may raise
+            raise RefusedError("a file before it in the archive is in the same place.")
+        with replacing(target, overwrite=place.overwrite, inputs=[place.archive]) as temporary:
+            remark = _check(restorer, entry, temporary)
+    except OutputError as error:
+        if would_end_all(error):
+            raise
+        cause = error.__cause__
+        why = os.strerror(cause.errno).lower() if isinstance(cause, OSError) and cause.errno else "its place is taken"
+        raise RefusedError(f"it cannot be written under its name ({why}).") from error
+    place.written.add(_identity(target))
+    return remark
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """The device and number of a file, which it has under each of its names."""
+    about = path.stat()
+    return about.st_dev, about.st_ino
 
 
 def _make_folder(folder: Path) -> None:
@@ -346,7 +446,7 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
-        raise OutputError(f"{printable(folder)}: the folder cannot be made ({reason}).") from None
+        raise OutputError(f"{printable(folder)}: the folder cannot be made ({reason}).") from error
 
 
 def _check(restorer: Restorer, entry: Entry, path: Path | None) -> str:
@@ -375,7 +475,7 @@ def read_frame(archive: Path, name: str, frame: int) -> Array:
         UsageError: The file has no such frame.
     """
     with open_archive(archive) as reader:
-        (number,) = _chosen(archive, reader, [name])
+        number = _chosen(archive, reader, [name])[0]
         try:
             entry = read_entry(reader, number)
             count = entry.plan.shape[0] if entry.mode in ("array", "png") else 1

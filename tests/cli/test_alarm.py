@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import heaps
 import numpy as np
 import pytest
 import torch
@@ -161,6 +162,27 @@ def test_each_result_of_a_folder_is_judged_and_the_table_says_so(run, critic) ->
     assert "alarm" not in plain.out.lower()
     other = run("solve", "in", "-o", "plain", *SOLVE[2:], "--alarm", "critic")
     assert (other.code, "not what this run would make" in other.err) == (7, True)
+
+
+def test_the_critic_of_each_input_is_looked_up_once(run, critic, monkeypatch: pytest.MonkeyPatch) -> None:
+    from recon.reconstruction import run as one_run  # noqa: PLC0415  brings torch
+
+    asked: list[str] = []
+    find = one_run.find_alarm
+    monkeypatch.setattr(one_run, "find_alarm", lambda *about: (asked.append(about[0]), find(*about))[1])
+    outcome = run("solve", "validation", "-o", "out", *SOLVE[2:], "--alarm", "critic")
+    assert (outcome.code, asked) == (0, ["critic"] * 3), outcome.err
+
+
+@pytest.mark.usefixtures("critic")
+def test_a_plan_of_a_volume_refuses_the_critic_that_its_run_refuses(run) -> None:
+    heaps.save(heaps.slices(heaps.ct(), [0, 5, 10]), Path("in"))
+    command = ("solve", "in", "-o", "out", "--operator", "identity", "--prior", "tv", "--volume", "--alarm", "critic")
+    for more in (("--dry-run",), ()):
+        outcome = run(*command, *more)
+        assert "1 channels in HU; expected 1 in no units" in outcome.out + outcome.err
+        assert outcome.code == (2 if more else 8)
+        assert not list(Path().glob("out/**/*.dcm"))
 
 
 @pytest.mark.usefixtures("folder")

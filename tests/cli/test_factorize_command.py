@@ -49,6 +49,20 @@ def test_a_measurement_is_solved_with_the_factors(run, matrices: Path):
         np.testing.assert_allclose(np.load(matrices / "x.npy"), np.load(matrices / "scene.npy"), atol=2e-3)
 
 
+def test_patterns_of_0_and_1_are_factors_and_solve_as_their_matrix_does(run, matrices: Path):
+    np.save("binary.npy", (np.sign(np.load("hadamard.npy")) > 0).astype(np.uint8))
+    outcome = run("factorize", "binary.npy", "-o", "b.npz", "--figure", "b.png")
+    assert outcome.code == 0, outcome.err
+    assert "the constant 0.5 in all entries by one factor more" in outcome.out
+    simulated = run("simulate", "scene.npy", "-o", "y.npy", "--operator", "factors:b.npz", "--noise", "1e-4", "-q")
+    assert simulated.code == 0, simulated.err
+    for name, operator in (("fast", "factors:b.npz"), ("dense", "matrix:binary.npy")):
+        solved = run("solve", "y.npy", "-o", f"{name}.npy", "--operator", operator, "--prior", "none", "-q")
+        assert solved.code == 0, solved.err
+    np.testing.assert_allclose(np.load("fast.npy"), np.load("dense.npy"), atol=1e-4)
+    np.testing.assert_allclose(np.load("fast.npy"), np.load("scene.npy"), atol=0.05)
+
+
 @pytest.mark.parametrize("noise", [0.01, 0.1])
 def test_factors_as_a_surrogate_enter_the_certificate_and_its_bound_holds(run, matrices: Path, noise: float):
     rng = np.random.default_rng(1)

@@ -95,6 +95,14 @@ def test_types_and_formats_are_those_of_the_untiled(solve: Solve, tmp_path: Path
     assert record(tmp_path / f"t{suffix}")["plan"]["range"] == record(tmp_path / f"w{suffix}")["plan"]["range"]
 
 
+@pytest.mark.parametrize(("option", "value"), [("--figure", "f.png"), ("--alarm", "auto")])
+def test_what_needs_the_whole_image_in_memory_is_refused(solve: Solve, tmp_path: Path, option, value) -> None:
+    source, output = tiff(tmp_path / "a.tif"), tmp_path / "t.tif"
+    said = solve(source, "-o", output, *IDENTITY, "--memory", ROOM, option, value, code=2)
+    assert f"{option} is {value} with an image that is solved in tiles" in said
+    assert not output.exists()
+
+
 def test_memory_that_suffices_changes_nothing(solve: Solve, tmp_path: Path) -> None:
     source = tiff(tmp_path / "a.tif")
     solve(source, "-o", tmp_path / "t.tif", *IDENTITY, "--memory", "1GiB")

@@ -1,6 +1,8 @@
 """recon pack and recon unpack: what they print, what they refuse, and their exit codes."""
 
+import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -108,3 +110,21 @@ def test_what_is_lost_is_named_and_the_others_are_restored(run, folder, images):
     assert "1 of 5 files are lost; the others are whole" in outcome.err
     assert len([path for path in (folder / "back").rglob("*") if path.is_file()]) == 4
     assert run("unpack", "scan.rpk", "--verify").code == 8
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_name_that_is_too_long_is_reported_in_a_line(run):
+    from recon.packing.container import Writer  # noqa: PLC0415
+
+    with Path("bad.rpk").open("wb") as handle:
+        writer = Writer(handle)
+        for number, name in enumerate(["n" * 4000, "b"]):
+            facts = {"mode": "raw", "name": name, "size": 1, "sha256": hashlib.sha256(b"x").hexdigest()}
+            writer.entry(number, facts, b"", [b"x"])
+        writer.finish()
+    outcome = run("unpack", "bad.rpk", "-o", "out")
+    assert outcome.code == 8
+    (line,) = (line for line in outcome.err.splitlines() if "too long" in line)
+    assert len(line) < 400
+    assert "1 of 2 files are lost" in outcome.err
+    assert [path.name for path in Path("out").iterdir()] == ["b"]

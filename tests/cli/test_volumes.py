@@ -236,6 +236,17 @@ def test_why_a_series_is_no_volume_is_said_once(run, tmp_path: Path, series, sai
     assert "1 of 1 series is no volume: " in told[0]
 
 
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_the_device_is_said_once(solve: Solve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more) -> None:
+    import torch  # noqa: PLC0415
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    heaps.save([*heaps.slices(heaps.ct(), [0, 5]), *heaps.slices(heaps.mr(), [0, 5])], tmp_path / "in")
+    for together in (("--volume",), ()):
+        said = solve(tmp_path / "in", "-o", tmp_path / f"out{len(together)}", *IDENTITY[:2], *together, *more)
+        assert said.count("no CUDA device") == 1, said
+
+
 def test_a_slice_that_is_added_makes_another_volume(solve: Solve, tmp_path: Path) -> None:
     source = series(tmp_path / "in")
     solve(source, "-o", tmp_path / "out", *IDENTITY)

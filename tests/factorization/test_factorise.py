@@ -185,6 +185,81 @@ def test_padding_keeps_the_matrix_and_says_so():
     torch.testing.assert_close(product(found), hadamard(64)[:50, :61])
 
 
+def on_a_display(matrix: torch.Tensor) -> torch.Tensor:
+    """The patterns of a matrix of entries of one modulus, as a display of no negative light shows them."""
+    return (matrix / matrix.abs().max() + 1) / 2
+
+
+SEQUENCY = (hadamard(64).diff(dim=1) != 0).sum(1).argsort()
+
+
+@pytest.mark.parametrize(
+    ("matrix", "options"),
+    [
+        (on_a_display(hadamard(64)), {}),
+        (on_a_display(-hadamard(64)), {}),
+        (255 * on_a_display(hadamard(64)), {}),
+        (hadamard(64) + 0.01, {}),
+        (on_a_display(hadamard(64)).float(), {}),
+        (on_a_display(hadamard(64)[SEQUENCY]), {}),
+        (on_a_display(hadamard(64)[:, SEQUENCY]), {}),
+        (on_a_display(hadamard(64))[:40, :61], {"pad": True}),
+    ],
+    ids=["0/1", "inverted", "0..255", "offset", "single", "sequency", "columns", "padded"],
+)
+def test_patterns_of_a_display_are_a_butterfly_and_a_constant(matrix, options):
+    found = factorise(matrix, **options)
+    assert found.structure == "butterfly"
+    assert found.status is Status.NOT_IDENTIFIABLE
+    assert found.error.evidence is Evidence.PROVED
+    torch.testing.assert_close(product(found), matrix.double(), rtol=0, atol=1e-12 * float(matrix.abs().max()))
+    true = torch.linalg.matrix_norm(matrix.double() - found.operator.dense_form()[0], 2)
+    assert float(true / torch.linalg.matrix_norm(matrix.double(), 2)) <= found.error.value < 1e-13
+    assert found.operator.nonzeros <= 64 * 12 + 2 * 64
+
+
+def test_the_error_of_such_patterns_counts_beside_the_butterfly_and_not_beside_the_constant():
+    """The constant has 16 times the norm of all else: an error of 2 % of the butterfly would be one of 0.1 %."""
+    clean = on_a_display(hadamard(256))
+    noisy = clean + 5e-3 * torch.randn(clean.shape, generator=generator(), dtype=torch.float64)
+    with pytest.raises(GuaranteeError, match=r"less the constant 0\.5 in all entries its error is 0\.02"):
+        factorise(noisy, "butterfly", tolerance=0.01)
+    found = factorise(noisy, "butterfly", tolerance=0.05)
+    assert found.status is Status.HEURISTIC
+    assert "the constant 0.5 in all entries by one factor more" in found.reason
+    apart = noisy - found.operator.dense_form()[0]
+    assert float(torch.linalg.matrix_norm(apart, 2)) <= 0.05 * float(torch.linalg.matrix_norm(noisy - 0.5, 2))
+
+
+def test_patterns_without_the_one_that_is_bright_everywhere_are_refused_with_the_reason():
+    with pytest.raises(GuaranteeError, match="no row of it is constant"):
+        factorise(on_a_display(hadamard(64))[1:], "butterfly", pad=True)
+
+
+def test_two_levels_of_another_structure_have_it_still():
+    blocks = torch.kron(torch.eye(16, dtype=torch.float64), torch.ones(4, 4, dtype=torch.float64))
+    found = factorise(blocks, "butterfly")
+    assert found.structure == "butterfly"
+    torch.testing.assert_close(product(found), blocks)
+
+
+def test_other_numbers_in_the_same_places_give_the_same_patterns():
+    """What ``not identifiable`` says of them: a multiple of the bright row may pass from one factor to the next."""
+    found = factorise(on_a_display(hadamard(16)), "butterfly").operator
+    first, second, *_ = found.factors
+    size, row, partner = 16, 0, 8
+    dense_first, dense_second = (
+        Factorised((f,), Space((size,)), Space((size,))).dense_form()[0] for f in (first, second)
+    )
+    shear = torch.eye(size, dtype=torch.float64)
+    shear[partner, row] = 0.7
+    moved = dense_first @ shear, torch.linalg.solve(shear, dense_second)
+    torch.testing.assert_close(moved[0] @ moved[1], dense_first @ dense_second)
+    assert torch.equal(moved[0] != 0, dense_first != 0)
+    assert torch.equal(moved[1] != 0, dense_second != 0)
+    assert not torch.allclose(moved[1], dense_second)
+
+
 def test_learned_supports_find_hadamard_by_themselves_and_are_never_worse_than_the_butterfly():
     found = factorise(hadamard(16), "hierarchical")
     assert found.error.value < 1e-12

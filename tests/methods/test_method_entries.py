@@ -31,6 +31,8 @@ def test_each_entry_is_complete() -> None:
     for name, entry in ENTRIES.items():
         assert entry.name == name
         assert entry.summary
+        assert entry.title
+        assert "_" not in entry.title
         assert not entry.summary.endswith(".")
         assert callable(entry.build)
         assert entry.copies > 0
@@ -61,7 +63,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
     for builder in (guided, learned, sampler):
         name = builder.__name__
         setattr(module, name, builder)
-        entry = MethodEntry(name, "a toy", f"toy:{name}", stepsize="any")
+        entry = MethodEntry(name, f"the {name} toy", "a toy", f"toy:{name}", stepsize="any")
         monkeypatch.setitem(ENTRIES, name, entry)
     yield module
 

@@ -481,3 +481,11 @@ def test_files_are_named_without_their_folders():
     assert "python:own.py:make" in text
     assert "y.png" in text
     assert "janedoe" not in text
+
+
+def test_a_method_has_its_name_and_the_key_where_it_is_typed():
+    named = {**RECORD["plan"], "method": "condat_vu", "method_title": "Condat-Vu primal-dual splitting"}
+    text = text_of({**RECORD, "plan": named, "config": {"method": "condat_vu"}})
+    assert text.count("Condat-Vu primal-dual splitting (--method condat_vu)") == 2
+    older = {**RECORD["plan"], "method": "condat_vu"}
+    assert "condat_vu" in text_of({**RECORD, "plan": older})

@@ -34,17 +34,22 @@ class TiledRun:
     document: dict[str, object]
 
 
-def check_tiled_output(plan: TilePlan, output: Path | None, figure: Path | None) -> None:
+def check_tiled_output(plan: TilePlan, output: Path | None, figure: Path | None, alarm: str | None = None) -> None:
     """See that a result of tiles can be written, before any work is done.
 
     Raises:
         OutputError: Its format needs the whole image in memory.
-        UsageError: A figure is wanted, which would, too.
+        UsageError: A figure or the verdict of a critic is wanted, which would, too.
     """
     if figure is not None:
         raise UsageError(
             f"--figure is {figure} with an image that is solved in tiles; expected --report PAGE.html, because a "
             "figure is drawn from the whole image in memory."
+        )
+    if alarm is not None:
+        raise UsageError(
+            f"--alarm is {alarm} with an image that is solved in tiles; expected none, or a larger --memory, because a "
+            "critic judges the whole image in memory."
         )
     if output is not None and suffix_of(output) not in _WRITTEN:
         raise OutputError(

@@ -285,8 +285,9 @@ def _quoted(name: str) -> str:
 def parameters(record: Mapping[str, object], facts: Sequence[tuple[str, str]]) -> Markup:
     """What was asked for, what was chosen, the files with their hashes, and the versions."""
     config, plan = mapping(record.get("config")), mapping(record.get("plan"))
-    asked = [(name, _brief(config[key])) for key, name in _CONFIGURATION if config.get(key) not in (None, False)]
-    chosen = [(name, _brief(plan[key])) for key, name in _PLAN if plan.get(key) not in (None, 0, 0.0)]
+    titles = {plain(plan.get("method")): plain(plan.get("method_title"), 80)}
+    asked = [(name, _told(key, config, titles)) for key, name in _CONFIGURATION if config.get(key) not in (None, False)]
+    chosen = [(name, _told(key, plan, titles)) for key, name in _PLAN if plan.get(key) not in (None, 0, 0.0)]
     limits = mapping(plan.get("range"))
     low, high = number(limits.get("low")), number(limits.get("high"))
     if low is not None and high is not None:
@@ -313,6 +314,13 @@ def parameters(record: Mapping[str, object], facts: Sequence[tuple[str, str]]) -
             tag("h3", "Run"), definitions([pair for pair in (*run, *facts, ("versions", versions)) if pair[1]]),
         ]
     )  # fmt: skip
+
+
+def _told(key: str, values: Mapping[str, object], titles: Mapping[str, str]) -> str:
+    """One value; of a method its name for people, with that for ``--method`` behind it."""
+    found = _brief(values[key])
+    title = titles.get(found) if key == "method" else None
+    return f"{title} (--method {found})" if title else found
 
 
 def _brief(value: object) -> str:
