@@ -9,38 +9,77 @@ from . import terminal
 from .common import talk_options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from recon.catalogue import CriticModel, Model
 
 
 @click.command("models")
 @click.argument("name", required=False)
 @click.option("--figure", type=click.Path(path_type=Path), metavar="FILE",
-              help="Draw the atoms of the dictionary NAME, a packaged network or a folder.")  # fmt: skip
+              help="Draw the atoms of the dictionary NAME.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @talk_options
 def command(name: str | None, figure: Path | None, as_json: bool) -> None:
     """List the packaged networks: the Lipschitz constant of Q = 2J - Id, the range of noise, and the PSNR of denoising.
 
     The noise is the standard deviation on a scale of 0 to 255. Use one as --prior model:NAME; recon certify prior
-    model:NAME shows what it guarantees. Critics, which --alarm takes, are listed below.
+    model:NAME shows what it guarantees. Critics, which --alarm takes, are listed below. With the NAME of one, or of a
+    folder that recon train made, that one alone, with what it was trained on and its limits.
     """
     from recon.catalogue import critics, models
 
-    if (name is None) != (figure is None):
-        given = f"NAME is {name!r} without --figure" if figure is None else "--figure without the NAME of a network"
-        raise click.UsageError(f"{given}; expected both, as in recon models runs/dictionary --figure atoms.png.")
-    if name is not None and figure is not None:
-        _draw_atoms(name, figure)
+    if name is None and figure is not None:
+        raise click.UsageError(
+            "--figure without the NAME of a network; expected both, as in "
+            "recon models runs/dictionary --figure atoms.png."
+        )
+    if name is not None:
+        _show(name, as_json) if figure is None else _draw_atoms(name, figure)
         return
     found, judges = models(), critics()
     if as_json:
         terminal.result_json([each.to_json() for each in (*found, *judges)])
         return
-    header = ["name", "images", "Lip(Q)", "noise on 255", "PSNR in dB", "kB"]
-    terminal.result(terminal.table(header, [_row(model) for model in found]))
+    terminal.result(terminal.table(_NETWORKS, [_row(model) for model in found]))
     if judges:
-        head = ["critic", "images", "Lip(score)", "false alarms", "AUROC", "kB"]
-        terminal.result("\n" + terminal.table(head, [_judge(each) for each in judges]))
+        terminal.result("\n" + terminal.table(_CRITICS, [_judge(each) for each in judges]))
+
+
+_NETWORKS = ("name", "images", "Lip(Q)", "noise on 255", "PSNR in dB", "kB")
+_CRITICS = ("critic", "images", "Lip(score)", "false alarms", "AUROC", "kB")
+
+
+def _show(name: str, as_json: bool) -> None:
+    """Print what the card of one network says."""
+    from recon.catalogue import about, critic_folders, folders, is_critic, read_critic, read_model
+
+    packaged = folders() | critic_folders()
+    folder = _folder(name, packaged)
+    if is_critic(folder):
+        critic = read_critic(folder)
+        found, listed = critic.to_json(), terminal.table(_CRITICS, [_judge(critic)])
+        use = f"--alarm {name}"
+    else:
+        model = read_model(folder)
+        found, listed = model.to_json(), terminal.table(_NETWORKS, [_row(model)])
+        use = f"--prior {'model' if name in packaged else 'folder'}:{name}"
+    if as_json:
+        terminal.result_json([found])
+        return
+    terminal.result(listed)
+    for key, text in {**about(folder), "use": use}.items():
+        terminal.result(f"{key}: {text}")
+
+
+def _folder(name: str, packaged: "Mapping[str, Path]") -> Path:
+    """The folder of a packaged network, or the one that is named."""
+    folder = packaged.get(name, Path(name))
+    if not folder.is_dir():
+        from recon._suggest import unknown_name
+
+        raise unknown_name(name, packaged, "packaged model or folder")
+    return folder
 
 
 def _draw_atoms(name: str, figure: Path) -> None:
@@ -49,11 +88,7 @@ def _draw_atoms(name: str, figure: Path) -> None:
     from recon.report._style import require_figure_suffix
 
     require_figure_suffix(figure)
-    folder = folders().get(name, Path(name))
-    if not folder.is_dir():
-        from recon._suggest import unknown_name
-
-        raise unknown_name(name, folders(), "packaged model or folder")
+    folder = _folder(name, folders())
     from recon.priors.networks import ConvolutionalSparseCoding, load
     from recon.report import atoms_sheet
     from recon.training.dictionary import pictures_of

@@ -22,7 +22,7 @@ from .training_run import remove_if_empty, require_end, signals, train_network
 @click.option("--from", "start", metavar="model:NAME|DIR",
               help="Go on from a network on the noisy images of --data, without --config.")  # fmt: skip
 @click.option("--loss", metavar="NAME", help="With --from: sure or r2r, which need no clean images.  [default: sure]")
-@click.option("--data", required=True, multiple=True, metavar="DIR", help="Training images; repeatable.")
+@click.option("--data", multiple=True, metavar="DIR", help="Training images; repeatable.  [required]")
 @click.option("--validation", multiple=True, metavar="DIR",
               help="Validation images; repeatable. With --from, those of --data if left out.")  # fmt: skip
 @click.option("--artefacts", multiple=True, metavar="DIR",
@@ -71,6 +71,9 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
     if given["processes"] < 1:
         raise click.UsageError(f"--processes is {given['processes']}; expected at least 1.")
     _check_start(given)
+    if not data:
+        copies = ", those of the run, of which its folder has no copy" if given["resume"] else ""
+        raise click.UsageError(f"Missing option '--data'; expected the images to train on{copies}.")
     if not validation and given["start"] is None:
         raise click.UsageError("Missing option '--validation'; expected images, unless --from goes on from a network.")
     from recon.reconstruction.file_names import expand_inputs, require_files

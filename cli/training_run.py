@@ -86,7 +86,10 @@ def require_end(outcome: "Outcome", output: Path, received: list[int]) -> None:
         )
         return
     if outcome.step < outcome.steps:
-        how = f"after step {outcome.step} of {outcome.steps}; the state is saved, and --resume -o {output} goes on"
+        how = (
+            f"after step {outcome.step} of {outcome.steps}; the state is saved, and recon train --resume -o {output}, "
+            "with the same --data and --validation, goes on"
+        )
         if signal.SIGTERM in received:
             terminal.say(f"terminated {how}")
             raise SystemExit(TERMINATED)

@@ -138,14 +138,35 @@ class CriticModel:
         }
 
 
+def is_critic(folder: Path) -> bool:
+    """Whether the network in a folder is a critic.
+
+    Raises:
+        InputError: There is none.
+    """
+    return _family(folder) == CRITIC
+
+
+def about(folder: Path) -> dict[str, str]:
+    """What the card in a folder says in words: title, data, licence and limits, as far as they are stated.
+
+    Raises:
+        InputError: As of :func:`read_card`.
+    """
+    stated = read_card(folder).get("about")
+    texts = stated if isinstance(stated, dict) else {}
+    words = {key: texts.get(key) for key in ("title", "data", "limits", "licence")}
+    return {key: text for key, text in words.items() if isinstance(text, str) and text}
+
+
 def folders() -> dict[str, Path]:
     """The folders of the packaged denoisers by name."""
-    return {name: folder for name, folder in _packaged().items() if _family(folder) != CRITIC}
+    return {name: folder for name, folder in _packaged().items() if not is_critic(folder)}
 
 
 def critic_folders() -> dict[str, Path]:
     """The folders of the packaged critics by name."""
-    return {name: folder for name, folder in _packaged().items() if _family(folder) == CRITIC}
+    return {name: folder for name, folder in _packaged().items() if is_critic(folder)}
 
 
 def critics() -> list[CriticModel]:
@@ -197,7 +218,33 @@ def _packaged() -> dict[str, Path]:
 
 
 def _family(folder: Path) -> object:
-    return read_toml(folder / DESCRIPTION, "network", InputError).get("family")
+    return read_description(folder).get("family")
+
+
+def read_description(folder: Path) -> dict[str, object]:
+    """The table of ``network.toml`` in a folder.
+
+    Raises:
+        InputError: There is no such folder or no network in it, or as of :func:`recon._toml.read_toml`.
+    """
+    if "\0" not in str(folder) and not (folder / DESCRIPTION).exists():
+        if not folder.is_dir():
+            what = "it is a file" if folder.exists() else "there is no such folder"
+            raise InputError(f"{folder}: {what}; expected a folder of a network, as recon train makes it.")
+        if (folder / "steps.json").is_file():
+            raise InputError(
+                f"{folder}: step sizes were learned in it; expected a network "
+                f"(--method slista:folder={folder} takes it)."
+            )
+        if (folder / "checkpoint.json").is_file():
+            raise InputError(
+                f"{folder}: its training has not written a network yet; expected one that came to a validation "
+                f"(recon train --resume -o {folder}, with the same --data and --validation, goes on)."
+            )
+        raise InputError(
+            f"{folder}: no {DESCRIPTION} is in it; expected a folder of a network, as recon train makes it."
+        )
+    return read_toml(folder / DESCRIPTION, "network", InputError)
 
 
 def models() -> list[Model]:
@@ -216,6 +263,11 @@ def read_model(folder: Path) -> Model:
         InputError: There is none, or it does not say what a card says.
     """
     card = read_card(folder)
+    if card.get("family") == "Unrolled":
+        raise InputError(
+            f"{folder}: the network is an unrolled reconstruction, of which no Lipschitz constant is known; expected a "
+            f"denoiser or a critic (--method unrolled:folder={folder} takes it)."
+        )
     try:
         known, (low, high) = card["lipschitz_Q"], card["noise_range"]
         return Model(
@@ -261,7 +313,7 @@ def identity_of(folder: Path) -> str:
     Raises:
         InputError: There is no description, or it states none.
     """
-    stated = read_toml(folder / DESCRIPTION, "network", InputError).get("sha256")
+    stated = read_description(folder).get("sha256")
     if not isinstance(stated, str):
         raise InputError(f"{folder / DESCRIPTION}: sha256 = {stated!r}; expected that of the weights beside it.")
     return stated

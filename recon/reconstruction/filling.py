@@ -1,8 +1,11 @@
-"""Missing pixels, filled from what surrounds them: where an iteration begins."""
+"""Missing pixels and borders, filled from what surrounds them: where an iteration begins."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from recon.operators import ValidBlur
+from recon.operators.psf import psf_centre
 
 
 def filled(values: Tensor, known: Tensor) -> Tensor:
@@ -28,6 +31,13 @@ def filled(values: Tensor, known: Tensor) -> Tensor:
     coarse = filled(means, share[0, 0] > 0)
     around = functional.interpolate(coarse, values.shape[-2:], mode="bilinear", align_corners=False)
     return torch.where(known, values, around)
+
+
+def continued(values: Tensor, blur: ValidBlur) -> Tensor:
+    """A blurred image, continued by its outermost pixels to the image that the blur takes."""
+    (height, width), (centre_row, centre_column) = blur.psf.shape, psf_centre(tuple(blur.psf.shape))
+    left, top = width - 1 - centre_column, height - 1 - centre_row
+    return functional.pad(values, (left, width - 1 - left, top, height - 1 - top), mode="replicate")
 
 
 def _halved(x: Tensor) -> Tensor:

@@ -19,10 +19,10 @@ from recon.methods.learned_steps import LearnedSteps
 from recon.methods.operator_pair import OperatorPair, analyse_operator
 from recon.methods.remedies import remedy
 from recon.methods.setting import LearnedSetting, Method
-from recon.operators import Inpainting
+from recon.operators import Inpainting, ValidBlur
 from recon.operators.data_split import HasDataSplit
 from recon.priors import Prior, Resolvent
-from recon.reconstruction.filling import filled
+from recon.reconstruction.filling import continued, filled
 from recon.reconstruction.guiding import GIVEN, guided_method, read_guide
 from recon.reconstruction.memory import direct_bytes, require_within, volume_bytes
 from recon.reconstruction.problem import (
@@ -353,14 +353,17 @@ _PIXEL_BY_PIXEL = ("none", "box", "l1", "tikhonov")
 def starting_image(problem: Problem, pair: OperatorPair) -> Tensor:
     """Where the iteration begins.
 
-    The problem's own start; of missing pixels what surrounds them, where the prior looks at more than one pixel; else
-    the back-projection K y, scaled for each frame so that it measures nearest to y.
+    The problem's own start; where the prior looks at more than one pixel, of missing pixels what surrounds them, and of
+    a blur that invents no border the measurement, continued beyond its own; else the back-projection K y, scaled for
+    each frame so that it measures nearest to y.
     """
     if problem.start is not None:
         return problem.start
     operator, y = pair.operator, problem.measurement
     if isinstance(operator, Inpainting) and not y.is_complex() and problem.prior.spec.name not in _PIXEL_BY_PIXEL:
         return filled(y, operator.mask.to(y.device))
+    if isinstance(operator, ValidBlur) and not y.is_complex() and problem.prior.spec.name not in _PIXEL_BY_PIXEL:
+        return continued(y, operator)
     back = None if pair.surrogate is None else pair.surrogate.A_adjoint
     return back_projection(pair.operator, problem.measurement, back)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from recon.io import Image, to_tensor
 from recon.io.noise_estimate import estimate_noise, signal
-from recon.operators import Identity, Inpainting
+from recon.operators import CircularBlur, Identity, Inpainting
 from recon.operators.tomography import WeightedTomography
 from recon.reconstruction import ct_input
 from recon.reconstruction.problem import ESTIMABLE, Problem, is_reconstructed
@@ -44,6 +44,13 @@ OF_IMAGES = "a wrong kernel or mask"
 UNCHANGED = 0.02
 """Of the noise: a result that is nearer to its input removed none of it."""
 
+DARK = 0.004
+"""Of the pixels of a restored image, that may be darker than its measurement by a quarter of the range of this.
+
+With the right kernel and boundary it is below 0.0005: photographs and points of light, four kernels, total variation.
+Of photographs that are taken for periodic it is 0.009 to 0.05, of a wrong kernel up to 0.19.
+"""
+
 _BLOCK = 8
 _BORDER = 8
 _FEWEST = 256
@@ -66,6 +73,9 @@ class ResidualCheck:
         converged: Whether the run had converged; else its residual may be larger than that of its limit.
         level: The noise in the units of the measurement, as the remarks give it.
         causes: Of a residual with structure.
+        dark: The share of pixels of the result that are darker than each pixel of a blurred measurement, by more than a
+            quarter of the range of its values; NaN where the measurement is no blurred image.
+        periodic: Whether the operator takes the image to continue at the opposite edge.
     """
 
     noise: float
@@ -78,6 +88,8 @@ class ResidualCheck:
     converged: bool = True
     level: str = ""
     causes: str = OF_IMAGES
+    dark: float = math.nan
+    periodic: bool = False
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -85,11 +97,11 @@ class ResidualCheck:
         early = "" if self.converged else "; the run had not converged, which may be why"
         found = (self._large(), self._at_border(), self._structure())
         excess = tuple(sentence + early for sentence in found if sentence)
-        return excess + tuple(sentence for sentence in (self._small(), self._same()) if sentence)
+        return excess + tuple(sentence for sentence in (self._small(), self._same(), self._dark()) if sentence)
 
     def to_json(self) -> dict[str, object]:
         """Return plain values; a figure that does not exist is null."""
-        figures = {name: getattr(self, name) for name in ("noise", "inside", "border", "smooth", "seen")}
+        figures = {name: getattr(self, name) for name in ("noise", "inside", "border", "smooth", "seen", "dark")}
         plain: dict[str, object] = {key: value if math.isfinite(value) else None for key, value in figures.items()}
         return {**plain, "noise_source": self.source, "unchanged": self.unchanged, "remarks": list(self.remarks)}
 
@@ -134,6 +146,16 @@ class ResidualCheck:
         level = f" at a noise level of {self.level}" if self.level else ""
         return f"the result equals the input: the prior takes nothing away{level}" if self.unchanged else ""
 
+    def _dark(self) -> str:
+        if not self.dark > DARK:
+            return ""
+        border = ", or the image does not go on at the opposite edge (a photograph needs boundary=valid)"
+        return (
+            f"{100 * self.dark:.2g} % of the pixels of the result are darker than all of the measurement, by more than "
+            "a quarter of the range of its values: the prior is too weak for the noise, or the kernel another one"
+            f"{border if self.periodic else ''}"
+        )
+
 
 @torch.no_grad()
 def check_residual(problem: Problem, x: Tensor, converged: bool = True) -> ResidualCheck:
@@ -160,7 +182,17 @@ def check_residual(problem: Problem, x: Tensor, converged: bool = True) -> Resid
         converged,
         _in_units(problem.noise, problem.image),
         OF_PROJECTIONS if problem.family.geometry is not None else OF_IMAGES,
+        _dark_share(problem, x),
+        isinstance(problem.slice_operator, CircularBlur),
     )
+
+
+def _dark_share(problem: Problem, x: Tensor) -> float:
+    """The share of pixels that are a quarter of the range of a blurred measurement below its least value."""
+    y = problem.measurement
+    if problem.family.spec.name != "blur" or y.is_complex():
+        return math.nan
+    return float((x < y.min() - (y.max() - y.min()) / 4).double().mean())
 
 
 def _measured(problem: Problem) -> Tensor:

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recon import catalogue
-from recon._toml import read_toml
-from recon.errors import InputError, UsageError
+from recon.errors import UsageError
 from recon.io.noise_estimate import estimate_noise
 from recon.priors.networks import Config, CriticConfig
 from recon.priors.networks.files.store import DESCRIPTION, read_config
@@ -60,7 +59,7 @@ def adapting_recipe(start: str, files: Sequence[Path], loss: str, noise: float |
     if loss not in LOSSES:
         raise UsageError(f"--loss is {loss!r} with --from; expected {' or '.join(LOSSES)}, which need one noisy image.")
     path = folder_of(start, "--from")
-    config = read_config(read_toml(path / DESCRIPTION, "network", InputError), str(path / DESCRIPTION))
+    config = read_config(catalogue.read_description(path), str(path / DESCRIPTION))
     if isinstance(config, CriticConfig):
         raise UsageError(f"--from is {start!r}, a critic, which denoises nothing; expected a denoiser.")
     level = _noise(files, config) if noise is None else noise

@@ -86,7 +86,6 @@ def test_what_does_not_go_together_is_refused(run, start, arguments, said) -> No
 
 
 def test_only_a_dictionary_has_atoms_to_draw(run, start) -> None:
-    assert "expected both" in run("models", "start").err
     assert "expected both" in run("models", "--figure", "a.png").err
     assert "did you mean" in run("models", f"{next(iter(folders()))}x", "--figure", "a.png").err
     assert "'.txt' is no format of a figure" in run("models", "start", "--figure", "a.txt").err
@@ -108,3 +107,31 @@ def test_the_look_at_a_dictionary_is_short_and_its_coefficients_have_methods(run
     methods = {each["method"]: each for each in json.loads(told.out)["guarantees"]}
     assert {name for name, each in methods.items() if each["evidence"] == "proved"} == {"ista", "fista", "oista"}
     assert 0 < len(solved) < 200
+
+
+def test_one_network_is_listed_with_what_its_card_says(run, folder) -> None:
+    shown = run("models", "proved-ct")
+    assert shown.code == 0, shown.err
+    assert [line.split(":")[0] for line in shown.out.splitlines()[2:]] == ["title", "data", "limits", "licence", "use"]
+    assert shown.out.endswith("use: --prior model:proved-ct\n")
+    assert run("models", "critic-ct").out.endswith("use: --alarm critic-ct\n")
+    (entry,) = json.loads(run("models", "proved-ct", "--json").out)
+    assert entry["name"] == "proved-ct"
+    assert "did you mean 'proved-ct'" in run("models", "prved-ct").err
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("checkpoint.json", "half: its training has not written a network yet"),
+        ("steps.json", "--method slista:folder=half takes it"),
+        ("notes.txt", "half: no network.toml is in it"),
+    ],
+)
+@pytest.mark.parametrize("command", [["models", "half"], ["certify", "prior", "folder:half"]])
+def test_a_folder_without_a_network_is_said_to_be_one(run, folder, command, file, said) -> None:
+    Path("half").mkdir()
+    Path("half", file).touch()
+    outcome = run(*command)
+    assert outcome.code == 3
+    assert said in outcome.err

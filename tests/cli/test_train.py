@@ -141,7 +141,9 @@ def test_a_signal_saves_and_says_how_to_go_on(run, inputs, number, code) -> None
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
-    assert "the state is saved, and --resume -o first goes on" in err
+    assert (
+        "the state is saved, and recon train --resume -o first, with the same --data and --validation, goes on" in err
+    )
     steps = json.loads(Path("first/checkpoint.json").read_text())["step"]
     outcome = run(*inputs, "--resume", "-o", "first", "--steps", steps + 1)
     assert outcome.code == 0, outcome.err

@@ -1,4 +1,4 @@
-"""Missing pixels that are filled from their surroundings, and runs that begin there."""
+"""Missing pixels and borders that are filled from their surroundings, and runs that begin there."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recon.io import Image, from_array
+from recon.io import Image, ValueRange, from_array
+from recon.operators import Blur
+from recon.operators.psf import psf_centre
 from recon.reconstruction import plan
-from recon.reconstruction.filling import filled
+from recon.reconstruction.filling import continued, filled
 from recon.reconstruction.run import solve_image
 from recon.specs.solve_config import config_from
 
@@ -58,3 +60,22 @@ def test_priors_of_single_pixels_leave_missing_ones_at_zero(measured, prior: str
     result = solve_image(config_from({"operator": operator, "noise": "0.02", "prior": prior}), image)
     missing = image.pixels[0, 0] == 0
     assert float(result.solution.x[0, 0][torch.from_numpy(missing)].abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (4, 6), (1, 8)])
+def test_a_continued_measurement_lies_where_the_blur_measures_it(shape: tuple[int, int]) -> None:
+    psf = torch.zeros(shape)
+    psf[psf_centre(shape)] = 1.0
+    y = torch.rand(1, 3, 12, 10, generator=torch.Generator().manual_seed(0))
+    blur = Blur(psf, (y.shape[2] + shape[0] - 1, y.shape[3] + shape[1] - 1), "valid")
+    start = continued(y, blur)
+    assert torch.allclose(blur.A(start), y, atol=1e-6)
+    assert float(start.min()) == float(y.min()), "the border has values of the measurement"
+
+
+def test_a_few_steps_leave_no_dark_frame_around_a_photograph() -> None:
+    image = from_array(np.full((40, 48), 0.7, np.float32), value_range=ValueRange(0.0, 1.0))
+    given = {"operator": "blur:box=9,boundary=valid", "noise": "0.01", "prior": "tv", "iterations": 5}
+    x = solve_image(config_from(given), image).solution.x
+    assert tuple(x.shape[-2:]) == (48, 56)
+    assert float((x - 0.7).abs().max()) < 0.01

@@ -11,6 +11,7 @@ import torch
 from recon.errors import UsageError
 from recon.evaluation.simulate import Simulation, simulate_image
 from recon.io import Image, Source, ValueRange, from_array, read, to_tensor
+from recon.operators import Blur, normalise_psf
 from recon.operators.tomography import Tomography, read_geometry
 from recon.reconstruction.residual_check import ResidualCheck
 from recon.reconstruction.run import Result, Target, solve_image, write_run
@@ -155,8 +156,9 @@ def test_a_wrong_kernel_is_said(bundled_data) -> None:
 def test_a_border_that_does_not_wrap_around_is_said() -> None:
     clean = 0.1 + 0.8 * np.linspace(0, 1, 74, dtype=np.float32)[:, None] * np.ones((74, 74), np.float32)
     measured = simulated("blur:gaussian=1.5,boundary=valid", clean, 0.005)
-    (said,) = check(solved(measured, "blur:gaussian=1.5", 0.005, iterations=400)).remarks
-    assert "the residual along the border is" in said
+    border, dark = check(solved(measured, "blur:gaussian=1.5", 0.005, iterations=400)).remarks
+    assert "the residual along the border is" in border
+    assert "a photograph needs boundary=valid" in dark
     assert check(solved(measured, "blur:gaussian=1.5,boundary=valid", 0.005, iterations=400)).remarks == ()
 
 
@@ -213,3 +215,32 @@ def test_what_is_said_is_in_the_record(tmp_path: Path, bundled_data) -> None:
     assert recorded["inside"] == pytest.approx(0.05, rel=0.15)
     (remark,) = recorded["remarks"]
     assert any(line.endswith(remark) for line in said)
+
+
+def shaken(data: Path, boundary: str) -> Image:
+    """A colour photograph with a measured camera shake, of which few frequencies are lost."""
+    clean = to_tensor(read(data / "photographs" / "astronaut.png"))[..., 60:160, 170:290].double()
+    psf = normalise_psf(torch.from_numpy(np.load(data / "kernels/levin09_1.npy")))
+    y = Blur(psf, (100, 120), boundary).A(clean)  # type: ignore[call-overload]
+    y = y + 0.01 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0)).double()
+    return from_array(y.float().numpy(), value_range=ValueRange(0.0, 1.0))
+
+
+@pytest.mark.parametrize("boundary", ["circular", "valid"])
+def test_a_sound_restoration_is_not_called_dark(boundary, bundled_data) -> None:
+    operator = f"blur:psf={bundled_data / 'kernels/levin09_1.npy'},boundary={boundary}"
+    found = check(solved(shaken(bundled_data, boundary), operator, 0.01))
+    assert found.dark < 0.001
+    assert not found.remarks
+
+
+def test_a_photograph_that_is_taken_for_periodic_is_darker_than_it_can_be(bundled_data) -> None:
+    operator = f"blur:psf={bundled_data / 'kernels/levin09_1.npy'}"
+    (said,) = check(solved(shaken(bundled_data, "valid"), operator, 0.01)).remarks
+    assert "are darker than all of the measurement" in said
+    assert "a photograph needs boundary=valid" in said
+
+
+def test_the_result_of_a_wrong_kernel_is_darker_than_it_can_be(bundled_data) -> None:
+    remarks = check(solved(shaken(bundled_data, "circular"), "blur:motion=15,angle=30,boundary=valid", 0.01)).remarks
+    assert any(said.endswith("or the kernel another one") for said in remarks)

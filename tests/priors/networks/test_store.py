@@ -128,6 +128,8 @@ def test_weights_of_another_architecture_or_without_meaning_are_refused(folder) 
 
 
 def test_missing_files_and_networks_that_are_there(folder, tmp_path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
     with pytest.raises(OutputError, match="the file exists"):
         save(make(DnCNNConfig(features=2, depth=2)), folder)
     save(make(DnCNNConfig(features=3, depth=2)), folder, overwrite=True)
@@ -135,8 +137,16 @@ def test_missing_files_and_networks_that_are_there(folder, tmp_path) -> None:
     (folder / store.WEIGHTS).unlink()
     with pytest.raises(InputError, match="the weights cannot be read"):
         load(folder)
-    with pytest.raises(InputError, match="network file cannot be read"):
-        load(tmp_path / "nowhere")
+    for name, said in (
+        ("nowhere", "there is no such folder"),
+        ("file", "it is a file"),
+        ("empty", "no network.toml is in"),
+    ):
+        with pytest.raises(InputError, match=said):
+            load(tmp_path / name)
+    (tmp_path / "empty/checkpoint.json").touch()
+    with pytest.raises(InputError, match=r"has not written a network yet; .*recon train --resume -o"):
+        load(tmp_path / "empty")
 
 
 def test_every_type_and_shape_of_tensor_comes_back(tmp_path) -> None:

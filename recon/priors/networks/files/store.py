@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from recon._suggest import suggestion
-from recon._toml import read_fields, read_toml, write_value
+from recon._toml import read_fields, write_value
+from recon.catalogue import read_description
 from recon.errors import InputError, ReconError, UsageError
 from recon.priors.networks.architectures.batch_ensemble import BatchEnsemble, BatchEnsembleConfig
 from recon.priors.networks.architectures.convex_ridge import ConvexRidge, ConvexRidgeConfig
@@ -190,7 +191,7 @@ def load_critic(folder: str | Path) -> Critic:
 
 def _read(path: Path) -> tuple[Config, dict[str, Tensor]]:
     """The architecture and the weights in a folder, which belong to each other."""
-    table = read_toml(path / DESCRIPTION, "network", InputError)
+    table = read_description(path)
     config = read_config(table, str(path / DESCRIPTION))
     content = read_bytes(path / WEIGHTS)
     found = fingerprint(config.family, table["architecture"], content)
