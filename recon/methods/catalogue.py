@@ -110,7 +110,7 @@ _ENTRIES = (
         "unrolled:build",
         prior=PriorUse.POLISHING,
         closed_form=True,
-        options=frozenset({"folder"}),
+        options=frozenset({"folder", "symmetries"}),
         weighted_rays=False,
         copies=80,
     ),

@@ -15,6 +15,7 @@ from recon import io
 from recon.errors import InputError, ReconError
 from recon.io import Image, ValueRange
 from recon.io.image import LUMA, robust_range
+from recon.operators.symmetries import turned
 from recon.training.tables import DataConfig
 
 Notify = Callable[[str], None]
@@ -319,9 +320,3 @@ def scale_of(pixels: Pixels, image: Image, config: DataConfig) -> ValueRange:
     if config.range[0] < config.range[1]:
         return ValueRange(*config.range)
     return robust_range(pixels, about_one=False) if config.scale == "robust" else image.value_range
-
-
-def turned(patches: Tensor, way: int) -> Tensor:
-    """One of the eight symmetries of the square, of the last two axes; 0 is none."""
-    rotated = torch.rot90(patches, way % 4, (-2, -1))
-    return rotated.flip(-1) if way >= 4 else rotated
