@@ -106,7 +106,8 @@ _ENTRIES = (
     ),
     MethodEntry(
         "unrolled",
-        "a few learned steps of forward-backward or primal-dual, by recon train: unrolled:folder=DIR; no guarantee",
+        "a few learned steps of forward-backward or primal-dual, by recon train: unrolled:folder=DIR; with "
+        "symmetries=2, 4 or 8 the mean over symmetric copies; no guarantee",
         "unrolled:build",
         prior=PriorUse.POLISHING,
         closed_form=True,

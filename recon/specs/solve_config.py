@@ -183,7 +183,12 @@ class SolveConfig:
             if "folder" in stated.options:
                 object.__setattr__(self, "method_folder", str(stated.path(stated.options["folder"])))
             if "symmetries" in stated.options:
-                object.__setattr__(self, "symmetries", integer(stated, "symmetries", low=1, high=COUNTS[-1]))
+                count = integer(stated, "symmetries", low=1, high=COUNTS[-1])
+                if self.symmetries not in (None, count):
+                    raise UsageError(
+                        f"symmetries is {self.symmetries}, and the method {stated} has another number; expected one."
+                    )
+                object.__setattr__(self, "symmetries", count)
         self._check_symmetries()
         if self.method_folder is None or (self.entry is not None and "folder" in self.entry.options):
             return

@@ -42,6 +42,9 @@ class DataConfig:
         skip_damaged: Whether files that cannot be read are skipped with a remark, instead of refused.
         shrink: Pixels along each axis that are averaged to one: images of 512 x 512 with noise of their own, as CT
             slices have, become cleaner ones of 256 x 256 with 2.
+        rotation: The largest angle in degrees by which patches are rotated at random, either way, besides ``augment``.
+        zoom: The largest factor by which what is in them is enlarged or reduced at random, 1 to 4. With it or with
+            ``rotation`` images are kept as fine as the files are, and ``shrink`` applies to patches.
     """
 
     patch: int = 48
@@ -54,6 +57,13 @@ class DataConfig:
     grey: bool = True
     skip_damaged: bool = False
     shrink: int = 1
+    rotation: float = 0.0
+    zoom: float = 1.0
+
+    @property
+    def warps(self) -> bool:
+        """Whether patches are rotated or scaled."""
+        return self.rotation > 0 or self.zoom > 1
 
     def check(self) -> None:
         """Refuse values outside their ranges.

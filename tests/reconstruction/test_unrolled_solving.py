@@ -182,6 +182,10 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
         ({"method": "unrolled:folder=x,symmetries=9"}, "symmetries is '9'; expected a whole number between 1 and 8"),
         ({"method": "unrolled:folder=x", "symmetries": True}, "symmetries is True; expected a whole number"),
         ({"method": "slista:folder=x,symmetries=2"}, "symmetries is 2 with method slista; expected method unrolled"),
+        (
+            {"method": "unrolled:folder=x,symmetries=2", "symmetries": 4},
+            "symmetries is 4, and the method .* has another",
+        ),
         ({"symmetries": 2}, "symmetries is 2 with no method stated; expected method unrolled"),
         ({"method": "fbp:folder=x"}, "method_folder is 'x' with method fbp; expected .*unrolled"),
         ({"method": "unroled:folder=x"}, "unroled"),
