@@ -105,13 +105,20 @@ class Patches:
             image = self.images[index]
             top, left = divmod(int(place) - (int(rooms[index - 1]) if index else 0), image.shape[3] - side + 1)
             chosen = torch.randperm(len(image), generator=generator)[:frames].numpy()
-            if self.warp and warp:
-                frames_of = torch.from_numpy(unit(image[chosen]))
-                patch = torch.stack([self.warp.piece(each, (top, left), self.patch, *warp) for each in frames_of])
-            else:
-                patch = torch.from_numpy(unit(image[chosen, :, top : top + side, left : left + side]))
+            patch = self._patch(image, chosen, (top, left), warp)
             found.append(turned(patch, way if self.augment else 0))
         return torch.stack(found, 1)
+
+    def _patch(
+        self, image: Pixels, frames: Pixels, corner: tuple[int, int], warp: tuple[float, float] | None
+    ) -> Tensor:
+        """Frames of the square at a corner, rotated and scaled if there is a warp for it."""
+        if self.warp is None or warp is None:
+            rows, columns = (slice(first, first + self.patch) for first in corner)
+            return torch.from_numpy(unit(image[frames, :, rows, columns]))
+        (rows, columns), inner = self.warp.needed(corner, self.patch, (image.shape[2], image.shape[3]))
+        near = torch.from_numpy(unit(image[frames, :, rows, columns]))
+        return torch.stack([self.warp.piece(frame, inner, self.patch, *warp) for frame in near])
 
     def fingerprint(self) -> str:
         """A hash of every pixel in its order."""

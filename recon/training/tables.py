@@ -65,6 +65,11 @@ class DataConfig:
         """Whether patches are rotated or scaled."""
         return self.rotation > 0 or self.zoom > 1
 
+    @property
+    def stated_warp(self) -> str:
+        """Both, as errors name them."""
+        return f"data.rotation = {self.rotation:g} and zoom = {self.zoom:g}"
+
     def check(self) -> None:
         """Refuse values outside their ranges.
 
@@ -72,6 +77,11 @@ class DataConfig:
             UsageError: In one sentence.
         """
         _at_least("data", self, patch=4, memory_mb=1, shrink=1)
+        if not (0 <= self.rotation <= 180 and 1 <= self.zoom <= 4):
+            raise UsageError(
+                f"data.rotation = {self.rotation!r} and zoom = {self.zoom!r}; expected an angle of 0 to 180 degrees "
+                "and a factor of 1 to 4."
+            )
         _one_of("data.scale", self.scale, SCALES)
         low, high = self.range
         if low > high:
