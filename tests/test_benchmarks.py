@@ -520,6 +520,7 @@ def test_unrolled_ct(load: Load, monkeypatch, capsys, tmp_path: Path) -> None:
     table = capsys.readouterr().out
     assert "FBP" in table
     assert "one polishing step of forward-backward with tv:low=0,weight=" in table
+    assert "the mean of images that lie" in table
 
 
 @pytest.mark.slow

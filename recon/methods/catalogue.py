@@ -119,11 +119,12 @@ _ENTRIES = (
     MethodEntry(
         "unrolled",
         "unrolled network",
-        "a few learned steps of forward-backward or primal-dual, by recon train: unrolled:folder=DIR; no guarantee",
+        "a few learned steps of forward-backward or primal-dual, by recon train: unrolled:folder=DIR; with "
+        "symmetries=2, 4 or 8 the mean over symmetric copies; no guarantee",
         "unrolled:build",
         prior=PriorUse.POLISHING,
         closed_form=True,
-        options=frozenset({"folder"}),
+        options=frozenset({"folder", "symmetries"}),
         weighted_rays=False,
         copies=80,
     ),

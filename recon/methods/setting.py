@@ -28,6 +28,8 @@ class LearnedSetting:
         on: The operator for each image size.
         scale: The grey values that become 0 and 1, with their units: ``"-1000:3071 HU"``.
         prior: Of a polishing step, in words.
+        shape: That of the images, (..., height, width).
+        symmetries: Over how many symmetric copies of the measurement the mean is taken.
     """
 
     folder: str | None
@@ -35,6 +37,8 @@ class LearnedSetting:
     on: Callable[[tuple[int, ...]], LinearOperator]
     scale: str
     prior: str = "none"
+    shape: tuple[int, ...] = ()
+    symmetries: int = 1
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,9 @@ class Polish:
         distance: How far one step of forward-backward with a prior moves the image, over its norm.
         stepsize: Of that step.
         prior: Of that step, in words.
+        spread: Of a mean over images from symmetric copies of the measurement: their root mean square distance from
+            it. Whatever the truth, the mean square error of the mean is theirs, on average, less the square of this
+            (Krogh, Vedelsby 1995). NaN where there is one image.
     """
 
     residual: float
@@ -54,6 +61,7 @@ class Polish:
     distance: float
     stepsize: float
     prior: str
+    spread: float = math.nan
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -64,6 +72,7 @@ class Polish:
             "distance": self.distance,
             "stepsize": self.stepsize,
             "prior": self.prior,
+            "spread": self.spread if math.isfinite(self.spread) else None,
         }
 
     def __str__(self) -> str:
@@ -71,8 +80,14 @@ class Polish:
         of = "of gradient descent on the data" if self.prior == "none" else f"of forward-backward with {self.prior}"
         return (
             f"root mean square {self.residual:.3g}{over}; one polishing step {of} moves the image by "
-            f"{self.distance:.2g} of its norm"
+            f"{self.distance:.2g} of its norm{self._of_copies}"
         )
+
+    @property
+    def _of_copies(self) -> str:
+        if math.isnan(self.spread):
+            return ""
+        return f"; it is the mean of images that lie {self.spread:.2g} from it, root mean square"
 
 
 @dataclass(frozen=True)
@@ -134,8 +149,10 @@ class Method:
             as lead to the limit.
         gap: From measurement and images to the duality gaps of an energy; ``None``: nothing is said of one.
         direct: What solves the problem in place of the driver's loop; ``None``: nothing.
-        polish: From measurement and images to what is computed of each image that no theorem speaks of; else ``None``.
+        polish: From measurement, images and the last state to what is computed of each image that no theorem speaks of;
+            else ``None``.
         files: The files that the method was read from.
+        copies: How many images it carries along for each one, as for symmetric copies of a measurement.
         guide_steps: How many of its steps make the guide of a second run; ``None``: as many as lead near the limit.
     """
 
@@ -157,8 +174,9 @@ class Method:
     steps: int | None = None
     gap: Callable[[Tensor, Tensor], tuple[DualityGap, ...]] | None = None
     direct: Callable[[Tensor, solvers.DirectRun], solvers.Solution] | None = None
-    polish: Callable[[Tensor, Tensor], tuple[Polish, ...]] | None = None
+    polish: Callable[[Tensor, Tensor, Any], tuple[Polish, ...]] | None = None
     files: tuple[Path, ...] = ()
+    copies: int = 1
     guide_steps: int | None = None
 
     def algorithm(self, measurement: Tensor) -> solvers.Algorithm[Any]:

@@ -1,6 +1,7 @@
 """An unrolled reconstruction that recon train made: its steps, for its operator, and what is computed of the result."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from recon.methods.operator_pair import OperatorPair
 from recon.methods.setting import LearnedSetting, Method, MethodSetting, Polish
 from recon.methods.unregularised import no_guarantee
 from recon.operators import LeastSquares
+from recon.operators.symmetries import Symmetry, symmetries_of, turned_back
 from recon.priors import Prior
 from recon.priors.networks import Unrolled, load_unrolled
 from recon.priors.networks.architectures.unrolled import SAME
@@ -42,53 +44,84 @@ def build(setting: MethodSetting) -> Method:
     _require_scale(network, told, place)
     level = _level(network, setting.noise, place)
     steps = _steps(network, told.steps, place)
+    group = _symmetries(setting.pair.operator, told)
 
     def algorithm(y: Tensor) -> solvers.Algorithm[Any]:
-        return _algorithm(network.frozen(y.dtype, y.device), setting.pair.operator, y, level, steps)
+        return _algorithm(network.frozen(y.dtype, y.device), setting.pair.operator, y, level, steps, group)
 
-    def polish(y: Tensor, x: Tensor) -> tuple[Polish, ...]:
-        return _polished(setting.pair, setting.prior, told.prior, setting.noise, y, x)
+    def polish(y: Tensor, x: Tensor, state: Unrolling) -> tuple[Polish, ...]:
+        found = _polished(setting.pair, setting.prior, told.prior, setting.noise, y, x)
+        if len(group) == 1:
+            return found
+        return tuple(replace(each, spread=float(spread)) for each, spread in zip(found, state.spread, strict=True))
 
     return Method(
-        "unrolled", None, None, None, _certificate(network, steps, setting.noise), algorithm,
+        "unrolled", None, None, None, _certificate(network, steps, setting.noise, len(group)), algorithm,
         steps=steps, solves_sum=False, polish=polish, files=(Path(place, DESCRIPTION), Path(place, WEIGHTS)),
+        copies=len(group),
     )  # fmt: skip
 
 
 class Unrolling(NamedTuple):
-    """The image, the state of the network, its velocity, and how many steps were done."""
+    """The states of the network, their velocity, (batch, copies, ...), and what is made of them.
+
+    Attributes:
+        x: The mean of the images of all copies.
+        state: Of each copy.
+        v: Likewise.
+        spread: The root mean square distance of the images from x, (batch,).
+        at: How many steps were done.
+    """
 
     x: Tensor
     state: Tensor
     v: Tensor
+    spread: Tensor
     at: int
 
 
-def _algorithm(
-    network: Unrolled, operator: LinearOperator, y: Tensor, level: float | None, steps: int
+def _algorithm(  # noqa: PLR0913, PLR0917  internal: the parts of one run
+    network: Unrolled,
+    operator: LinearOperator,
+    y: Tensor,
+    level: float | None,
+    steps: int,
+    group: tuple[Symmetry, ...],
 ) -> solvers.Algorithm[Unrolling]:
-    unrolled = network.unroll(y, operator, level, steps)
+    copies = torch.stack([each.reorder(y) for each in group], 1)
+    unrolled = network.unroll(copies.flatten(0, 1), operator, level, steps)
     momentum = network.config.momentum
 
+    def seen(state: Tensor, v: Tensor, at: int) -> Unrolling:
+        images = unrolled.image(state.flatten(0, 1)).view(*copies.shape[:2], *unrolled.shape[1:])
+        turned = torch.stack([turned_back(images[:, k], each.way) for k, each in enumerate(group)], 1)
+        x = turned.mean(1)
+        return Unrolling(x, state, v, (turned - x[:, None]).square().flatten(1).mean(1).sqrt(), at)
+
     def init(_start: Tensor) -> Unrolling:
-        state = unrolled.start
-        return Unrolling(unrolled.image(state), state, torch.zeros_like(state), 0)
+        state = unrolled.start.view(*copies.shape[:2], *unrolled.start.shape[1:])
+        return seen(state, torch.zeros_like(state), 0)
 
     def step(before: Unrolling) -> Unrolling:
         if before.at == steps:
             return before
         with torch.no_grad():
-            v = momentum * before.v + unrolled.branches[before.at](before.state)
-        state = before.state + v
-        return Unrolling(unrolled.image(state), state, v, before.at + 1)
+            change = unrolled.branches[before.at](before.state.flatten(0, 1))
+            v = momentum * before.v + change.view_as(before.v)
+        return seen(before.state + v, v, before.at + 1)
 
     return solvers.Algorithm("unrolled", init, step, lambda state: (state.x,))
 
 
-def _certificate(network: Unrolled, steps: int, noise: float | None) -> Certificate:
+def _symmetries(operator: LinearOperator, told: LearnedSetting) -> tuple[Symmetry, ...]:
+    return symmetries_of(operator, torch.zeros(told.shape), told.symmetries)
+
+
+def _certificate(network: Unrolled, steps: int, noise: float | None, copies: int) -> Certificate:
     config = network.config
+    over = f", the mean over {copies} symmetric copies of the measurement" if copies > 1 else ""
     known = no_guarantee(
-        f"an unrolled reconstruction of {steps} learned steps of {config.method}",
+        f"an unrolled reconstruction of {steps} learned steps of {config.method}{over}",
         "no theorem says how near it is to the truth, or how stable",
         "the learned steps are right for such images",
     )

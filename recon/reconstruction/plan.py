@@ -102,7 +102,7 @@ class Plan:
             return int(image * copies)
         synthesis = self.problem.prior.prior.synthesis
         redundancy = 1.0 if synthesis is None else synthesis.redundancy((shape[-2], shape[-1]))
-        return int(image * ENTRIES[self.method.name].copies * redundancy)
+        return int(image * ENTRIES[self.method.name].copies * self.method.copies * redundancy)
 
     def to_json(self) -> dict[str, object]:
         """Return what was chosen and what is known, as plain values."""
@@ -329,7 +329,10 @@ def _learned(problem: Problem) -> LearnedSetting:
     """What a method of learned steps is told of a problem."""
     config, shown = problem.config, problem.template.value_range
     scale = f"{shown.low:.6g}:{shown.high:.6g} {shown.units}".strip()
-    return LearnedSetting(config.method_folder, config.iterations, problem.family.on, scale, str(problem.prior.spec))
+    return LearnedSetting(
+        config.method_folder, config.iterations, problem.family.on, scale, str(problem.prior.spec),
+        shape=problem.image_shape, symmetries=config.symmetries or 1,
+    )  # fmt: skip
 
 
 def _stepsizes(problem: Problem, say: Notify) -> LearnedSteps | None:

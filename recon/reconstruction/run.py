@@ -126,7 +126,7 @@ class Result:
     def polishing(self) -> tuple[Polish, ...]:
         """What is computed of each frame that no theorem speaks of; none where one does."""
         polish = self.plan.method.polish
-        return () if polish is None else polish(self.plan.problem.measurement, self.solution.x)
+        return () if polish is None else polish(self.plan.problem.measurement, self.solution.x, self.solution.state)
 
     @cached_property
     def gaps(self) -> tuple[DualityGap, ...]:

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Literal
 
 from recon._suggest import suggestion, unknown_name
+from recon._symmetries import COUNTS
 from recon._toml import read_toml
 from recon._windows import WINDOWS
 from recon.errors import UsageError
 from recon.methods.catalogue import ENTRIES
 from recon.methods.entry import MethodEntry
 from recon.specs.grammar import Spec, parse_spec, portable, spec_from_table
+from recon.specs.options import integer
 
 BUDGET = 1000
 """Steps that a run may take unless told otherwise."""
@@ -87,6 +89,9 @@ class SolveConfig:
             takes.
         method_folder: The folder of the network of a method that has one; of the options ``--method NAME:folder=DIR``
             states it.
+        symmetries: Of the method ``unrolled``, whose options state it as ``symmetries=N``: the mean is taken over
+            reconstructions from 2, 4 or 8 symmetric copies of the measurement, the reflections and quarter turns that
+            the operator has.
     """
 
     operator: Spec
@@ -114,6 +119,7 @@ class SolveConfig:
     slice_distance: float | None = None
     memory: int | None = None
     method_folder: str | None = None
+    symmetries: int | None = None
 
     def __post_init__(self) -> None:
         self._take_guide()
@@ -170,12 +176,20 @@ class SolveConfig:
         if isinstance(stated, str) and ":" in stated:
             stated = parse_spec(stated, "method")
         if isinstance(stated, Spec):
-            others = [*([] if stated.value is None else [stated.value]), *stated.options.keys() - {"folder"}]
+            others = [*([] if stated.value is None else [stated.value]), *sorted(stated.options.keys() - _OF_METHODS)]
             if others:
                 raise UsageError(f"method {stated}: {others[0]!r} is unknown; expected NAME, or NAME:folder=DIR.")
             object.__setattr__(self, "method", stated.name)
             if "folder" in stated.options:
                 object.__setattr__(self, "method_folder", str(stated.path(stated.options["folder"])))
+            if "symmetries" in stated.options:
+                count = integer(stated, "symmetries", low=1, high=COUNTS[-1])
+                if self.symmetries not in (None, count):
+                    raise UsageError(
+                        f"symmetries is {self.symmetries}, and the method {stated} has another number; expected one."
+                    )
+                object.__setattr__(self, "symmetries", count)
+        self._check_symmetries()
         if self.method_folder is None or (self.entry is not None and "folder" in self.entry.options):
             return
         if self.method is not None and self.method not in ENTRIES:
@@ -185,6 +199,19 @@ class SolveConfig:
             f"method_folder is {self.method_folder!r} with {self._stated_method}; expected {able}, because no other "
             "method has a network of its own."
         )
+
+    def _check_symmetries(self) -> None:
+        if self.symmetries is None:
+            return
+        if self.symmetries not in COUNTS:
+            raise UsageError(f"symmetries is {self.symmetries}; expected 1, 2, 4 or 8.")
+        if self.method is not None and self.method not in ENTRIES:
+            raise unknown_name(self.method, ENTRIES, "method")
+        if self.entry is None or "symmetries" not in self.entry.options:
+            raise UsageError(
+                f"symmetries is {self.symmetries} with {self._stated_method}; expected method unrolled, because no "
+                "other one takes the mean over symmetric copies."
+            )
 
     @property
     def budget(self) -> int:
@@ -397,12 +424,14 @@ def _check_shape(sides: Sequence[float], given: object) -> tuple[int, int]:
     return int(sides[0]), int(sides[1])
 
 
+_OF_METHODS = frozenset({"folder", "symmetries"})
 _SPECS = ("operator", "prior", "surrogate")
 _KINDS: dict[str, type] = {
     "method": str,
     "window": str,
     "device": str,
     "iterations": int,
+    "symmetries": int,
     "seed": int,
     "deterministic": bool,
     "require_certificate": bool,

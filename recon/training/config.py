@@ -180,6 +180,11 @@ class Recipe:
 
     def _check_mode(self) -> None:
         training, solved = self.training, self.solves
+        if self.data.warps and training.loss in WITHOUT_CLEAN:
+            raise UsageError(
+                f"{self.data.stated_warp} with training.loss = {training.loss!r}; expected 0 and 1, because the noise "
+                "of an image is another one after an interpolation."
+            )
         if solved and training.loss in WITHOUT_CLEAN and not self.equilibrium.operator:
             raise UsageError(
                 f"training.loss = {training.loss!r} with mode = {training.mode!r}; expected equilibrium.operator, or "

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, final
 
@@ -15,7 +15,9 @@ from recon import io
 from recon.errors import InputError, ReconError
 from recon.io import Image, ValueRange
 from recon.io.image import LUMA, robust_range
+from recon.operators.symmetries import turned
 from recon.training.tables import DataConfig
+from recon.training.warping import Warp
 
 Notify = Callable[[str], None]
 Pixels = NDArray[Any]
@@ -57,12 +59,14 @@ class Patches:
         patch: The side of a patch.
         augment: Whether patches are flipped and turned.
         units: Of the files that they are from, in words.
+        warp: How patches are rotated and scaled, if they are; images are then as fine as the files.
     """
 
     images: tuple[Pixels, ...]
     patch: int
     augment: bool
     units: str = ""
+    warp: Warp | None = None
 
     @property
     def count(self) -> int:
@@ -90,19 +94,31 @@ class Patches:
         Returns:
             ``(frames, count, channels, patch, patch)`` on the [0, 1] scale.
         """
-        side = self.patch
+        side = self.patch * (self.warp.shrink if self.warp else 1)
         rooms = np.cumsum([(image.shape[2] - side + 1) * (image.shape[3] - side + 1) for image in self.images])
         places = torch.randint(int(rooms[-1]), (count,), generator=generator).numpy()
         ways = torch.randint(8, (count,), generator=generator).tolist()
+        warps = self.warp.drawn(count, generator) if self.warp else [None] * count
         found = []
-        for place, way in zip(places, ways, strict=True):
+        for place, way, warp in zip(places, ways, warps, strict=True):
             index = int(np.searchsorted(rooms, place, side="right"))
             image = self.images[index]
             top, left = divmod(int(place) - (int(rooms[index - 1]) if index else 0), image.shape[3] - side + 1)
             chosen = torch.randperm(len(image), generator=generator)[:frames].numpy()
-            patch = image[chosen, :, top : top + side, left : left + side]
-            found.append(turned(torch.from_numpy(unit(patch)), way if self.augment else 0))
+            patch = self._patch(image, chosen, (top, left), warp)
+            found.append(turned(patch, way if self.augment else 0))
         return torch.stack(found, 1)
+
+    def _patch(
+        self, image: Pixels, frames: Pixels, corner: tuple[int, int], warp: tuple[float, float] | None
+    ) -> Tensor:
+        """Frames of the square at a corner, rotated and scaled if there is a warp for it."""
+        if self.warp is None or warp is None:
+            rows, columns = (slice(first, first + self.patch) for first in corner)
+            return torch.from_numpy(unit(image[frames, :, rows, columns]))
+        (rows, columns), inner = self.warp.needed(corner, self.patch, (image.shape[2], image.shape[3]))
+        near = torch.from_numpy(unit(image[frames, :, rows, columns]))
+        return torch.stack([self.warp.piece(frame, inner, self.patch, *warp) for frame in near])
 
     def fingerprint(self) -> str:
         """A hash of every pixel in its order."""
@@ -139,10 +155,12 @@ def read_patches(  # noqa: PLR0913, PLR0917  what to read, how, and how much of 
     order = torch.randperm(len(files), generator=torch.Generator().manual_seed(seed)).tolist()
     kept: list[Pixels] = []
     room, small = config.memory_mb * 2**20, 0
-    reader = FileReader(config, channels, frames)
+    warp = Warp(config.rotation, config.zoom, config.shrink) if config.warps else None
+    reader = FileReader(replace(config, shrink=1) if warp else config, channels, frames)
+    side = config.patch * (config.shrink if warp else 1)
     for count, index in enumerate(order):
         for image in reader.read(files[index]):
-            if min(image.shape[2:]) < config.patch:
+            if min(image.shape[2:]) < side:
                 small += 1
             elif image.nbytes > room:
                 room = 0
@@ -155,13 +173,13 @@ def read_patches(  # noqa: PLR0913, PLR0917  what to read, how, and how much of 
             break
     reader.report(say)
     if small:
-        say(f"{small} images are smaller than a patch of {config.patch} x {config.patch} and are skipped")
+        say(f"{small} images are smaller than a patch of {side} x {side} and are skipped")
     if not kept:
         raise InputError(
-            f"{len(files)} files hold no image for training; expected at least one of {config.patch} x {config.patch} "
+            f"{len(files)} files hold no image for training; expected at least one of {side} x {side} "
             f"pixels that fits into {config.memory_mb} MB."
         )
-    return Patches(tuple(kept), config.patch, config.augment, reader.units)
+    return Patches(tuple(kept), config.patch, config.augment, reader.units, warp)
 
 
 def read_validation(  # noqa: PLR0913, PLR0917  what to read, how, and how much of it
@@ -319,9 +337,3 @@ def scale_of(pixels: Pixels, image: Image, config: DataConfig) -> ValueRange:
     if config.range[0] < config.range[1]:
         return ValueRange(*config.range)
     return robust_range(pixels, about_one=False) if config.scale == "robust" else image.value_range
-
-
-def turned(patches: Tensor, way: int) -> Tensor:
-    """One of the eight symmetries of the square, of the last two axes; 0 is none."""
-    rotated = torch.rot90(patches, way % 4, (-2, -1))
-    return rotated.flip(-1) if way >= 4 else rotated

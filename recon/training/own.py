@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from recon.errors import InputError, UsageError
+from recon.operators.symmetries import turned
 from recon.priors.networks.learned_resolvent import LARGEST
-from recon.training.data import turned
 from recon.training.losses import Loss
 from recon.types import LinearOperator
 

@@ -200,6 +200,11 @@ def train_on(  # noqa: PLR0913  what, from what, where to, and who hears of it
         what = "an unrolled network" if recipe.unrolls else "a Critic"
         raise UsageError(f"train_on: {what} learns from files alone; expected a denoiser, or recon train.")
     place, channels = Path(folder), recipe.network.channels
+    if recipe.data.warps:
+        raise UsageError(
+            f"train_on: {recipe.data.stated_warp} with a dataset of one's own; expected 0 and 1, because it gives "
+            "images as they are trained on."
+        )
     wanted = prepare(place, recipe, resume)
     patches = DatasetPatches(training, recipe.data.patch, channels, recipe.data.augment)
     frames = 2 if recipe.training.loss == "noise2noise" and not recipe.shows_clean else 1
@@ -216,6 +221,10 @@ def _unrolled_run(  # noqa: PLR0913, PLR0917  as train
     by, data, training = measuring(recipe), recipe.data, recipe.training
     patches: Source
     if len(by.shape) == 3:
+        if data.warps:
+            raise UsageError(
+                f"{data.stated_warp} with volumes; expected 0 and 1, because images alone are rotated and scaled."
+            )
         shape = (by.shape[0], by.shape[1], by.shape[2])
         patches = read_volumes(images.training, data, shape, data.augment, say)
         held = read_volumes(images.validation, data, shape, False, say, patches.units)

@@ -6,7 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from recon.training.data import turned
+from recon.operators.symmetries import turned
 from recon.types import Map
 
 RECORRUPTED = 0.15

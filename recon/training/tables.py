@@ -42,6 +42,9 @@ class DataConfig:
         skip_damaged: Whether files that cannot be read are skipped with a remark, instead of refused.
         shrink: Pixels along each axis that are averaged to one: images of 512 x 512 with noise of their own, as CT
             slices have, become cleaner ones of 256 x 256 with 2.
+        rotation: The largest angle in degrees by which patches are rotated at random, either way, besides ``augment``.
+        zoom: The largest factor by which what is in them is enlarged or reduced at random, 1 to 4. With it or with
+            ``rotation`` images are kept as fine as the files are, and ``shrink`` applies to patches.
     """
 
     patch: int = 48
@@ -54,6 +57,18 @@ class DataConfig:
     grey: bool = True
     skip_damaged: bool = False
     shrink: int = 1
+    rotation: float = 0.0
+    zoom: float = 1.0
+
+    @property
+    def warps(self) -> bool:
+        """Whether patches are rotated or scaled."""
+        return self.rotation > 0 or self.zoom > 1
+
+    @property
+    def stated_warp(self) -> str:
+        """Both, as errors name them."""
+        return f"data.rotation = {self.rotation:g} and zoom = {self.zoom:g}"
 
     def check(self) -> None:
         """Refuse values outside their ranges.
@@ -62,6 +77,11 @@ class DataConfig:
             UsageError: In one sentence.
         """
         _at_least("data", self, patch=4, memory_mb=1, shrink=1)
+        if not (0 <= self.rotation <= 180 and 1 <= self.zoom <= 4):
+            raise UsageError(
+                f"data.rotation = {self.rotation!r} and zoom = {self.zoom!r}; expected an angle of 0 to 180 degrees "
+                "and a factor of 1 to 4."
+            )
         _one_of("data.scale", self.scale, SCALES)
         low, high = self.range
         if low > high:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recon.training.data import turned
+from recon.operators.symmetries import turned
 
 NUMBERS = 2
 """Uniform numbers that one transformation takes."""

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from recon.errors import InputError
-from recon.training.data import FileReader, Notify, Pixels, turned, unit
+from recon.operators.symmetries import turned
+from recon.training.data import FileReader, Notify, Pixels, unit
 from recon.training.tables import DataConfig
 
 Shape = tuple[int, int, int]

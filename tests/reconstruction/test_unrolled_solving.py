@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from recon.errors import InputError, UsageError
-from recon.io import ValueRange, from_array
+from recon.io import Image, ValueRange, from_array
 from recon.operators import Blur, LeastSquares, gaussian_psf
+from recon.operators.symmetries import turned, turned_back
 from recon.priors import total_variation_prior
-from recon.priors.networks import ConvexRidgeConfig, UnrolledConfig, make, make_unrolled, save
+from recon.priors.networks import ConvexRidgeConfig, UnrolledConfig, load_unrolled, make, make_unrolled, save
 from recon.reconstruction.run import Result, Target, solve_image, write_run
 from recon.solvers import Status
 from recon.specs.grammar import parse_spec
@@ -48,8 +49,12 @@ class _Volumes:
     A_adjoint = A
 
 
+def image_of(pixels: np.ndarray) -> Image:
+    return from_array(pixels, value_range=ValueRange(0.0, 1.0))
+
+
 def solved(place: Path, **given: object) -> Result:
-    return solve_image(config_of(place, **given), from_array(PIXELS, value_range=ValueRange(0.0, 1.0)))
+    return solve_image(config_of(place, **given), image_of(PIXELS))
 
 
 @pytest.mark.parametrize("method", ["forward-backward", "primal-dual"])
@@ -96,7 +101,9 @@ def test_the_record_names_the_network_and_states_what_is_computed(tmp_path: Path
         "run/network.toml", "run/weights.safetensors"
     ]  # fmt: skip
     assert (document["config"]["method"], document["config"]["method_folder"]) == ("unrolled", "run")
-    assert document["polishing"][0].keys() == {"residual", "residual_over_noise", "distance", "stepsize", "prior"}
+    assert document["polishing"][0].keys() == {
+        "residual", "residual_over_noise", "distance", "stepsize", "prior", "spread"
+    }  # fmt: skip
     again = config_from(document["config"], str(tmp_path))
     assert Path(again.method_folder or "") == place
 
@@ -105,6 +112,9 @@ def test_a_configuration_goes_through_json_and_toml_folders(tmp_path: Path) -> N
     given = config_of(Path("runs/x"))
     assert (given.method, given.method_folder) == ("unrolled", "runs/x")
     assert config_from(to_json(given)) == given
+    turning = config_of(Path("runs/x"), method="unrolled:folder=runs/x,symmetries=4")
+    assert turning.symmetries == 4
+    assert config_from(to_json(turning)) == turning
     in_file = config_from({"operator": "identity", "method": "unrolled:folder=x"}, str(tmp_path))
     assert in_file.method_folder == str(tmp_path / "x")
 
@@ -126,6 +136,7 @@ def test_another_noise_level_and_other_steps_are_said(tmp_path: Path) -> None:
         ({}, {"iterations": 4}, "has 3 steps with weights of their own, and iterations is 4; expected at most 3"),
         ({"units": "-1000:3071 HU"}, {}, "trained on a scale where -1000:3071 HU are 0 and 1, and here it is 0:1"),
         ({"noise_range": (0.01, 0.1)}, {"noise": None}, "trained for noise of 0.01 to 0.1 on the 0..1 scale; expected"),
+        ({}, {"symmetries": 8}, "symmetries is 8 with an image of 20 x 24 pixels; expected 1, 2 or 4"),
         ({}, {"method": "unrolled"}, "method is 'unrolled' without a folder; expected --method unrolled:folder=DIR"),
     ],
 )
@@ -167,6 +178,15 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
     [
         ({"method": "unrolled:x"}, "'x' is unknown; expected NAME, or NAME:folder=DIR"),
         ({"method": "unrolled:folder=x,steps=3"}, "'steps' is unknown"),
+        ({"method": "unrolled:folder=x,symmetries=3"}, "symmetries is 3; expected 1, 2, 4 or 8"),
+        ({"method": "unrolled:folder=x,symmetries=9"}, "symmetries is '9'; expected a whole number between 1 and 8"),
+        ({"method": "unrolled:folder=x", "symmetries": True}, "symmetries is True; expected a whole number"),
+        ({"method": "slista:folder=x,symmetries=2"}, "symmetries is 2 with method slista; expected method unrolled"),
+        (
+            {"method": "unrolled:folder=x,symmetries=2", "symmetries": 4},
+            "symmetries is 4, and the method .* has another",
+        ),
+        ({"symmetries": 2}, "symmetries is 2 with no method stated; expected method unrolled"),
         ({"method": "fbp:folder=x"}, "method_folder is 'x' with method fbp; expected .*unrolled"),
         ({"method": "unroled:folder=x"}, "unroled"),
         ({"method_folder": "x"}, "method_folder is 'x' with no method stated"),
@@ -177,6 +197,66 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
 def test_configurations_that_cannot_be(given: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         config_from({"operator": "identity", **given})
+
+
+def test_the_mean_over_symmetric_copies_turns_with_the_measurement(tmp_path: Path) -> None:
+    """What is made of a turned measurement is what is made of it, turned; without the mean it is not."""
+    place = folder(tmp_path)
+    _trained(place)
+    given, square = config_of(place), PIXELS[:16, :16]
+    for count, ways in ((1, ()), (2, (4,)), (4, (2, 4, 6)), (8, range(1, 8))):
+        config = replace(given, symmetries=count)
+        found = _made(config, square)
+        for way in ways:
+            other = _made(config, turned(torch.from_numpy(square), way).numpy())
+            assert torch.allclose(other, turned(found, way), atol=1e-5), (count, way)
+        other = _made(config, turned(torch.from_numpy(square), 1).numpy())
+        assert torch.allclose(other, turned(found, 1), atol=1e-5) == (count == 8)
+
+
+def test_the_square_of_the_spread_is_what_the_mean_gains(tmp_path: Path) -> None:
+    """Whatever the truth: the mean square errors of the copies, on average, less that of their mean."""
+    place = folder(tmp_path)
+    _trained(place)
+    result = solve_image(replace(config_of(place), symmetries=4), image_of(PIXELS))
+    (polish,) = result.polishing
+    truth = np.random.default_rng(1).random(SHAPE)
+    alone = []
+    for way in (0, 2, 4, 6):
+        x = _made(config_of(place), turned(torch.from_numpy(PIXELS), way).numpy())
+        alone.append(float((turned_back(x, way) - torch.from_numpy(truth)).square().mean()))
+    of_mean = float((result.solution.x - torch.from_numpy(truth)).square().mean())
+    assert polish.spread > 1e-3
+    assert sum(alone) / 4 - of_mean == pytest.approx(polish.spread**2, rel=1e-3)
+    assert f"the mean of images that lie {polish.spread:.2g} from it" in str(polish)
+    assert result.plan.memory_bytes == 4 * solved(place).plan.memory_bytes
+    assert "the mean over 4 symmetric copies" in result.plan.method.certificate.theorem
+
+
+def test_each_image_of_a_stack_has_copies_of_its_own(tmp_path: Path) -> None:
+    place = folder(tmp_path, method="primal-dual", hidden=2)
+    _trained(place)
+    config = replace(config_of(place), symmetries=4)
+    stack = np.stack([PIXELS, 1 - PIXELS])
+    result = solve_image(config, image_of(stack[:, None]))
+    for item, pixels in enumerate(stack):
+        alone = solve_image(config, image_of(pixels))
+        assert torch.allclose(result.solution.x[item], alone.solution.x[0], atol=1e-6)
+        assert result.polishing[item].spread == pytest.approx(alone.polishing[0].spread, rel=1e-4)
+
+
+def _trained(place: Path) -> None:
+    """Give the network of a folder weights that are no symmetric ones."""
+    network = load_unrolled(place)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for weights in network.parameters():
+            weights.add_(0.2 * torch.randn(weights.shape))
+    save(network, place, overwrite=True)
+
+
+def _made(config: SolveConfig, pixels: np.ndarray) -> torch.Tensor:
+    return solve_image(config, image_of(pixels)).solution.x
 
 
 def test_a_noise_object_is_kept() -> None:

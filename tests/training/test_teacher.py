@@ -7,9 +7,9 @@ import torch
 from training_cases import FREE, NOISE, RIDGE, patches, recipe, same, write_scenes
 
 from recon.errors import GuaranteeError, InputError, UsageError
+from recon.operators.symmetries import turned
 from recon.priors.networks import load
 from recon.training import Images, Listeners, prepare, train
-from recon.training.data import turned
 from recon.training.group import Group
 from recon.training.sample import Sample
 from recon.training.teacher import Teacher

@@ -91,7 +91,9 @@ def test_it_learns(images: Images, tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_goes_on_to_the_bit(images: Images, tmp_path: Path) -> None:
-    given = unrolled()
+    """The weights that are kept are the running average, and patches are rotated and scaled."""
+    given = unrolled(ema=0.9)
+    given = replace(given, data=replace(given.data, rotation=20.0, zoom=1.2))
     go(given, images, tmp_path / "whole")
     left = iter([False] * 4 + [True])
     go(given, images, tmp_path / "parts", listeners=Listeners(stopping=lambda: next(left)))
@@ -194,6 +196,9 @@ def test_a_volume_that_is_too_small(tmp_path: Path) -> None:
     given = replace(given, data=replace(given.data, patch=8, range=(0.0, 1.0)))
     with pytest.raises(InputError, match="expected at least one of 6 x 8 x 8 voxels"):
         go(given, Images([tmp_path / "a.npy"], [tmp_path / "b.npy"]), tmp_path / "run")
+    rotated = replace(given, data=replace(given.data, rotation=5.0))
+    with pytest.raises(UsageError, match=r"data\.rotation = 5 and zoom = 1 with volumes; expected 0 and 1"):
+        go(rotated, Images([tmp_path / "a.npy"], [tmp_path / "b.npy"]), tmp_path / "rotated")
 
 
 def test_a_recipe_goes_through_toml() -> None:
@@ -201,7 +206,7 @@ def test_a_recipe_goes_through_toml() -> None:
     assert parse_recipe(to_toml(given), "text") == given
 
 
-@pytest.mark.parametrize("name", ["first", "second", "third", "fourth", "fifth"])
+@pytest.mark.parametrize("name", ["first", "second", "third", "fourth", "fifth", "sixth"])
 def test_the_recipes_of_the_documentation(name: str) -> None:
     given = read_recipe(ROOT / "docs" / "recipes" / "unrolled-ct" / f"{name}.toml")
     assert (given.unrolled.gradient, given.network.gradient) == ("filtered", "filtered")
