@@ -70,7 +70,7 @@ def residual_upper(kernel: Tensor) -> float:
     offsets = math.sqrt((2 * exact.shape[2] - 1) * (2 * exact.shape[3] - 1))
     smaller = _smaller(exact)
     terms = smaller.numel() / len(smaller) + 2  # and the 1 that is taken away
-    lost = _EPSILON * (offsets * terms * float(exact.square().sum()) + len(smaller) ** 0.5)
+    lost = _EPSILON * (offsets * terms * float(exact.square().sum()) + math.sqrt(len(smaller)))
     return (root + lost) ** 2 * ROUNDING
 
 

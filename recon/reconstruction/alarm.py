@@ -23,8 +23,8 @@ from recon.errors import UsageError
 from recon.evidence import Constant, Proved
 from recon.io import Image, ValueRange
 from recon.io.image import HOUNSFIELD_RANGE, LUMA, Array
+from recon.operators.rounding import gamma
 from recon.priors.networks import Critic, load_critic
-from recon.priors.networks.architectures.sparse_error import gamma
 
 AUTO = "auto"
 MAP_SUFFIXES = (".npy", ".tif", ".tiff")

@@ -10,9 +10,9 @@ from torch.nn import functional
 from recon.errors import UsageError
 from recon.evidence import Constant, Proved
 from recon.operators.convolution_norms import ROUNDING, absolute_norm, peak_norm
+from recon.operators.rounding import gamma
 from recon.priors.networks.architectures.lipschitz_network import cosines
 from recon.priors.networks.architectures.network import LATER, Config, Derived, Model, drawn
-from recon.priors.networks.architectures.sparse_error import gamma
 from recon.priors.networks.layers.convolution import check_padding
 from recon.priors.networks.layers.nonexpansive import MARGIN, Layer, MaxMin, OrthogonalConvolution, Scaled
 
