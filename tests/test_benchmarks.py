@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import forks
 import numpy as np
@@ -375,6 +375,23 @@ def test_guided_time(load: Load, capsys, tmp_path: Path) -> None:
     assert re.search(r"steps \d+, (\d+) \(\1 to \1\) and \d+, CPU time", line), line
     assert all(float(line.partition("lost ")[2].partition(" dB")[0]) < 0.1 for line in lines)
     assert torch.equal(small.mirrored(torch.arange(6.0).view(1, 1, 2, 3), 4)[0, 0, 0], torch.tensor([0.0, 1, 2, 2]))
+
+
+def test_learned_time(load: Load, capsys) -> None:
+    toy = load("learned_time", NETWORK_CALLS=1)
+    toy.CASES = {"a camera shake": tuple(replace(case, prior="tv") for case in toy.CASES["a camera shake"])}
+    toy.deepinv = SimpleNamespace(models=SimpleNamespace(DRUNet=lambda **options: _Nothing()))
+    found = toy.main(["--side", "24", "--distance", "0.01"])["a camera shake"]
+    assert found["ours_steps"] == found["tv_steps"] > 1
+    assert 0 < found["ratio"] < 100
+    assert "steps in" in capsys.readouterr().out
+
+
+class _Nothing(torch.nn.Module):
+    """A network that takes nothing away."""
+
+    def forward(self, x: torch.Tensor, noise: float) -> torch.Tensor:
+        return x
 
 
 @pytest.mark.slow

@@ -65,7 +65,8 @@ CASES = (
 
 def photograph(side: int) -> Tensor:
     x = to_tensor(io.read(DATA / "photographs" / "camera.png"))
-    return x[..., 100 : 100 + side, 150 : 150 + side]
+    top, left = min(100, x.shape[-2] - side), min(150, x.shape[-1] - side)
+    return x[..., top : top + side, left : left + side]
 
 
 def attenuation(side: int) -> Tensor:
