@@ -1,5 +1,7 @@
 """The command ``recon sensitivity``: how far an image moves when a group of measurements changes."""
 
+import math
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +101,8 @@ def command(measurement: str, **given: Any) -> None:
 
 
 def _report(star: "Star", as_json: bool) -> None:
+    from recon.evidence import weakest
+
     document = star.to_json()
     if as_json:
         terminal.result_json(document)
@@ -110,12 +114,16 @@ def _report(star: "Star", as_json: bool) -> None:
     columns = ["certified", "local", "perturbed", *(["total"] if arms[0].total is not None else [])]
     terminal.result(terminal.table(["group", *columns], [[arm.name, *map(_cell, _values(arm))] for arm in arms]))
     terminal.result("")
-    evidence = star.arms[0].certified.evidence.value
-    bounded = any(arm.to_json()["certified"] is not None for arm in star.arms)
-    reason = next((arm.reason for arm in star.arms if arm.reason), "")
-    terminal.result(f"certified: {evidence}; {star.arms[0].certified.how}" if bounded else f"certified: none; {reason}")
+    bounded = [arm.certified for arm in star.arms if math.isfinite(arm.certified.value)]
+    reasons = Counter(arm.reason for arm in star.arms if arm.reason)
+    if bounded:
+        terminal.result(f"certified: {weakest(*(arm.evidence for arm in bounded))}; {bounded[0].how}")
+    else:
+        terminal.result(f"certified: none; {next(iter(reasons), '')}")
     terminal.result(f"local: measured; {star.arms[0].local.how}")
     terminal.result(f"perturbed: measured; {star.arms[0].perturbed.how}")
+    for reason, count in reasons.items() if bounded else ():
+        terminal.result(f"{count} of {len(star.arms)} groups: {reason}")
     for note in star.notes:
         terminal.result(note)
     terminal.result(star.worst_in_words)

@@ -74,8 +74,14 @@ _SLACK = 10 * (ACCURACY + FINE)
 _NUMBERS = 1 << 23
 """Of the images of the groups that are treated at once."""
 
+_SHORT = "the runs with a guide made again did not come to their limits"
+"""Why there is no total."""
+
 _TOTAL_TOLERANCE = 1e-4
 """Of the runs whose guides follow a change of the data, over the scale."""
+
+_TOTAL_STEPS = 5000
+"""Their budget."""
 
 Seen = Callable[[str, int, int], None]
 """Called with what is done, how many groups of it are, and of how many."""
@@ -299,6 +305,7 @@ class _Analysis:
                 _inexact(found.left[k]),
                 _unsolved(found.perturbed[k]),
                 _bent(found.perturbed[k].value, found.local[k].value),
+                "" if total is None or math.isfinite(total[k].value) else _SHORT,
             )
             local, perturbed = (
                 _within(certified[k], measured[k], exact and math.isfinite(measured[k].value))
@@ -556,27 +563,32 @@ class _Analysis:
             return None
         noise = self.problem.noise
         size = noise if noise else 0.01 * self._scale()
-        values: list[Constant] = []
-        start = self._with_guide(first.plan, self.problem.measurement)
+        found: list[Constant] = []
+        start, start_ended = self._with_guide(first.plan, self.problem.measurement)
+        how = f"a random change of {size:.2g}, both runs done again, the second to {_TOTAL_TOLERANCE:g} of the image"
         for part in self._chunks(4):
             masks = self.groups.masks(part, self.problem.measurement)
             change = size * self._noise(part, masks, self.seed + 1)
-            moved = self._with_guide(first.plan, self.problem.measurement + self.solved.insert(change)) - start
-            how = (
-                f"a random change of {size:.2g}, both runs done again, the second to {_TOTAL_TOLERANCE:g} of the image"
-            )
-            values += [Measured(value, how) for value in quotient(norms(moved), norms(change)).tolist()]
-            self.seen("total", len(values), len(self.groups.members))
-        return values
+            image, ended = self._with_guide(first.plan, self.problem.measurement + self.solved.insert(change))
+            values = quotient(norms(image - start), norms(change)).tolist()
+            found += [
+                Measured(value if all(start_ended) and did else math.inf, how)
+                for value, did in zip(values, ended, strict=True)
+            ]
+            self.seen("total", len(found), len(self.groups.members))
+        return found
 
-    def _with_guide(self, plan: Plan, measurement: Tensor) -> Tensor:
-        """Both solves, of a batch of measurements."""
-        config = replace(plan.problem.config, tolerance=_TOTAL_TOLERANCE, iterations=5000, require_certificate=False)
+    def _with_guide(self, plan: Plan, measurement: Tensor) -> tuple[Tensor, list[bool]]:
+        """Both solves, of a batch of measurements; and which of them came to their limits."""
+        config = replace(
+            plan.problem.config, tolerance=_TOTAL_TOLERANCE, iterations=_TOTAL_STEPS, require_certificate=False
+        )
         first = replace(plan, problem=replace(plan.problem, config=config, measurement=measurement))
-        guided = with_guide(first, self._guide(first))
-        return self._solution(guided, self.result.scale)
+        guide, guide_ended = self._guide(first)
+        image, ended = self._solution(with_guide(first, guide), self.result.scale)
+        return image, [each and other for each, other in zip(guide_ended, ended, strict=True)]
 
-    def _guide(self, plan: Plan) -> Tensor:
+    def _guide(self, plan: Plan) -> tuple[Tensor, list[bool]]:
         """The guide of a batch of measurements, as a run makes it: of its number of steps where that is fixed."""
         steps = for_guide(plan).method.steps
         if steps is None:
@@ -586,10 +598,10 @@ class _Analysis:
         )
         found: Tensor = next(islice(states, steps, None)).x
         constraint = plan.problem.prior.prior.constraint
-        return found if constraint is None else constraint(found)
+        return found if constraint is None else constraint(found), [True] * len(found)
 
     @staticmethod
-    def _solution(plan: Plan, scale: Sequence[float]) -> Tensor:
+    def _solution(plan: Plan, scale: Sequence[float]) -> tuple[Tensor, list[bool]]:
         y = plan.problem.measurement
         start = torch.zeros(y.shape[0], y.shape[1], *plan.problem.image_shape, dtype=plan.problem.example.dtype)
         found = solvers.solve(
@@ -597,7 +609,8 @@ class _Analysis:
             check_every=10, scale=tuple(scale) * y.shape[0],
         )  # fmt: skip
         constraint = plan.problem.prior.prior.constraint
-        return found.x if constraint is None else constraint(found.x)
+        ended = [status in (Status.CONVERGED, Status.STALLED) for status in found.status]
+        return found.x if constraint is None else constraint(found.x), ended
 
 
 def _rows(operator: LinearOperator, insert: Map, masks: Tensor, p: Tensor) -> Tensor:

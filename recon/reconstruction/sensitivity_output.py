@@ -1,5 +1,6 @@
 """Figures of a Lipschitz star."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from recon import io
 from recon.errors import OutputError
+from recon.evidence import weakest
 from recon.io.image import Array, Image
 from recon.reconstruction.sensitivity import Arm, Star
 from recon.report import FIGURE_SUFFIXES, StarFigure, WorstFigure, star_figure, worst_figure
@@ -46,11 +48,12 @@ def draw_star(star: Star, path: Path, overwrite: bool) -> None:
     image, limits = _picture(star)
     total = None if star.arms[0].total is None else _values(star.arms, "total")
     certified = _values(star.arms, "certified")
-    none = not np.isfinite(certified).any()
+    bounded = [arm.certified.evidence for arm in star.arms if math.isfinite(arm.certified.value)]
+    none = not bounded
     caption = (
         "certified: none, as neither data term nor prior is strongly monotone."
         if none
-        else f"certified: {star.arms[0].certified.evidence}, for every change of the measurement."
+        else f"certified: {weakest(*bounded)}, for every change of the measurement."
     )
     notes = "".join(f" {note[0].upper()}{note[1:]}." for note in star.notes)
     figure = StarFigure(

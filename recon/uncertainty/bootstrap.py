@@ -91,7 +91,8 @@ def bootstrap(result: Result, settings: Settings, watch: Watch | None = None) ->
             watch(first + len(chosen), len(transforms))
     count = len(transforms)
     kind = "equivariant" if any(transform != Transform() for transform in transforms) else "parametric"
-    sentence = f"{count} measurements were simulated from the solution and solved ({kind} bootstrap)."
+    ended = f"; {short} of the solutions had not converged" if short else ""
+    sentence = f"{count} measurements were simulated from the solution and solved ({kind} bootstrap){ended}."
     details: dict[str, object] = {"samples": count, "kind": kind, "not_converged": short}
     return Maps(x, (square / weights).sqrt(), (regions / count).sqrt(), DONE, sentence, details)
 

@@ -101,6 +101,17 @@ def test_what_a_group_does_in_total_is_that_of_the_guide_of_a_run(folder, monkey
     assert torch.allclose(made[0], execute(plan).first.solution.x, atol=1e-6)
 
 
+def test_a_total_of_runs_that_do_not_end_is_none(folder, monkeypatch) -> None:
+    """It was given as measured, to an accuracy that the runs had not reached."""
+    plan = make_plan(config(f"folder:{folder}", tolerance=1e-5, iterations=5000), image(scene()), lambda line: None)
+    monkeypatch.setattr(sensitivities, "_TOTAL_TOLERANCE", 1e-300)
+    groups = sensitivities.find_groups(GroupSpec("blocks", SHAPE), plan)
+    monkeypatch.setattr(sensitivities, "_TOTAL_STEPS", 30)
+    (arm,) = sensitivities.sensitivity(plan, groups).arms
+    assert arm.to_json()["total"] is None
+    assert "did not come to their limits" in arm.reason
+
+
 def test_the_steps_with_a_mask_follow_its_mean(folder) -> None:
     plan = make_plan(config(f"folder:{folder}"), image(scene()), lambda line: None)
     pair, prior = plan.pair, plan.problem.prior.guided.given(plan.problem.measurement)
