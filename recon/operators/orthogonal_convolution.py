@@ -102,9 +102,10 @@ def orthogonal_norm(kernel: Tensor) -> Proved:
             f"orthogonal_norm: the kernel has shape {tuple(kernel.shape)}; expected (out, in, height, width) above 0, "
             "of finite numbers, which have a bound."
         )
-    scale = float(kernel.detach().abs().max())
-    if scale == 0:
+    largest_entry = float(kernel.detach().abs().max())
+    if largest_entry == 0:
         return Proved(0.0, "all entries are zero")
+    scale = 2.0 ** math.floor(math.log2(largest_entry))  # a power of two, which rounds nothing
     exact = kernel.detach().double() / scale  # the squares of numbers below 1e-160 would vanish
     height, width = exact.shape[2:]
     others = torch.linalg.vector_norm(_deviations(exact), dim=(0, 1))
@@ -113,7 +114,7 @@ def orthogonal_norm(kernel: Tensor) -> Proved:
     largest = float(torch.linalg.eigvalsh(rows @ rows.mT)[-1])  # not as 1 and a deviation, which of a small one cancel
     terms = others.numel() * exact.numel() / len(rows) + len(rows)  # of the sums, and of the eigenvalue
     lost = terms * _EPSILON * float(exact.square().sum())
-    value = scale * math.sqrt(max(largest, 0.0) + float(others.sum()) + lost) * (1 + 6 * _EPSILON)
+    value = scale * math.sqrt(max(largest, 0.0) + float(others.sum()) + lost) * (1 + 4 * _EPSILON)
     return Proved(
         value, "the coefficients of K K^T, or of K^T K, of which all but the constant ones vanish if orthogonal"
     )
