@@ -8,23 +8,21 @@ import torch
 from torch import Tensor
 
 from recon._values import remembered
-from recon.errors import GuaranteeError, UsageError
-from recon.evidence import Evidence, Fact, Proved, derive
+from recon.errors import UsageError
+from recon.evidence import Evidence, Fact, derive
 from recon.operators.rounding import rounded_up
 from recon.priors.calculus import weighted_gradient
-from recon.priors.closed_forms import EVERYWHERE, box, check_weight, number_of
+from recon.priors.closed_forms import box, check_weight, number_of
 from recon.priors.finite_differences import FiniteDifferences
 from recon.priors.prior import Prior
 from recon.priors.resolvent import Resolvent, proximity_operator
 from recon.priors.smooth import Smooth
+from recon.priors.smooth_resolvent import smooth_resolvent
 from recon.priors.split import Split
 from recon.priors.total_variation import FLAT, Spacing, dual_ball
 from recon.types import Map
 
 ACCURACY = 1e-4
-
-_MOST_STEPS = 20_000
-"""Of a proximity operator: more are no answer in a solver, which takes Condat-Vu."""
 
 _ATTAINS = Fact(
     Evidence.PROVED,
@@ -82,7 +80,7 @@ def smoothed_total_variation_prior(  # noqa: PLR0913, PLR0917  the options of to
     ball = dual_ball(size, isotropic, joint, len(spacing))
     return Prior(
         f"total variation, smoothed below {smoothing:g}",
-        partial(_resolvent, smooth, f"smoothed_total_variation({size:g}, {smoothing:g})", accuracy),
+        partial(smooth_resolvent, smooth, f"smoothed_total_variation({size:g}, {smoothing:g})", accuracy, _ATTAINS),
         split=Split(differences, partial(_shrunk_projection, ball, smoothing / size if size else 0.0)),
         value=partial(_value, differences, vectors, size, smoothing),
         constraint=None if bounds is None else box(*bounds),
@@ -125,39 +123,3 @@ def _shrunk_projection(ball: Resolvent, ratio: float, stepsize: float) -> Resolv
 
 def _divided(apply: Map, factor: float, u: Tensor) -> Tensor:
     return apply(u / factor)
-
-
-def _resolvent(smooth: Smooth, name: str, accuracy: float, stepsize: float) -> Resolvent:
-    error = Proved(accuracy, "the gradient norm of every call bounds its error; a call that misses the accuracy raises")
-    constant = stepsize * smooth.lipschitz.value
-    apply = partial(_prox, smooth.gradient, stepsize, constant, accuracy)
-    return proximity_operator(
-        apply, f"{stepsize:g} {name}", attains=_ATTAINS, everywhere=EVERYWHERE, error=error, differentiable=False
-    )
-
-
-@torch.no_grad()
-def _prox(gradient: Map, stepsize: float, constant: float, accuracy: float, x: Tensor) -> Tensor:
-    """The minimiser of ``||z - x||^2 / 2 + s R(z)``, by Nesterov's method for strongly convex functions.
-
-    The function is 1-strongly convex, so that ``||z - prox(x)||`` is at most the norm of the gradient at z.
-    """
-    fine = x.to(torch.promote_types(x.dtype, torch.float64))
-    goal = accuracy * torch.linalg.vector_norm(fine.flatten(1), dim=1)
-    root = math.sqrt(1 + constant)
-    momentum = (root - 1) / (root + 1)
-    z = point = found = fine
-    open_items = torch.ones_like(goal, dtype=torch.bool)
-    for _ in range(min(_MOST_STEPS, 100 + int(20 * root * (1 + abs(math.log(accuracy)))))):
-        slope = point - fine + stepsize * gradient(point)
-        sizes = torch.linalg.vector_norm(slope.flatten(1), dim=1)
-        reached = open_items & ~(sizes > goal)  # one that is not finite is left to the solver
-        found = torch.where(reached.view(-1, *[1] * (x.ndim - 1)), point, found)
-        open_items = open_items & ~reached
-        if not bool(open_items.any()):
-            return found.to(x.dtype)
-        following = point - slope / (1 + constant)
-        z, point = following, following + momentum * (following - z)
-    raise GuaranteeError(
-        f"smoothed_total_variation: the accuracy of {accuracy:g} is not reached; ask for less, or smooth more."
-    )
