@@ -1,6 +1,7 @@
 """Convex critics: convexity, the proved constants against what is measured, and the penalty that they are."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from recon.evidence import Evidence
 from recon.methods.choice import choose_method
 from recon.methods.operator_pair import analyse_operator
 from recon.operators import Blur, gaussian_psf
+from recon.priors import box
 from recon.priors.networks import (
     ConvexCritic,
     ConvexCriticConfig,
@@ -173,6 +175,19 @@ def test_solvers_reach_the_minimiser_and_it_is_proved(method):
     found = solve(chosen.algorithm(y), y, tolerance=1e-5, max_steps=200).x
     left = operator.A_adjoint(operator.A(found) - y) + prior.smooth.gradient(found)
     assert float(left.norm()) < 1e-3 * float(operator.A_adjoint(y).norm())
+
+
+def test_bounds_are_kept_by_a_projection_in_fista_and_the_minimiser_within_them_is_reached():
+    operator, x, y = blurred()
+    y = y + 0.3 * torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=y.dtype)
+    prior = critic_prior(make_convex_critic(SMALL), 0.01)
+    chosen = choose_method(analyse_operator(operator, None, x[:1]), replace(prior, constraint=box(0.3, 0.7)))
+    assert (chosen.name, chosen.certificate.holds) == ("fista", True)
+    found = solve(chosen.algorithm(y), y, tolerance=1e-6, max_steps=600).x
+    slope = operator.A_adjoint(operator.A(found) - y) + prior.smooth.gradient(found)
+    assert (float(found.min()), float(found.max())) == (0.3, 0.7)
+    assert float((found - (found - slope).clamp(0.3, 0.7)).norm()) < 1e-3 * float(found.norm())
+    assert float(slope.norm()) > 0.1  # no minimiser without the bounds
 
 
 def test_the_penalty_of_slices_is_the_sum_over_them():
