@@ -40,7 +40,8 @@ from .training_run import remove_if_empty, require_end, signals, train_network
 @click.option("--resume", is_flag=True, help="Continue the run in the folder.")
 @click.option("--steps", type=WHOLE_NUMBER, metavar="N", help="Number of steps, in place of that of the configuration.")
 @click.option("--operator", metavar="SPEC",
-              help="The data are measurements of this operator, and clean images are not needed.")  # fmt: skip
+              help="The data are measurements of this operator, and clean images are not needed; of a "
+              "ConvexCritic what measures the clean images.")  # fmt: skip
 @click.option("--noise", metavar="SIGMA|estimate",
               help="Noise level on the scale of the images, in place of training.noise; or its estimate.")  # fmt: skip
 @click.option(
@@ -56,8 +57,8 @@ from .training_run import remove_if_empty, require_end, signals, train_network
 @click.option("--json", "as_json", is_flag=True, help="Print the card of the network as JSON.")
 @talk_options
 def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **given: Any) -> None:
-    """Train a denoiser that is a resolvent, a critic for --alarm, or step sizes for --method slista. DIR receives the
-    network, its card, the log, figures and a checkpoint.
+    """Train a denoiser that is a resolvent, a critic for --alarm, a convex critic for --prior, or step sizes for
+    --method slista. DIR receives the network, its card, the log, figures and a checkpoint.
 
     --resume continues a run that was interrupted or killed, with the same result. Images are files, folders or
     patterns such as 'scans/**/*.png'.
@@ -110,7 +111,11 @@ def command(data: tuple[str, ...], validation: tuple[str, ...], output: Path, **
             if new:
                 remove_if_empty(output)
     require_end(outcome, output, received)
-    if given["search"] and wanted.network.family not in ("Critic", "Unrolled"):  # all is proved, or nothing known
+    if given["search"] and wanted.network.family not in (
+        "Critic",
+        "ConvexCritic",
+        "Unrolled",
+    ):  # all is proved, or nothing known
         _search(output)
     report(outcome, output, given["as_json"], wanted.solves)
 

@@ -11,6 +11,7 @@ from . import terminal
 if TYPE_CHECKING:
     from recon.evidence import Constant
     from recon.training import Outcome
+    from recon.training.convex_critic import ConvexCriticResult
     from recon.training.critic import CriticResult
     from recon.training.unrolled import UnrolledResult
     from recon.training.validation import ValidationResult
@@ -28,8 +29,12 @@ def report(outcome: "Outcome", output: Path, as_json: bool, solves: bool) -> Non
     terminal.result(f"{output}: {outcome.step} steps, {outcome.seconds:.1f} s")
     if outcome.look is None:
         return
+    from recon.training.convex_critic import ConvexCriticResult
     from recon.training.unrolled import UnrolledResult
 
+    if isinstance(outcome.look, ConvexCriticResult):
+        _report_convex_critic(outcome.look, output)
+        return
     if isinstance(outcome.look, UnrolledResult):
         _report_unrolled(outcome.look, output)
         return
@@ -80,6 +85,16 @@ def _report_critic(look: "CriticResult") -> None:
         f"{100 * look.expected_false_alarms:.3g} % are expected to be false alarms"
     )
     terminal.result(f"Lip(score) <= {look.lipschitz}")
+
+
+def _report_convex_critic(look: "ConvexCriticResult", output: Path) -> None:
+    rows = [[f"{each.noise:.4g}", decibels(each.start), decibels(each.psnr)] for each in look.figures]
+    terminal.result(terminal.table(["noise", "PSNR linear", "PSNR restored"], rows))
+    terminal.result(f"the gradient of the score: at most {look.lipschitz}")
+    terminal.result(
+        f"As a penalty: recon solve MEASUREMENT -o OUT --operator {look.operator} --noise SIGMA --prior {output}, with "
+        f"a weight of {look.factor:g} times what the adjoint makes of the noise in a pixel"
+    )
 
 
 def _report_unrolled(look: "UnrolledResult", output: Path) -> None:

@@ -84,6 +84,18 @@ CRITIC = "Critic"
 """The family of the networks that judge images instead of denoising them."""
 
 
+CONVEX_CRITIC = "ConvexCritic"
+"""The family of the critics that are penalties."""
+
+
+def stated_family(folder: Path) -> str:
+    """The family that a folder states; empty where it states none that can be read."""
+    try:
+        return str(_family(folder))
+    except InputError:
+        return ""
+
+
 @final
 @dataclass(frozen=True)
 class CriticModel:
@@ -161,7 +173,7 @@ def about(folder: Path) -> dict[str, str]:
 
 def folders() -> dict[str, Path]:
     """The folders of the packaged denoisers by name."""
-    return {name: folder for name, folder in _packaged().items() if not is_critic(folder)}
+    return {name: folder for name, folder in _packaged().items() if _family(folder) not in (CRITIC, CONVEX_CRITIC)}
 
 
 def critic_folders() -> dict[str, Path]:

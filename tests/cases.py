@@ -57,7 +57,16 @@ from recon.priors import (
     wavelet_prior,
     wavelet_shrinkage,
 )
-from recon.priors.networks import Config, ConvexRidgeConfig, LipschitzConfig, make, resolvent
+from recon.priors.networks import (
+    Config,
+    ConvexCriticConfig,
+    ConvexRidgeConfig,
+    LipschitzConfig,
+    critic_prior,
+    make,
+    make_convex_critic,
+    resolvent,
+)
 
 PRIOR_IMAGE = (2, 7, 10)
 """Channels, height and width of the images that every resolvent of PRIORS takes."""
@@ -86,6 +95,14 @@ def untrained(config: Config) -> Resolvent:
 RIDGE = ConvexRidgeConfig(channels=2, widths=(2, 4), size=3, noise_range=(0.5, 0.5))
 
 GUIDE = torch.rand(1, *PRIOR_IMAGE, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+
+
+def convex_critic() -> Prior:
+    """A penalty with the weights that training starts from."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        critic = make_convex_critic(ConvexCriticConfig(2, features=5, size=3, hidden=3, noise_range=(0.1, 0.1)))
+    return critic_prior(critic, 0.3, accuracy=1e-8)
 
 
 def guided_tv(isotropic: bool = True, joint: bool = False) -> Prior:
@@ -154,6 +171,7 @@ ENERGIES: dict[str, Prior] = {
     "tv-guided": guided_tv(),
     "tv-guided-anisotropic": guided_tv(isotropic=False),
     "tv-guided-joint": guided_tv(joint=True),
+    "convex-critic": convex_critic(),
 }
 """The priors that have a value, whose resolvents must minimise it."""
 

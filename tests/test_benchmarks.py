@@ -20,15 +20,18 @@ from PIL import Image
 from recon.operators import Detector, Geometry, Volume, evenly_spaced
 from recon.operators.tomography import Tomography, read_geometry
 from recon.priors.networks import (
+    ConvexCriticConfig,
     ConvexRidgeConfig,
     DnCNNConfig,
     GuidedRidgeConfig,
     LipschitzConfig,
     UnrolledConfig,
     make,
+    make_convex_critic,
     make_unrolled,
     save,
 )
+from recon.training import read_recipe
 
 FOLDER = Path(__file__).resolve().parent / "benchmarks"
 ROOT = FOLDER.parents[1]
@@ -631,3 +634,30 @@ def test_critic(load: Load, monkeypatch, capsys) -> None:
     monkeypatch.setattr(sys, "argv", ["critic"])
     small.main()
     assert "proved at most 0.99999" in capsys.readouterr().out
+
+
+def test_convex_critic(load: Load, tmp_path, monkeypatch, capsys) -> None:
+    """With a critic as training begins with, and total variation beside it."""
+    geometry = tmp_path / "scan.toml"
+    geometry.write_text(
+        'kind = "parallel"\nangles = { start = 0, stop = 180, count = 8, endpoint = false }\n'
+        "[detector]\npixels = 24\npitch = 17.6\n[volume]\npixels = [16, 16]\npitch = 17.6\n"
+    )
+    (tmp_path / "config.toml").write_text(
+        '[network]\nfamily = "ConvexCritic"\nfeatures = 8\nsize = 3\nhidden = 2\n'
+        '[data]\npatch = 16\nshrink = 32\nscale = "attenuation"\nrange = [0, 0.08142]\n[validation]\ncrop = 16\n'
+        f'[equilibrium]\noperator = "ct:{geometry}"\n[training]\nmode = "single"\nnoise = 0.2456\n'
+    )
+    network = read_recipe(tmp_path / "config.toml").network
+    assert isinstance(network, ConvexCriticConfig)
+    save(make_convex_critic(network), tmp_path)
+    small = load("convex_critic", PRIORS={"TV": "tv:low=0"})
+    monkeypatch.setattr(sys, "argv", ["convex_critic", str(tmp_path), "--json", "--tuned", "1", "--images", "2"])
+    small.main()
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == ["FBP", "TV, rule", "TV, tuned", "convex critic, rule", "convex critic, tuned"]
+    assert all(10 < each["psnr"] < 60 and each["hu"] > 0 for each in found.values())
+    monkeypatch.setattr(small, "run", lambda *_: found)
+    monkeypatch.setattr(sys, "argv", ["convex_critic", str(tmp_path)])
+    small.main()
+    assert "weight times" in capsys.readouterr().out

@@ -19,6 +19,7 @@ from recon.methods.catalogue import ENTRIES
 from recon.methods.entry import MethodEntry, PriorUse, Requirement
 from recon.priors.networks import (
     BatchEnsembleConfig,
+    ConvexCriticConfig,
     ConvexRidgeConfig,
     ConvolutionalSparseCodingConfig,
     CriticConfig,
@@ -160,6 +161,7 @@ _ARCHITECTURES = (
     DnCNNConfig,
     BatchEnsembleConfig,
     CriticConfig,
+    ConvexCriticConfig,
     UnrolledConfig,
 )
 

@@ -75,7 +75,7 @@ def choose_method(  # noqa: PLR0913, PLR0917  the problem, and what a user may s
     """
     entry = ENTRIES[name or _default(pair, prior, weight, like, matched)]
     _check_surrogate(entry, pair)
-    if prior.constraint is not None and entry.takes_prior and not entry.bounds:
+    if prior.constraint is not None and entry.takes_prior and not (entry.bounds or _projects(entry, prior)):
         able = " or ".join(each.name for each in ENTRIES.values() if each.bounds)
         raise UsageError(
             f"method is {entry.name!r}, and the prior {prior.name!r} has bounds; expected {able}, or "
@@ -89,6 +89,11 @@ def choose_method(  # noqa: PLR0913, PLR0917  the problem, and what a user may s
         return method
     monotone = pair.properties.gram_min if pair.mismatch is None else pair.mismatch.symmetric_part_min
     return _with_distance(method, pair, prior, monotone)
+
+
+def _projects(entry: MethodEntry, prior: Prior) -> bool:
+    """Whether the bounds are a projection after steps along gradients, of which no resolvent is left."""
+    return entry.name == "fista" and prior.smooth is not None and prior.smooth.lipschitz.value > 0
 
 
 def _check_surrogate(entry: MethodEntry, pair: OperatorPair) -> None:
@@ -135,7 +140,8 @@ def _default(
         return "forward_backward"
     if fits(pair, prior) and (like is None or (like.is_cpu and like.dtype == torch.float32)):
         return "chambolle_pock"
-    smooth = prior.smooth is not None and prior.constraint is None and not _splits(pair, prior, like)
+    bounded = prior.constraint is not None and prior.split is not None
+    smooth = prior.smooth is not None and not bounded and not _splits(pair, prior, like)
     if smooth or prior.synthesis is not None:
         return "fista"
     if prior.split is not None:

@@ -33,8 +33,12 @@ def build(setting: MethodSetting) -> Method:
 
 
 def _smooth(pair: OperatorPair, prior: Prior, smooth: Smooth, stepsize: float | None) -> Method:
-    """FISTA with the gradient of the penalty, the data term by its resolvent where that has a closed form."""
-    implicit = isinstance(pair.operator, HasDataResolvent)
+    """FISTA with the gradient of the penalty, the data term by its resolvent where that has a closed form.
+
+    With bounds the projection on them takes the place of that resolvent.
+    """
+    implicit = isinstance(pair.operator, HasDataResolvent) and prior.constraint is None
+    within = prior.constraint or priors.identity()
     limit = 1 / (smooth.lipschitz.value + (0.0 if implicit else pair.squared_norm))
     s = stepsize or limit
     certificate = proofs.certify_smooth_fista(
@@ -46,6 +50,6 @@ def _smooth(pair: OperatorPair, prior: Prior, smooth: Smooth, stepsize: float | 
         data = LeastSquares(pair.operator, y)
         if implicit:
             return solvers.fista(smooth.gradient, Resolvent(data.resolvent(s), EXACT_RESOLVENT, "the data term"), s)
-        return solvers.fista(lambda x: data(x) + smooth.gradient(x), priors.identity(), s)
+        return solvers.fista(lambda x: data(x) + smooth.gradient(x), within, s)
 
     return Method("fista", s, None, (0.0, limit), certificate, algorithm)

@@ -8,31 +8,25 @@ import torch
 from torch import Tensor
 
 from recon._values import remembered
-from recon.errors import GuaranteeError, UsageError
-from recon.evidence import Evidence, Fact, Proved, derive
-from recon.operators.rounding import gamma, norms_of, rounded_up
+from recon.errors import UsageError
+from recon.evidence import Evidence, Fact, derive
+from recon.operators.rounding import rounded_up
 from recon.priors.calculus import weighted_gradient
-from recon.priors.closed_forms import EVERYWHERE, box, check_weight, number_of
+from recon.priors.closed_forms import box, check_weight, number_of
 from recon.priors.finite_differences import FiniteDifferences
 from recon.priors.prior import Prior
 from recon.priors.resolvent import Resolvent, proximity_operator
 from recon.priors.smooth import Smooth
+from recon.priors.smooth_resolvent import smooth_resolvent
 from recon.priors.split import Split
 from recon.priors.total_variation import FLAT, Spacing, dual_ball
 from recon.types import Map
 
 ACCURACY = 1e-4
 
-_MOST_STEPS = 20_000
-"""Of a proximity operator: more are no answer in a solver, which takes Condat-Vu."""
-
-_OPERATIONS = 16
-"""On a number of the gradient, for each channel and axis."""
-
-_ERROR = (
-    "the gradient of the objective at the result of every call bounds its error, up to the rounding of the result; it "
-    "counts the worst case of its own rounding; a call that misses the accuracy raises"
-)
+_OPERATIONS = 1024
+"""More than there are on a number of the gradient, with some hundreds of joint channels. By these it is off relative to
+its constant, because the differences without their signs have the norm of D (:mod:`.total_variation_gap`)."""
 
 _ATTAINS = Fact(
     Evidence.PROVED,
@@ -90,7 +84,14 @@ def smoothed_total_variation_prior(  # noqa: PLR0913, PLR0917  the options of to
     ball = dual_ball(size, isotropic, joint, len(spacing))
     return Prior(
         f"total variation, smoothed below {smoothing:g}",
-        partial(_resolvent, smooth, f"smoothed_total_variation({size:g}, {smoothing:g})", accuracy),
+        partial(
+            smooth_resolvent,
+            smooth,
+            f"smoothed_total_variation({size:g}, {smoothing:g})",
+            accuracy,
+            _ATTAINS,
+            operations=_OPERATIONS,
+        ),
         split=Split(differences, partial(_shrunk_projection, ball, smoothing / size if size else 0.0)),
         value=partial(_value, differences, vectors, size, smoothing),
         constraint=None if bounds is None else box(*bounds),
@@ -133,44 +134,3 @@ def _shrunk_projection(ball: Resolvent, ratio: float, stepsize: float) -> Resolv
 
 def _divided(apply: Map, factor: float, u: Tensor) -> Tensor:
     return apply(u / factor)
-
-
-def _resolvent(smooth: Smooth, name: str, accuracy: float, stepsize: float) -> Resolvent:
-    error = Proved(accuracy, _ERROR)
-    constant = stepsize * smooth.lipschitz.value
-    apply = partial(_prox, smooth.gradient, stepsize, constant, accuracy)
-    return proximity_operator(
-        apply, f"{stepsize:g} {name}", attains=_ATTAINS, everywhere=EVERYWHERE, error=error, differentiable=False
-    )
-
-
-@torch.no_grad()
-def _prox(gradient: Map, stepsize: float, constant: float, accuracy: float, x: Tensor) -> Tensor:
-    """The minimiser of ``||z - x||^2 / 2 + s R(z)``, by Nesterov's method for strongly convex functions.
-
-    The function is 1-strongly convex, so that ``||z - prox(x)||`` is at most the norm of the gradient at z.
-
-    *Rounding.* ``s grad R = s w D^T f(D z)`` with f of slope ``1 / c`` and at most ``|D z| / c`` in size: with n
-    operations on each number it is off by at most ``g_n s w ||D||^2 ||z|| / c``, because the differences without their
-    signs have the norm of D (:mod:`.total_variation_gap`); the difference z - x and the sum by ``g_n`` of their sizes.
-    """
-    fine = x.to(torch.promote_types(x.dtype, torch.float64))
-    sizes = norms_of(fine)
-    root = math.sqrt(1 + constant)
-    momentum = (root - 1) / (root + 1)
-    z = point = found = fine
-    open_items = fine.isfinite().flatten(1).all(1)  # what is not is left to the solver
-    share = gamma(_OPERATIONS * (x.shape[1] + 2)) * (1 + constant)
-    for _ in range(min(_MOST_STEPS, 100 + int(20 * root * (1 + abs(math.log(accuracy)))))):
-        slope = point - fine + stepsize * gradient(point)
-        bounds = (1 + gamma(fine[:1].numel() + 64)) * norms_of(slope) + share * (norms_of(point) + sizes)
-        reached = open_items & (bounds <= accuracy * sizes)
-        found = torch.where(reached.view(-1, *[1] * (x.ndim - 1)), point, found)
-        open_items = open_items & ~reached
-        if not bool(open_items.any()):
-            return found.to(x.dtype)
-        following = point - slope / (1 + constant)
-        z, point = following, following + momentum * (following - z)
-    raise GuaranteeError(
-        f"smoothed_total_variation: the accuracy of {accuracy:g} is not reached; ask for less, or smooth more."
-    )

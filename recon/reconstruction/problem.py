@@ -31,7 +31,7 @@ from recon.reconstruction.volumes import VolumeLayout, layout_of, sampled, some_
 from recon.specs.configured_prior import ConfiguredPrior, PriorContext
 from recon.specs.grammar import Spec
 from recon.specs.operators import OperatorFactory, Shape, read_operator
-from recon.specs.priors import has_weight, is_single, needs_noise, read_prior, require_complex
+from recon.specs.priors import follows_back_noise, has_weight, is_single, needs_noise, read_prior, require_complex
 from recon.specs.solve_config import Noise, SolveConfig
 from recon.specs.surrogates import fitted, read_surrogate
 from recon.types import LinearOperator, Map
@@ -231,7 +231,18 @@ def build_problem(  # noqa: PLR0913, PLR0917  each is an independent choice of t
     seen, size = _looked_at(inner, default, family, operator, looked)
     left, unit = _step_noise(inner, operator, torch.zeros(1, _channels_seen(family, image), *shape), noise)
     setting = _in_volume(
-        PriorContext(noise, image.channels, family.blurs, shape, step_noise=left, unit_noise=unit, contrast=seen),
+        PriorContext(
+            noise,
+            image.channels,
+            family.blurs,
+            shape,
+            step_noise=left,
+            unit_noise=unit,
+            contrast=seen,
+            back_noise=_back_noise(
+                inner, default, operator, torch.zeros(1, _channels_seen(family, image), *shape), noise
+            ),
+        ),
         layout,
     )
     configured = _prior(inner, default, setting, say, scale, given.prior, read)
@@ -380,8 +391,9 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
     left, unit = (None, None) if len(shape) == 3 else _step_noise(inner, operator, torch.zeros(1, 1, *shape), noise)
     looked = start if layout is None else some_of(start)
     seen, size = (contrast(looked), spread(looked)) if has_weight(chosen) else (None, 0.0)
+    back = _back_noise(inner, default, operator, torch.zeros(1, 1, *shape), noise)
     setting = _in_volume(
-        PriorContext(noise, image.channels, True, shape, column, family.spacing, left, unit, seen), layout
+        PriorContext(noise, image.channels, True, shape, column, family.spacing, left, unit, seen, back), layout
     )
     prior = _prior(inner, default, setting, say, scale, given.prior, read)
     if prior.prior.constraint is not None:
@@ -473,6 +485,15 @@ def _step_noise(
     unit = noise * mean_column(operator, example)
     step = config.stepsize or longest_step(size**2, entry or ENTRIES["forward_backward"])
     return step * unit, unit if _step_is_free(config, operator) else None
+
+
+def _back_noise(
+    config: SolveConfig, default: Spec, operator: LinearOperator, example: Tensor, noise: float | None
+) -> float | None:
+    """Return what ``A^T`` makes of the noise in a pixel, where a weight follows it."""
+    if not (noise and follows_back_noise(_prior_spec(config, default))):
+        return None
+    return noise * mean_column(operator, example)
 
 
 def _step_is_free(config: SolveConfig, operator: LinearOperator) -> bool:

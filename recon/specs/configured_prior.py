@@ -70,6 +70,8 @@ class PriorContext:
             ``None`` where the pixels themselves are measured, or the noise is not known.
         unit_noise: The same for a step size of 1, where any converges and none was asked for; else ``None``.
         contrast: Of the image; ``None`` where it is not known, and taken for that of a photograph.
+        back_noise: The standard deviation of what the adjoint makes of the noise in a pixel; ``None`` where nothing is
+            matched to it, or the noise is not known.
     """
 
     noise: float | None = None
@@ -81,6 +83,7 @@ class PriorContext:
     step_noise: float | None = None
     unit_noise: float | None = None
     contrast: float | None = None
+    back_noise: float | None = None
 
     @property
     def scale(self) -> float:

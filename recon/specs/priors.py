@@ -10,6 +10,7 @@ import torch
 
 from recon import priors
 from recon._suggest import unknown_name
+from recon.catalogue import CONVEX_CRITIC, stated_family
 from recon.errors import UsageError
 from recon.evidence import Assumed
 from recon.methods.regularisation_weights import (
@@ -50,6 +51,10 @@ def read_prior(spec: Spec, setting: PriorContext = UNKNOWN) -> ConfiguredPrior:
         raise UsageError(
             f"{spec}: a guided network for a volume; expected another prior, such as tv, because its guide is an image."
         )
+    if len(setting.spacing) > len(FLAT) and kind.of_score:
+        from recon.priors.networks.critic_prior import of_slices  # noqa: PLC0415  networks cost time to import
+
+        chosen = replace(chosen, prior=of_slices(chosen.prior))
     if len(setting.spacing) > len(FLAT) and kind.of_slices:
         exact = None if chosen.exact is None else _slice_by_slice(chosen.exact)
         return replace(chosen, prior=_slice_by_slice(chosen.prior), exact=exact)
@@ -136,7 +141,13 @@ def needs_noise(spec: Spec) -> bool:
 def has_weight(spec: Spec) -> bool:
     """Return whether the prior has a weight in units of the grey values that may be matched to the noise."""
     _, kind = _kind(spec)
-    return kind is not None and kind.matched == "weight"
+    return kind is not None and kind.matched == "weight" and not kind.of_score
+
+
+def follows_back_noise(spec: Spec) -> bool:
+    """Return whether the weight is left out and follows what the adjoint makes of the noise."""
+    _, kind = _kind(spec)
+    return kind is not None and kind.of_score and "weight" not in spec.options
 
 
 def grey_options(spec: Spec) -> tuple[str, ...]:
@@ -307,6 +318,12 @@ def _model(spec: Spec, setting: PriorContext) -> ConfiguredPrior:
     )  # fmt: skip
 
 
+def _critic(spec: Spec, setting: PriorContext) -> ConfiguredPrior:
+    from recon.specs.critics import read_critic_prior  # noqa: PLC0415  networks cost time to import
+
+    return read_critic_prior(spec, setting)
+
+
 @dataclass(frozen=True)
 class _Kind:
     """The meaning of a name.
@@ -319,6 +336,8 @@ class _Kind:
             slice.
         of_reals: Whether they take real images only.
         grey: The options that are multiplied with the grey values, as a weight and a noise level are.
+        of_score: Whether it is the score of a convex critic, with a weight that follows what the adjoint of the
+            operator makes of the noise, and not the image.
     """
 
     read: Callable[[Spec, PriorContext], ConfiguredPrior]
@@ -326,6 +345,7 @@ class _Kind:
     of_slices: bool = False
     of_reals: bool = False
     grey: tuple[str, ...] = ()
+    of_score: bool = False
 
 
 _KINDS = {
@@ -342,8 +362,14 @@ _KINDS = {
 }
 
 
+_CRITIC = _Kind(_critic, "weight", of_slices=True, of_reals=True, of_score=True)
+"""Of a folder that holds a convex critic."""
+
+
 def _kind(spec: Spec) -> tuple[Spec, _Kind | None]:
     """The specification, spelt out where its name alone is a folder; and its kind, ``None`` if there is none."""
     if spec.name not in _KINDS and spec == Spec(spec.name, folder=spec.folder) and spec.path(spec.name).is_dir():
         spec = Spec("folder", value=spec.name, folder=spec.folder)
+    if spec.name == "folder" and spec.value and stated_family(spec.path(spec.value)) == CONVEX_CRITIC:
+        return spec, _CRITIC
     return spec, _KINDS.get(spec.name)

@@ -7,7 +7,7 @@ from pathlib import Path
 from recon import catalogue
 from recon.errors import UsageError
 from recon.io.noise_estimate import estimate_noise
-from recon.priors.networks import Config, CriticConfig
+from recon.priors.networks import Config, ConvexCriticConfig, CriticConfig
 from recon.priors.networks.files.store import DESCRIPTION, read_config
 from recon.training.config import Recipe
 from recon.training.data import read_validation
@@ -60,7 +60,7 @@ def adapting_recipe(start: str, files: Sequence[Path], loss: str, noise: float |
         raise UsageError(f"--loss is {loss!r} with --from; expected {' or '.join(LOSSES)}, which need one noisy image.")
     path = folder_of(start, "--from")
     config = read_config(catalogue.read_description(path), str(path / DESCRIPTION))
-    if isinstance(config, CriticConfig):
+    if isinstance(config, CriticConfig | ConvexCriticConfig):
         raise UsageError(f"--from is {start!r}, a critic, which denoises nothing; expected a denoiser.")
     level = _noise(files, config) if noise is None else noise
     if not 0 < level <= 1:

@@ -17,6 +17,7 @@ from recon.errors import ReconError, UsageError
 from recon.priors.networks import (
     BatchEnsembleConfig,
     Config,
+    ConvexCriticConfig,
     ConvexRidgeConfig,
     ConvolutionalSparseCodingConfig,
     CriticConfig,
@@ -114,6 +115,7 @@ class Recipe:
                 f"training.inner_steps = {self.training.inner_steps} for a {self.network.family} network; expected 0, "
                 f"because {why}."
             )
+        self._check_convex_critic()
         self._check_mode()
         self._check_guide()
         self._check_critic()
@@ -162,6 +164,28 @@ class Recipe:
             raise UsageError(
                 f"data.patch = {self.data.patch}, validation.crop = {self.validation.crop}; expected at least "
                 f"{network.least_side}, a window of the critic with the pixels that it depends on."
+            )
+
+    def _check_convex_critic(self) -> None:
+        network, training = self.network, self.training
+        if not isinstance(network, ConvexCriticConfig):
+            return
+        if training.mode != "single":
+            raise UsageError(
+                f"training.mode = {training.mode!r} with a ConvexCritic; expected 'single', and equilibrium.operator "
+                "or --operator, because it learns to tell truth from what a linear inverse makes of measurements."
+            )
+        if (training.loss, training.teacher, training.balance) != ("mse", "", 0) or self.penalty != PenaltyConfig():
+            raise UsageError(
+                "training.loss, teacher or balance or the table [penalty] with a ConvexCritic; expected none of them, "
+                "because its loss is the difference of two scores, and its constants are proved by construction."
+            )
+        if network.factor != 1:
+            raise UsageError(f"network.factor = {network.factor!r}; expected none: the training fills it in.")
+        if min(self.data.patch, self.validation.crop) < network.least_side:
+            raise UsageError(
+                f"data.patch = {self.data.patch}, validation.crop = {self.validation.crop}; expected at least "
+                f"{network.least_side}, because the layers of the critic stay inside of an image."
             )
 
     def _check_guide(self) -> None:

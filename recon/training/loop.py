@@ -27,6 +27,7 @@ from recon.priors.networks import (
 from recon.report import image_sheet, training_curve
 from recon.training.checkpoint import NAME, Progress, load_checkpoint, save_checkpoint
 from recon.training.config import Recipe, to_json, to_toml
+from recon.training.convex_critic import ConvexCriticResult, ConvexCriticTrainer
 from recon.training.critic import CriticResult, CriticTrainer
 from recon.training.data import Notify, Source
 from recon.training.log import Log, Row
@@ -35,8 +36,11 @@ from recon.training.trainer import Trainer
 from recon.training.unrolled import UnrolledResult, UnrolledTrainer
 from recon.training.validation import ValidationResult
 
-Look = ValidationResult | CriticResult | UnrolledResult
+Look = ValidationResult | CriticResult | ConvexCriticResult | UnrolledResult
 """A look at the validation images."""
+
+AnyTrainer = Trainer | CriticTrainer | ConvexCriticTrainer | UnrolledTrainer
+"""What a loop is around."""
 
 CONFIG, CARD, STATISTICS, ATOMS = "config.toml", "card.json", "statistics.png", "atoms.png"
 NO_STATISTICS = (math.nan, math.nan)
@@ -116,11 +120,11 @@ class Loop:
         patches: Source,
         shown: list[Tensor],
         folder: Path,
-        trainer: Trainer | CriticTrainer | UnrolledTrainer,
+        trainer: AnyTrainer,
         listeners: Listeners,
     ) -> None:
         self.recipe, self.patches, self.shown, self.folder = recipe, patches, shown, folder
-        self.trainer: Trainer | CriticTrainer | UnrolledTrainer = trainer
+        self.trainer: AnyTrainer = trainer
         self.listeners, self.group = listeners, trainer.group
         self.fingerprint = patches.fingerprint()
         self.seconds, self.psnr, self.metric, self.auroc = 0.0, math.nan, math.nan, math.nan

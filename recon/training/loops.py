@@ -13,12 +13,14 @@ from recon.certificates import orthogonality
 from recon.priors.networks import (
     ConvolutionalSparseCoding,
     load,
+    load_convex_critic,
     load_critic,
     load_unrolled,
 )
 from recon.report import atoms_sheet
 from recon.training.adapt import folder_of
 from recon.training.config import Recipe
+from recon.training.convex_critic import ConvexCriticResult, ConvexCriticTrainer, Validation
 from recon.training.critic import CriticResult, CriticTrainer, judge
 from recon.training.data import Source
 from recon.training.dictionary import DictionaryUse, pictures_of, use_of
@@ -189,6 +191,51 @@ class CriticLoop(Loop):
     def _known(self, seen: Look) -> dict[str, object]:
         assert isinstance(seen, CriticResult)  # noqa: S101  what _look gives
         return seen.to_json(self.patches.units)
+
+
+class ConvexCriticLoop(Loop):
+    """The loop of a convex critic."""
+
+    trainer: ConvexCriticTrainer
+
+    def __init__(  # noqa: PLR0913, PLR0917  internal: the parts of one loop
+        self,
+        recipe: Recipe,
+        patches: Source,
+        shown: list[Tensor],
+        folder: Path,
+        trainer: ConvexCriticTrainer,
+        listeners: Listeners,
+    ) -> None:
+        super().__init__(recipe, patches, shown, folder, trainer, listeners)
+        for image in shown:  # an image that the operator does not take is refused now, not at the first look
+            trainer.restoration.at((image.shape[-2], image.shape[-1]))
+        self.validation = Validation(shown, recipe, trainer.restoration)
+
+    def begin_with(self, start: str) -> None:
+        self.trainer.begin_with(load_convex_critic(start))
+
+    def _look(self) -> ConvexCriticResult | None:
+        if not self.group.first:
+            return None
+        seen = self.validation.judge(self.trainer.average)
+        self.trainer.weigh_by(seen.factor)
+        return seen
+
+    def _seen(self, row: Row, seen: Look) -> Row:
+        assert isinstance(seen, ConvexCriticResult)  # noqa: S101  what _look gives
+        self.psnr = seen.psnr
+        return replace(row, psnr=seen.psnr, lipschitz=seen.lipschitz.value)
+
+    def _judgements(self) -> list[float]:
+        return [] if self.log is None else [row.psnr for row in self.log.rows if math.isfinite(row.psnr)]
+
+    def _curves(self, rows: Sequence[Row]) -> dict[str, list[tuple[int, float]]]:
+        return {"reconstruction, PSNR in dB": [(row.step, row.psnr) for row in rows]}
+
+    def _known(self, seen: Look) -> dict[str, object]:
+        assert isinstance(seen, ConvexCriticResult)  # noqa: S101  what _look gives
+        return seen.to_json()
 
 
 class UnrolledLoop(Loop):

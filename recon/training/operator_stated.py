@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from recon._toml import read_toml
+from recon.catalogue import CONVEX_CRITIC
 from recon.errors import UsageError
 from recon.training.config import Recipe, recipe_from
 from recon.training.tables import WITHOUT_CLEAN
@@ -12,7 +13,8 @@ from recon.training.tables import WITHOUT_CLEAN
 def recipe_for_measurements(path: str | Path, operator: str) -> Recipe:
     """The recipe in a file, for data that are measurements of an operator.
 
-    A recipe that says no mode is one through the converged solver, at the step size 1/||A||^2 unless it says another.
+    A recipe of a convex critic is one of clean images, which are measured; else the data are measurements. One that
+    says no mode is one through the converged solver, at the step size 1/||A||^2 unless it says another.
 
     Raises:
         UsageError: It cannot be read, or states what cannot be; or its loss compares with clean images.
@@ -25,7 +27,11 @@ def for_measurements(table: Mapping[str, object], operator: str, origin: str) ->
     training, equilibrium = table.get("training", {}), table.get("equilibrium", {})
     if not (isinstance(training, Mapping) and isinstance(equilibrium, Mapping)):
         return recipe_from(table, origin)  # which says what is wrong
-    loss, mode = training.get("loss", "mse"), training.get("mode", "denoise")
+    loss, mode, network = training.get("loss", "mse"), training.get("mode", "denoise"), table.get("network", {})
+    of_critic = isinstance(network, Mapping) and network.get("family") == CONVEX_CRITIC
+    if of_critic:
+        stated = {**equilibrium, "operator": operator, "kernel": ""}
+        return recipe_from({**table, "training": {"mode": "single", **training}, "equilibrium": stated}, origin)
     if loss not in WITHOUT_CLEAN:
         raise UsageError(
             f"{origin}: training.loss = {loss!r} with --operator {operator}; expected one of "

@@ -11,17 +11,19 @@ from torch import Tensor
 from recon._toml import MOST_BYTES
 from recon.errors import InputError, OutputError, UsageError
 from recon.priors.networks import (
+    ConvexCriticConfig,
     CriticConfig,
     UnrolledConfig,
 )
 from recon.training.artefacts import RECONSTRUCTIONS
 from recon.training.checkpoint import NAME, load_progress, owned
 from recon.training.config import Recipe, difference, parse_recipe
+from recon.training.convex_critic import ConvexCriticTrainer
 from recon.training.critic import CriticTrainer
 from recon.training.data import Pixels, Source, read_patches, read_validation
 from recon.training.group import ALONE, Group
 from recon.training.loop import CONFIG, NOBODY, Listeners, Loop, Outcome
-from recon.training.loops import CriticLoop, DenoiserLoop, UnrolledLoop
+from recon.training.loops import ConvexCriticLoop, CriticLoop, DenoiserLoop, UnrolledLoop
 from recon.training.measurements import held_out_measurements, read_measurements
 from recon.training.own import NOTHING_OWN, Dataset, DatasetPatches, Own, validation_images
 from recon.training.tables import WITHOUT_CLEAN
@@ -148,6 +150,12 @@ def train(  # noqa: PLR0913, PLR0917  what, from what, where to, and who hears o
             raise InputError(f"a validation image is too small; expected at least {least} pixels along each axis.")
         trainer = CriticTrainer(recipe, patches, device, group, bad)
         return _go(CriticLoop(recipe, patches, shown, folder, trainer, listeners, held_out))
+    if isinstance(recipe.network, ConvexCriticConfig):
+        least = recipe.network.least_side
+        if min(side for image in shown for side in image.shape[-2:]) < least:
+            raise InputError(f"a validation image is too small; expected at least {least} pixels along each axis.")
+        convex = ConvexCriticTrainer(recipe, patches, device, group)
+        return _go(ConvexCriticLoop(recipe, patches, shown, folder, convex, listeners))
     return _go(DenoiserLoop(recipe, patches, shown, folder, Trainer(recipe, patches, device, group), listeners))
 
 
@@ -196,8 +204,8 @@ def train_on(  # noqa: PLR0913  what, from what, where to, and who hears of it
             f"train_on: training.loss = {recipe.training.loss!r} with mode = {recipe.training.mode!r} learns from "
             "files of measurements alone; expected recon train, or recon.training.train."
         )
-    if isinstance(recipe.network, CriticConfig) or recipe.unrolls:
-        what = "an unrolled network" if recipe.unrolls else "a Critic"
+    if isinstance(recipe.network, CriticConfig | ConvexCriticConfig) or recipe.unrolls:
+        what = "an unrolled network" if recipe.unrolls else f"a {recipe.network.family}"
         raise UsageError(f"train_on: {what} learns from files alone; expected a denoiser, or recon train.")
     place, channels = Path(folder), recipe.network.channels
     if recipe.data.warps:

@@ -124,8 +124,10 @@ def parse_sweep(text: str, recipe: Recipe) -> Sweep:
             raise UsageError(f"--sweep {text}: {value!r} is no number; expected some, as in {key}=4,8,16.")
     if len({float(value) for value in values}) < max(2, len(values)):
         raise UsageError(f"--sweep {text}: expected two different values or more, each once, as in {key}=4,8,16.")
-    if recipe.network.family == "Critic":
-        raise UsageError(f"--sweep {text} with a Critic; expected a denoiser, because a critic has no error.")
+    if recipe.network.family in ("Critic", "ConvexCritic"):
+        raise UsageError(
+            f"--sweep {text} with a {recipe.network.family}; expected a denoiser, because a critic has no error."
+        )
     sweep = Sweep(key, values)
     for value in values:
         sweep.recipe(recipe, value)  # all are refused before one is trained

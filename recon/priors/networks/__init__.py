@@ -7,11 +7,13 @@
 - :class:`BatchEnsemble`: several DnCNNs that share their kernels, for the spread of their results; assumed.
 - :class:`ConvolutionalSparseCoding`: the sparse code in a learned dictionary; proved where it is solved for.
 
-Beside them, no resolvents: :class:`Critic`, a 1-Lipschitz score of images, and :class:`Unrolled`, a reconstruction in a
+Beside them, no resolvents: :class:`Critic`, a 1-Lipschitz score of images, :class:`ConvexCritic`, one that is convex
+and smooth besides, so that :func:`critic_prior` makes a penalty of it, and :class:`Unrolled`, a reconstruction in a
 few learned steps, of which nothing is known.
 """
 
 from recon.priors.networks.architectures.batch_ensemble import BatchEnsemble, BatchEnsembleConfig
+from recon.priors.networks.architectures.convex_critic import ConvexCritic, ConvexCriticConfig
 from recon.priors.networks.architectures.convex_ridge import ConvexRidge, ConvexRidgeConfig
 from recon.priors.networks.architectures.convolutional_sparse_coding import (
     ConvolutionalSparseCoding,
@@ -24,15 +26,18 @@ from recon.priors.networks.architectures.lipschitz_network import LipschitzConfi
 from recon.priors.networks.architectures.network import Config, Derivative, Model, Network
 from recon.priors.networks.architectures.ridge_prox import InnerSolver
 from recon.priors.networks.architectures.unrolled import Unrolled, UnrolledConfig
+from recon.priors.networks.critic_prior import critic_prior
 from recon.priors.networks.dictionary import ConvolutionalDictionary, dictionary_prior
 from recon.priors.networks.files.card import Claim, claim_of, measured_on_card
 from recon.priors.networks.files.safetensors import read_safetensors, write_safetensors
 from recon.priors.networks.files.store import (
     architecture,
     load,
+    load_convex_critic,
     load_critic,
     load_unrolled,
     make,
+    make_convex_critic,
     make_critic,
     make_unrolled,
     save,
@@ -58,6 +63,8 @@ __all__ = [
     "BatchEnsembleConfig",
     "Claim",
     "Config",
+    "ConvexCritic",
+    "ConvexCriticConfig",
     "ConvexRidge",
     "ConvexRidgeConfig",
     "ConvolutionalDictionary",
@@ -82,13 +89,16 @@ __all__ = [
     "activation",
     "architecture",
     "claim_of",
+    "critic_prior",
     "dictionary_prior",
     "guided_prior",
     "learned_prior",
     "load",
+    "load_convex_critic",
     "load_critic",
     "load_unrolled",
     "make",
+    "make_convex_critic",
     "make_critic",
     "make_unrolled",
     "measured_on_card",

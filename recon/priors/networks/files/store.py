@@ -19,6 +19,7 @@ from recon._toml import read_fields, write_value
 from recon.catalogue import read_description
 from recon.errors import InputError, ReconError, UsageError
 from recon.priors.networks.architectures.batch_ensemble import BatchEnsemble, BatchEnsembleConfig
+from recon.priors.networks.architectures.convex_critic import ConvexCritic, ConvexCriticConfig
 from recon.priors.networks.architectures.convex_ridge import ConvexRidge, ConvexRidgeConfig
 from recon.priors.networks.architectures.convolutional_sparse_coding import (
     ConvolutionalSparseCoding,
@@ -51,6 +52,7 @@ _CONFIGS: dict[str, type[Config]] = {
     "BatchEnsemble": BatchEnsembleConfig,
     "ConvolutionalSparseCoding": ConvolutionalSparseCodingConfig,
     "Critic": CriticConfig,
+    "ConvexCritic": ConvexCriticConfig,
     "Unrolled": UnrolledConfig,
 }
 
@@ -63,6 +65,10 @@ def make(config: Config) -> Network:
     """
     if isinstance(config, CriticConfig):
         raise UsageError("make: a Critic judges images; expected the architecture of a denoiser: make_critic makes it.")
+    if isinstance(config, ConvexCriticConfig):
+        raise UsageError(
+            "make: a ConvexCritic is a penalty; expected the architecture of a denoiser: make_convex_critic makes it."
+        )
     if isinstance(config, UnrolledConfig):
         raise UsageError(
             "make: an Unrolled network reconstructs from measurements; expected the architecture of a denoiser: "
@@ -92,6 +98,17 @@ def make_critic(config: Config) -> Critic:
     if not isinstance(config, CriticConfig):
         raise UsageError(f"make_critic: a {config.family} network is a denoiser; expected a Critic.")
     return Critic(config)
+
+
+def make_convex_critic(config: Config) -> ConvexCritic:
+    """The convex critic of an architecture, with the weights that training starts from.
+
+    Raises:
+        UsageError: The architecture is not valid, or another one.
+    """
+    if not isinstance(config, ConvexCriticConfig):
+        raise UsageError(f"make_convex_critic: a {config.family} network is another one; expected a ConvexCritic.")
+    return ConvexCritic(config)
 
 
 def make_unrolled(config: Config) -> Unrolled:
@@ -147,7 +164,13 @@ def load(folder: str | Path) -> Network:
     config, tensors = _read(path)
     if isinstance(config, CriticConfig):
         raise InputError(
-            f"{path}: the network is a critic, which judges images; expected a denoiser (--alarm takes it)."
+            f"{path}: the network is a critic, which judges images; expected a denoiser, or a ConvexCritic, because as "
+            "a penalty this one would be neither convex nor smooth (--alarm takes it)."
+        )
+    if isinstance(config, ConvexCriticConfig):
+        raise InputError(
+            f"{path}: the network is a convex critic, which is a penalty and no resolvent; expected a denoiser "
+            f"(--prior {path} takes it)."
         )
     if isinstance(config, UnrolledConfig):
         raise InputError(
@@ -173,6 +196,24 @@ def load_unrolled(folder: str | Path) -> Unrolled:
     return _filled(make_unrolled, config, tensors, str(path / WEIGHTS))
 
 
+def load_convex_critic(folder: str | Path) -> ConvexCritic:
+    """The convex critic in a folder, in evaluation mode.
+
+    Raises:
+        InputError: As of :func:`load`; or it is another network.
+    """
+    path = Path(folder)
+    config, tensors = _read(path)
+    if not isinstance(config, ConvexCriticConfig):
+        raise InputError(
+            f"{path}: the network is a {config.family}; expected a convex critic, as recon train makes one with "
+            'family = "ConvexCritic".'
+        )
+    critic = _filled(make_convex_critic, config, tensors, str(path / WEIGHTS))
+    critic.check_weights()
+    return critic
+
+
 def load_critic(folder: str | Path) -> Critic:
     """The critic in a folder, in evaluation mode.
 
@@ -182,8 +223,9 @@ def load_critic(folder: str | Path) -> Critic:
     path = Path(folder)
     config, tensors = _read(path)
     if not isinstance(config, CriticConfig):
+        kind = "a penalty (--prior takes it)" if isinstance(config, ConvexCriticConfig) else "a denoiser"
         raise InputError(
-            f"{path}: the network is a {config.family}, a denoiser; expected a critic, as recon train makes one with "
+            f"{path}: the network is a {config.family}, {kind}; expected a critic, as recon train makes one with "
             'family = "Critic".'
         )
     return _filled(make_critic, config, tensors, str(path / WEIGHTS))
