@@ -562,10 +562,10 @@ def test_sparse_ct(load: Load, monkeypatch, capsys, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("study", ["below", "step", "tseng", "contrast"])
+@pytest.mark.parametrize("study", ["below", "step", "tseng", "contrast", "codes"])
 def test_calibration(study: str, load: Load, monkeypatch, capsys, tmp_path: Path) -> None:
     few = {"NOISES": (0.02,), "FACTORS": (1.0,), "SHARES": (0.5,), "EXPONENTS": (1.5,), "RATIOS": (0.5,)}
-    calibration = load("calibration", STEPS=3, **few)
+    calibration = load("calibration", STEPS=3, CODED_STEPS=3, CODED_NOISES=(0.02,), CODED_PARTS=(1.0,), **few)
     monkeypatch.setattr(calibration, "PARTS", (calibration.INSIDE_TSENG,))
     save(make(DnCNNConfig(features=4, depth=3, noise_range=(0.02, 0.1))), tmp_path / "single")
     model = ["--model", str(tmp_path / "single")] if study in ("step", "tseng") else []

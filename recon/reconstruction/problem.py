@@ -15,6 +15,7 @@ from recon.io import Image, ValueRange, to_tensor
 from recon.io.image import robust_range
 from recon.io.noise_estimate import SMALLEST_SIDE, estimate_noise
 from recon.methods.catalogue import ENTRIES
+from recon.methods.coefficients import METHODS as OF_COEFFICIENTS
 from recon.methods.contrast import contrast, spread
 from recon.methods.entry import PriorUse
 from recon.methods.stepsizes import longest_step, mean_column
@@ -230,10 +231,8 @@ def build_problem(  # noqa: PLR0913, PLR0917  each is an independent choice of t
         say(border)
     seen, size = _looked_at(inner, default, family, operator, looked)
     left, unit = _step_noise(inner, operator, torch.zeros(1, _channels_seen(family, image), *shape), noise)
-    setting = _in_volume(
-        PriorContext(noise, image.channels, family.blurs, shape, step_noise=left, unit_noise=unit, contrast=seen),
-        layout,
-    )
+    context = PriorContext(noise, image.channels, family.blurs, shape, step_noise=left, unit_noise=unit, contrast=seen)
+    setting = _in_volume(replace(context, takes_coefficients=_takes_coefficients(inner, operator)), layout)
     configured = _prior(inner, default, setting, say, scale, given.prior, read)
     if (tip := _tip(inner, operator, setting, configured)) is not None:
         say(tip)
@@ -380,9 +379,8 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
     left, unit = (None, None) if len(shape) == 3 else _step_noise(inner, operator, torch.zeros(1, 1, *shape), noise)
     looked = start if layout is None else some_of(start)
     seen, size = (contrast(looked), spread(looked)) if has_weight(chosen) else (None, 0.0)
-    setting = _in_volume(
-        PriorContext(noise, image.channels, True, shape, column, family.spacing, left, unit, seen), layout
-    )
+    context = PriorContext(noise, image.channels, True, shape, column, family.spacing, left, unit, seen)
+    setting = _in_volume(replace(context, takes_coefficients=_takes_coefficients(inner, operator)), layout)
     prior = _prior(inner, default, setting, say, scale, given.prior, read)
     if prior.prior.constraint is not None:
         start = prior.prior.constraint(start)
@@ -473,6 +471,12 @@ def _step_noise(
     unit = noise * mean_column(operator, example)
     step = config.stepsize or longest_step(size**2, entry or ENTRIES["forward_backward"])
     return step * unit, unit if _step_is_free(config, operator) else None
+
+
+def _takes_coefficients(config: SolveConfig, operator: LinearOperator) -> bool:
+    """Return whether the unknowns may be coefficients: where the pixels are measured a denoiser is a single step."""
+    named = config.entry is None or config.entry.name in OF_COEFFICIENTS
+    return named and config.surrogate is None and not isinstance(operator, Identity)
 
 
 def _step_is_free(config: SolveConfig, operator: LinearOperator) -> bool:

@@ -70,6 +70,8 @@ class PriorContext:
             ``None`` where the pixels themselves are measured, or the noise is not known.
         unit_noise: The same for a step size of 1, where any converges and none was asked for; else ``None``.
         contrast: Of the image; ``None`` where it is not known, and taken for that of a photograph.
+        takes_coefficients: Whether the unknowns may be coefficients of the image: the method takes them, or none was
+            asked for, and it is not the pixels themselves that are measured.
     """
 
     noise: float | None = None
@@ -81,6 +83,7 @@ class PriorContext:
     step_noise: float | None = None
     unit_noise: float | None = None
     contrast: float | None = None
+    takes_coefficients: bool = False
 
     @property
     def scale(self) -> float:

@@ -48,7 +48,7 @@ def test_the_coefficients_of_a_dictionary_are_the_unknowns_and_end_with_a_gap(ru
     record = json.loads(solved.out)
     assert (record["duality_gap"]["evidence"], record["certificate"]["evidence"]) == ("proved", "proved"), solved.err
     assert record["duality_gap"]["distance"] > 0
-    assert "sigma=0.1,weight=1" in Path("out.png.run.json").read_text()
+    assert "sigma=0.1,weight=0.35,lattices=1" in Path("out.png.run.json").read_text()
     assert run("replay", "out.png.run.json", "-o", "again.png").code == 0
     assert Path("again.png").read_bytes() == Path("out.png").read_bytes()
     for prior, method, said in (

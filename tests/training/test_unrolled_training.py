@@ -317,13 +317,21 @@ def test_datasets_of_ones_own_are_refused(tmp_path: Path) -> None:
         train_on(unrolled(), [], [], tmp_path / "run")
 
 
-@pytest.mark.parametrize("method", ["forward-backward", "primal-dual"])
-@pytest.mark.parametrize(("steps", "hidden", "scales"), [(4, 0, 1), (16, 0, 1), (4, 3, 1), (4, 3, 3)])
-def test_the_memory_is_that_of_the_formula(method: str, steps: int, hidden: int, scales: int) -> None:
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({"method": method, "steps": steps, "hidden": hidden, "scales": scales}
+          for method in ("forward-backward", "primal-dual")
+          for steps, hidden, scales in ((4, 0, 1), (16, 0, 1), (4, 3, 1), (4, 3, 3))),
+        {"method": "sparse-coding", "steps": 4, "size": 5, "stride": 2},
+        {"method": "sparse-coding", "steps": 9, "size": 6, "stride": 4, "shifts": 2},
+    ],
+)  # fmt: skip
+def test_the_memory_is_that_of_the_formula(changed: dict[str, object]) -> None:
     """Of everything, and of one step, as saved-tensor hooks see them."""
     operator = Identity((32, 32))  # which keeps nothing itself
-    config = UnrolledConfig(features=6, depth=3, steps=steps, method=method, shape=(32, 32), noise_range=(0.1, 0.1))
-    config = replace(config, hidden=hidden, scales=scales)
+    config = UnrolledConfig(features=6, depth=3, shape=(32, 32), noise_range=(0.1, 0.1))
+    config = replace(config, **changed)  # type: ignore[arg-type]
     network = make_unrolled(config)
     network.settle(operator, 1.0)
     network.memory = "plain"
