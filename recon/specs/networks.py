@@ -77,6 +77,7 @@ class Model:
         identity: The sha256 of its weights and its architecture.
         guided: What gives the prior once there is a guide, of a network that takes one; ``prior`` is then the one
             without.
+        advice: What a user should know of the choice, in a clause, or nothing.
     """
 
     spec: Spec
@@ -91,11 +92,13 @@ class Model:
     claim: Claim | None = None
     identity: str = ""
     guided: GuidedPrior | None = None
+    advice: str = ""
 
     @property
     def note(self) -> str:
         """A remark on the choice, or nothing; the certificate says what is done."""
-        return "; ".join(f"{self.spec}: {remark.warning}" for remark in self.remarks)
+        said = [remark.warning for remark in self.remarks] + ([self.advice] if self.advice else [])
+        return "; ".join(f"{self.spec}: {each}" for each in said)
 
     @property
     def proved(self) -> bool:
@@ -272,6 +275,11 @@ def _prefers_coefficients(spec: Spec, setting: PriorContext, network: Network) -
     return able and of_images and setting.takes_coefficients
 
 
+_NOT_FOR_SCANS = (
+    "sparse codes are a prior for blurred images and for missing pixels, and not for projections, whose streaks are "
+    "larger than an atom and which take thousands of steps; tv is nearer to the truth"
+)
+
 _OF_IMAGES = frozenset(("low", "high", "precision", "guided_weight", "member"))
 """Options of which none goes with coefficients."""
 
@@ -306,8 +314,9 @@ def _of_coefficients(spec: Spec, setting: PriorContext, network: Network, folder
     given = {"synthesis": "true", "sigma": repr(sigma), "weight": repr(weight)}
     given["lattices"] = str(prior.synthesis.lattices)
     chosen = replace(spec, options={**spec.options, **given})
-    told = sigma if network.conditioned else None
-    return Model(chosen, prior, network, told, (folder / DESCRIPTION, folder / WEIGHTS), identity=identity_of(folder))
+    told, files = sigma if network.conditioned else None, (folder / DESCRIPTION, folder / WEIGHTS)
+    advice = "" if setting.column_norm is None else _NOT_FOR_SCANS
+    return Model(chosen, prior, network, told, files, identity=identity_of(folder), advice=advice)
 
 
 def _member(spec: Spec, network: Network) -> Network:

@@ -34,20 +34,24 @@ FACTORS = (0.5, 1.0, 2.0)
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
 @click.argument("images", type=click.Path(path_type=Path, exists=True))
 @click.option("--prior", multiple=True, help="Another prior beside total variation, such as model:csc-gray.")
-@click.option("--steps", default=1000, show_default=True, help="Of the solvers, at most.")
-def command(run: Path, images: Path, prior: tuple[str, ...], steps: int) -> None:
+@click.option("--steps", default=1000, show_default=True, help="Of the solvers with these, at most.")
+@click.option("--first", default=0, help="How many images.  [default: those of the training's validation]")
+def command(run: Path, images: Path, prior: tuple[str, ...], steps: int, first: int) -> None:
     torch.set_num_threads(1)
-    for name, rows in compared(run, images, prior, steps).items():
+    for name, rows in compared(run, images, prior, steps, first).items():
         psnr, seconds = (sum(each) / len(rows) for each in zip(*rows, strict=True))
         print(f"{name:<26} {psnr:6.2f} dB  {seconds:6.2f} s", flush=True)
 
 
-def compared(run: Path, images: Path, priors: tuple[str, ...], steps: int) -> dict[str, list[tuple[float, float]]]:
+def compared(
+    run: Path, images: Path, priors: tuple[str, ...], steps: int, first: int = 0
+) -> dict[str, list[tuple[float, float]]]:
     """For each method PSNR and seconds of each image."""
     recipe = read_recipe(run / "config.toml")
     by, (level,) = measuring(recipe), recipe.levels
     files = [Path(file) for file in expand_inputs((str(images),))]
-    shown = read_validation(files, recipe.data, 1, recipe.validation.images, recipe.data.patch, lambda line: None)
+    count = first or recipe.validation.images
+    shown = read_validation(files, recipe.data, 1, count, recipe.data.patch, lambda line: None)
     found: dict[str, list[tuple[float, float]]] = {}
     for index, clean in enumerate(shown):
         y = by.measure(clean)
