@@ -543,6 +543,29 @@ def test_unrolled_ct(load: Load, monkeypatch, capsys, tmp_path: Path) -> None:
     assert "the mean of images that lie" in table
 
 
+def test_unrolled_codes(load: Load, capsys, tmp_path: Path) -> None:
+    """From a blur; the run is trained in no steps worth the name."""
+    from recon.training import Images, prepare, read_recipe, train  # noqa: PLC0415  only here
+
+    given = read_recipe(ROOT / "docs" / "recipes" / "unrolled-codes" / "deblurring.toml")
+    network = replace(given.network, features=4, size=4)
+    small = replace(
+        given, network=network, data=replace(given.data, patch=24), training=replace(given.training, steps=1),
+        unrolled=replace(given.unrolled, operator="blur:gaussian=1", steps=2),
+        validation=replace(given.validation, images=1, crop=24),
+    )  # fmt: skip
+    image = ROOT / "data" / "photographs" / "camera.png"
+    run = tmp_path / "run"
+    other = image.with_name("cell.png")
+    train(prepare(run, small, False), Images([other], [image]), run, torch.device("cpu"))
+    load("unrolled_codes", FACTORS=(1.0,)).command.main([str(run), str(image)], standalone_mode=False)
+    rows = [line.rsplit(maxsplit=4) for line in capsys.readouterr().out.splitlines()]
+    found = {name: float(psnr) for name, psnr, *_ in rows}
+    assert found.keys() == {"unrolled", "tv", "tv:weight * 1"}
+    assert found["tv"] == pytest.approx(found["tv:weight * 1"], abs=0.2)
+    assert 15 < found["unrolled"] < 40
+
+
 @pytest.mark.slow
 def test_sparse_ct(load: Load, monkeypatch, capsys, tmp_path: Path) -> None:
     """A slice of a quarter of the side, by the fast prior alone."""
@@ -565,10 +588,10 @@ def test_sparse_ct(load: Load, monkeypatch, capsys, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("study", ["below", "step", "tseng", "contrast"])
+@pytest.mark.parametrize("study", ["below", "step", "tseng", "contrast", "codes"])
 def test_calibration(study: str, load: Load, monkeypatch, capsys, tmp_path: Path) -> None:
     few = {"NOISES": (0.02,), "FACTORS": (1.0,), "SHARES": (0.5,), "EXPONENTS": (1.5,), "RATIOS": (0.5,)}
-    calibration = load("calibration", STEPS=3, **few)
+    calibration = load("calibration", STEPS=3, CODED_STEPS=3, CODED_NOISES=(0.02,), CODED_PARTS=(1.0,), **few)
     monkeypatch.setattr(calibration, "PARTS", (calibration.INSIDE_TSENG,))
     save(make(DnCNNConfig(features=4, depth=3, noise_range=(0.02, 0.1))), tmp_path / "single")
     model = ["--model", str(tmp_path / "single")] if study in ("step", "tseng") else []

@@ -94,6 +94,26 @@ def potential_weight(noise: float, level: float) -> float:
     return 0.4 * math.pow(noise, 1.6) / math.pow(level, 1.5)
 
 
+CODED = 0.35
+"""What the weight of the coefficients of a dictionary is of that for denoising, where the operator mixes pixels.
+
+Of :func:`code_weight`; docs/calibration.md has the grid.
+"""
+
+
+def code_weight(noise: float, level: float, blurs: bool = True) -> float:
+    """Return the weight of the penalty of the coefficients of a dictionary that is taken at a noise level.
+
+    Denoising at that level wants a weight of 1; for the noise s the density of the noise gives (s / level)^2.
+
+    Args:
+        noise: The standard deviation, on the [0, 1] scale; of projections that of the scaled line integrals.
+        level: The noise level of the thresholds.
+        blurs: Whether the operator mixes pixels; else it samples them.
+    """
+    return (CODED if blurs else 1.0) * (noise / level) ** 2
+
+
 GUIDED_CALIBRATED = 0.0025, 0.04
 """The noise levels for which :func:`guided_factor` was looked at."""
 

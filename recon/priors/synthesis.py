@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import final
+from typing import Protocol, final, runtime_checkable
 
 from torch import Tensor
 
@@ -22,19 +22,49 @@ from recon.priors.sparse import SparseTerm
 class Synthesis(Made):
     """Images as ``D z``, and the penalty of z.
 
+    Of several dictionaries each has coefficients of its own, one below the other in z, and the image is the mean of
+    theirs. Each codes the measurement by itself.
+
     Attributes:
         on: From (height, width) of the images to D, which takes coefficients (batch, bands, rows, columns).
         codes: The prior of z.
         bands: Bands of z.
+        lattices: The number of dictionaries; of several, D is a :class:`SeveralDictionaries`.
+        first: Like ``on``, but the first dictionary alone.
     """
 
     on: Callable[[tuple[int, int]], CharacterisedOperator] = field(repr=False)
     codes: Prior
     bands: int
+    lattices: int = 1
+    first: Callable[[tuple[int, int]], CharacterisedOperator] | None = field(default=None, repr=False)
+
+    def alone(self, shape: tuple[int, int]) -> CharacterisedOperator:
+        """The first dictionary alone, for images of (height, width)."""
+        return (self.first or self.on)(shape)
 
     def redundancy(self, shape: tuple[int, int]) -> float:
         """Numbers of coefficients over pixels of an image of (height, width)."""
         return self.bands * math.prod(self.on(shape).domain.shape) / math.prod(shape)
+
+
+@runtime_checkable
+class SeveralDictionaries(Protocol):
+    """The mean of images in several dictionaries, which are also seen one by one."""
+
+    @property
+    def lattices(self) -> int:
+        """Their number."""
+
+    @property
+    def norm_of_each(self) -> Proved:
+        """A bound of the norm of :meth:`images`."""
+
+    def images(self, z: Tensor) -> Tensor:
+        """The image in each dictionary, ``(lattices * batch, channels, height, width)``, one after the other."""
+
+    def images_adjoint(self, x: Tensor) -> Tensor:
+        """The adjoint of :meth:`images`."""
 
 
 @remembered

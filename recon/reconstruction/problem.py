@@ -15,6 +15,7 @@ from recon.io import Image, ValueRange, to_tensor
 from recon.io.image import robust_range
 from recon.io.noise_estimate import SMALLEST_SIDE, estimate_noise
 from recon.methods.catalogue import ENTRIES
+from recon.methods.coefficients import METHODS as OF_COEFFICIENTS
 from recon.methods.contrast import contrast, spread
 from recon.methods.entry import PriorUse
 from recon.methods.stepsizes import longest_step, mean_column
@@ -230,21 +231,11 @@ def build_problem(  # noqa: PLR0913, PLR0917  each is an independent choice of t
         say(border)
     seen, size = _looked_at(inner, default, family, operator, looked)
     left, unit = _step_noise(inner, operator, torch.zeros(1, _channels_seen(family, image), *shape), noise)
-    setting = _in_volume(
-        PriorContext(
-            noise,
-            image.channels,
-            family.blurs,
-            shape,
-            step_noise=left,
-            unit_noise=unit,
-            contrast=seen,
-            back_noise=_back_noise(
-                inner, default, operator, torch.zeros(1, _channels_seen(family, image), *shape), noise
-            ),
-        ),
-        layout,
+    back = _back_noise(inner, default, operator, torch.zeros(1, _channels_seen(family, image), *shape), noise)
+    context = PriorContext(
+        noise, image.channels, family.blurs, shape, step_noise=left, unit_noise=unit, contrast=seen, back_noise=back
     )
+    setting = _in_volume(replace(context, takes_coefficients=_takes_coefficients(inner, operator)), layout)
     configured = _prior(inner, default, setting, say, scale, given.prior, read)
     if (tip := _tip(inner, operator, setting, configured)) is not None:
         say(tip)
@@ -392,9 +383,8 @@ def _from_projections(  # noqa: PLR0913, PLR0917  internal: what build_problem h
     looked = start if layout is None else some_of(start)
     seen, size = (contrast(looked), spread(looked)) if has_weight(chosen) else (None, 0.0)
     back = _back_noise(inner, default, operator, torch.zeros(1, 1, *shape), noise)
-    setting = _in_volume(
-        PriorContext(noise, image.channels, True, shape, column, family.spacing, left, unit, seen, back), layout
-    )
+    context = PriorContext(noise, image.channels, True, shape, column, family.spacing, left, unit, seen, back)
+    setting = _in_volume(replace(context, takes_coefficients=_takes_coefficients(inner, operator)), layout)
     prior = _prior(inner, default, setting, say, scale, given.prior, read)
     if prior.prior.constraint is not None:
         start = prior.prior.constraint(start)
@@ -494,6 +484,12 @@ def _back_noise(
     if not (noise and follows_back_noise(_prior_spec(config, default))):
         return None
     return noise * mean_column(operator, example)
+
+
+def _takes_coefficients(config: SolveConfig, operator: LinearOperator) -> bool:
+    """Return whether the unknowns may be coefficients: where the pixels are measured a denoiser is a single step."""
+    named = config.entry is None or config.entry.name in OF_COEFFICIENTS
+    return named and config.surrogate is None and not isinstance(operator, Identity)
 
 
 def _step_is_free(config: SolveConfig, operator: LinearOperator) -> bool:

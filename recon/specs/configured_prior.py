@@ -72,6 +72,8 @@ class PriorContext:
         contrast: Of the image; ``None`` where it is not known, and taken for that of a photograph.
         back_noise: The standard deviation of what the adjoint makes of the noise in a pixel; ``None`` where nothing is
             matched to it, or the noise is not known.
+        takes_coefficients: Whether the unknowns may be coefficients of the image: the method takes them, or none was
+            asked for, and it is not the pixels themselves that are measured.
     """
 
     noise: float | None = None
@@ -84,6 +86,7 @@ class PriorContext:
     unit_noise: float | None = None
     contrast: float | None = None
     back_noise: float | None = None
+    takes_coefficients: bool = False
 
     @property
     def scale(self) -> float:

@@ -269,7 +269,7 @@ def in_unknowns(operator: LinearOperator, prior: Prior, shape: tuple[int, int]) 
             f"the operator is a {type(operator).__name__} and the prior a penalty of coefficients; expected an "
             "operator that knows its spaces and its norm."
         )
-    return compose(operator, prior.synthesis.on(shape))
+    return compose(operator, prior.synthesis.alone(shape))
 
 
 def of_unknowns(spec: Spec, weight: float) -> Prior:

@@ -31,7 +31,7 @@ Picture = NDArray[Any]
 _SHOWN = 4
 _ALIKE = (
     "channels", "features", "depth", "size", "shared", "method", "dimensions", "hidden", "scales", "gradient",
-    "conditioned",
+    "conditioned", "stride", "shifts",
 )  # fmt: skip
 """What two networks share of which one takes the weights of the other over."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, final
 import torch
 
 from recon.errors import UsageError
-from recon.priors.networks import Config, UnrolledConfig
+from recon.priors.networks import Config, ConvolutionalSparseCodingConfig, UnrolledConfig
 from recon.priors.networks.layers.momentum import MEMORY, TOLERANCE, growth_of_rounding
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ class UnrolledTrainingConfig:
         operator: Any operator of real images, as ``--operator`` takes it. It must take images of ``data.patch`` pixels,
             or of a cone volumes of so many rows and columns. Validation images are cut to the same size.
         steps: T.
-        method: ``"forward-backward"`` or ``"primal-dual"``.
+        method: ``"forward-backward"``, ``"primal-dual"``, or ``"sparse-coding"``: each step codes the image in a
+            dictionary of ``network.features`` atoms.
         momentum: b, of the momentum form; 0: each step is a residual one.
         gradient: What takes the residual of a step to an image: ``"adjoint"``, or of a scan ``"filtered"``
             back-projection; use it with ``momentum = 0``, as no step need go beyond 1.
@@ -78,6 +79,12 @@ def check_unrolled(recipe: "Recipe") -> None:
         UsageError: In one sentence.
     """
     network, training, unrolled = recipe.network, recipe.training, recipe.unrolled
+    if isinstance(network, ConvolutionalSparseCodingConfig) and recipe.unrolls:
+        raise UsageError(
+            f"training.mode = {training.mode!r} and network.family = {network.family!r}; expected network.family = "
+            '"Unrolled" with unrolled.method = "sparse-coding", because the steps go through the operator and give '
+            "the family of a denoiser up."
+        )
     if isinstance(network, UnrolledConfig) != recipe.unrolls:
         raise UsageError(
             f"training.mode = {training.mode!r} and network.family = {network.family!r}; expected mode = 'unrolled' "

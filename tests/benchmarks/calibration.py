@@ -4,12 +4,15 @@
     python tests/benchmarks/calibration.py step DATA --model FOLDER
     python tests/benchmarks/calibration.py tseng DATA --model FOLDER
     python tests/benchmarks/calibration.py contrast DATA [--side 160]
+    python tests/benchmarks/calibration.py codes DATA [--model csc-gray] [--images 3 --side 64]
 
 DATA is a folder of images on which nothing is tested: photographs, or for *contrast* also CT slices, averaged by two.
 *contrast*: total variation at factors of the rule with S = 1, and the rule; before it the contrast and the spread of
 the images. *below*: denoising at less noise than a network was made
 for, by each way of using it. *step*: Douglas-Rachford at the middle of its range, by the ratio of that level to the
-noise that a step leaves. *tseng*: by the part of the longest step size. Mean PSNR in dB over central crops; the best of
+noise that a step leaves. *tseng*: by the part of the longest step size. *codes*: coefficients in a dictionary, after a
+blur and with half of the pixels missing, by the weight over that of denoising; beside it total variation, and the rule
+on one lattice alone. Mean PSNR in dB over central crops; the best of
 a row is in brackets, what ``recon`` does is starred.
 """
 
@@ -27,11 +30,11 @@ from recon.methods.contrast import contrast, spread
 from recon.methods.entry import INSIDE_TSENG
 from recon.methods.noise_levels import adaptation_of
 from recon.methods.operator_pair import analyse_operator
-from recon.methods.regularisation_weights import free_stepsize, power_below, scale_of, tv_weight
+from recon.methods.regularisation_weights import code_weight, free_stepsize, power_below, scale_of, tv_weight
 from recon.methods.stepsizes import mean_column
-from recon.operators import Blur, LeastSquares, box_psf, gaussian_psf, normalise_psf
+from recon.operators import Blur, Inpainting, LeastSquares, box_psf, gaussian_psf, normalise_psf
 from recon.priors import relaxed_prior, scaled_prior, total_variation, total_variation_prior, weighted_prior
-from recon.priors.networks import Network, learned_prior, load
+from recon.priors.networks import Network, dictionary_prior, learned_prior, load
 from recon.reconstruction.file_names import expand_inputs
 from recon.solvers import Algorithm, douglas_rachford, solve, tseng
 from recon.types import LinearOperator
@@ -41,12 +44,13 @@ SHARES, EXPONENTS = (0.1, 0.25, 0.5, 0.8), (1.25, 1.5, 1.75, 2.0)
 NOISES, RATIOS = (0.0025, 0.005, 0.01, 0.02, 0.04), (0.18, 0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 FACTORS = (0.35, 0.5, 0.71, 1.0, 1.4, 2.0, 2.8, 4.0)
 PARTS = (0.5, 0.7, 0.9, INSIDE_TSENG, 0.995)
+CODED_NOISES, CODED_PARTS, CODED_STEPS = (0.005, 0.02, 0.05), (1.0, 0.7, 0.5, 0.35, 0.25, 0.18), 300
 STEPS, RELAXATION = 100, 1.9
 """Of Douglas-Rachford, which takes 20 to 70."""
 
 
 @click.command()
-@click.argument("study", type=click.Choice(["below", "step", "tseng", "contrast"]))
+@click.argument("study", type=click.Choice(["below", "step", "tseng", "contrast", "codes"]))
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.option(
     "--model",
@@ -58,10 +62,10 @@ def command(study: str, data: Path, model: str | None, images: int, side: int) -
     if study == "contrast":
         of_contrast(data, images, side)
         return
-    name = model or "proved-gray"
+    name = model or ("csc-gray" if study == "codes" else "proved-gray")
     network = load(catalogue.folders().get(name, Path(name)))
     clean = crops(data, images, side, network.config.channels)
-    {"below": below, "step": step, "tseng": of_tseng}[study](network, clean)
+    {"below": below, "step": step, "tseng": of_tseng, "codes": of_codes}[study](network, clean)
 
 
 def crops(data: Path, count: int, side: int, channels: int) -> Tensor:
@@ -174,6 +178,30 @@ def of_tseng(network: Network, clean: Tensor) -> None:
             prior = use.of(learned_prior(network, use.level if network.conditioned else None)).resolvent(1.0)
             row[f"{part:g}"] = ended(tseng(data, prior, part / square), data, clean, 1000)
         show(f"{name}, noise {noise:g}", row, f"{INSIDE_TSENG:g}")
+
+
+def of_codes(network: Network, clean: Tensor) -> None:
+    """The weight of coefficients, as a part of that for denoising."""
+    low, high = network.config.noise_range
+    half = torch.rand(clean.shape[-2:], generator=torch.Generator().manual_seed(3)) > 0.5
+    for name, operator in {**blurs(clean.shape[-2:]), "half of the pixels": Inpainting(half)}.items():
+        mixes = not isinstance(operator, Inpainting)
+        for noise in CODED_NOISES:
+            data, level = measured(operator, clean, noise), min(max(noise, low), high)
+            rule, of_denoising = (code_weight(noise, level, blurs=each) for each in (mixes, False))
+            row = {"tv": psnr(of_variation(operator, data.measurement, tv_weight(noise, mixes)), clean)}
+            row["one lattice"] = psnr(coded(network, data, level, rule, 1), clean)
+            weights = {f"{part:g}": part * of_denoising for part in CODED_PARTS} | {"rule": rule}
+            row |= {label: psnr(coded(network, data, level, weight), clean) for label, weight in weights.items()}
+            show(f"{name}, noise {noise:g}", row, "rule")
+
+
+def coded(network: Network, data: LeastSquares, level: float, weight: float, lattices: int | None = None) -> Tensor:
+    like = torch.zeros(1, 1, *data.measurement.shape[-2:])
+    prior = dictionary_prior(network, level, weight, lattices)
+    method = choose_method(analyse_operator(data.operator, None, like), prior, like=like)
+    y = data.measurement
+    return solve(method.algorithm(y), torch.zeros_like(y), tolerance=1e-4, max_steps=CODED_STEPS).x
 
 
 def measured(blur: LinearOperator, clean: Tensor, noise: float) -> LeastSquares:

@@ -1,10 +1,12 @@
 """recon train --from, recon models --figure: dictionaries from the command line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from training_cases import write_scenes
 
 from recon.catalogue import folders
@@ -48,7 +50,7 @@ def test_the_coefficients_of_a_dictionary_are_the_unknowns_and_end_with_a_gap(ru
     record = json.loads(solved.out)
     assert (record["duality_gap"]["evidence"], record["certificate"]["evidence"]) == ("proved", "proved"), solved.err
     assert record["duality_gap"]["distance"] > 0
-    assert "sigma=0.1,weight=1" in Path("out.png.run.json").read_text()
+    assert "sigma=0.1,weight=0.35,lattices=1" in Path("out.png.run.json").read_text()
     assert run("replay", "out.png.run.json", "-o", "again.png").code == 0
     assert Path("again.png").read_bytes() == Path("out.png").read_bytes()
     for prior, method, said in (
@@ -57,6 +59,35 @@ def test_the_coefficients_of_a_dictionary_are_the_unknowns_and_end_with_a_gap(ru
         ("model:proved-gray,synthesis=true", "ista", "expected a ConvolutionalSparseCoding"),
     ):
         refused = run("solve", image, "-o", "no.png", *given[:-1], prior, "--method", method)
+        assert refused.code == 2, refused.err
+        assert said in refused.err
+        assert not Path("no.png").exists()
+
+
+def test_coefficients_are_the_unknowns_where_pixels_are_mixed_and_nothing_else_is_said(run, start) -> None:
+    """On all lattices of the network; where the pixels are measured, or by another method, it is the denoiser."""
+    save(make(replace(SMALL, shifts=3)), "start", overwrite=True)
+    image = str(next(Path("images").iterdir()))
+    blur = ("--operator", "blur:gaussian=0.8")
+    Image.new("L", Image.open(image).size, 255).save("mask.png")
+    for given, lattices in (
+        (blur, 9),
+        ((*blur, "--method", "ista"), 9),
+        (("--operator", "inpaint:mask=mask.png"), 9),
+        (("--operator", "identity"), 0),
+        ((*blur, "--method", "forward_backward"), 0),
+    ):
+        told = run("solve", image, "-o", "out.png", *given, "--noise", "0.1", "--prior", "folder:start",
+                   "--dry-run", "--json")  # fmt: skip
+        assert told.code == 0, told.err
+        plan = json.loads(told.out)
+        assert (f"lattices={lattices}" in plan["prior"]) is bool(lattices), plan["prior"]
+    for options, said in (
+        ("synthesis=true,lattices=10", "lattices=10; expected 1 to 9"),
+        ("synthesis=true,lattices=0", "lattices"),
+        ("synthesis=false,lattices=1", "lattices without synthesis=true"),
+    ):
+        refused = run("solve", image, "-o", "no.png", *blur, "--noise", "0.1", "--prior", f"folder:start,{options}")
         assert refused.code == 2, refused.err
         assert said in refused.err
         assert not Path("no.png").exists()

@@ -90,6 +90,34 @@ def test_it_learns(images: Images, tmp_path: Path) -> None:
     assert after.psnr > before.psnr + 1
 
 
+def coded(steps: int, **training) -> Recipe:
+    given = unrolled(steps=steps, **training)
+    network = UnrolledConfig(features=9, size=3, stride=3, shifts=3, shared=True)
+    return replace(given, network=network, unrolled=replace(given.unrolled, method="sparse-coding", steps=4))
+
+
+def test_sparse_codes_learn_and_know_their_lattices(images: Images, tmp_path: Path) -> None:
+    before = go(coded(1), images, tmp_path / "before").look
+    after = go(coded(40, learning_rate=0.02), images, tmp_path / "after").look
+    assert after.psnr > before.psnr + 0.5
+    known = load_unrolled(tmp_path / "after").config
+    assert (known.method, known.stride, known.shifts, known.steps) == ("sparse-coding", 3, 3, 4)
+    longer = coded(1, start=str(tmp_path / "after"))
+    with pytest.raises(UsageError, match="is of another architecture"):
+        go(replace(longer, network=replace(longer.network, shifts=1)), images, tmp_path / "other")
+
+
+def test_a_denoiser_is_not_unrolled_and_the_sentence_says_what_is() -> None:
+    text = """
+    network = { family = "ConvolutionalSparseCoding", noise_range = [0.1, 0.1] }
+    training = { mode = "unrolled" }
+    unrolled = { operator = "identity" }
+    """
+    with pytest.raises(UsageError, match="expected network") as refused:
+        parse_recipe(text, "recipe")
+    assert 'network.family = "Unrolled" with unrolled.method = "sparse-coding"' in str(refused.value)
+
+
 def test_an_interrupted_run_goes_on_to_the_bit(images: Images, tmp_path: Path) -> None:
     """The weights that are kept are the running average, and patches are rotated and scaled."""
     given = unrolled(ema=0.9)
@@ -317,13 +345,21 @@ def test_datasets_of_ones_own_are_refused(tmp_path: Path) -> None:
         train_on(unrolled(), [], [], tmp_path / "run")
 
 
-@pytest.mark.parametrize("method", ["forward-backward", "primal-dual"])
-@pytest.mark.parametrize(("steps", "hidden", "scales"), [(4, 0, 1), (16, 0, 1), (4, 3, 1), (4, 3, 3)])
-def test_the_memory_is_that_of_the_formula(method: str, steps: int, hidden: int, scales: int) -> None:
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({"method": method, "steps": steps, "hidden": hidden, "scales": scales}
+          for method in ("forward-backward", "primal-dual")
+          for steps, hidden, scales in ((4, 0, 1), (16, 0, 1), (4, 3, 1), (4, 3, 3))),
+        {"method": "sparse-coding", "steps": 4, "size": 5, "stride": 2},
+        {"method": "sparse-coding", "steps": 9, "size": 6, "stride": 4, "shifts": 2},
+    ],
+)  # fmt: skip
+def test_the_memory_is_that_of_the_formula(changed: dict[str, object]) -> None:
     """Of everything, and of one step, as saved-tensor hooks see them."""
     operator = Identity((32, 32))  # which keeps nothing itself
-    config = UnrolledConfig(features=6, depth=3, steps=steps, method=method, shape=(32, 32), noise_range=(0.1, 0.1))
-    config = replace(config, hidden=hidden, scales=scales)
+    config = UnrolledConfig(features=6, depth=3, shape=(32, 32), noise_range=(0.1, 0.1))
+    config = replace(config, **changed)  # type: ignore[arg-type]
     network = make_unrolled(config)
     network.settle(operator, 1.0)
     network.memory = "plain"

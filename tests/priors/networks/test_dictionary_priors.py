@@ -38,6 +38,12 @@ def network() -> ConvolutionalSparseCoding:
     return network_of(CONFIG)
 
 
+@pytest.fixture(scope="module")
+def shifted() -> ConvolutionalSparseCoding:
+    """A network of four lattices."""
+    return network_of(replace(CONFIG, shifts=2))
+
+
 def blur() -> CharacterisedOperator:
     return Blur(gaussian_psf(0.8), SIZE)
 
@@ -53,24 +59,55 @@ def ran(method: Method, y: Tensor, steps: int) -> tuple[solvers.Solution, Dualit
     return found, method.gap(y, solvers.unknowns(found.state, found.x))[0]
 
 
-def test_the_adjoint_of_a_dictionary_and_the_norm_of_its_composition(network: ConvolutionalSparseCoding) -> None:
-    synthesis = dictionary_prior(network, LEVEL).synthesis
+@pytest.mark.parametrize("kind", ["network", "shifted"])
+def test_the_adjoint_of_a_dictionary_and_the_norm_of_its_composition(kind: str, request) -> None:
+    synthesis = dictionary_prior(request.getfixturevalue(kind), LEVEL).synthesis
     assert synthesis is not None
     dictionary = synthesis.on(SIZE)
     x = image(2, 1, *SIZE)
     z = image(2, synthesis.bands, *dictionary.domain.shape)
     assert torch.allclose((dictionary.A(z) * x).sum(), (z * dictionary.A_adjoint(x)).sum())
     together = composed(analyse_operator(blur(), None, LIKE), dictionary)
-    v = image(1, synthesis.bands, *dictionary.domain.shape)
-    for _ in range(30):
-        v = together.operator.A_adjoint(together.operator.A(v))
-        v = v / v.norm()
-    assert together.operator.A(v).norm() <= together.properties.norm.value
-    assert together.properties.norm.evidence is Evidence.PROVED
+    measured = together.operator.A(z)
+    assert measured.shape == (2, synthesis.lattices, *SIZE)
+    y = image(*measured.shape, seed=4)
+    assert torch.allclose((measured * y).sum(), (z * together.operator.A_adjoint(y)).sum())
+    for operator, bound in (
+        (together.operator, together.properties.norm),
+        (dictionary, dictionary.properties.norm),
+    ):
+        v = image(1, synthesis.bands, *dictionary.domain.shape)
+        for _ in range(30):
+            v = operator.A_adjoint(operator.A(v))
+            v = v / v.norm()
+        assert 0.4 * bound.value < operator.A(v).norm() <= bound.value
+        assert bound.evidence is Evidence.PROVED
 
 
-def test_denoising_with_the_prior_is_the_network(network: ConvolutionalSparseCoding) -> None:
-    y = image(1, 1, *SIZE)
+def test_on_several_lattices_it_is_the_mean_of_reconstructions_on_each(shifted: ConvolutionalSparseCoding) -> None:
+    """That know nothing of each other; a lattice that is left out or counted twice, or another weight, breaks it."""
+    y = blur().A(image(2, 1, *SIZE))
+    found, gap = ran(method_of(dictionary_prior(shifted, LEVEL, 0.7), "fista"), y, 2000)
+    one, alone = ran(method_of(dictionary_prior(shifted, LEVEL, 0.7, lattices=1), "fista"), y, 2000)
+    assert not torch.allclose(found.x, one.x, atol=1e-3)
+    code = shifted.codes(LEVEL)[0]
+    each = []
+    for offset in code.offsets:
+        moved = network_of(replace(shifted.config, shifts=1))
+        moved.load_state_dict(shifted.state_dict())
+        with pytest.MonkeyPatch.context() as patch:
+            only = replace(code, offsets=(offset,), bounds={})
+            patch.setattr(ConvolutionalSparseCoding, "codes", lambda *_, only=only: [only])
+            each.append(ran(method_of(dictionary_prior(moved, LEVEL, 0.7), "fista"), y, 2000))
+    assert torch.allclose(found.x, torch.stack([x.x for x, _ in each]).mean(0), atol=1e-6)
+    assert torch.allclose(one.x, each[0][0].x, atol=1e-6)
+    assert gap.objective == pytest.approx(sum(each.objective for _, each in each) / 4, rel=1e-6)
+    assert alone.objective == pytest.approx(each[0][1].objective, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["network", "shifted"])
+def test_denoising_with_the_prior_is_the_network(kind: str, request) -> None:
+    network, y = request.getfixturevalue(kind), image(1, 1, *SIZE)
     found, gap = ran(method_of(dictionary_prior(network, LEVEL), None, Identity(SIZE)), y, 3000)
     assert torch.allclose(found.x, network(y), atol=1e-7)
     assert gap.value < 1e-9
@@ -91,8 +128,8 @@ def test_the_conjugate_is_that_of_the_value() -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_the_gap_bounds_what_is_left_of_the_energy(network: ConvolutionalSparseCoding, name: str) -> None:
-    prior, y = dictionary_prior(network, LEVEL, 0.8), blur().A(image(1, 1, *SIZE))
+def test_the_gap_bounds_what_is_left_of_the_energy(shifted: ConvolutionalSparseCoding, name: str) -> None:
+    prior, y = dictionary_prior(shifted, LEVEL, 0.8), blur().A(image(1, 1, *SIZE))
     best, tight = ran(method_of(prior, "fista"), y, 3000)
     method = method_of(prior, name)
     assert method.certificate.holds
@@ -130,6 +167,8 @@ def test_methods_and_networks_without_coefficients_are_refused(network: Convolut
         dictionary_prior(network, 0.0)
     with pytest.raises(UsageError, match="weight=0; expected a number above 0"):
         dictionary_prior(network, LEVEL, 0)
+    with pytest.raises(UsageError, match="lattices=2; expected 1 to 1, as the network has"):
+        dictionary_prior(network, LEVEL, lattices=2)
     with pytest.raises(UsageError, match="is a penalty of coefficients"):
         dictionary_prior(network, LEVEL).resolvent(1.0)(LIKE)
     assert priors.l1_prior(0.1).synthesis is None

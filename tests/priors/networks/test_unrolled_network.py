@@ -12,10 +12,11 @@ from recon.errors import InputError, UsageError
 from recon.operators import Blur, Inpainting, gaussian_psf
 from recon.operators.tomography import AlongAxis, Detector, Geometry, Tomography, Volume, evenly_spaced
 from recon.priors.networks import Unrolled, UnrolledConfig, load, load_unrolled, make, make_unrolled, save
-from recon.priors.networks.architectures.unrolled import METHODS, SAME
+from recon.priors.networks.architectures.unrolled import CODING, METHODS, SAME
 from recon.priors.networks.architectures.unrolled_steps import Scaled
 
 SMALL = UnrolledConfig(features=4, depth=2, steps=3, shape=(16, 16), noise_range=(0.1, 0.1))
+CONVOLUTIONAL = [method for method in METHODS if method != CODING]
 BLUR = Blur(gaussian_psf(1.0), (16, 16))
 CONE = Tomography(
     Geometry(
@@ -46,7 +47,7 @@ def gradients(network: Unrolled, memory: str, y: Tensor, operator: object) -> li
     return [weight.grad for weight in twin.parameters()]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize(("hidden", "scales"), [(0, 1), (2, 3)])
 def test_the_memory_changes_no_gradient(method: str, shared: bool, hidden: int, scales: int) -> None:
@@ -59,7 +60,7 @@ def test_the_memory_changes_no_gradient(method: str, shared: bool, hidden: int, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 def test_a_volume_of_a_cone(method: str) -> None:
     config = replace(SMALL, method=method, dimensions=3, shape=(6, 8, 8))
     network = made(config, CONE, float(CONE.properties.norm.value))

@@ -134,7 +134,7 @@ class Dictionary(Derived):
         self.config = config
         self.bounds: dict[torch.dtype, dict[str, Proved]] = {}  # of frozen atoms
         shape = (config.atoms, config.channels, config.size, config.size)
-        self.atoms = drawn(shape, partial(_cosines, *shape))
+        self.atoms = drawn(shape, partial(cosines, *shape))
         self.log_gain = nn.Parameter(torch.full((config.atoms,), math.log(_GAIN)))
         self.log_threshold = nn.Parameter(torch.full((config.levels, config.atoms), math.log(_THRESHOLD)))
         if not self.log_threshold.is_meta:
@@ -460,16 +460,16 @@ def _log_norm(dictionary: Dictionary) -> float:
     return math.log(float(peak_norm(code.kernel.detach(), _GRID)))
 
 
-def _cosines(atoms: int, channels: int, height: int, width: int) -> Tensor:
+def cosines(atoms: int, channels: int, height: int, width: int, disturbed: float = _DISTURBED) -> Tensor:
     """The products of cosines of the lowest frequencies, a little disturbed, and noise where there are more atoms."""
     rows = torch.arange(height) + 0.5
     waves = torch.cos(math.pi * torch.outer(torch.arange(height, dtype=rows.dtype), rows) / height)
     order = sorted((i + j, i, j) for i in range(height) for j in range(width))[:atoms]
     planes = torch.stack([torch.outer(waves[i], waves[j]) for _, i, j in order])
     planes = planes / planes.square().sum((1, 2), keepdim=True).sqrt()
-    cosines = planes[:, None].expand(-1, channels, -1, -1) / math.sqrt(channels)
+    products = planes[:, None].expand(-1, channels, -1, -1) / math.sqrt(channels)
     noise = torch.randn(atoms, channels, height, width) / math.sqrt(channels * height * width)
     found = noise.clone()
-    found[: len(cosines)] = cosines + _DISTURBED * noise[: len(cosines)]
-    found[0] = cosines[0]
+    found[: len(products)] = products + disturbed * noise[: len(products)]
+    found[0] = products[0]
     return found

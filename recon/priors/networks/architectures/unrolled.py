@@ -1,11 +1,12 @@
-"""Unrolled reconstructions: a few steps of forward-backward or primal-dual, each with a step size and a network.
+"""Unrolled reconstructions: a few steps, each with a step size and a network, or with a dictionary.
 
 Of the operator A only ``A`` and ``A_adjoint`` are needed, over ||A|| here, and likewise y. Forward-backward has
 ``f_n(x) = D_n(x - s_n A^T (A x - y)) - x``; primal-dual goes from (x, h) to ``h' = (h + r_n (A x - y)) / (1 + r_n)``
 and ``x' = D_n(x - s_n A^T h')``; f_n is the change of both. Of a scan, filtered back-projection may take the place of
 A^T: without the ramp, what differs from pixel to pixel hardly enters A^T A, and a few steps do not bring it back. The
 steps are put together in momentum form (:mod:`recon.priors.networks.layers.momentum`). D_n adds a few convolutions to
-the image, and may hand channels beside the image on to D_{n+1} (Adler, Oktem 2018).
+the image, and may hand channels beside the image on to D_{n+1} (Adler, Oktem 2018). Sparse coding has a dictionary in
+its place: see :mod:`.unrolled_codes`.
 
 No theorem says that such a map is near the truth, or stable, on any image. It is made for one operator and one noise,
 and knows both: :meth:`Unrolled.distance_of`.
@@ -20,11 +21,13 @@ from torch import Tensor, nn
 
 from recon.errors import UsageError
 from recon.priors.networks.architectures.network import LATER, Config, Model, NoiseLevel
+from recon.priors.networks.architectures.unrolled_codes import SparseCoding, coefficients_of
 from recon.priors.networks.architectures.unrolled_steps import ForwardBackward, PrimalDual, Scaled
 from recon.priors.networks.layers.momentum import MomentumForm
 from recon.types import LinearOperator
 
-METHODS = ("forward-backward", "primal-dual")
+CODING = "sparse-coding"
+METHODS = ("forward-backward", "primal-dual", CODING)
 GRADIENTS = ("adjoint", "filtered")
 PROBES = 256
 """Numbers that tell an operator from others: signed sums over all that it measures of one image."""
@@ -34,7 +37,7 @@ SAME = 1e-3
 
 _LARGEST_STEPS = 1000
 _LARGEST_SCALES = 6
-_SINCE = {LATER: "0.8.0"}
+_SINCE, _SINCE_CODES = {LATER: "0.8.0"}, {LATER: "0.10.0"}
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,9 @@ class UnrolledConfig(Config):
     """An unrolled reconstruction.
 
     Attributes:
-        features: Channels between the convolutions of a step.
+        features: Channels between the convolutions of a step; of sparse coding the number of atoms.
         depth: Convolutions of a step.
-        size: Height and width of their kernels, odd.
+        size: Height and width of their kernels, odd; or those of the atoms.
         shared: Whether all steps have the same weights; else each its own.
         steps: T.
         method: One of :data:`METHODS`.
@@ -57,7 +60,9 @@ class UnrolledConfig(Config):
         scales: Resolutions at which the convolutions of a step look at the image, each half as fine as the one before:
             2 or 3 let a small network see streaks, which cross the whole image.
         gradient: What takes a residual to an image: ``"adjoint"``, or of a scan ``"filtered"`` back-projection.
-        unit: What counts as 1 in the convolutions, on the scale of the images.
+        unit: What counts as 1 in the convolutions, and the error that thresholds are for, on the scale of the images.
+        stride: Of sparse coding: atoms lie on the points of a lattice of this spacing.
+        shifts: Of sparse coding: the lattices along each axis, a divisor of the stride; images are the mean of theirs.
     """
 
     features: int = 32
@@ -75,13 +80,17 @@ class UnrolledConfig(Config):
     scales: int = field(default=1, metadata=_SINCE)
     gradient: str = field(default="adjoint", metadata=_SINCE)
     unit: float = field(default=1.0, metadata=_SINCE)
+    stride: int = field(default=4, metadata=_SINCE_CODES)
+    shifts: int = field(default=1, metadata=_SINCE_CODES)
 
     def check(self) -> None:
         """See :meth:`Config.check`."""
         super().check()
         if self.padding != "zero":
             raise UsageError(f"Unrolled: padding={self.padding!r}; expected 'zero'.")
-        if not (1 <= self.features <= 1024 and 1 <= self.depth <= 64 and self.size % 2 and 1 <= self.size <= 31):
+        if self.method == CODING:
+            self._check_codes()
+        elif not (1 <= self.features <= 1024 and 1 <= self.depth <= 64 and self.size % 2 and 1 <= self.size <= 31):
             raise UsageError(
                 f"Unrolled: features={self.features!r}, depth={self.depth!r}, size={self.size!r}; expected 1 to 1024 "
                 "channels, 1 to 64 convolutions, and an odd size of 1 to 31."
@@ -89,7 +98,12 @@ class UnrolledConfig(Config):
         if not 1 <= self.steps <= _LARGEST_STEPS:
             raise UsageError(f"Unrolled: steps={self.steps!r}; expected 1 to {_LARGEST_STEPS}.")
         if self.method not in METHODS:
-            raise UsageError(f"Unrolled: method={self.method!r}; expected {' or '.join(METHODS)}.")
+            raise UsageError(f"Unrolled: method={self.method!r}; expected {', '.join(METHODS[:-1])} or {METHODS[-1]}.")
+        if self.method != CODING and (self.stride, self.shifts) != (UnrolledConfig.stride, UnrolledConfig.shifts):
+            raise UsageError(
+                f"Unrolled: stride={self.stride!r}, shifts={self.shifts!r} with method={self.method!r}; expected none, "
+                f"because only atoms ({CODING}) lie on a lattice."
+            )
         if not 0 <= self.momentum < 1:
             raise UsageError(f"Unrolled: momentum={self.momentum!r}; expected a number from 0 to below 1.")
         if self.dimensions not in (2, 3):
@@ -108,6 +122,27 @@ class UnrolledConfig(Config):
             raise UsageError(f"Unrolled: gradient={self.gradient!r}; expected {' or '.join(GRADIENTS)}.")
         if not (0 < self.unit < math.inf):
             raise UsageError(f"Unrolled: unit={self.unit!r}; expected a positive number.")
+
+    def _check_codes(self) -> None:
+        if not (1 <= self.features <= 1024 and 1 <= self.stride <= self.size <= 64):
+            raise UsageError(
+                f"Unrolled: features={self.features!r}, size={self.size!r}, stride={self.stride!r} with "
+                f"method={CODING!r}; expected 1 to 1024 atoms of at most 64 x 64 pixels, and a stride of at most their "
+                "size, because they have to cover an image."
+            )
+        if self.shifts < 1 or self.stride % self.shifts:
+            raise UsageError(
+                f"Unrolled: shifts={self.shifts!r} for stride={self.stride!r}; expected a divisor of the stride, so "
+                "that the lattices lie evenly."
+            )
+        if self.dimensions != UnrolledConfig.dimensions:
+            raise UsageError(f"Unrolled: method={CODING!r} with dimensions=3; expected 2, because atoms are pictures.")
+        for name in ("depth", "hidden", "scales"):
+            if getattr(self, name) != getattr(UnrolledConfig, name):
+                raise UsageError(
+                    f"Unrolled: {name}={getattr(self, name)!r} with method={CODING!r}; expected none, because a step "
+                    "is one dictionary and no stack of convolutions."
+                )
 
     @property
     def conditioned(self) -> bool:
@@ -131,7 +166,7 @@ class Unrolled(Model):
         super().__init__()
         config.check()
         self.config = config
-        made = PrimalDual if config.method == "primal-dual" else ForwardBackward
+        made = {"primal-dual": PrimalDual, CODING: SparseCoding}.get(config.method, ForwardBackward)
         self.branches = nn.ModuleList(made(config) for _ in range(1 if config.shared else config.steps))
         self.register_buffer("probe", torch.zeros(PROBES))
         self.register_buffer("norm", torch.zeros(1))
@@ -205,6 +240,8 @@ class Unrolled(Model):
         beside = [x.new_zeros(len(x), config.hidden * math.prod(x.shape[2:]))] if config.hidden else []
         if config.method == "primal-dual":
             beside.append(torch.zeros_like(small).flatten(1))
+        if config.method == CODING:
+            beside.append(x.new_zeros(len(x), coefficients_of(config, x.shape)))
         if beside:
             start = torch.cat([x.flatten(1), *beside], 1)
         context = (scaled, small, level, x.shape)

@@ -92,7 +92,7 @@ class ForwardBackward(nn.Module):
     def __init__(self, config: "UnrolledConfig") -> None:
         super().__init__()
         self.hidden = config.hidden
-        self.log_step = drawn((1,), lambda: torch.full((1,), _first(config)))
+        self.log_step = drawn((1,), lambda: torch.full((1,), first_log_step(config)))
         self.correction = Correction(config)
 
     def forward(self, state: Tensor, scaled: Scaled, y: Tensor, level: Tensor, shape: torch.Size) -> Tensor:
@@ -119,7 +119,7 @@ class PrimalDual(nn.Module):
     def __init__(self, config: "UnrolledConfig") -> None:
         super().__init__()
         self.hidden = config.hidden
-        self.log_steps = drawn((2,), lambda: torch.tensor([_first(config), 0.0]))
+        self.log_steps = drawn((2,), lambda: torch.tensor([first_log_step(config), 0.0]))
         self.correction = Correction(config)
 
     def forward(self, state: Tensor, scaled: Scaled, y: Tensor, level: Tensor, shape: torch.Size) -> Tensor:
@@ -134,7 +134,7 @@ class PrimalDual(nn.Module):
         return torch.cat([each.flatten(1) for each in changes], 1)
 
 
-def _first(config: "UnrolledConfig") -> float:
+def first_log_step(config: "UnrolledConfig") -> float:
     """The logarithm of the step size that training starts from.
 
     A step of 1 with filtered back-projection has the noise of the measurement in its image again, whatever the steps
