@@ -110,6 +110,7 @@ def _report(star: "Star", as_json: bool) -> None:
     columns = ["certified", "local", "perturbed", *(["total"] if arms[0].total is not None else [])]
     terminal.result(terminal.table(["group", *columns], [[arm.name, *map(_cell, _values(arm))] for arm in arms]))
     terminal.result("")
+    terminal.result(star.scale_in_words)
     evidence = star.arms[0].certified.evidence.value
     bounded = any(arm.to_json()["certified"] is not None for arm in star.arms)
     reason = next((arm.reason for arm in star.arms if arm.reason), "")

@@ -75,6 +75,7 @@ class Judgement:
         verdicts: One a frame.
         units: Of the image.
         shape: (height, width) of a frame.
+        channels: Of the image.
     """
 
     alarm: Alarm
@@ -82,6 +83,7 @@ class Judgement:
     verdicts: tuple[Verdict, ...]
     units: str
     shape: tuple[int, int]
+    channels: int = 1
 
     @property
     def is_alarm(self) -> bool:
@@ -101,10 +103,11 @@ class Judgement:
         of = f" of {above} of {len(self.verdicts)} frames" if len(self.verdicts) > 1 else ""
         verdict = f"ALARM{of}" if self.is_alarm else "no alarm"
         unit = f" {self.units}" if self.units else ""
+        each = worst.radius / math.sqrt(math.prod(self.shape) * self.channels)
         return (
             f"alarm: {verdict}, score {worst.score:.4f}, threshold {card.threshold:.4f} ({self.alarm.name})",
             f"the verdict stays for every change of less than {worst.radius:.4g}{unit} in the Euclidean norm of all "
-            f"pixels ({self.lipschitz.evidence})",
+            f"pixels: of one pixel by that, or of each by {each:.2g}{unit} ({self.lipschitz.evidence})",
             f"false alarms: {100 * card.false_alarms:.3g} % ({card.false_alarms_evidence}: {card.false_alarms_how})",
         )
 
@@ -245,7 +248,7 @@ def judge_image(alarm: Alarm, image: Image) -> Judgement:
                 raise UsageError(f"--alarm {alarm.name}: the score is {score}; expected finite pixels.")
             radius = abs(score - alarm.card.threshold) / lipschitz.value * scale.width
             verdicts.append(Verdict(score, radius, score > alarm.card.threshold, windows, places))
-    return Judgement(alarm, lipschitz, tuple(verdicts), image.units, (height, width))
+    return Judgement(alarm, lipschitz, tuple(verdicts), image.units, (height, width), image.pixels.shape[1])
 
 
 def write_map(judgement: Judgement, path: Path, overwrite: bool) -> None:

@@ -190,6 +190,9 @@ def _draw_star(axes: "PolarAxes", star: StarFigure) -> None:
     axes.set_rlim(0)
     axes.set_rticks(MaxNLocator(_MOST_CIRCLES).tick_values(0, axes.get_rmax())[1:])
     axes.set_rlabel_position(22.5)
+    for label in axes.get_yticklabels():
+        label.set_bbox({"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.6})
+        label.set_zorder(5)
     axes.tick_params(labelsize=7, pad=4)
     axes.grid(color=GRID, linewidth=0.5)
     axes.spines["polar"].set_color(GRID)
@@ -220,7 +223,7 @@ def _draw_map(axes: "Axes", star: StarFigure) -> None:
         axes.plot(places[order], star.certified[order], "--", color=ACCENT, linewidth=1.2, label="certified")
     axes.set_ylim(bottom=0)
     axes.set_xlabel(star.axis, fontsize=8)
-    axes.set_title(f"over the {star.names[2]}", loc="left", pad=4)
+    axes.set_title(f"the same arms along the {star.names[2]}", loc="left", pad=4)
     axes.grid(True, axis="y", linewidth=0.4, color=GRID)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_box_aspect(0.8)
