@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from recon.cli.training_steps import ratio_in_words
 from training_cases import write_scenes
 
-from recon.cli.training_steps import ratio_in_words
 from recon.priors.networks import ConvolutionalSparseCodingConfig, make, save
 from recon.training import steps as learning
 
