@@ -46,7 +46,11 @@ def command(data: tuple[str, ...], **given: Any) -> None:
 
     config, priors, settings = rule(given)
     if config.noise is None:
-        raise click.UsageError("Missing option '--noise'; expected the level to simulate.", click.get_current_context())
+        raise click.UsageError(
+            "Missing option '--noise'; expected the level to simulate, of white noise: the photons of a ray have none "
+            "that is fixed beforehand.",
+            click.get_current_context(),
+        )
     files = expand_inputs(data)
     require_files(files)
     check_output(given["output"], overwrite=given["overwrite"], inputs=files)

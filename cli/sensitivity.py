@@ -114,6 +114,7 @@ def _report(star: "Star", as_json: bool) -> None:
     columns = ["certified", "local", "perturbed", *(["total"] if arms[0].total is not None else [])]
     terminal.result(terminal.table(["group", *columns], [[arm.name, *map(_cell, _values(arm))] for arm in arms]))
     terminal.result("")
+    terminal.result(star.scale_in_words)
     bounded = [arm.certified for arm in star.arms if math.isfinite(arm.certified.value)]
     reasons = Counter(arm.reason for arm in star.arms if arm.reason)
     if bounded:

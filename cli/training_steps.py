@@ -8,6 +8,9 @@ import click
 from . import terminal
 from .training_run import remove_if_empty, require_end, signals
 
+_ROUNDING = 1e-13
+"""Of the energy: what steps leave below it comes from rounding."""
+
 
 def train_step_sizes(training: list[Path], validation: list[Path], output: Path, given: dict[str, Any]) -> None:
     """Learn step sizes, and report what they leave."""
@@ -48,6 +51,11 @@ def train_step_sizes(training: list[Path], validation: list[Path], output: Path,
     _report_steps(outcome, output, given["as_json"])
 
 
+def ratio_in_words(figures: Any) -> str:
+    """What learned steps leave over what ISTA leaves; nothing where both are rounding errors of the energy."""
+    return f"{figures.ratio:.3f}" if figures.ista > _ROUNDING else "rounding"
+
+
 def _report_steps(outcome: Any, output: Path, as_json: bool) -> None:
     if as_json:
         import json
@@ -58,7 +66,7 @@ def _report_steps(outcome: Any, output: Path, as_json: bool) -> None:
     terminal.result(f"step sizes times ||A||^2: {' '.join(f'{factor:.3g}' for factor in outcome.factors)}")
     heads = ["weight", "ISTA", "FISTA", "learned", "learned / ISTA", "duality gap", "2 ||A||^2 / L_S"]
     rows = [
-        [f"{each.weight:.4g}", f"{each.ista:.2e}", f"{each.fista:.2e}", f"{each.learned:.2e}", f"{each.ratio:.3f}",
+        [f"{each.weight:.4g}", f"{each.ista:.2e}", f"{each.fista:.2e}", f"{each.learned:.2e}", ratio_in_words(each),
          f"{each.duality_gap:.2e}", f"{2 / each.curvature:.3f}"]
         for each in outcome.figures
     ]  # fmt: skip

@@ -6,6 +6,7 @@ import torch
 
 import recon
 from recon.errors import ReconError, UsageError
+from recon.front.arguments import in_python
 from recon.operators import Identity
 from recon.operators.blur import CircularBlur
 
@@ -53,6 +54,42 @@ def test_a_measurement_of_another_kind_is_one_sentence(measurement):
     with pytest.raises(ReconError) as caught:
         recon.reconstruct(measurement, **PLAIN)
     assert "\n" not in str(caught.value)
+
+
+def test_pixels_that_are_no_numbers_are_counted():
+    with pytest.raises(UsageError, match="3 of its 256 pixel values are NaN or infinite"):
+        recon.reconstruct(torch.where(torch.arange(256).reshape(1, 1, 16, 16) < 3, torch.nan, Y), **PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("option", "argument"),
+    [
+        ("--noise SIGMA states it", "noise=SIGMA states it"),
+        ("--range LO:HI states another", "range=(LO, HI) states another"),
+        ("expected another --shape H,W or", "expected another shape=(H, W) or"),
+        ("perhaps --noise 0.0118 (of 255, 3) is meant", "perhaps noise=0.0118 (of 255, 3) is meant"),
+        ("--noise says 3 of the range", "noise says 3 of the range"),
+        ("--device cuda: expected", "device=cuda: expected"),
+        ("--iterations gives more, --tolerance asks less", "iterations gives more, tolerance asks less"),
+    ],
+)
+def test_an_option_is_an_argument_in_python(option, argument):
+    assert in_python(option) == argument
+
+
+def test_remarks_and_errors_name_arguments():
+    result = recon.reconstruct(255 * Y, "identity", "tv:weight=0.1", noise=3)
+    assert result.remarks
+    assert not any("--" in remark for remark in result.remarks)
+    with pytest.raises(ReconError, match=r"expected another shape=\(H, W\)"):
+        recon.reconstruct(Y, recon.operator(lambda x: x[..., :-1], lambda y: y), "tv", noise=0.05, range=(0, 1))
+
+
+def test_a_denoiser_is_named_as_a_prior_is_and_says_that_it_has_no_gradient():
+    named = recon.denoiser("model:lifting-gray", noise=0.05)
+    with pytest.warns(UserWarning, match="differentiable=True"):
+        found = named(Y.clone().requires_grad_())
+    assert torch.equal(found, recon.denoiser("lifting-gray", noise=0.05)(Y))
 
 
 def test_numbers_of_numpy_and_devices_of_torch_are_taken():

@@ -1,17 +1,54 @@
 """The arguments of :func:`recon.reconstruct`, refused by name where they are of another kind."""
 
+import functools
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from recon.errors import UsageError
+from recon.errors import ReconError, UsageError
 
 Test = Callable[[Any], bool]
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
+
+_OPTION = re.compile(
+    r"--(noise|range|iterations|tolerance|photons|water|shift|stepsize|shape|seed|device|method|prior|guide|operator)\b"
+    r"( (?:[A-Z]+(?:[:,][A-Z]+)?\b|[0-9][0-9.e+-]*[0-9]|[0-9]|condat_vu\b|cpu\b|cuda\b))?"
+)
+"""An option of the command line that is an argument here, with its value or the name of one."""
+
+
+def in_python(remark: str) -> str:
+    """Return a remark of the chain with arguments in place of options: ``range=(LO, HI)`` for ``--range LO:HI``."""
+
+    def argument(found: re.Match[str]) -> str:
+        name, value = found[1], (found[2] or "").strip()
+        if not value:
+            return name
+        parts = re.split("[:,]", value)
+        return f"{name}=({', '.join(parts)})" if len(parts) > 1 else f"{name}={value}"
+
+    return _OPTION.sub(argument, remark)
+
+
+def errors_in_python(function: Callable[Given, Found]) -> Callable[Given, Found]:
+    """Return a function whose errors name its arguments, as :func:`in_python` does, and no options."""
+
+    @functools.wraps(function)
+    def wrapped(*arguments: Given.args, **named: Given.kwargs) -> Found:
+        try:
+            return function(*arguments, **named)
+        except ReconError as error:
+            error.args = tuple(in_python(each) if isinstance(each, str) else each for each in error.args)
+            raise
+
+    return wrapped
 
 
 def is_number(value: object) -> bool:

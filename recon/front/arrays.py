@@ -8,7 +8,7 @@ from torch import Tensor
 
 from recon.errors import UsageError
 from recon.io import Array, Image, Source
-from recon.io.decoded import RefusedError, from_axes, to_axes
+from recon.io.decoded import RefusedError, check_finite, from_axes, to_axes
 from recon.io.formats.npy import layout_of
 from recon.io.image import ValueRange, default_range, integer_grid
 
@@ -39,6 +39,10 @@ def as_image(given: Array | Tensor, value_range: tuple[float, float] | None, axe
             f"the measurement has the shape {array.shape} and axes={layout!r}; expected one letter of FCHW (frames, "
             "channels, height, width) for each axis."
         )
+    try:
+        check_finite(array)
+    except RefusedError as refusal:
+        raise UsageError(f"the measurement: {refusal}") from None
     pixels = np.ascontiguousarray(to_axes(array, layout))
     source, alpha = Source("npy", layout, str(pixels.dtype)), None
     if pixels.shape[1] == RGBA and not isinstance(given, Tensor):

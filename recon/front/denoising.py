@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,12 @@ from recon.specs.priors import read_prior
 
 _FOLLOWS = Assumed(
     math.inf, "the guide follows the image, and nothing is claimed of such a map; given(guide) holds the guide"
+)
+
+
+_NO_GRADIENT = (
+    "the image requires a gradient and the denoised one has none; recon.reconstruct(image, 'identity', "
+    "prior='model:NAME', noise=..., differentiable=True) gives it one"
 )
 
 
@@ -57,8 +64,11 @@ class Denoiser(nn.Module):
                 (height, width, channels).
 
         Returns:
-            The same kind and shape.
+            The same kind and shape. It carries no gradient; a warning says so where the image requires one.
         """
+        if isinstance(x, Tensor) and x.requires_grad and not torch.compiler.is_compiling():
+            warnings.warn(_NO_GRADIENT, stacklevel=2)
+            x = x.detach()
         if isinstance(x, Tensor) and x.ndim == 3:
             found: Tensor = self(x[None])
             return found[0]
@@ -134,7 +144,8 @@ def denoiser(name: str, noise: float) -> Denoiser:
     """A packaged denoiser, or one of a folder of ``recon train``.
 
     Args:
-        name: As ``recon models`` lists it, or the name of a folder.
+        name: As ``recon models`` lists it, or the name of a folder; also as a prior is stated, ``model:NAME`` or
+            ``folder:DIR``.
         noise: The standard deviation of the noise, of images on [0, 1].
 
     Raises:
@@ -144,4 +155,7 @@ def denoiser(name: str, noise: float) -> Denoiser:
         raise UsageError(f"denoiser: name is a {type(name).__name__}; expected a name, as recon models lists them.")
     if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0 < noise < 1:
         raise UsageError(f"denoiser: noise={noise!r}; expected a number between 0 and 1, of images on [0, 1].")
+    kind, _, rest = str(name).partition(":")
+    if kind in ("model", "folder") and not Path(name).is_dir():
+        return Denoiser(Spec(kind, value=rest), noise)
     return Denoiser(Spec("folder" if Path(name).is_dir() else "model", value=name), noise)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recon.certificates import Certificate
 from recon.errors import GuaranteeError, UsageError
-from recon.front.arguments import check_arguments, check_measurement, check_seed_and_device
+from recon.front.arguments import check_arguments, check_measurement, check_seed_and_device, errors_in_python, in_python
 from recon.front.arrays import as_image, pixels_of, same_kind
 from recon.front.gradient import require_tensor, with_gradient
 from recon.front.operators import as_factory
@@ -115,6 +115,7 @@ def _reconstruction(image: Array | Tensor, remarks: list[str], result: Result) -
     )  # fmt: skip
 
 
+@errors_in_python
 def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
     measurement: Array | Tensor,
     operator: OperatorFactory | LinearOperator | str = "identity",
@@ -183,7 +184,8 @@ def reconstruct(  # noqa: PLR0913  each is an independent choice of the caller
     """
     remarks: list[str] = []
 
-    def say(line: str) -> None:
+    def say(remark: str) -> None:
+        line = in_python(remark)
         remarks.append(line)
         if notify is not None:
             notify(line)
@@ -271,7 +273,8 @@ def _prior_object(prior: Prior | GuidedPrior | str | None) -> Prior | GuidedPrio
         return None if isinstance(prior, str) else prior
     raise UsageError(
         f"prior is a {type(prior).__name__}; expected a specification such as 'tv', or a prior of recon.priors, such "
-        "as total_variation_prior(0.01)."
+        "as total_variation_prior(0.01); a denoiser is named, as 'model:proved-gray' or 'folder:DIR', and a map of "
+        "your own is 'python:FILE.py:CALLABLE', of a function that takes nothing and returns it."
     )
 
 

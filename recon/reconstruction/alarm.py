@@ -80,6 +80,7 @@ class Judgement:
         verdicts: One a frame.
         units: Of the image.
         shape: (height, width) of a frame.
+        channels: Of the image.
     """
 
     alarm: Alarm
@@ -87,6 +88,7 @@ class Judgement:
     verdicts: tuple[Verdict, ...]
     units: str
     shape: tuple[int, int]
+    channels: int = 1
 
     @property
     def is_alarm(self) -> bool:
@@ -106,10 +108,11 @@ class Judgement:
         of = f" of {above} of {len(self.verdicts)} frames" if len(self.verdicts) > 1 else ""
         verdict = f"ALARM{of}" if self.is_alarm else "no alarm"
         unit = f" {self.units}" if self.units else ""
+        each = worst.radius / math.sqrt(math.prod(self.shape) * self.channels)
         return (
             f"alarm: {verdict}, score {worst.score:.4f}, threshold {card.threshold:.4f} ({self.alarm.name})",
             f"the verdict stays for every change of less than {worst.radius:.4g}{unit} in the Euclidean norm of all "
-            f"pixels ({self.lipschitz.evidence})",
+            f"pixels: of one pixel by that, or of each by {each:.2g}{unit} ({self.lipschitz.evidence})",
             f"false alarms: {100 * card.false_alarms:.3g} % ({card.false_alarms_evidence}: {card.false_alarms_how})",
         )
 
@@ -254,7 +257,7 @@ def judge_image(alarm: Alarm, image: Image) -> Judgement:
             lost = lost_at(size) + lost_at(size + reach)  # by the image, and by a changed one
             radius = max(reach - lost / lipschitz.value, 0.0) * (1 - gamma(_OF_PIXELS)) * scale.width
             verdicts.append(Verdict(score, radius, score > alarm.card.threshold, windows, places))
-    return Judgement(alarm, lipschitz, tuple(verdicts), image.units, (height, width))
+    return Judgement(alarm, lipschitz, tuple(verdicts), image.units, (height, width), image.pixels.shape[1])
 
 
 def _lost(critic: Critic, pixels: int) -> Callable[[float], float]:

@@ -170,6 +170,20 @@ class Star:
     seed: int
 
     @property
+    def scale_in_words(self) -> str:
+        """What the number of an arm means, in one sentence."""
+        problem = self.result.plan.problem
+        if problem.measurement.is_complex():
+            return "an arm is the change of the image over that of the group, both on the scale of the solver"
+        result, measured = problem.template.value_range, problem.image.value_range
+        unit = f" {result.units}" if result.units else ""
+        of = " in the line integrals" if problem.family.geometry is not None else unit
+        return (
+            f"an arm of 1 is a change of the image by {result.width / measured.width:.6g}{unit} for a change of the "
+            f"group by 1{of}, both in the Euclidean norm"
+        )
+
+    @property
     def worst_in_words(self) -> str:
         """What the group with the longest local arm can do, in one sentence."""
         name, problem = self.arms[self.worst.index].name, self.result.plan.problem

@@ -23,6 +23,9 @@ _SIZE, _LINE = (10.0, 4.2), 0.15
 _MOST_DOTS = 200
 """Groups up to which each has its own dots."""
 
+_AT = math.radians(22.5)
+"""Where the radii are written."""
+
 _MOST_CIRCLES = 4
 """Whose numbers stand side by side below a half circle."""
 
@@ -189,7 +192,10 @@ def _draw_star(axes: "PolarAxes", star: StarFigure) -> None:
         axes.plot(*arcs, "-", color=ACCENT, linewidth=1.2, label="certified", zorder=4)
     axes.set_rlim(0)
     axes.set_rticks(MaxNLocator(_MOST_CIRCLES).tick_values(0, axes.get_rmax())[1:])
-    axes.set_rlabel_position(22.5)
+    box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8}
+    for radius in axes.get_yticks():  # a tick's own label lies below the bars
+        axes.text(_AT, radius, f"{radius:.3g}", fontsize=7, ha="center", va="center", color=GREY, bbox=box, zorder=5)
+    axes.set_yticklabels([])
     axes.tick_params(labelsize=7, pad=4)
     axes.grid(color=GRID, linewidth=0.5)
     axes.spines["polar"].set_color(GRID)
@@ -220,7 +226,7 @@ def _draw_map(axes: "Axes", star: StarFigure) -> None:
         axes.plot(places[order], star.certified[order], "--", color=ACCENT, linewidth=1.2, label="certified")
     axes.set_ylim(bottom=0)
     axes.set_xlabel(star.axis, fontsize=8)
-    axes.set_title(f"over the {star.names[2]}", loc="left", pad=4)
+    axes.set_title(f"the same arms along the {star.names[2]}", loc="left", pad=4)
     axes.grid(True, axis="y", linewidth=0.4, color=GRID)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_box_aspect(0.8)

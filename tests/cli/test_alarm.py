@@ -1,6 +1,7 @@
 """recon solve --alarm: the verdict, its record, its map, and what is refused before anything is written."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +87,9 @@ def test_a_result_is_judged_and_the_record_says_how(run, critic, limit, verdict)
     assert "false alarms: 25 % (assumed: " in outcome.out
     alarm = json.loads(Path("out.npy.run.json").read_text())["alarm"]
     assert alarm["alarm"] is verdict
+    said = re.search(r"less than (\S+) in the Euclidean norm of all pixels: .* or of each by (\S+) ", outcome.out)
+    assert said is not None
+    assert float(said[2]) == pytest.approx(float(said[1]) / np.load("out.npy").size ** 0.5, rel=0.1)
     assert alarm["lipschitz"]["evidence"] == "proved"
     assert alarm["radius"] == pytest.approx(abs(alarm["score"] - limit) * 255, rel=1e-4)
     assert alarm["sha256"] == catalogue.identity_of(critic)

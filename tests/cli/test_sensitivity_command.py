@@ -17,6 +17,9 @@ def test_the_table_says_what_each_arm_is(run, photo: Path) -> None:
     assert lines[0].split() == ["group", "certified", "local", "perturbed"]
     assert [line.split("  ")[0] for line in lines[1:5]] == ["block 0,0", "block 0,1", "block 1,0", "block 1,1"]
     assert any(line.startswith("certified: proved") for line in lines)
+    assert (
+        "an arm of 1 is a change of the image by 1 for a change of the group by 1, both in the Euclidean norm" in lines
+    )
     assert any(line.startswith("longest local arm: block") for line in lines)
 
 

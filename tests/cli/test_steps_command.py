@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from recon.cli.training_steps import ratio_in_words
 from training_cases import write_scenes
 
 from recon.priors.networks import ConvolutionalSparseCodingConfig, make, save
@@ -93,6 +95,11 @@ def test_steps_are_learned_and_solve(run, inputs) -> None:
     assert refused.code == 2
     assert refused.err.count("\n") == 1
     assert not Path("z.tif").exists()
+
+
+@pytest.mark.parametrize(("left", "said"), [(1e-3, "0.250"), (5.76e-16, "rounding")])
+def test_a_ratio_of_rounding_errors_is_no_figure(left: float, said: str) -> None:
+    assert ratio_in_words(SimpleNamespace(ista=left, ratio=0.25)) == said
 
 
 @pytest.mark.parametrize(
