@@ -70,6 +70,7 @@ class PriorContext:
             ``None`` where the pixels themselves are measured, or the noise is not known.
         unit_noise: The same for a step size of 1, where any converges and none was asked for; else ``None``.
         contrast: Of the image; ``None`` where it is not known, and taken for that of a photograph.
+        coarser: How much coarser the inner iteration of a guided network's resolvents may be than by default.
     """
 
     noise: float | None = None
@@ -81,6 +82,7 @@ class PriorContext:
     step_noise: float | None = None
     unit_noise: float | None = None
     contrast: float | None = None
+    coarser: float = 1.0
 
     @property
     def scale(self) -> float:
