@@ -14,6 +14,7 @@ from recon.evidence import Assumed
 from recon.front.arrays import Pixels, as_tensor, like
 from recon.io.atomic import replacing
 from recon.priors import Resolvent, ResolventProperties
+from recon.priors.networks.architectures.guided_ridge import GUIDE_ACCURACY
 from recon.priors.networks.learned_resolvent import LARGEST
 from recon.specs.configured_prior import PriorContext
 from recon.specs.grammar import Spec
@@ -33,7 +34,7 @@ _NO_GRADIENT = (
 class Denoiser(nn.Module):
     """A denoiser at one noise level, firmly nonexpansive unless it is a guided one; build it with :func:`denoiser`.
 
-    A guided one denoises twice: the first result is the guide of the second.
+    A guided one denoises twice: the first result, to a tenth of the accuracy, is the guide of the second.
 
     It pickles, and so travels to the workers of a ``DataLoader``. ``torch.compile`` takes all of them; those with an
     inner iteration, as the packaged potentials, as a few graphs, because their length depends on the image, for which
@@ -50,6 +51,9 @@ class Denoiser(nn.Module):
         chosen = read_prior(spec, context)
         self._resolvent = chosen.prior.resolvent(1.0)
         self._guided = chosen.guided
+        self._first = self._resolvent
+        if self._guided is not None:
+            self._first = read_prior(spec, replace(context, coarser=GUIDE_ACCURACY)).prior.resolvent(1.0)
         self.properties: ResolventProperties = self._resolvent.properties
         if self._guided is not None:
             self.properties = replace(self.properties, lipschitz_Q=_FOLLOWS, proximity=None)
@@ -93,7 +97,7 @@ class Denoiser(nn.Module):
         return self._guided.given(as_tensor(guide, "denoiser")).resolvent(1.0)
 
     def _denoised(self, images: Tensor) -> Tensor:
-        first: Tensor = self._resolvent(images)
+        first: Tensor = self._first(images)
         if self._guided is None or not bool(first.isfinite().all()):
             return first  # of an image that is not finite, as the unguided denoiser returns it
         return self._guided.given(first).resolvent(1.0)(images)

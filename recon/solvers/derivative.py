@@ -117,7 +117,8 @@ class Derivative:
     Where all are symmetric, N is ``s S^-1`` on the range of P with S = P^+ - Id + s (G + H). Conjugate gradients solve
     it without P^+: preconditioned by P, all their directions are p = P q with q known, and P^+ p is then q.
     Preconditioning by a circulant matrix, or by two with weights, takes the place of P where P is a projection:
-    whichever solves a system of noise in fewer steps. Other systems are solved by GMRES.
+    whichever solves a system of noise in fewer steps. Other systems are solved by GMRES, where P is a projection with
+    the same matrices as a preconditioner.
 
     Attributes:
         equation: Of which solution.
@@ -141,11 +142,11 @@ class Derivative:
         """
         if self.equation.symmetric:
             return self._corrected(force, self._by_gradients(force, accuracy, max_steps))
-        s = self.equation.stepsize
+        s, near = self.equation.stepsize, self._near_inverse
         if transposed:
-            found = _by_residuals(self._transposed_system, force, accuracy, max_steps)
+            found = _by_residuals(self._transposed_system, force, accuracy, max_steps, near)
             return replace(found, x=s * self._resolve(found.x, transposed=True))
-        return _by_residuals(self._system, s * self._resolve(force), accuracy, max_steps)
+        return _by_residuals(self._system, s * self._resolve(force), accuracy, max_steps, near)
 
     def transposed_pairs(self, force: Tensor, accuracy: float, max_steps: int = 500) -> tuple[Tensor, Tensor, Tensor]:
         """g near some forces, and N^T g, exact up to rounding however early the iteration ends.
@@ -166,18 +167,54 @@ class Derivative:
 
     def nearly(self, force: Tensor) -> Tensor:
         """N df by the preconditioner alone, a rough one; df itself where there is none."""
-        if not (self.equation.symmetric and self._selects):
+        if not self._selects:
             return force
-        return self._resolve(self._preconditioner(self._resolve(force)))
+        inverse = self._preconditioner if self.equation.symmetric else self.equation.derivative._best_near_inverse
+        return force if inverse is _same else self._resolve(inverse(self._resolve(force)))
 
     def newton(self, left: Tensor, accuracy: float, max_steps: int = 500) -> Tensor:
         """e with ``e - P (e - s (G + H) e) = left``: the step of Newton's method."""
         s = self.equation.stepsize
         if not self.equation.symmetric:
-            return _by_residuals(self._system, left, accuracy, max_steps).x
+            return _by_residuals(self._system, left, accuracy, max_steps, self._near_inverse).x
         if self.equation.resolvent is None:
             return self._by_gradients(left / s, accuracy, max_steps).x
         return left + self._by_gradients(left / s - self._stiffness(left), accuracy, max_steps).x
+
+    @property
+    def _near_inverse(self) -> Map:
+        """What GMRES is preconditioned by, from the right: it decides how many steps are taken, and nothing else."""
+        choose = self.equation.derivative._best_near_inverse
+        return choose if choose is _same else self._kept_where_projected(choose)
+
+    @cached_property
+    def _best_near_inverse(self) -> Map:
+        """A circulant matrix or two, or none: which leaves the least of a system of noise after one Krylov space.
+
+        With a surrogate near the adjoint, the system is nearly the symmetric one, and so is its inverse.
+        """
+        if not self._selects:
+            return _same
+        like, penalty = self.at[:1], None if self.equation.gradient is None else self._stiffening
+        generator = torch.Generator().manual_seed(3)
+        noise = torch.randn(like.shape, generator=generator, dtype=like.dtype).to(like.device)
+        tried = (_same, circulant(self._stiffness, like), weighted_circulants(self.equation.gram, penalty, like))
+        left = [
+            _by_residuals(self._system, noise, 0.0, 1, each if each is _same else self._kept_where_projected(each)).left
+            for each in tried
+        ]
+        self._graphs.clear()  # those of other numbers of images than are to come
+        values = torch.stack(left).flatten().nan_to_num(nan=torch.inf)
+        return tried[int(values.argmin())]
+
+    def _kept_where_projected(self, inverse: Map) -> Map:
+        """``(Id - P) + P M P / s``: where P is a projection it is zero, and the system there is the identity."""
+
+        def near(v: Tensor) -> Tensor:
+            kept = self._resolve(v)
+            return v - kept + self._resolve(inverse(kept)) / self.equation.stepsize
+
+        return near
 
     def _system(self, v: Tensor) -> Tensor:
         return v - self._resolve(v - self.equation.stepsize * self._stiffness(v))
@@ -318,12 +355,13 @@ class Derivative:
         return found
 
 
-def _by_residuals(system: Map, right: Tensor, accuracy: float, max_steps: int) -> Solved:
+def _by_residuals(system: Map, right: Tensor, accuracy: float, max_steps: int, near: Map) -> Solved:
+    """GMRES, begun anew from one Krylov space to the next, preconditioned from the right by ``near``, linear."""
     x, rest, size = torch.zeros_like(right), right, norms(right)
     taken = 0
     while taken < max_steps and bool((norms(rest) > accuracy * size).any()):
         open_items = spread((norms(rest) > accuracy * size).to(rest.dtype.to_real()), rest)
-        x = x + open_items * least_residual(system, rest, DIMENSION)
+        x = x + open_items * near(least_residual(lambda v: system(near(v)), rest, DIMENSION))
         before, rest = norms(rest), right - system(x)
         taken += DIMENSION + 1
         if not bool((norms(rest) < 0.99 * before).any()):

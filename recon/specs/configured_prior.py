@@ -74,6 +74,7 @@ class PriorContext:
             matched to it, or the noise is not known.
         takes_coefficients: Whether the unknowns may be coefficients of the image: the method takes them, or none was
             asked for, and it is not the pixels themselves that are measured.
+        coarser: How much coarser the inner iteration of a guided network's resolvents may be than by default.
     """
 
     noise: float | None = None
@@ -87,6 +88,7 @@ class PriorContext:
     contrast: float | None = None
     back_noise: float | None = None
     takes_coefficients: bool = False
+    coarser: float = 1.0
 
     @property
     def scale(self) -> float:

@@ -50,6 +50,7 @@ from recon.priors.networks import (
     load,
 )
 from recon.priors.networks.files.store import DESCRIPTION, WEIGHTS
+from recon.priors.networks.learned_resolvent import ACCURACY
 from recon.priors.total_variation import FLAT
 from recon.specs import options
 from recon.specs.configured_prior import PriorContext
@@ -241,7 +242,7 @@ def read_model(spec: Spec, setting: PriorContext) -> Model:
         if matched and "guided_weight" not in spec.options:
             factor = rounded(guided_factor(setting.noise or 1.0))
             spec = replace(spec, options={**spec.options, "guided_weight": repr(factor)})
-        guided = _guided(use.of_guided(guided_prior(network, told)), spec, network)
+        guided = _guided(use.of_guided(guided_prior(network, told, accuracy=ACCURACY * setting.coarser)), spec, network)
         if "guided_weight" in spec.options:
             guided = guided.stronger(options.positive(spec, "guided_weight", high=1e6))
     elif "guided_weight" in spec.options:

@@ -41,6 +41,11 @@ CASES = {
     "soft thresholds": {"resolvent": soft_threshold(0.02), "stepsize": 0.2},
     "any map": {"resolvent": network, "stepsize": 0.2, "symmetric": False},
     "a surrogate": {"resolvent": tikhonov(0.3), "stepsize": 0.2, "symmetric": False, "surrogate": True},
+    "a surrogate and a gradient": {"gradient": PENALTY.smooth.gradient, "symmetric": False, "surrogate": True},
+    "a surrogate, a gradient and bounds": {
+        "gradient": PENALTY.smooth.gradient, "resolvent": box(0.0, 0.6), "stepsize": 0.05, "is_projection": True,
+        "symmetric": False, "surrogate": True,
+    },
 }  # fmt: skip
 
 
@@ -127,6 +132,31 @@ def test_only_where_a_pixel_is_not_measured_are_steps_without_the_circulant_matr
     found = derivative.solve(force, 1e-3)
     steps = derivative.newton(force, 1e-3)  # the same system, once
     assert (torch.equal(found.x, steps)) is not blind
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_system_with_a_surrogate_takes_fewer_steps_by_the_preconditioner_of_the_symmetric_one(transposed) -> None:
+    axes = torch.fft.fftfreq(24, dtype=torch.float64)
+    distance = axes[:, None].square() + axes.square()
+    true, other = torch.exp(-20 * distance), torch.exp(-18 * distance) * (1 + 0.1j * torch.sin(6 * axes))
+    other[12], other[:, 12] = other[12].abs() + 0j, other[:, 12].abs() + 0j  # of a real map
+
+    def gram(v: Tensor) -> Tensor:
+        return torch.fft.ifft2(torch.fft.fft2(v) * true * other).real
+
+    def gram_transposed(v: Tensor) -> Tensor:
+        return torch.fft.ifft2(torch.fft.fft2(v) * true * other.conj()).real
+
+    x = torch.rand(1, 1, 24, 24, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    gradient = smoothed_total_variation_prior(0.003, 0.05).smooth.gradient
+    equation = Optimality(gram, gram_transposed, x, gradient(x), gradient, symmetric=False)
+    force = torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    found = equation.derivative.solve(force, 1e-6, transposed=transposed)
+    equation.derivative.__dict__["_best_near_inverse"] = lambda v: v
+    slow = equation.derivative.solve(force, 1e-6, 1000, transposed=transposed)
+    assert max(float(each.left.max()) for each in (found, slow)) <= 1e-6
+    assert float(norms(found.x - slow.x)) <= 1e-4 * float(norms(slow.x))
+    assert 2 * found.steps <= slow.steps
 
 
 def test_the_longest_stretch_is_a_singular_value_from_below() -> None:

@@ -423,8 +423,8 @@ class FilterBank(ByValue):
 
         def updated(top: int, responses: Tensor) -> Tensor:
             part = (..., slice(top, top + responses.shape[-2]), slice(None))
-            v[part] = update(u[part], responses, top)
-            return v[part]
+            v[part] = found = update(u[part], responses, top)
+            return found  # whole in memory, where the rows of all are not
 
         return v, by_strips(x, self.kernel.to(x), self.padding, rows, updated)
 
