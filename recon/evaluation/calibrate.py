@@ -1,6 +1,5 @@
 """Calibration of intervals on simulated measurements of clean images, and their coverage on others."""
 
-import hashlib
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from recon.reconstruction.problem import has_robust_range
 from recon.specs.grammar import Spec
 from recon.specs.operators import OperatorFactory, read_operator
 from recon.specs.solve_config import Noise, SolveConfig
-from recon.uncertainty.calibration import Calibration, calibrated, rule_of
+from recon.uncertainty.calibration import Calibration, calibrated, pixels_hash, rule_of
 from recon.uncertainty.intervals import Coverage, Factors, coverage, normal_factors, pixel_ratios, region_ratios
 from recon.uncertainty.maps import NOT_MIXED, Maps
 from recon.uncertainty.potential import noise_of
@@ -92,7 +91,7 @@ def calibrate(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
     own = _streamed(settings, "calibration")
     pixels, regions, rule = [], [], None
     config, scale = _of_attenuation(config, say)
-    seen: dict[bytes, str] = {}
+    seen: dict[str, str] = {}
     noise = [stream(config.seed, MEASUREMENTS, number) for number in range(len(files))]
     each = _each(config, priors, own, files, noise, say, watch, scale, claims=True)
     for number, (plans, maps, truth) in enumerate(each):
@@ -109,12 +108,12 @@ def calibrate(  # noqa: PLR0913, PLR0917  each is an independent choice of the c
         regions.append(region_ratios(maps, truth).flatten().cpu())
         done(number + 1, len(files), maps.status)
     assert rule is not None  # noqa: S101  there is at least one image
-    return calibrated(pixels, regions, level, rule)
+    return calibrated(pixels, regions, level, rule, tuple(seen))
 
 
-def _require_new(seen: dict[bytes, str], truth: Tensor, label: str) -> None:
+def _require_new(seen: dict[str, str], truth: Tensor, label: str) -> None:
     """Refuse an image that was there before: the proof takes images that are drawn one by one, not copies of one."""
-    digest = hashlib.sha256(truth.detach().cpu().contiguous().numpy().tobytes()).digest()
+    digest = pixels_hash(truth)
     if digest in seen:
         raise ConsistencyError(
             f"{label}: it has the pixels of {seen[digest]}; expected another image, because copies of one say nothing "
@@ -242,6 +241,8 @@ def cover(  # noqa: PLR0913, PLR0917  as of calibrate
     for number, (plans, maps, truth) in enumerate(each):
         if calibration is not None:
             calibration.check(rule_of(plans, with_method(plans, settings)), level, "calibration")
+        if calibration is not None and pixels_hash(truth) in calibration.seen:
+            say(f"{_label(files[number], number)}: the calibration has seen this image; its coverage says nothing")
         seen = coverage(maps, truth, factors, plans[0].problem.scale.factor)
         covered.append(Covered(_label(files[number], number), maps.status, seen))
         done(number + 1, len(files), f"{seen.pixels:.3f}")

@@ -52,12 +52,14 @@ class Calibration:
         factors: Of pixels and of means of regions.
         images: How many calibration images there were.
         rule: What the calibration is bound to, as :func:`rule_of` gives it.
+        seen: The SHA-256 of the pixels of each image, on the scale of the problem.
     """
 
     level: float
     factors: Factors
     images: int
     rule: dict[str, object]
+    seen: tuple[str, ...] = ()
 
     @property
     def statement(self) -> str:
@@ -75,6 +77,7 @@ class Calibration:
             "region_factor": self.factors.region,
             "statement": self.statement,
             "rule": self.rule,
+            "seen": list(self.seen),
             "versions": versions(),
         }
 
@@ -102,7 +105,11 @@ class Calibration:
 
 
 def calibrated(
-    pixels: Sequence[Tensor], regions: Sequence[Tensor], level: float, rule: dict[str, object]
+    pixels: Sequence[Tensor],
+    regions: Sequence[Tensor],
+    level: float,
+    rule: dict[str, object],
+    seen: Sequence[str] = (),
 ) -> Calibration:
     """The calibration of a rule.
 
@@ -111,6 +118,7 @@ def calibrated(
         regions: The same of the means of regions.
         level: The level.
         rule: What it is bound to.
+        seen: The hashes of the images.
 
     Raises:
         ConsistencyError: There are too few images for the level, or no finite factor is enough.
@@ -121,7 +129,12 @@ def calibrated(
             "The standard deviation is 0 where the reconstruction of calibration images is wrong, so no finite factor "
             "makes intervals of it; expected another method of uncertainty, or another prior."
         )
-    return Calibration(level, factors, len(pixels), rule)
+    return Calibration(level, factors, len(pixels), rule, tuple(seen))
+
+
+def pixels_hash(image: Tensor) -> str:
+    """The SHA-256 of the pixels of an image, by which copies of it are told."""
+    return hashlib.sha256(image.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
 def rule_of(plans: Sequence[Plan], settings: Settings) -> dict[str, object]:
@@ -210,7 +223,9 @@ def read_calibration(path: Path) -> Calibration:
             f"{path}: the calibration is of {images:g} image(s) at level {level:g}; expected at least {needed}, "
             "because with fewer nothing is proved."
         )
-    return Calibration(level, Factors(pixel, region, calibrated=True), int(images), rule)
+    seen = document.get("seen", [])
+    hashes = tuple(each for each in seen if isinstance(each, str)) if isinstance(seen, list) else ()
+    return Calibration(level, Factors(pixel, region, calibrated=True), int(images), rule, hashes)
 
 
 def _near(a: object, b: object) -> bool:

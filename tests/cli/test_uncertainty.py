@@ -103,6 +103,7 @@ def test_calibrated_intervals_cover_images_of_the_kind(run, noisy, clean) -> Non
     (found,) = json.loads(seen.out)["uncertainty"]
     assert found["calibrated"] is True
     assert found["pixels"] >= 0.9  # of the very images of the calibration
+    assert seen.err.count("the calibration has seen this image") == 12
     assert found["regions"] >= 0.9
     keys = {"name", "status", "pixels", "regions", "width", "region_width", "rank_correlation", "block_correlation"}
     assert all(image.keys() == keys for image in found["images"])
