@@ -69,7 +69,8 @@ def test_coefficients_are_the_unknowns_where_pixels_are_mixed_and_nothing_else_i
     save(make(replace(SMALL, shifts=3)), "start", overwrite=True)
     image = str(next(Path("images").iterdir()))
     blur = ("--operator", "blur:gaussian=0.8")
-    Image.new("L", Image.open(image).size, 255).save("mask.png")
+    with Image.open(image) as opened:
+        Image.new("L", opened.size, 255).save("mask.png")
     for given, lattices in (
         (blur, 9),
         ((*blur, "--method", "ista"), 9),
