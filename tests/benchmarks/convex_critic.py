@@ -32,6 +32,9 @@ WATER, HIGH = 0.02, 3071.0
 WIDTH = WATER * (HIGH + 1000) / 1000
 """The attenuation in 1/mm that becomes 1."""
 
+ITERATIONS = 1000
+"""The budget of a reconstruction, that of `recon solve`."""
+
 BUNDLED = Path(__file__).resolve().parents[2] / "data" / "ct"
 CRITIC = "convex critic"
 PRIORS = {"TV": "tv:low=0", CRITIC: "folder:{critic},low=0", "proved-ct": "model:proved-ct,low=0"}
@@ -71,14 +74,9 @@ class Scan:
     def reconstruct(self, index: int, prior: str | None, method: str | None = None) -> Tensor:
         """The slice in HU; ``weight`` is then the one that was used."""
         done = recon.reconstruct(
-            self.measured[index],
-            self.operator,
-            prior,
-            noise=self.noise,
-            water=WATER,
-            method=method,
-            range=(-1000, HIGH),
-        )
+            self.measured[index], self.operator, prior, noise=self.noise, water=WATER, method=method,
+            range=(-1000, HIGH), iterations=ITERATIONS,
+        )  # fmt: skip
         assert done.result is not None
         print(f"slice {index}, {prior or method}: {done.steps} steps", file=sys.stderr, flush=True)
         self.weight = done.result.plan.problem.prior.weight or math.nan
