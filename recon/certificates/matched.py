@@ -304,8 +304,8 @@ def certify_smooth_fista(
     *Theorem* (Chambolle, Dossal 2015, Theorem 4.1). Let R be convex, its gradient l-Lipschitz, and let
     ||A . - y||^2 / 2 + R have a minimiser. Split either into f = R and the proximity operator of the data term, with
     L = l, or into f = ||A . - y||^2 / 2 + R and the identity, or the projection on bounds, with L = l + ||A||^2. With
-    0 < s <= 1/L and the momentum
-    (k - 1)/(k + a), a > 2, the iterates converge to a minimiser, and the values decrease as O(1/k^2).
+    0 < s <= 1/L and the momentum (k - 1)/(k + a), a > 2, the iterates converge to a minimiser, and the values decrease
+    as O(1/k^2).
 
     Args:
         operator: A.

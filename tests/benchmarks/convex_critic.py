@@ -14,9 +14,9 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,19 +32,25 @@ WATER, HIGH = 0.02, 3071.0
 WIDTH = WATER * (HIGH + 1000) / 1000
 """The attenuation in 1/mm that becomes 1."""
 
+ITERATIONS = 1000
+"""The budget of a reconstruction, that of `recon solve`."""
+
 BUNDLED = Path(__file__).resolve().parents[2] / "data" / "ct"
-PRIORS = {"TV": "tv:low=0", "proved-ct": "model:proved-ct,low=0"}
+CRITIC = "convex critic"
+PRIORS = {"TV": "tv:low=0", CRITIC: "folder:{critic},low=0", "proved-ct": "model:proved-ct,low=0"}
 
 
-def run(critic: Path, slices: Path, tuned: int, images: int) -> dict[str, dict[str, float]]:
-    """The figures of each way, on the slices that no weight was tuned on."""
+Row = dict[str, float]
+
+
+def run(critic: Path, slices: Path, tuned: int, images: int) -> Iterator[tuple[str, Row]]:
+    """The figures of each way, on the slices that no weight was tuned on, as they are found."""
     recipe = parse_recipe((critic / "config.toml").read_text("utf-8"), str(critic))
     load_convex_critic(critic)  # refuses another network now
     scan = Scan(recipe, sorted(slices.glob("*.dcm")), images)
-    found = {"FBP": scan.figures([scan.reconstruct(index, None, "fbp") for index in range(scan.count)], tuned)}
-    for name, prior in {**PRIORS, "convex critic": f"folder:{critic}"}.items():
-        found |= scan.by_rule_and_tuned(name, prior, tuned)
-    return found
+    yield "FBP", scan.figures([scan.reconstruct(index, None, "fbp") for index in range(scan.count)], tuned)
+    for name, prior in PRIORS.items():
+        yield from scan.by_rule_and_tuned(name, prior.format(critic=critic), tuned)
 
 
 class Scan:
@@ -68,25 +74,21 @@ class Scan:
     def reconstruct(self, index: int, prior: str | None, method: str | None = None) -> Tensor:
         """The slice in HU; ``weight`` is then the one that was used."""
         done = recon.reconstruct(
-            self.measured[index],
-            self.operator,
-            prior,
-            noise=self.noise,
-            water=WATER,
-            method=method,
-            range=(-1000, HIGH),
-        )
+            self.measured[index], self.operator, prior, noise=self.noise, water=WATER, method=method,
+            range=(-1000, HIGH), iterations=ITERATIONS,
+        )  # fmt: skip
         assert done.result is not None
         print(f"slice {index}, {prior or method}: {done.steps} steps", file=sys.stderr, flush=True)
         self.weight = done.result.plan.problem.prior.weight or math.nan
         return torch.as_tensor(done.image)
 
-    def by_rule_and_tuned(self, name: str, prior: str, tuned: int) -> dict[str, dict[str, float]]:
+    def by_rule_and_tuned(self, name: str, prior: str, tuned: int) -> Iterator[tuple[str, Row]]:
         """Both rows of a prior; every slice has its own weight by the rule, which the tuned one is a multiple of."""
         by_rule, weights = [], []
         for index in range(self.count):
             by_rule.append(self.reconstruct(index, prior))
             weights.append(self.weight)
+        yield f"{name}, rule", self.figures(by_rule, tuned)
         spec = parse_spec(prior, "prior")
 
         def restored(index: int, factor: float) -> Tensor:
@@ -98,10 +100,7 @@ class Scan:
         multiple = highest(lambda factor: sum(self.psnr(restored(index, factor), index) for index in range(tuned)))
         rest = range(tuned, self.count)
         best = [restored(index, multiple) for index in rest]
-        return {
-            f"{name}, rule": self.figures(by_rule, tuned),
-            f"{name}, tuned": {**self.figures([*by_rule[:tuned], *best], tuned), "multiple": multiple},
-        }
+        yield f"{name}, tuned", {**self.figures([*by_rule[:tuned], *best], tuned), "multiple": multiple}
 
     def psnr(self, x: Tensor, index: int) -> float:
         return 20 * math.log10((HIGH + 1000) / self.error(x, index))
@@ -111,7 +110,7 @@ class Scan:
         truth = self.clean[index][0, 0] * (HIGH + 1000) - 1000
         return float((x.squeeze() - truth).double().square().mean().sqrt())
 
-    def figures(self, found: list[Tensor], tuned: int) -> dict[str, float]:
+    def figures(self, found: list[Tensor], tuned: int) -> Row:
         """Means over the slices that nothing was tuned on."""
         rest = range(tuned, self.count)
         return {
@@ -129,13 +128,14 @@ def main() -> None:
     parser.add_argument("--tuned", type=int, default=4)
     parser.add_argument("--images", type=int, default=10)
     given = parser.parse_args()
-    found: dict[str, Any] = run(given.critic, given.slices, given.tuned, given.images)
+    found: dict[str, Row] = {}
+    for name, each in run(given.critic, given.slices, given.tuned, given.images):
+        found[name] = each
+        multiple = f", weight times {each['multiple']:g}" if "multiple" in each else ""
+        if not given.json:
+            print(f"{name}: {each['psnr']:.2f} dB, {each['hu']:.1f} HU{multiple}", flush=True)
     if given.json:
         print(json.dumps(found, indent=2))
-        return
-    for name, each in found.items():
-        multiple = f", weight times {each['multiple']:g}" if "multiple" in each else ""
-        print(f"{name}: {each['psnr']:.2f} dB, {each['hu']:.1f} HU{multiple}")
 
 
 if __name__ == "__main__":
