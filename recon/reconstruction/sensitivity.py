@@ -71,7 +71,7 @@ SMALL_LINEAR = 2304
 _SLACK = 10 * (ACCURACY + FINE)
 """By how much the systems of measured arms may leave them above the proved ones."""
 
-_NUMBERS = 1 << 23
+_NUMBERS = 1 << 21
 """Of the images of the groups that are treated at once."""
 
 _SHORT = "the runs with a guide made again did not come to their limits"

@@ -7,7 +7,7 @@ slice with total variation and weighted rays, as `recon sensitivity` has them by
 conditioned. The peer is what one would do without: solve the problem again for a change of each view, one view after
 the other, which gives one random direction of each and no bound. The target is three minutes on two cores, and
 certified arms at most 1.5 times the local ones on the average. `cpu_s` is the time of all cores, which other jobs on
-them disturb less.
+them disturb less, and `peak_mb` the largest memory so far, the program's included.
 """
 
 import math
@@ -23,6 +23,7 @@ from recon.io import ValueRange, from_array, read
 from recon.operators import Detector, Geometry, Tomography, Volume, evenly_spaced
 from recon.reconstruction.plan import Plan, make_plan
 from recon.reconstruction.problem import Objects
+from recon.reconstruction.record import peak_bytes
 from recon.reconstruction.run import execute, read_image
 from recon.reconstruction.sensitivity import find_groups, sensitivity
 from recon.specs.grammar import Spec, parse_spec
@@ -65,6 +66,7 @@ def timed(plan: Plan) -> dict[str, object]:
         "ratio": {"a solve for each view": ours / again},
         "targets": {},
         "cpu_s": cpu,
+        "peak_mb": peak_bytes() / 1e6,
         "perturbed_over_local": max(arm.perturbed.value / arm.local.value for arm in star.arms),
     }
     return found | ({"certified_over_local": float(np.mean(ratios))} if math.isfinite(max(ratios)) else {})
