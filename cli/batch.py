@@ -137,13 +137,18 @@ class _Listener:
     def __init__(self, show_paths: bool, batch: "Batch") -> None:
         self.first_ended, self.fresh = 0.0, 0
         self.said: dict[str, int] = {}
+        self.remarked: set[str] = set()
         self.total, self.many = len(batch.pending), len(batch.tasks) > 1
         self.progress = terminal.ProgressLine("")
         self.paths = {task.label: task.source.shown for task in batch.tasks} if show_paths else {}
 
     def remark(self, line: str) -> None:
+        """Say a remark on a series, unless the very same was said of another: noise levels differ."""
         self.close()
-        terminal.say(line)
+        words = line.partition(": ")[2] or line
+        if words not in self.remarked:
+            terminal.say(line)
+        self.remarked |= {line, words}
 
     def ended(self, outcome: "Outcome", count: int, total: int) -> None:
         self.close()
@@ -169,6 +174,8 @@ class _Listener:
 
     def _say_once(self, line: str) -> None:
         """Say a remark or an error, unless the same was said of another input, its numbers aside."""
+        if line in self.remarked:
+            return
         kind = _NUMBERS.sub("#", line.partition(": ")[2] or line)
         self.said[kind] = self.said.get(kind, 0) + 1
         if self.said[kind] == 1:

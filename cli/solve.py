@@ -291,8 +291,21 @@ def _solve_alone(file: Path, config: "SolveConfig", given: dict[str, Any]) -> No
 def stated_or_simulated(measurement: Path, config_file: Path | None, values: dict[str, Any]) -> dict[str, Any]:
     """Return the options with those of the sidecar of a simulated measurement, where no operator is stated."""
     if values["operator"] is not None or config_file is not None:
+        if values["operator"] is not None and values.get("noise") is None and values.get("photons") is None:
+            _say_unread(measurement)
         return values
     return values | _from_sidecar(measurement, values)
+
+
+def _say_unread(measurement: Path) -> None:
+    """Say that the noise that a sidecar states is not taken."""
+    from recon.reconstruction.sidecar import sidecar_path
+
+    if sidecar_path(measurement).is_file():
+        terminal.say(
+            f"{sidecar_path(measurement).name} states the noise of the simulation, and is not read where --operator is "
+            "stated: leave --operator out, or state --noise or --photons"
+        )
 
 
 def _from_sidecar(measurement: Path, values: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import heaps
 import numpy as np
 import pydicom
 import pytest
+import torch
 from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.fileset import FileSet
@@ -63,6 +64,12 @@ def test_a_heap_becomes_a_series_for_each_of_its_series(run, heap: Path) -> None
     assert ledger["status"] == "done"
     assert ledger["set_aside"]["derived image"] == 1
     assert [len(group["items"]) for group in ledger["groups"]] == [2, 3, 4]
+
+
+def test_that_no_gpu_is_there_is_said_once(run, heap: Path) -> None:
+    outcome = run("solve", "heap", "-o", "out", *QUICK, "--device", "auto")
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.count("no CUDA device is there") == (not torch.cuda.is_available())
 
 
 def test_a_series_has_one_strength(run, folder: Path) -> None:

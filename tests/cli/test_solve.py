@@ -376,6 +376,9 @@ def test_a_sidecar_speaks_for_the_operator_and_the_noise(run, photo: Path) -> No
     outcome = run("solve", "y.png", "-o", "x.png")
     assert outcome.code == 0, outcome.err
     assert "taken from y.png.simulate.json: operator blur:box=3, noise 0.02" in outcome.err
+    stated = ("solve", "y.png", "-o", "x.png", "--operator", "blur:box=3", "--overwrite", "--dry-run")
+    assert "y.png.simulate.json states the noise of the simulation, and is not read" in run(*stated).err
+    assert "y.png.simulate.json" not in run(*stated, "--noise", "0.02").err
 
 
 def test_a_sidecar_of_another_file_is_not_believed(run, photo: Path) -> None:
