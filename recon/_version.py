@@ -1,3 +1,3 @@
 """The version, in a module that imports nothing: ``recon --version`` must not load torch."""
 
-__version__ = "0.9.0"
+__version__ = "0.10.0"
