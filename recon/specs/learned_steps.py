@@ -59,8 +59,8 @@ def steps_files(folder: Path) -> tuple[Path, Path]:
 
 
 def described(spec: Spec) -> str:
-    """A specification as text, its files by their content and a weight left out."""
-    options = {key: text for key, text in spec.options.items() if key != "weight"}
+    """A specification as text, its files by their content, without its weight and the number of its lattices."""
+    options = {key: text for key, text in spec.options.items() if key not in ("weight", "lattices")}
     return str(replace(with_files(replace(spec, options=options), _hash_of), folder=""))
 
 
