@@ -659,6 +659,7 @@ def test_critic(load: Load, monkeypatch, capsys) -> None:
     assert "proved at most 0.99999" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_convex_critic(load: Load, tmp_path, monkeypatch, capsys) -> None:
     """With a critic as training begins with, and total variation beside it."""
     geometry = tmp_path / "scan.toml"

@@ -27,8 +27,9 @@ from recon.training.pseudo_inverse import pseudo_inverse
 
 Picture = NDArray[Any]
 
-_TOLERANCE, _STEPS = 2e-3, 200
-"""Of the reconstructions that validate: the distance to the limit, relative to the image, and their budget."""
+_TOLERANCE, _STEPS = 2e-3, 1000
+"""Of the reconstructions that validate, as of ``recon solve``: the distance to the limit, relative to the image, and
+the budget. A run that ends early smooths by that, and would be best with too small a weight."""
 
 _FACTORS = 1 / 16, 16.0
 """The least and the largest factor of the weight that is tried; the search goes on by twos."""
@@ -258,9 +259,10 @@ class Validation:
         tried: dict[float, list[Tensor]] = {}
 
         def mean(factor: float) -> float:
+            begin = tried[next(reversed(tried))] if tried else [start for _, start, _ in seen]
             tried[factor] = [
                 self._restored(critic, factor * back, pair, y, start)
-                for (y, start, back), pair in zip(seen, pairs * len(self.recipe.levels), strict=True)
+                for (y, _, back), pair, start in zip(seen, pairs * len(self.recipe.levels), begin, strict=True)
             ]
             return sum(psnr(x, self._truth(index)) for index, x in enumerate(tried[factor])) / len(seen)
 
