@@ -112,7 +112,7 @@ class Plan:
             "operator": str(problem.family.spec),
             "prior": str(problem.prior.spec),
             "method": method.name,
-            "method_title": ENTRIES[method.name].title,
+            "method_title": ENTRIES[method.name].title if method.name in ENTRIES else method.name,
             "stepsize": method.stepsize,
             "stepsize_interval": None if method.interval is None else list(method.interval),
             "dual_stepsize": method.dual_stepsize,

@@ -489,3 +489,5 @@ def test_a_method_has_its_name_and_the_key_where_it_is_typed():
     assert text.count("Condat-Vu primal-dual splitting (--method condat_vu)") == 2
     older = {**RECORD["plan"], "method": "condat_vu"}
     assert "condat_vu" in text_of({**RECORD, "plan": older})
+    of_a_cone = {**RECORD["plan"], "method": "FDK", "method_title": "FDK"}  # which --method does not take
+    assert "--method FDK" not in text_of({**RECORD, "plan": of_a_cone})

@@ -265,7 +265,7 @@ BLUR = 'operator = "blur:gaussian=1"'
         ({"unrolled": f'{BLUR}\nmomentum = 0.5\nsteps = 60\nmemory = "momentum"'}, "let rounding grow to about 2.6e"),
         ({"unrolled": f'{BLUR}\nmemory = "disk"'}, "memory = 'disk'; expected checkpoint, momentum, plain"),
         ({"unrolled": f"{BLUR}\nsteps = 0"}, "steps=0; expected 1 to 1000"),
-        ({"unrolled": f'{BLUR}\nmethod = "fista"'}, "expected forward-backward or primal-dual"),
+        ({"unrolled": f'{BLUR}\nmethod = "fista"'}, "expected forward-backward, primal-dual or sparse-coding"),
         ({"unrolled": f"{BLUR}\nstep = 3"}, "the key 'step' is unknown"),
         ({"network": "steps = 5"}, r"network.steps = 5 and unrolled.steps = 8; expected it in \[unrolled\] alone"),
         ({"network": 'operator = "identity"'}, "network.operator = 'identity'; expected none"),

@@ -320,7 +320,7 @@ def _told(key: str, values: Mapping[str, object], titles: Mapping[str, str]) -> 
     """One value; of a method its name for people, with that for ``--method`` behind it."""
     found = _brief(values[key])
     title = titles.get(found) if key == "method" else None
-    return f"{title} (--method {found})" if title else found
+    return f"{title} (--method {found})" if title and title != found else found
 
 
 def _brief(value: object) -> str:

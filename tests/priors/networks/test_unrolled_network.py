@@ -131,7 +131,7 @@ def test_a_folder_gives_the_same_network_back(tmp_path) -> None:
     ("values", "message"),
     [
         ({"steps": 0}, "steps=0; expected 1 to 1000"),
-        ({"method": "newton"}, "method='newton'; expected forward-backward or primal-dual"),
+        ({"method": "newton"}, "method='newton'; expected forward-backward, primal-dual or sparse-coding"),
         ({"momentum": 1.0}, "momentum=1.0; expected a number from 0 to below 1"),
         ({"momentum": math.nan}, "momentum=nan"),
         ({"dimensions": 4}, "dimensions=4; expected 2 or 3"),
