@@ -1,6 +1,7 @@
 """The time of a guided prior over that of the unguided one, and its gain, for four tasks on validation images.
 
     python tests/benchmarks/guided_time.py DATA [--kind gray] [--images 3] [--side 256] [--only TASK] [--reference]
+        [--guide-steps K]
 
 DATA is a folder of images on which nothing is tested. Both priors run as ``recon solve`` runs them, to the default
 tolerance, one after the other in one process on one thread. An image smaller than ``--side`` is continued by its
@@ -26,6 +27,7 @@ from torch import Tensor
 
 from recon import catalogue
 from recon.evaluation.evaluate import as_image
+from recon.methods import condat_vu
 from recon.priors.networks import load
 from recon.reconstruction.plan import Plan, make_plan
 from recon.reconstruction.run import Result, execute
@@ -49,8 +51,13 @@ PROBLEMS = {
 @click.option("--images", default=3, show_default=True, help="How many, evenly chosen.")
 @click.option("--side", default=256, show_default=True, help="Of the crops.")
 @click.option("--only", default="", help="The task whose name begins so, as inpainting.  [default: all]")
+@click.option("--guide-steps", type=int, help="Steps of denoising that make a guide, in place of the default.")
 @click.option("--reference", is_flag=True, help="Compare with the limits, too, which takes long.")
-def main(data: Path, kind: str, images: int, side: int, only: str, reference: bool) -> None:  # noqa: PLR0917
+def main(  # noqa: PLR0917  the options of the command
+    data: Path, kind: str, images: int, side: int, only: str, guide_steps: int | None, reference: bool
+) -> None:
+    if guide_steps is not None:
+        condat_vu.IDENTITY_GUIDE_STEPS = condat_vu.COLOUR_GUIDE_STEPS = guide_steps
     torch.set_num_threads(1)
     numba.set_num_threads(1)
     guided, plain = _priors(kind)

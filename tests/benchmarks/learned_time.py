@@ -38,7 +38,8 @@ CASES = {
 }
 TARGETS = {"a camera shake": 2.5, "60 views": 1.2}
 LIMIT_TIMES = 6
-"""As many times the steps to the distance from an image that has not moved by it for as long are the limit."""
+"""The limit is an image after so many times the steps of an earlier one, from which it moved by less than a tenth of
+the distance."""
 NETWORK_CALLS = 3
 
 

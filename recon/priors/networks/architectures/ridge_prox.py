@@ -182,7 +182,7 @@ class _Goal:
         open: Which of them are not near enough, ``(batch,)``.
         least: The least norm of a gradient of each.
         share: The part of the accuracy from which the next bound of each is worth its evaluation.
-        bound: The least bound of each that counts its rounding; infinite where none was made.
+        bound: The least bound of each, which counts its rounding if it is to be proved; infinite where none was made.
     """
 
     def __init__(self, ridge: Potential, y: Tensor, accuracy: Tensor | float, start: Tensor, proved: bool) -> None:

@@ -192,17 +192,13 @@ class Tabulated(Profile):
     def __init__(self, pieces: Pieces) -> None:
         super().__init__()
         self._pieces = pieces
-        values = pieces.values
-        self._finder = Finder(pieces.knots)
-        self._intercepts = values - pieces.slopes * pieces.knots
+        self._map = OddPiecewise(pieces.knots, pieces.values - pieces.slopes * pieces.knots, pieces.slopes)
 
     def influence(self, t: Tensor) -> Tensor:
-        size = t.abs()
-        index = self._finder(size)
-        return torch.addcmul(lookup(self._intercepts, index), lookup(self._pieces.slopes, index), size).copysign_(t)
+        return self._map(t)
 
     def slope(self, t: Tensor) -> Tensor:
-        return lookup(self._pieces.slopes, self._finder(t.abs()))
+        return lookup(self._pieces.slopes, Finder(self._pieces.knots)(t.abs()))
 
     def pieces(self) -> Pieces:
         return self._pieces
